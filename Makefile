@@ -1,0 +1,40 @@
+# Two commands for a bare machine with python3 and make:
+#
+#   make demo    pictures that follow their prompt better, and a table that says by how much
+#   make test    the tests
+#
+# and `make lint`. Everything is installed in .venv, once; another Python: make demo PYTHON=python3.12
+# On Linux without a GPU a smaller torch is enough:
+#   make demo PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/dymo demo
+
+# One thread a worker: the workers fill the cores.
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing dymo in $(VENV) (a few minutes, once) ..."
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing dymo and its tools in $(VENV) (a few minutes, once) ..."
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,5 @@
+"""`python -m dymo`."""
+
+from .cli import main
+
+main()

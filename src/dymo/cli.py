@@ -1,0 +1,206 @@
+"""The command `dymo`. Only its options live here; what the commands do is in `dymo.commands`, imported when called."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from .config import PRESETS, Config
+from .errors import DyMOError
+
+REFUSED = 2
+"""Exit code for input that cannot be used."""
+
+
+class _ClearErrors(TyperGroup):
+    """Says in one red line what was wrong with the input; anything unexpected keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DyMOError as error:
+            said = " ".join(str(error).split())
+            Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), (said, "red")), soft_wrap=True)
+            raise typer.Exit(REFUSED) from None
+
+
+app = typer.Typer(
+    cls=_ClearErrors,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Align the pictures of a diffusers text-to-image pipeline with their prompt while they are painted, untrained.",
+    epilog="Start with `dymo demo`: it needs no download. `dymo COMMAND --help` has examples.",
+)
+
+_PAINTING, _STEERING, _MACHINE, _FILES = "Painting", "Steering", "Machine", "Output"
+_PRESETS = ", ".join(PRESETS)
+_SETTINGS = ", ".join(field.name for field in dataclasses.fields(Config))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`dymo demo` — 16 prompts, a few minutes on two cores\n\n"
+    "`dymo demo --prompts 4 --outdir /tmp/demo` — a quick look"
+)
+def demo(
+    outdir: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/demo"),
+    prompts: Annotated[int, typer.Option(help="How many held-out prompts of two objects.")] = 16,
+    seed: Annotated[int, typer.Option(help="Chooses the prompts and the noise.")] = 0,
+) -> None:
+    """Paint with the **embedded miniature**, unguided and aligned with the same seeds, and show by how much it helped.
+
+    Writes the pictures, a contact sheet, the trace of every run with its plot, `report.html` and `report.md`; prints the
+    table: the guiding score, a held-out score, the accuracy by an independent judge, evaluations and seconds.
+    """
+    from .commands.demo import demo as run
+
+    run(outdir, prompts, seed, Console())
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    '`dymo generate "a red apple to the left of a green car" --seeds 0-3 --compare` — the miniature, no download\n\n'
+    '`dymo generate "a teal owl beside a brass lamp" -m runwayml/stable-diffusion-v1-5 --scheduler ddim --steps 50`\n\n'
+    '`dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl --preset fast`\n\n'
+    '`dymo generate "..." --preset paper --set recurrences=2 --set eta=[0.1,0.1,0.3] --budget-seconds 60`\n\n'
+    '`dymo graph "..." --json > graph.json`, correct it, then `dymo generate "..." --graph graph.json`'
+)
+def generate(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to paint; quote each prompt.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="ID_OR_PATH", help="A hub id or a diffusers folder. "
+                     "[default: the embedded miniature]", rich_help_panel=_PAINTING),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="One picture a prompt for each: `0-7`, `1,5,9`.", rich_help_panel=_PAINTING)
+    ] = "0",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the sampler. [default: the pipeline's own]", rich_help_panel=_PAINTING)
+    ] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option(help="Classifier-free guidance. [default: the pipeline's own]", rich_help_panel=_PAINTING),
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What to keep out of the picture.", rich_help_panel=_PAINTING)
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="ddim, ddpm, euler or euler-ancestral. [default: the model's own]",
+                     rich_help_panel=_PAINTING),
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING)
+    ] = None,
+    lora: Annotated[
+        str | None,
+        typer.Option(metavar="ID_OR_PATH", help="LoRA weights to load on the model.", rich_help_panel=_PAINTING),
+    ] = None,
+    pipeline_kwargs: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="More arguments of the pipeline's call, as `'{\"eta\": 1}'`.",
+                     rich_help_panel=_PAINTING),
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="mini-pickscore, pickscore, or a local folder. "
+                     "[default: mini-pickscore for the miniature, else pickscore]", rich_help_panel=_STEERING),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help=f"One of {_PRESETS}.", rich_help_panel=_STEERING)
+    ] = "paper",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace one value of the preset; can be repeated. "
+                     f"Keys: {_SETTINGS}.", rich_help_panel=_STEERING),
+    ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="The prompt's graph, as `dymo graph --json` prints it, instead of parsing.",
+                     rich_help_panel=_STEERING),
+    ] = None,
+    budget_evaluations: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="At most this many denoiser evaluations a picture.", rich_help_panel=_STEERING),
+    ] = None,
+    budget_seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="At most this many seconds a picture.", rich_help_panel=_STEERING)
+    ] = None,
+    preview_vae: Annotated[
+        str | None,
+        typer.Option(metavar="ID_OR_PATH", help="Decode predictions with this AutoencoderTiny: less memory, less time.",
+                     rich_help_panel=_STEERING),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cuda, cuda:1, mps, cpu. [default: the best there is]", rich_help_panel=_MACHINE),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, float16 or bfloat16. [default: float16 on cuda, else float32]",
+                     rich_help_panel=_MACHINE),
+    ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Paint the unguided pictures too, and a contact sheet.", rich_help_panel=_FILES),
+    ] = False,
+    outdir: Annotated[Path, typer.Option(help="Folder of the pictures.", rich_help_panel=_FILES)] = Path("outputs"),
+) -> None:  # fmt: skip
+    """Paint prompts with a pipeline **while DyMO steers it**.
+
+    For every prompt and seed: a PNG that carries its parameters, the trace as JSON, and its plot. Bad input is refused
+    before the model is loaded, with exit code 2.
+    """
+    from .commands.generate import Request
+    from .commands.generate import generate as run
+
+    request = Request(
+        prompts=prompts, model=model, reward=reward, preset=preset, settings=settings or (), seeds=seeds, steps=steps,
+        guidance_scale=guidance_scale, negative_prompt=negative_prompt, scheduler=scheduler, height=height, width=width,
+        dtype=dtype, device=device, lora=lora, graph=graph, budget_evaluations=budget_evaluations,
+        budget_seconds=budget_seconds, pipeline_kwargs=pipeline_kwargs, preview_vae=preview_vae, compare=compare,
+        outdir=outdir,
+    )  # fmt: skip
+    run(request, Console())
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    '`dymo graph "a red apple and a green car, oil painting"`\n\n'
+    '`dymo graph "a red apple and a green car" --json > graph.json`'
+)
+def graph(
+    prompt: Annotated[str, typer.Argument(help="The prompt; quote it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for `dymo generate --graph`.")] = False,
+) -> None:
+    """Show **what the parser understood**: the things a prompt names, their attributes, and its style."""
+    from .commands.graph import as_tree
+    from .commands.options import read_prompts
+
+    (prompt,) = read_prompts([prompt])
+
+    import dymo
+
+    parsed = dymo.parse(prompt)
+    if as_json:
+        sys.stdout.write(parsed.to_json() + "\n")
+    else:
+        Console().print(as_tree(parsed))
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,1 @@
+"""What the commands of `dymo` do; `dymo.cli` reads their options."""

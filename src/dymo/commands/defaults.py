@@ -1,0 +1,13 @@
+"""The settings that the commands choose where the user did not."""
+
+from typing import Any
+
+MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 4.0}
+"""What the embedded miniature paints well with."""
+
+MINIATURE_NAME = "dymo-miniature"
+"""Its name in pictures and reports."""
+
+DEMO_PRESET = "fast"
+DEMO_BATCH = 8
+"""Pictures made at once by the demo."""

@@ -1,0 +1,103 @@
+"""The words of the command line, read and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import Config, preset
+from ..errors import ConfigError, PromptError
+
+MOST_SEEDS = 10_000
+_RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
+
+
+def read_seeds(text: str) -> list[int]:
+    """ "0-3,8" -> [0, 1, 2, 3, 8]; repeated seeds once. Raises ConfigError."""
+    remedy = "give whole numbers and ranges, as 0-7 or 1,5,9"
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ConfigError(f"--seeds {text!r}: cannot read {part.strip()!r}; {remedy}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last >= 2**63:
+            raise ConfigError(f"--seeds {text!r}: {part.strip()!r} must rise and stay below 2**63; {remedy}")
+        if last - first >= MOST_SEEDS or len(seeds) + last - first >= MOST_SEEDS:
+            raise ConfigError(f"--seeds {text!r}: more than {MOST_SEEDS} seeds; split them over several runs")
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    return list(seeds)
+
+
+def read_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts, none of them empty. Raises PromptError."""
+    for prompt in prompts:
+        if not prompt.strip():
+            raise PromptError(f"empty prompt {prompt!r}: say what the picture should show")
+    return list(prompts)
+
+
+def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, Any]]:
+    """A preset's configuration, and the overrides read from "key=value" words. Values are JSON, else plain text.
+
+    Raises ConfigError on an unknown preset, setting or value.
+    """
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting!r}: give key=value, as --set recurrences=2 or --set eta=[0.1,0.1,0.3]")
+        overrides[key.strip().replace("-", "_")] = _value(value.strip())
+    return preset(name, **overrides), overrides
+
+
+def _value(text: str) -> Any:
+    if text in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[text]
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[str, Any]:
+    """The JSON object of --pipeline-kwargs. Raises ConfigError; `steered_here` are keys that have their own option."""
+    if text is None:
+        return {}
+    try:
+        kwargs = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--pipeline-kwargs {text!r}: not JSON ({error}); give an object, as '{{\"eta\": 1}}'") from error
+    if not isinstance(kwargs, dict):
+        raise ConfigError(f"--pipeline-kwargs {text!r}: give a JSON object, as '{{\"eta\": 1}}'")
+    for key in kwargs:
+        if key in steered_here:
+            raise ConfigError(f"--pipeline-kwargs: {key!r} is set by its own option here; leave it out")
+    return kwargs
+
+
+def read_file(path: Path, what: str) -> str:
+    """The text of a file the user named. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path}: cannot be read ({error}); name a readable UTF-8 file") from error
+
+
+def check_positive(**values: float | None) -> None:
+    """Raises ConfigError for an option that is given and not above 0; `min_size` becomes --min-size."""
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0")
+
+
+def check_size(**sides: int | None) -> None:
+    """Raises ConfigError for a height or width no pipeline of these families decodes: they are multiples of 8."""
+    for name, side in sides.items():
+        if side is not None and (side < 8 or side % 8):
+            nearest = max(8, round(side / 8) * 8)
+            raise ConfigError(f"--{name} {side}: must be a multiple of 8; the nearest is {nearest}")

@@ -1,0 +1,149 @@
+"""One frozen, validated configuration of the method, and its presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from .errors import ConfigError
+
+Gradient = Literal["full", "conditional", "straight-through"]
+StepRule = Literal["polyak", "residual"]
+Borders = Literal["timestep", "progress"]
+Normalisation = Literal["none", "instance"]
+PreferenceForm = Literal["exponential", "score", "norm"]
+Truncation = Literal["error", "report"]
+ByStage = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of the method. Hashable; symbols are the paper's (arXiv 2412.00759).
+
+    Three values are for the stages: semantic, mixed, preference.
+    """
+
+    # Schedule of the objectives.
+    borders_by: Borders = "timestep"
+    """"timestep": `borders` are noise levels t in 0..1000; "progress": fractions of the steps done."""
+    borders: tuple[float, float] = (800.0, 500.0)
+    unguided_tail: float = 0.0
+    """Fraction of the steps, at the end, that are left unguided (the reference's SDXL: 4 of 50)."""
+    k: float = 5.0
+    """w = 1 - exp(-k Delta), > 0."""
+    change_of: Normalisation = "none"
+    """Delta on z0' itself, or on z0' normalised per sample and channel."""
+
+    # Objectives.
+    semantic_weight: float = 1.0
+    """Factor of w_A, >= 0; 0 switches L_A off."""
+    preference_weight: float = 1.0
+    """Factor of w_R, >= 0; 0 switches L_R off."""
+    preference_form: PreferenceForm = "exponential"
+    """L_R: -exp(tau cos) for rewards that are a cosine, else -score; "score": always -score; "norm": -||scores||_2 of
+    the views."""
+    tau: float = 5.0
+    map_size: int | None = None
+    """Side of the cross-attention maps that are read, in latent pixels; None takes the family's."""
+
+    # Step length.
+    step_rule: StepRule = "polyak"
+    """Displacement of z_{t-1}: eta ||eps|| / ||g||^2 g, or eta ||eps_cond - eps_uncond|| g / ||g||."""
+    eta: ByStage = (0.1, 0.1, 0.1)
+    max_step: float = 0.3
+    """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode)."""
+
+    # Dynamic time travel.
+    recurrences: int | Literal["dynamic"] = "dynamic"
+    """r_t for every guided step, or "dynamic": floor(h_t ||g_t||)."""
+    h: ByStage = (1.0, 1.0, 3.0)
+    max_recurrences: int = 4
+    """The cap on r_t, >= 0."""
+
+    # What the gradient goes through.
+    gradient: Gradient = "full"
+    views: int = 1
+    """Pictures scored a prediction: the clean one and `views - 1` augmented copies."""
+    checkpointing: bool = False
+    """Trade compute for memory in the denoiser and the decoder."""
+
+    # Words.
+    truncation: Truncation = "error"
+    """What to do when words of the graph lie beyond the tokenizer's window."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
+            ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation),
+        ):  # fmt: skip
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(map(repr, get_args(kind)))}")
+        for name in ("eta", "h", "borders"):
+            value = getattr(self, name)
+            value = (value,) * 3 if isinstance(value, (int, float)) and name != "borders" else value
+            wanted = 2 if name == "borders" else 3
+            if not isinstance(value, (tuple, list)) or len(value) != wanted or not all(_is_number(v) and v >= 0 for v in value):
+                raise ConfigError(f"{name}={value!r}: give {wanted} numbers that are not negative")
+            object.__setattr__(self, name, tuple(float(v) for v in value))
+        first, second = self.borders
+        if (first < second) if self.borders_by == "timestep" else (first > second):
+            order = "fall" if self.borders_by == "timestep" else "rise"
+            raise ConfigError(f"borders={self.borders!r}: with borders_by={self.borders_by!r} they must {order}")
+        top = 1000.0 if self.borders_by == "timestep" else 1.0
+        if max(self.borders) > top:
+            raise ConfigError(f"borders={self.borders!r}: with borders_by={self.borders_by!r} they lie in 0..{top:g}")
+        for name, low, high in (
+            ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
+            ("max_step", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not _is_number(value) or value < low or (high is not None and value > high):
+                raise ConfigError(f"{name}={value!r}: must be at least {low}" + (f" and at most {high}" if high else ""))
+        for name in ("k", "tau"):
+            if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
+                raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
+        for name in ("max_recurrences", "views"):
+            if not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
+        if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
+            raise ConfigError(f"recurrences={self.recurrences!r}: give 'dynamic' or a whole number that is not negative")
+        if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
+            raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
+
+    @property
+    def most_recurrences(self) -> int:
+        """The largest r_t that can occur."""
+        return self.max_recurrences if self.recurrences == "dynamic" else self.recurrences
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+
+
+_OFFICIAL = dict(
+    borders_by="progress", borders=(8 / 50, 25 / 50), change_of="instance", preference_form="norm", step_rule="residual",
+    max_step=1e9, views=11,
+)  # fmt: skip
+
+PRESETS: dict[str, Config] = {
+    "paper": Config(),
+    # The reference implementation's numbers; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). It also
+    # lower-cases the prompt, as CLIP's tokenizer does anyway.
+    "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0), max_recurrences=10),
+    "official-sdxl": Config(
+        **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5), max_recurrences=10
+    ),
+    "fast": Config(gradient="straight-through"),
+}
+
+
+def preset(name: str, **overrides: Any) -> Config:
+    """A preset with some of its values replaced. Raises ConfigError on an unknown preset or setting."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(map(repr, PRESETS))}")
+    known = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    return dataclasses.replace(PRESETS[name], **overrides)

@@ -1,0 +1,44 @@
+"""When each objective speaks: three stages, and the dynamic weight between them in the middle one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+
+Stage = Literal["semantic", "mixed", "preference", "unguided"]
+STAGES: tuple[Stage, ...] = ("semantic", "mixed", "preference")
+
+
+def stage(config: Config, timestep: float, done: float) -> Stage:
+    """The stage of a step at noise level `timestep` (0..1000) with the fraction `done` (0..1) of all steps behind it."""
+    if config.unguided_tail and done >= 1 - config.unguided_tail - 1e-9:
+        return "unguided"
+    first, second = config.borders
+    if config.borders_by == "timestep":
+        return "semantic" if timestep >= first else "mixed" if timestep >= second else "preference"
+    # A small tolerance, since 8 / 50 is not exact in binary.
+    return "semantic" if done < first - 1e-9 else "mixed" if done < second - 1e-9 else "preference"
+
+
+def change(z0: Tensor, previous: Tensor | None, normalisation: str) -> Tensor:
+    """Delta = ||z0'_t - z0'_{t+1}|| / ||z0'_{t+1}|| of each sample, (B,); infinite without a previous prediction.
+
+    "instance" takes the norms after each channel of each sample is brought to mean 0 and deviation 1.
+    """
+    if previous is None:
+        return torch.full((z0.shape[0],), float("inf"), device=z0.device)
+    if normalisation == "instance":
+        z0, previous = (torch.nn.functional.instance_norm(z) for z in (z0, previous))
+    return (z0 - previous).flatten(1).norm(dim=1) / previous.flatten(1).norm(dim=1).clamp_min(1e-12)
+
+
+def weights(config: Config, now: Stage, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """(w_A, w_R), each (B,), at a stage with the given Delta. w = 1 - exp(-k Delta) shares the mixed stage."""
+    one, zero = torch.ones_like(delta), torch.zeros_like(delta)
+    w = 1 - torch.exp(-config.k * delta)
+    w_A, w_R = {"semantic": (one, zero), "mixed": (w, 1 - w), "preference": (zero, one), "unguided": (zero, zero)}[now]
+    return config.semantic_weight * w_A, config.preference_weight * w_R

@@ -1,0 +1,56 @@
+"""Noise levels: the one-step prediction of the clean image, and the way back in time.
+
+Every family writes z = a z0 + s eps: variance preserving (DDIM, DDPM) with a = sqrt(abar), s = sqrt(1 - abar);
+variance exploding (Euler) with a = 1, s = sigma. The formulas below hold for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level: z = a z0 + s eps."""
+
+    a: float
+    s: float
+
+    @property
+    def radius(self) -> float:
+        """z / radius is the same latent in variance-preserving coordinates."""
+        return (self.a**2 + self.s**2) ** 0.5
+
+
+def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) -> Tensor:
+    """z0' from the denoiser's output (after guidance), both (B, ...). Method note, equation 2.
+
+    "v_prediction" is v = a' eps - s' z0 in variance-preserving coordinates, as diffusers has it.
+    """
+    if prediction_type == "epsilon":
+        return (z - level.s * output) / level.a
+    if prediction_type == "v_prediction":
+        return level.a * z / level.radius**2 - level.s / level.radius * output
+    if prediction_type == "sample":
+        return output
+    raise ValueError(f"prediction_type={prediction_type!r}: one of {', '.join(PREDICTION_TYPES)}")
+
+
+def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str) -> Tensor:
+    """eps from the denoiser's output, both (B, ...)."""
+    if prediction_type == "epsilon":
+        return output
+    if prediction_type == "v_prediction":
+        return level.s * z / level.radius**2 + level.a / level.radius * output
+    return (z - level.a * predict_z0(z, output, level, prediction_type)) / level.s
+
+
+def renoise(z: Tensor, here: Level, there: Level, noise: Tensor) -> Tensor:
+    """A draw from q(z_there | z_here), the exact kernel to the noisier level; `noise` is standard normal, like z."""
+    ratio = there.a / here.a
+    variance = there.s**2 - (ratio * here.s) ** 2
+    return ratio * z + max(variance, 0.0) ** 0.5 * noise

@@ -1,0 +1,44 @@
+"""The miniature: a trained, small copy of the whole stack, inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import RewardError
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def load_miniature(**kwargs: Any) -> Any:
+    """The miniature's StableDiffusionPipeline (64x64 pictures, latents 8x16x16), by plain `from_pretrained`."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", **kwargs)
+
+
+def load_tiny_decoder() -> Any:
+    """The distilled AutoencoderTiny of the same latent space, for `preview_vae=`."""
+    from diffusers import AutoencoderTiny
+
+    return AutoencoderTiny.from_pretrained(WEIGHTS / "taesd").eval()
+
+
+def load_scorer(name: str) -> Any:
+    """ "mini-pickscore" (the guide) or "mini-hps" (another architecture and seed; held out)."""
+    if name == "mini-pickscore":
+        from ..rewards.clip import load_clip
+
+        return load_clip(WEIGHTS / name, name)
+    if name == "mini-hps":
+        from .preference import ConvPreference
+
+        return ConvPreference.from_pretrained(WEIGHTS / name)
+    raise RewardError(f"unknown scorer {name!r}: 'mini-pickscore' or 'mini-hps'")
+
+
+def load_judge() -> Any:
+    """The judge of `judge.py`, which reads objects, colours and places from pixels."""
+    from .judge import Judge
+
+    return Judge.from_pretrained(WEIGHTS / "judge")

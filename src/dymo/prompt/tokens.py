@@ -1,0 +1,132 @@
+"""From the words of a prompt to its tokens: which positions must attend to one place, and which must not."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from dymo.errors import PromptError
+from dymo.prompt.graph import Attribute, Entity, SemanticGraph, Span
+
+Indices = tuple[int, ...]
+Pair = tuple[Indices, Indices]
+
+# The most tokens one character or joined group of characters is spelt with, where decoding has to find them.
+_LONGEST_GROUP = 16
+_LONGEST_SKIP = 4
+
+
+@dataclass(frozen=True)
+class TokenPairs:
+    """The token positions of a graph's words. All are positions in the padded sequence (the start token is 0).
+
+    A word of several pieces has several positions. `positive` pairs an entity with one of its attributes; `negative`
+    pairs an entity with another one, each two once. `words` gives the positions of every word, for plots, under its
+    text; the second word of the same text is under "text #2". `truncated` names, likewise, the words that lie wholly
+    or partly beyond the tokenizer's window: they are in no pair and not in `words`.
+    """
+
+    positive: tuple[Pair, ...]
+    negative: tuple[Pair, ...]
+    words: Mapping[str, Indices] = field(default_factory=dict)
+    truncated: tuple[str, ...] = ()
+
+
+def token_pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
+    """The positions of a graph's words in what `tokenizer`, of transformers, makes of the prompt for the pipeline.
+
+    Raises PromptError where a word has no token at all.
+    """
+    window = _offsets(graph.prompt, tokenizer, truncate=True)
+    whole = _offsets(graph.prompt, tokenizer, truncate=False)
+    found: dict[Span, Indices] = {}
+    words: dict[str, Indices] = {}
+    truncated: list[str] = []
+    for label, span in _labels(graph).items():
+        inside, everywhere = _positions(span, window), _positions(span, whole)
+        if not everywhere:
+            raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
+        if len(inside) < len(everywhere):
+            truncated.append(label)
+        else:
+            found[span] = words[label] = inside
+    kept = [entity for entity in graph.entities if entity.span in found]
+    positive = [(found[e.span], found[a.span]) for e in kept for a in e.attributes if a.span in found]
+    negative = [(found[a.span], found[b.span]) for a, b in combinations(kept, 2) if a.span != b.span]
+    return TokenPairs(tuple(positive), tuple(negative), words, tuple(truncated))
+
+
+def _labels(graph: SemanticGraph) -> dict[str, Span]:
+    """A name for each word, in the order of the prompt: its text, and its number from the second on."""
+    words: list[Entity | Attribute] = [*graph.entities]
+    words += [attribute for entity in graph.entities for attribute in entity.attributes]
+    labels: dict[str, Span] = {}
+    seen: dict[str, int] = {}
+    # A word that two entities share has one span, and so one name.
+    for span, text in sorted({word.span: word.text for word in words}.items()):
+        seen[text] = seen.get(text, 0) + 1
+        labels[text if seen[text] == 1 else f"{text} #{seen[text]}"] = span
+    return labels
+
+
+def _positions(span: Span, offsets: list[Span]) -> Indices:
+    # Special tokens have empty spans, which overlap nothing.
+    return tuple(i for i, (start, end) in enumerate(offsets) if max(start, span[0]) < min(end, span[1]))
+
+
+def _offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
+    """The characters of the prompt that each token stands for; (0, 0) for special ones."""
+    length = int(tokenizer.model_max_length)
+    # transformers writes "no limit" as a number that no tensor could hold.
+    if truncate and length < 10**9:
+        settings: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": length}
+    else:
+        settings = {"truncation": False, "verbose": False}
+    if getattr(tokenizer, "is_fast", False):
+        encoded = tokenizer(prompt, return_offsets_mapping=True, **settings)
+        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+    return _aligned(prompt, tokenizer, list(tokenizer(prompt, **settings)["input_ids"]))
+
+
+def _aligned(prompt: str, tokenizer: Any, ids: list[int]) -> list[Span]:
+    """Offsets for a tokenizer that keeps none: each token's decoded text is looked for where the last one ended."""
+    letters, places = _folded(prompt)
+    special = set(tokenizer.all_special_ids)
+    offsets: list[Span] = [(0, 0)] * len(ids)
+    at = i = 0
+    while i < len(ids):
+        size = 1
+        if ids[i] not in special:
+            # A character of several bytes may be spread over several tokens, which only decode together.
+            groups = [ids[i : i + n] for n in range(1, min(_LONGEST_GROUP, len(ids) - i) + 1)]
+            texts = [_folded(tokenizer.decode(group, clean_up_tokenization_spaces=False))[0] for group in groups]
+            fits = (n for n, text in enumerate(texts, start=1) if text and letters.startswith(text, at))
+            size = next(fits, 1)
+            text = texts[size - 1]
+            # Letters that the tokenizer rewrote (a curly quote, say) match nothing: step over a few.
+            start = letters.find(text, at, at + len(text) + _LONGEST_SKIP)
+            if text and start >= 0:
+                at = start + len(text)
+                offsets[i : i + size] = [(places[start], places[at - 1] + 1)] * size
+        i += size
+    return offsets
+
+
+def _folded(text: str) -> tuple[str, list[int]]:
+    """The text without white space and case, composed as CLIP composes it, and the place each letter came from."""
+    letters: list[str] = []
+    places: list[int] = []
+    start = 0
+    while start < len(text):
+        end = start + 1
+        while end < len(text) and unicodedata.combining(text[end]):
+            end += 1
+        for letter in unicodedata.normalize("NFC", text[start:end]).lower():
+            if not letter.isspace():
+                letters.append(letter)
+                places.append(start)
+        start = end
+    return "".join(letters), places

@@ -1,0 +1,131 @@
+"""A trace as a picture: what was done at each t, and where the graph's words looked."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..trace import Step, Trace
+
+MAPS_ACROSS = 8
+"""At most this many steps in the strip of maps."""
+_BLUE, _ORANGE, _GREEN, _GREY, _PURPLE = "#0072B2", "#D55E00", "#00805f", "#444444", "#7a5195"
+_STAGES = {"semantic": "#e6f0f7", "mixed": "#f0ecf5", "preference": "#fbeee6", "unguided": "#f4f4f4"}
+
+
+def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes:
+    """The PNG of one sample of a run: weights, reward, gradient norm, recurrences over t; then the maps of its words.
+
+    Raises IndexError where the run has no such sample.
+    """
+    samples = max(len(trace.prompts), max((len(step.w_A) for step in trace.steps), default=0))
+    if not 0 <= sample < samples:
+        raise IndexError(f"sample {sample}: this run has {samples}")
+    times, maps = _maps_of(trace, sample)
+    strip = 0.3 + 0.78 * len(maps) if maps else 0.0
+    figure = Figure(figsize=(7.2, 5.4 + strip), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    if maps:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[5.4, strip])
+        _draw_maps(lower, times, maps)
+    else:
+        upper = figure.subfigures(1, 1)
+    prompt = trace.prompts[sample] if sample < len(trace.prompts) else ""
+    upper.suptitle(_shortened(title or prompt), fontsize=10)
+    axes = upper.subplots(4, 1, sharex=True, height_ratios=[1, 1.2, 1, 0.7])
+    _draw_course(axes, trace.steps, sample)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": "dymo"})
+    return buffer.getvalue()
+
+
+def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> None:
+    t = [step.timestep for step in steps]
+    weights, reward, gradient, recurrences = axes
+    for axis in axes:
+        _shade_stages(axis, steps)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.01)
+    weights.plot(t, [step.w_A[sample] for step in steps], color=_BLUE, marker=".", label="$w_A$ (semantic)")
+    weights.plot(
+        t, [step.w_R[sample] for step in steps], color=_ORANGE, marker=".", linestyle="--", label="$w_R$ (preference)"
+    )
+    weights.set_ylabel("weight", fontsize=8)
+    weights.legend(fontsize=7, frameon=False, loc="center left")
+    reward.plot(t, _numbers([step.reward[sample] for step in steps]), color=_GREEN, marker=".")
+    reward.set_ylabel("reward of $\\hat{x}_0$", fontsize=8)
+    norms = _numbers([step.gradient_norm[sample] for step in steps])
+    gradient.plot(t, norms, color=_GREY, marker=".")
+    if np.any(np.nan_to_num(norms) > 0):
+        gradient.set_yscale("log")
+    gradient.set_ylabel("$\\|g_t\\|$", fontsize=8)
+    width = 0.5 * min((abs(a - b) for a, b in zip(t, t[1:], strict=False) if a != b), default=20.0)
+    recurrences.bar(t, [step.recurrences[sample] for step in steps], width=width, color=_PURPLE)
+    recurrences.set_ylabel("recurrences", fontsize=8)
+    recurrences.yaxis.get_major_locator().set_params(integer=True)
+    recurrences.set_ylim(0, max([1, *(step.recurrences[sample] for step in steps)]) * 1.1)
+    recurrences.set_xlabel("timestep t: the run goes from left to right", fontsize=8)
+    recurrences.invert_xaxis()
+
+
+def _shade_stages(axis: Axes, steps: Sequence[Step]) -> None:
+    """A background a stage, each from its first step to the next stage's first."""
+    starts = [i for i, step in enumerate(steps) if i == 0 or step.stage != steps[i - 1].stage]
+    for start, after in zip(starts, [*starts[1:], None], strict=True):
+        stage, left = steps[start].stage, steps[start].timestep
+        right = steps[-1].timestep if after is None else steps[after].timestep
+        axis.axvspan(left, right, color=_STAGES.get(stage, "#ffffff"), zorder=0, linewidth=0)
+        # The names once, over the uppermost plot.
+        if axis.get_subplotspec().is_first_row():
+            axis.text(
+                (left + right) / 2, 1.02, stage, transform=axis.get_xaxis_transform(), fontsize=8, ha="center",
+                color=_GREY,
+            )  # fmt: skip
+
+
+def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[np.ndarray | None]]) -> None:
+    figure.suptitle("where each word looks", fontsize=9)
+    grid = figure.subplots(len(maps), MAPS_ACROSS, squeeze=False)
+    for axis in grid.flat:
+        axis.axis("off")
+    for row, (word, pictures) in enumerate(maps.items()):
+        for column, picture in enumerate(pictures):
+            axis = grid[row][column]
+            if picture is not None:
+                axis.imshow(picture, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+            if row == 0:
+                axis.set_title(f"t = {times[column]:.0f}", fontsize=7)
+            if column == 0:
+                axis.text(-0.12, 0.5, word, transform=axis.transAxes, ha="right", va="center", fontsize=8)
+
+
+def _maps_of(trace: Trace, sample: int) -> tuple[list[float], dict[str, list[np.ndarray | None]]]:
+    """Times of the chosen steps, and word -> its map at each of them, (side, side) with maximum 1."""
+    prefix = f"{sample}:"
+    held = [index for index in sorted(trace.maps) if any(key.startswith(prefix) for key in trace.maps[index])]
+    if len(held) > MAPS_ACROSS:
+        held = [held[round(i * (len(held) - 1) / (MAPS_ACROSS - 1))] for i in range(MAPS_ACROSS)]
+    words = dict.fromkeys(key for index in held for key in trace.maps[index] if key.startswith(prefix))
+    timestep = {step.index: step.timestep for step in trace.steps}
+    maps: dict[str, list[np.ndarray | None]] = {}
+    for key in words:
+        nested = [trace.maps[index].get(key) for index in held]
+        maps[key.removeprefix(prefix)] = [None if m is None else np.asarray(m, dtype=float) for m in nested]
+    return [timestep.get(index, math.nan) for index in held], maps
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    """None as NaN, which leaves a gap in the line."""
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+def _shortened(text: str, most: int = 90) -> str:
+    text = " ".join(text.split()).replace("$", r"\$")  # a dollar would start a formula
+    return text if len(text) <= most else text[: most - 1] + "…"

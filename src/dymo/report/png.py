@@ -1,0 +1,111 @@
+"""PNG files that carry what made them: the de-facto `parameters` text, and one JSON text named `dymo`."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .atomic import write_bytes
+
+_FIELD = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What many programs read from a picture's `parameters`. None leaves a field out.
+
+    In the text, a prompt with a line that starts like the fields after it cannot be told from them; the JSON text keeps
+    what is needed exactly.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    steps: int | None = None
+    sampler: str | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str | None = None
+    preset: str | None = None
+    """The DyMO preset; None for a picture that was not aligned."""
+
+    def to_text(self) -> str:
+        """Prompt, "Negative prompt: ...", then one line "Steps: 25, Sampler: DDIM, ..."."""
+        size = f"{self.width}x{self.height}" if self.width and self.height else None
+        scale = None if self.guidance_scale is None else f"{self.guidance_scale:g}"
+        fields = {
+            "Steps": self.steps, "Sampler": self.sampler, "CFG scale": scale, "Seed": self.seed, "Size": size,
+            "Model": self.model, "DyMO preset": self.preset,
+        }  # fmt: skip
+        lines = [self.prompt]
+        if self.negative_prompt:
+            lines.append(f"Negative prompt: {self.negative_prompt}")
+        lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items() if value is not None))
+        return "\n".join(lines)
+
+    @classmethod
+    def from_text(cls, text: str) -> Parameters:
+        """The inverse of `to_text`; fields it does not know are left out."""
+        *words, last = text.split("\n")
+        found = {name.strip(): _unquoted(value) for name, value in _FIELD.findall(last)}
+        if "Steps" not in found and "Seed" not in found:
+            words, found = [*words, last], {}
+        start = next((i for i, line in enumerate(words) if line.startswith("Negative prompt: ")), len(words))
+        width, _, height = found.get("Size", "").partition("x")
+        return cls(
+            prompt="\n".join(words[:start]),
+            negative_prompt="\n".join(words[start:]).removeprefix("Negative prompt: "),
+            steps=int(found["Steps"]) if "Steps" in found else None,
+            sampler=found.get("Sampler"),
+            guidance_scale=float(found["CFG scale"]) if "CFG scale" in found else None,
+            seed=int(found["Seed"]) if "Seed" in found else None,
+            width=int(width) if height else None,
+            height=int(height) if height else None,
+            model=found.get("Model"),
+            preset=found.get("DyMO preset"),
+        )
+
+
+def png_bytes(image: Image.Image, parameters: Parameters | None = None, data: dict[str, Any] | None = None) -> bytes:
+    """The PNG file of a picture with its texts. `data` must be JSON without NaN (ValueError, TypeError)."""
+    texts = PngInfo()
+    if parameters is not None:
+        texts.add_text("parameters", parameters.to_text())
+    if data is not None:
+        texts.add_text("dymo", json.dumps(data, ensure_ascii=True, allow_nan=False))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=texts)
+    return buffer.getvalue()
+
+
+def save_png(
+    image: Image.Image, path: str | Path, parameters: Parameters | None = None, data: dict[str, Any] | None = None
+) -> Path:
+    """Write `png_bytes` to `path`, whole or not at all."""
+    return write_bytes(path, png_bytes(image, parameters, data))
+
+
+def read_png(path: str | Path) -> tuple[Parameters | None, dict[str, Any] | None]:
+    """The `parameters` and the `dymo` JSON that a PNG carries; None for what it does not."""
+    with Image.open(path) as image:
+        image.load()  # texts may stand after the pixels
+        texts = dict(getattr(image, "text", {}))
+    parameters = Parameters.from_text(texts["parameters"]) if "parameters" in texts else None
+    return parameters, json.loads(texts["dymo"]) if "dymo" in texts else None
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:"\n]', text) else text
+
+
+def _unquoted(value: str) -> str:
+    return json.loads(value) if value.startswith('"') else value.strip()

@@ -1,0 +1,80 @@
+"""What happened at each step of a run, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Step:
+    """One accepted step. Lists hold one value a sample; None where the quantity was not computed."""
+
+    index: int
+    timestep: float
+    stage: str
+    """"semantic", "mixed", "preference" or "unguided"."""
+    w_A: list[float]
+    w_R: list[float]
+    L_A: list[float | None]
+    L_R: list[float | None]
+    reward: list[float | None]
+    """The reward's own score of the clean one-step prediction, in the last evaluation of the step."""
+    gradient_norm: list[float | None]
+    """||g_t|| of the first guided evaluation, the one that decides r_t."""
+    displacement: list[float | None]
+    """Length of the accepted displacement of z_{t-1}, in latent units."""
+    recurrences: list[int]
+    unguided: list[str | None]
+    """Why a sample that was to be guided was not: "nan", "infinite", "zero", "budget"; else None."""
+
+
+@dataclass
+class Cost:
+    """The compute account of a run."""
+
+    denoiser_calls: int = 0
+    """Calls of the denoiser's forward."""
+    denoiser_rows: int = 0
+    """Rows that went through it: one a picture without, two with classifier-free guidance."""
+    denoiser_backwards: int = 0
+    """Rows that were differentiated through it."""
+    decodes: int = 0
+    """Pictures decoded for the reward (the final ones not counted)."""
+    reward_calls: int = 0
+    """Pictures scored, views counted."""
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    """Peak device memory; None without an accelerator."""
+
+
+@dataclass
+class Trace:
+    """The record of one run: `steps` in order of time, `cost`, and what to say about the words.
+
+    `evaluations`: denoiser evaluations (NFE) of each sample; a conditional and unconditional pair counts once.
+    """
+
+    prompts: list[str] = field(default_factory=list)
+    graphs: list[dict | None] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    truncated: list[list[str]] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+    """Why -> how many evaluations of single samples were left unguided."""
+    cost: Cost = field(default_factory=Cost)
+    maps: dict[int, dict[str, list]] = field(default_factory=dict)
+    """step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
+
+    def to_json(self, indent: int | None = None) -> str:
+        return json.dumps(asdict(self), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        data = json.loads(text)
+        data["steps"] = [Step(**step) for step in data["steps"]]
+        data["cost"] = Cost(**data["cost"])
+        data["maps"] = {int(index): maps for index, maps in data["maps"].items()}
+        return cls(**data)

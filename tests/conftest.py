@@ -1,0 +1,28 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch is imported: the workers of pytest-xdist share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing that is tested needs the network; a test that reaches for it shall fail at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+WEIGHTS = Path(__file__).parent.parent / "src" / "dymo" / "miniature" / "weights"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `miniature` wait for the trained weights, and run as soon as they are there."""
+    if (WEIGHTS / "pipeline" / "model_index.json").is_file():
+        return
+    missing = pytest.mark.skip(reason=f"no trained weights in {WEIGHTS}")
+    for item in items:
+        if item.get_closest_marker("miniature"):
+            item.add_marker(missing)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from dymo.guidance.transitions import Level, predict_noise, predict_z0, renoise
+
+LEVELS = [Level(0.9, (1 - 0.81) ** 0.5), Level(0.1, 0.99**0.5), Level(1.0, 3.0), Level(1.0, 0.05)]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_a_true_prediction_gives_back_the_clean_latent_and_the_noise(level, kind):
+    z0, eps = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64)
+    z = level.a * z0 + level.s * eps
+    a, s = level.a / level.radius, level.s / level.radius
+    output = {"epsilon": eps, "v_prediction": a * eps - s * z0, "sample": z0}[kind]
+    torch.testing.assert_close(predict_z0(z, output, level, kind), z0)
+    torch.testing.assert_close(predict_noise(z, output, level, kind), eps)
+
+
+@pytest.mark.parametrize(("here", "there"), [(LEVELS[0], LEVELS[1]), (LEVELS[3], LEVELS[2])])
+def test_renoising_a_gaussian_gives_the_noisier_level_s_own_law(here, there):
+    """z0 ~ N(m, c^2): z_here renoised must have z_there's mean a m and variance a^2 c^2 + s^2."""
+    generator, n, m, c = torch.Generator().manual_seed(0), 400_000, 1.5, 0.7
+    draw = lambda: torch.randn(n, generator=generator, dtype=torch.float64)  # noqa: E731
+    z = renoise(here.a * (m + c * draw()) + here.s * draw(), here, there, draw())
+    variance = there.a**2 * c**2 + there.s**2
+    assert abs(z.mean() - there.a * m) < 5 * (variance / n) ** 0.5
+    assert abs(z.var() - variance) < 5 * variance * (2 / n) ** 0.5
+
+
+def test_renoising_composes():
+    """s -> t -> u has the variance of s -> u."""
+    a, b, c = Level(0.9, 0.19**0.5), Level(0.5, 0.75**0.5), Level(0.1, 0.99**0.5)
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    kernel = lambda x, y: (renoise(one, x, y, zero).item(), renoise(zero, x, y, one).item())  # noqa: E731
+    (r1, s1), (r2, s2), (r, s) = kernel(a, b), kernel(b, c), kernel(a, c)
+    assert r1 * r2 == pytest.approx(r)
+    assert (r2 * s1) ** 2 + s2**2 == pytest.approx(s**2)
+
+
+def test_renoising_to_the_same_level_changes_nothing():
+    z = torch.randn(3)
+    assert torch.equal(renoise(z, LEVELS[0], LEVELS[0], torch.randn(3)), z)

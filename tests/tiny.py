@@ -1,0 +1,127 @@
+"""Tiny random pipelines of each family, built offline in seconds, with the real classes."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+PROMPT = "a red apple and a green car"
+SMALL = dict(num_inference_steps=4, height=64, width=64, output_type="pt")
+
+
+@functools.cache
+def tokenizer() -> CLIPTokenizer:
+    """Letters are tokens, and a few merges make some words one piece and leave others in several."""
+    alphabet = sorted(ByteLevel.alphabet())
+    merges = [("c", "a"), ("ca", "r</w>"), ("r", "e"), ("re", "d</w>"), ("a", "p"), ("l", "e</w>")]
+    tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), *("".join(m) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=48)
+
+
+def text_model(kind=CLIPTextModel, hidden: int = 32):
+    tok = tokenizer()
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tok), hidden_size=hidden, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+            max_position_embeddings=48, projection_dim=hidden, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
+            pad_token_id=tok.pad_token_id,
+        )
+    ).eval()  # fmt: skip
+
+
+def vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 16), down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        latent_channels=4, norm_num_groups=4, sample_size=64,
+    ).eval()  # fmt: skip
+
+
+def unet(**changes) -> UNet2DConditionModel:
+    settings = dict(
+        sample_size=32, in_channels=4, out_channels=4, block_out_channels=(8, 16, 16), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=32, attention_head_dim=4,
+    )  # fmt: skip
+    return UNet2DConditionModel(**{**settings, **changes}).eval()
+
+
+def scheduler(kind=DDIMScheduler, **changes):
+    settings = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    if kind is DDIMScheduler:
+        settings |= dict(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    return kind(**{**settings, **changes})
+
+
+def _quiet(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def sd(kind=StableDiffusionPipeline, scheduler_kind=DDIMScheduler, **parts):
+    torch.manual_seed(0)
+    parts = {"unet": unet(), "vae": vae(), "text_encoder": text_model(), "tokenizer": tokenizer(), **parts}
+    return _quiet(
+        kind(
+            **parts, scheduler=scheduler(scheduler_kind), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    )
+
+
+def sd_controlnet():
+    torch.manual_seed(1)
+    net = ControlNetModel(
+        in_channels=4, block_out_channels=(8, 16, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32, attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"), conditioning_embedding_out_channels=(4, 8),
+    ).eval()  # fmt: skip
+    for parameter in net.controlnet_down_blocks.parameters():  # zero at birth: give it something to say
+        torch.nn.init.normal_(parameter, std=0.1)
+    return sd(StableDiffusionControlNetPipeline, controlnet=net)
+
+
+def sd_inpaint():
+    return sd(StableDiffusionInpaintPipeline)
+
+
+def sd_lora():
+    from peft import LoraConfig
+
+    pipe = sd()
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False))
+    return pipe
+
+
+def sdxl(kind=StableDiffusionXLPipeline):
+    torch.manual_seed(0)
+    wide = unet(
+        cross_attention_dim=64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80,
+        transformer_layers_per_block=(1, 1, 1),
+    )  # fmt: skip
+    return _quiet(
+        kind(
+            vae=vae(), unet=wide, scheduler=scheduler(), text_encoder=text_model(), tokenizer=tokenizer(), tokenizer_2=tokenizer(),
+            text_encoder_2=text_model(CLIPTextModelWithProjection), add_watermarker=False,
+        )
+    )  # fmt: skip
+
+
+def sdxl_img2img():
+    return sdxl(StableDiffusionXLImg2ImgPipeline)
+
+
+def brightness(images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+    """A reward that needs no weights."""
+    return images.mean((1, 2, 3))

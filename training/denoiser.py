@@ -1,0 +1,142 @@
+"""Train the miniature's text encoder and denoiser: v-prediction with min-SNR weights and a token-grounding term.
+
+    python -m training.denoiser --steps 2600 [--device cpu] [--minutes 80]
+
+Resumes from the last checkpoint in --cache. The grounding term (after TokenCompose, CVPR 2024) asks the
+cross-attention of each noun and colour token to stay inside its object: without it the maps of a model this small
+do not localise, and the semantic objective has nothing to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from dymo.miniature.world import COLOURS, NOUNS
+from dymo.pipelines.attention import AttentionTaps, cross_attentions
+
+from . import stack
+from .scenes import dataset
+
+SCENES = 30_000
+
+
+def word_positions(caption: str) -> list[list[int]]:
+    """Token positions of [colour, noun] for each thing: a word is one token, after the start token."""
+    words = caption.split()
+    colours = [i + 1 for i, w in enumerate(words) if w in COLOURS]
+    nouns = [i + 1 for i, w in enumerate(words) if w in NOUNS]
+    return [list(pair) for pair in zip(colours, nouns, strict=True)]
+
+
+def grounding_loss(taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """mean over layers and tokens of (1 - attention inside / attention everywhere)^2.
+
+    masks (B, 2, 16, 16) in [0, 1]; positions (B, 2, 2) token indices, 0 where there is no such token; kept (B,) bool.
+    """
+    real = (positions > 0) & kept[:, None, None]
+    losses = []
+    for name in taps.modules:
+        probabilities = taps.probabilities(name).mean(1)  # B pixels tokens
+        side = int(probabilities.shape[1] ** 0.5)
+        inside = F.adaptive_avg_pool2d(masks, side).flatten(2)  # B 2 pixels
+        maps = probabilities.gather(2, positions.flatten(1)[:, None].expand(-1, side * side, -1))
+        maps = maps.transpose(1, 2).unflatten(1, (2, 2))  # B thing word pixels
+        share = (maps * inside[:, :, None]).sum(-1) / maps.sum(-1).clamp_min(1e-8)
+        losses.append(((1 - share).square() * real).sum() / real.sum().clamp_min(1))
+    return torch.stack(losses).mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--grounding", type=float, default=0.1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop (resumably) after this long")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    began = time.time()
+
+    data = dataset(args.cache, SCENES, seed=args.seed)
+    space = stack.pca(args.cache, data["pictures"])
+    latents = torch.cat([space.encode(part) for part in torch.from_numpy(data["pictures"]).split(1000)])
+    tok = stack.tokenizer()
+    ids = tok(list(data["captions"]), padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids
+    empty = tok("", padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids[0]
+    positions = torch.zeros(SCENES, 2, 2, dtype=torch.long)
+    for i, caption in enumerate(data["captions"]):
+        found = word_positions(str(caption))
+        positions[i, : len(found)] = torch.tensor(found)
+    masks = torch.from_numpy(data["masks"])
+
+    unet = stack.denoiser().to(args.device, memory_format=torch.channels_last)
+    text = stack.text_encoder(tok).to(args.device)
+    model = torch.nn.ModuleDict({"unet": unet, "text": text})
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    abar = stack.scheduler().alphas_cumprod.to(args.device)
+    checkpoint, step = args.cache / "denoiser.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
+        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"]), optimiser.load_state_dict(saved["optimiser"])
+        step = saved["step"]
+        print(f"resuming at step {step}", flush=True)
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        torch.save(state, checkpoint.with_suffix(".partial"))
+        checkpoint.with_suffix(".partial").rename(checkpoint)
+
+    running = torch.zeros(2)
+    with AttentionTaps(cross_attentions(unet)) as taps:
+        while step < args.steps and time.time() - began < 60 * args.minutes:
+            generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+            pick = torch.randint(0, SCENES, (args.batch,), generator=generator)
+            z0 = latents[pick].to(args.device)
+            dropped = torch.rand(args.batch, generator=generator) < 0.1
+            tokens = torch.where(dropped[:, None], empty, ids[pick]).to(args.device)
+            t = torch.randint(0, 1000, (args.batch,), generator=generator).to(args.device)
+            noise = torch.randn(z0.shape, generator=generator).to(args.device)
+            a = abar[t][:, None, None, None]
+            zt = (a.sqrt() * z0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+            target = a.sqrt() * noise - (1 - a).sqrt() * z0
+            taps.clear()
+            v = unet(zt, t, text(tokens).last_hidden_state).sample
+            snr = (a / (1 - a)).flatten()
+            denoising = ((v - target).square().mean((1, 2, 3)) * snr.clamp(max=5) / (snr + 1)).mean()
+            ground = grounding_loss(taps, masks[pick].float().to(args.device) / 255, positions[pick].to(args.device), ~dropped.to(args.device))
+            lr = args.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / args.steps))))
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            optimiser.zero_grad()
+            (denoising + args.grounding * min(1, step / 200) * ground).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            decay = min(0.998, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for slow, fast in zip(ema.parameters(), model.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
+            running += torch.tensor([denoising.item(), ground.item()])
+            if step % 50 == 0:
+                print(f"step {step} loss {running[0] / 50:.4f} grounding {running[1] / 50:.4f} lr {lr:.1e} {time.time() - began:.0f} s", flush=True)
+                running.zero_()
+            if step % 100 == 0:
+                save()
+    save()
+
+
+if __name__ == "__main__":
+    main()

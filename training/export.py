@@ -1,0 +1,133 @@
+"""Assemble src/dymo/miniature/weights from the checkpoints that exist, each part loadable by from_pretrained.
+
+    python -m training.export [--half] [--weights src/dymo/miniature/weights]
+
+It can run while a recipe still trains: a part without a checkpoint is left out, and said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from torch import nn
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from dymo.miniature.judge import Judge
+from dymo.miniature.preference import ConvPreference
+
+from . import stack
+from .autoencoder import kl, tiny
+from .fit import trained
+from .scorers import conv_preference, mini_clip
+
+LIMIT = 48e6  # bytes, of all the weights together
+
+
+def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The entries of `state` under `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def of_pair(name: str, key: str, model: nn.Module, cache: Path) -> nn.Module:
+    """`model` from a scorer's checkpoint, whose auxiliary head is left behind."""
+    saved = torch.load(cache / f"{name}.pt", weights_only=True, map_location="cpu")["model"]
+    model.load_state_dict(part(saved, f"{key}."))
+    return model.eval()
+
+
+def export_pipeline(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+    tok = stack.tokenizer()
+    unet, text = stack.denoiser(), stack.text_encoder(tok)
+    unet.load_state_dict(part(saved["ema"], "unet.")), text.load_state_dict(part(saved["ema"], "text."))
+    StableDiffusionPipeline(
+        vae=trained("autoencoder", kl(), cache).to(dtype), text_encoder=text.eval().to(dtype), tokenizer=tok, unet=unet.eval().to(dtype),
+        scheduler=stack.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    again = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    again.set_progress_bar_config(disable=True)
+    picture = again("a red apple and a green car", num_inference_steps=2, output_type="np").images
+    if picture.shape != (1, 64, 64, 3):
+        raise RuntimeError(f"the saved pipeline draws {picture.shape}")
+    same(unet, again.unet, dtype), same(text, again.text_encoder, dtype)
+    print(f"pipeline: denoiser at step {saved['step']}")
+
+
+def export_taesd(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    model = trained("taesd", tiny(), cache).to(dtype)
+    model.save_pretrained(folder, safe_serialization=True)
+    same(model, AutoencoderTiny.from_pretrained(folder), dtype)
+
+
+def export_pickscore(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    tok = stack.tokenizer()
+    model = of_pair("pickscore", "clip", mini_clip(tok), cache).to(dtype)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
+    same(model, CLIPModel.from_pretrained(folder), dtype)
+    CLIPTokenizer.from_pretrained(folder)
+
+
+def export_hps(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    model = of_pair("hps", "scorer", conv_preference(stack.tokenizer()), cache).to(dtype)
+    model.save_pretrained(folder)
+    same(model, ConvPreference.from_pretrained(folder), dtype)
+
+
+def export_judge(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    model = trained("judge", Judge(), cache).to(dtype)
+    model.save_pretrained(folder)
+    same(model, Judge.from_pretrained(folder), dtype)
+
+
+def same(saved: nn.Module, loaded: nn.Module, dtype: torch.dtype) -> None:
+    """Raise unless the weights came back as they went out."""
+    back = loaded.state_dict()
+    for key, value in saved.state_dict().items():
+        if value.is_floating_point() and not torch.equal(value.to(dtype).float(), back[key].float()):
+            raise RuntimeError(f"{type(saved).__name__}: {key} did not come back as it was saved")
+
+
+# Folder -> the checkpoints it is made of, and how.
+PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, torch.dtype], None]]] = {
+    "pipeline": (("denoiser", "autoencoder"), export_pipeline),
+    "taesd": (("taesd",), export_taesd),
+    "mini-pickscore": (("pickscore",), export_pickscore),
+    "mini-hps": (("hps",), export_hps),
+    "judge": (("judge",), export_judge),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=Path("src/dymo/miniature/weights"))
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--half", action="store_true", help="float16, half the size")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name, (needed, make) in PARTS.items():
+        missing = [need for need in needed if not (args.cache / f"{need}.pt").exists()]
+        if missing:
+            print(f"{name}: left out, no checkpoint of {', '.join(missing)}")
+            continue
+        # Made beside the old folder and put in its place at the end: a reader never meets half a folder.
+        partial, final = args.weights / f".{name}", args.weights / name
+        shutil.rmtree(partial, ignore_errors=True)
+        make(partial, args.cache, torch.float16 if args.half else torch.float32)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        print(f"{name}: {sum(f.stat().st_size for f in final.rglob('*') if f.is_file()) / 1e6:.2f} MB")
+    total = sum(f.stat().st_size for f in args.weights.rglob("*") if f.is_file())
+    print(f"together {total / 1e6:.2f} MB")
+    if total > LIMIT:
+        raise SystemExit(f"more than {LIMIT / 1e6:.0f} MB: use --half")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Train the miniature's preference models on pairs of pictures of one prompt: `mini-pickscore` and `mini-hps`.
+
+    python -m training.scorers [--part pickscore hps] [--device cpu] [--minutes 12]
+
+mini-pickscore is a CLIPModel trained by PickScore's objective (Kirstain et al., 2023): the softmax over the two
+scores exp(logit_scale) * cos(text, picture) against the preference, ties as one half. mini-hps is another
+architecture (dymo.miniature.preference), from another seed, on other pictures. Half of what people prefer is quality
+and half is content, and so are the pairs: the clean picture against the spoilt one; the one that shows what the
+prompt says against one with colours exchanged, a wrong colour, a wrong or missing object, or the other relation.
+
+Two auxiliary terms stand in for the web-scale pretraining that the originals start from: each picture must know its
+own caption among the batch's (contrastive; the other pictures' captions are hard negatives of it), and the towers'
+cells must know the noun and colour at their place. The head of the latter is thrown away.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import CLIPConfig, CLIPModel
+
+from dymo.miniature.judge import COLOUR_NAMES
+from dymo.miniature.preference import ConvPreference
+from dymo.miniature.world import ALL_THINGS, COLOURS, NOUNS, Caption, Thing, sample_caption, split_of
+
+from . import stack
+from .augment import appearance, to_pictures
+from .fit import arguments, begin, fit, record
+from .judge import targets
+from .scenes import FLAWS, GRID, Painter
+
+GROUPS = 4000
+KINDS = ("swap", "colour", "object", "missing", "relation")
+OPPOSITE = {"to the left of": "to the right of", "to the right of": "to the left of", "above": "below", "below": "above"}
+# What a pair compares, as indices into a group's four pictures (right, right and spoilt, wrong, wrong and spoilt), how
+# often, and how often the first is preferred: to be right and spoilt is a little better than to be wrong and clean.
+PAIRS = ((0, 1, 0.3, 1.0), (0, 2, 0.4, 1.0), (1, 3, 0.1, 1.0), (0, 3, 0.08, 1.0), (1, 2, 0.07, 0.7), (0, 0, 0.05, 0.5))
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def mistaken(caption: Caption, rng: random.Random) -> tuple[str, Caption]:
+    """A caption near this one that a picture of it would be wrong for, and the kind of mistake."""
+    things, two = list(caption.things), len(caption.things) == 2
+    kinds = ["colour", "object"]
+    if two:
+        kinds += ["object", "missing"] + ["swap"] * 3 * (things[0].colour != things[1].colour)
+        kinds += ["relation"] * 3 * (caption.relation in OPPOSITE)
+    kind, k = rng.choice(kinds), rng.randrange(len(things))
+    if kind == "swap":
+        things = [replace(things[0], colour=things[1].colour), replace(things[1], colour=things[0].colour)]
+    elif kind == "colour":
+        things[k] = replace(things[k], colour=rng.choice([c for c in COLOURS if c != things[k].colour]))
+    elif kind == "object":
+        things[k] = replace(things[k], noun=rng.choice([n for n in NOUNS if n not in {t.noun for t in things}]))
+    elif kind == "missing":
+        return kind, Caption((things[k],))
+    else:
+        return kind, replace(caption, relation=OPPOSITE[caption.relation])
+    return kind, Caption(tuple(things), caption.relation)
+
+
+def groups(cache: Path, n: int, seed: int, test: bool = False) -> dict[str, np.ndarray]:
+    """`n` groups of four pictures of one prompt, kept on disk; captions of the test split only if `test`, else of train.
+
+    pictures (n, 4, 64, 64, 3) uint8; masks (n, 4, 2, 16, 16) uint8; truth (n, 4, 4) int8 of [noun, colour] twice;
+    right, wrong (n,) captions; kind (n,).
+    """
+    path = cache / f"groups-{n}-{seed}-{'test' if test else 'train'}.npz"
+    if not path.exists():
+        painter, rng = Painter(cache), random.Random(f"groups-{seed}")
+        pictures, masks = np.zeros((n, 4, 64, 64, 3), np.uint8), np.zeros((n, 4, 2, GRID, GRID), np.uint8)
+        truth, words = np.full((n, 4, 4), -1, np.int8), []
+        while len(words) < n:
+            caption = sample_caption(rng, ALL_THINGS, 0.85)
+            if len(caption.things) == 2 and split_of(caption) != ("test" if test else "train"):
+                continue
+            kind, other = mistaken(caption, rng)
+            for j, (painted, flawed) in enumerate(((caption, False), (caption, True), (other, False), (other, True))):
+                scene = painter.paint(painted, rng, rng.choice(FLAWS) if flawed else None)
+                pictures[len(words), j], masks[len(words), j, : len(scene.masks)] = scene.picture, (scene.masks * 255).round()
+                for k, thing in enumerate(painted.things):
+                    truth[len(words), j, 2 * k : 2 * k + 2] = NOUNS.index(thing.noun), COLOUR_NAMES.index(thing.colour)
+            words.append((caption.text, other.text, KINDS.index(kind)))
+        right, wrong, kinds = zip(*words, strict=True)
+        np.savez(path, pictures=pictures, masks=masks, truth=truth, right=right, wrong=wrong, kind=np.array(kinds, np.int8))
+    return dict(np.load(path))
+
+
+class Batches:
+    """Draws pairs from groups: `draw` gives pictures and texts of 2n and 2n, labels, and what the pictures' cells show."""
+
+    def __init__(self, cache: Path, seed: int, tok, device: str):
+        data = groups(cache, GROUPS, seed)
+        self.pictures, self.masks = torch.from_numpy(data["pictures"]), torch.from_numpy(data["masks"])
+        self.truth, self.device = torch.from_numpy(data["truth"]).long(), device
+        self.space = stack.PatchPCA(**torch.load(cache / "pca.pt", weights_only=True))
+        texts = [*map(str, data["right"]), *map(str, data["wrong"])]
+        self.ids = tok(texts, padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids.view(2, GROUPS, -1)
+        numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        self.number = torch.tensor([numbers[text] for text in texts]).view(2, GROUPS)
+
+    def draw(self, n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """pictures (2n, 3, 64, 64): the first of each pair, then the second; ids (2n, T): the right text of each group,
+        then the wrong one; own (2n,): which text each picture was painted from; same (2n, 2n): texts that are equal to
+        a picture's own; label (n,): how often the first is preferred; reverse (n,): whether the wrong text would have it
+        the other way round; cells (2n, 22, 8, 8): soft noun and colour labels.
+        """
+        pick = torch.randint(0, GROUPS, (n,), generator=generator)
+        kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
+        first, second = torch.tensor([p[0] for p in PAIRS])[kinds], torch.tensor([p[1] for p in PAIRS])[kinds]
+        label = torch.tensor([p[3] for p in PAIRS])[kinds]
+        rows, columns = torch.cat([pick, pick]), torch.cat([first, second])
+        x = appearance(to_pictures(self.pictures[rows, columns]), self.space, generator, 0.3)
+        dy, dx = torch.randint(0, 7, (2,), generator=generator).tolist()
+        x = F.pad(x, (3, 3, 3, 3), mode="replicate")[:, :, dy : dy + 64, dx : dx + 64]
+        cover, truth = self.masks[rows, columns].float() / 255, self.truth[rows, columns]
+        cells = [targets(cover, truth[:, 0::2], len(NOUNS)), targets(cover, truth[:, 1::2], len(COLOUR_NAMES))]
+        own = torch.arange(n).repeat(2) + n * (columns >= 2)
+        number = self.number[:, pick].flatten()
+        batch = {
+            "pictures": x.contiguous(memory_format=torch.channels_last), "ids": self.ids[:, pick].flatten(0, 1), "own": own,
+            "same": number[own][:, None] == number, "label": label, "reverse": (first < 2) & (second >= 2),
+            "cells": F.avg_pool2d(torch.cat(cells, 1), 2),
+        }  # fmt: skip
+        return {key: value.to(self.device) for key, value in batch.items()}
+
+
+def cell_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of noun and colour logits (B, 64, 22) against soft labels (B, 22, 8, 8)."""
+    wanted, sizes = wanted.flatten(2).transpose(1, 2), [len(NOUNS) + 1, len(COLOUR_NAMES) + 1]
+    pairs = zip(logits.split(sizes, 2), wanted.split(sizes, 2), strict=True)
+    return sum(F.cross_entropy(made.flatten(0, 1), true.flatten(0, 1)) for made, true in pairs)
+
+
+def preference(first: torch.Tensor, second: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """PickScore's loss, an item each: cross-entropy of softmax([first, second]) with [label, 1 - label]."""
+    return F.binary_cross_entropy_with_logits(first - second, label, reduction="none")
+
+
+def mini_clip(tok) -> CLIPModel:
+    text = dict(
+        vocab_size=len(tok), hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=stack.WINDOW, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id,
+    )  # fmt: skip
+    vision = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=64, patch_size=8)
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+
+
+def normalised(pictures: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(v, device=pictures.device).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    return (pictures - mean) / std
+
+
+def clip_scores(clip: CLIPModel, pictures: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores (pictures, texts) and the vision tower's cell states (pictures, 64, 128)."""
+    seen = clip.vision_model(pixel_values=normalised(pictures))
+    image = F.normalize(clip.visual_projection(seen.pooler_output), dim=-1)
+    text = F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
+    return clip.logit_scale.clamp(max=4.6).exp() * image @ text.T, seen.last_hidden_state[:, 1:]
+
+
+def accuracy(name: str, score, args) -> None:
+    """Share of fresh pairs (test captions) that `score(pictures, texts)` orders rightly, by what the pair differs in."""
+    data = groups(args.cache, 1000, seed=1000, test=True)
+    pictures = torch.from_numpy(data["pictures"])
+    texts, kind = [str(t) for t in data["right"]], data["kind"]
+    with torch.no_grad():
+        scores = np.stack(
+            [np.concatenate([score(to_pictures(pictures[i : i + 100, j]), texts[i : i + 100]) for i in range(0, 1000, 100)]) for j in range(4)]
+        )
+    wrong, spoilt_wrong = scores[0] > scores[2], scores[1] > scores[3]
+    named = {"colour": ("swap", "colour"), "colour_swap": ("swap",), "object": ("object", "missing"), "relation": ("relation",)}
+    among = {key: np.isin(kind, [KINDS.index(k) for k in kinds]) for key, kinds in named.items()}
+    found = {"quality": float((scores[0] > scores[1]).mean()), "content": float(wrong.mean()), "content_both_spoilt": float(spoilt_wrong.mean())}
+    record(**{name: found | {key: round(float(wrong[mask].mean()), 4) for key, mask in among.items()}})
+
+
+def train_pickscore(args) -> None:
+    tok = stack.tokenizer()
+    batches = Batches(args.cache, args.seed, tok, args.device)
+    model = nn.ModuleDict({"clip": mini_clip(tok), "cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(args.device)
+    n = args.batch
+
+    def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        b = batches.draw(n, generator)
+        scores, cells = clip_scores(model["clip"], b["pictures"], b["ids"])
+        a, c, i = scores[:n], scores[n:], torch.arange(n, device=scores.device)
+        asked = preference(a[i, i], c[i, i], b["label"]).mean()
+        turned = (preference(c[i, n + i], a[i, n + i], torch.ones_like(b["label"])) * b["reverse"]).mean()
+        every = torch.arange(2 * n, device=scores.device)
+        rivals = scores.masked_fill(b["same"] & (every[None] != b["own"][:, None]), -1e4)
+        return {
+            "preference": asked + turned,
+            "contrastive": 0.3 * F.cross_entropy(rivals, b["own"]),
+            "cells": (1.0 - 0.9 * step / args.steps) * cell_loss(model["cells"](cells), b["cells"]),
+        }
+
+    fit("pickscore", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
+    clip, window = model["clip"], dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
+
+    def score(pictures: torch.Tensor, texts: list[str]) -> np.ndarray:
+        ids = tok(texts, **window).input_ids
+        return clip_scores(clip, pictures.to(args.device), ids.to(args.device))[0].diagonal().cpu().numpy()
+
+    accuracy("mini_pickscore", score, args)
+
+
+def conv_preference(tok) -> ConvPreference:
+    return ConvPreference(len(tok), width=96, window=stack.WINDOW, pad_token_id=tok.pad_token_id, tokenizer=tok)
+
+
+def train_hps(args) -> None:
+    args.seed += 101  # other pictures, other pairs, other weights
+    torch.manual_seed(args.seed)
+    tok = stack.tokenizer()
+    batches = Batches(args.cache, args.seed, tok, args.device)
+    scorer = conv_preference(tok).to(args.device, memory_format=torch.channels_last)
+    model = nn.ModuleDict({"scorer": scorer, "cells": nn.Linear(96, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(args.device)
+    n = args.batch
+
+    def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        b = batches.draw(n, generator)
+        cells, words = scorer.cells(b["pictures"]), scorer.words(b["ids"])
+        # The mask of the padding: all after the first end token, with which the tokenizer pads.
+        real = (b["ids"] == tok.eos_token_id).cumsum(1) - (b["ids"] == tok.eos_token_id).long() == 0
+        every = torch.arange(2 * n, device=cells.device)
+        twin = (every + n) % (2 * n)  # the group's other text
+        stray = torch.randint(0, 2 * n, (2 * n,), generator=generator).to(cells.device)
+        texts = torch.cat([b["own"], twin[b["own"]], stray])
+        own, other, random_text = scorer.compare(cells.repeat(3, 1, 1), words[texts], real[texts]).view(3, 2 * n)
+        right = torch.where(b["own"] < n, own, other)  # the score of each picture for its group's right text ...
+        wrong = torch.where(b["own"] < n, other, own)  # ... and for the wrong one
+        asked = preference(right[:n], right[n:], 0.02 + 0.96 * b["label"]).mean()
+        turned = (preference(wrong[n:], wrong[:n], torch.full_like(b["label"], 0.98)) * b["reverse"]).mean()
+        random_text = random_text.masked_fill(b["same"][every, stray], -1e4)
+        return {
+            "preference": asked + turned,
+            "contrastive": 0.3 * F.cross_entropy(torch.stack([own, other, random_text], 1), torch.zeros_like(every)),
+            "cells": (1.0 - 0.9 * step / args.hps_steps) * cell_loss(model["cells"](cells), b["cells"]),
+        }
+
+    fit("hps", model, losses, args, steps=args.hps_steps, lr=args.lr, weight_decay=0.05)
+    accuracy("mini_hps", lambda pictures, texts: scorer.score(pictures.to(args.device), texts).cpu().numpy(), args)
+
+
+def main() -> None:
+    parser = arguments(__doc__, ("pickscore", "hps"))
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--hps-steps", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=24, help="pairs a step")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    args = parser.parse_args()
+    begin(args)
+    if "pickscore" in args.part:
+        train_pickscore(args)
+    if "hps" in args.part:
+        train_hps(args)
+
+
+if __name__ == "__main__":
+    main()
