@@ -10,7 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# Twice quiet: errors only; one --quiet still tells of every index that lacks a package.
+INSTALL = $(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint
 .DELETE_ON_ERROR:

@@ -20,9 +20,10 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "dymo" / "miniature" / "weights
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `miniature` wait for the trained weights, and run as soon as they are there."""
-    if (WEIGHTS / "pipeline" / "model_index.json").is_file():
+    lacking = [part for part in ("pipeline", "mini-pickscore", "mini-hps", "judge") if not (WEIGHTS / part).is_dir()]
+    if not lacking:
         return
-    missing = pytest.mark.skip(reason=f"no trained weights in {WEIGHTS}")
+    missing = pytest.mark.skip(reason=f"no trained weights in {WEIGHTS}: {', '.join(lacking)}")
     for item in items:
         if item.get_closest_marker("miniature"):
             item.add_marker(missing)

@@ -9,6 +9,7 @@ from diffusers import (
     AutoencoderKL,
     ControlNetModel,
     DDIMScheduler,
+    DDPMScheduler,
     StableDiffusionControlNetPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
@@ -60,9 +61,11 @@ def unet(**changes) -> UNet2DConditionModel:
 
 
 def scheduler(kind=DDIMScheduler, **changes):
-    settings = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    settings = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    if kind in (DDIMScheduler, DDPMScheduler):
+        settings |= dict(clip_sample=False)
     if kind is DDIMScheduler:
-        settings |= dict(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+        settings |= dict(set_alpha_to_one=False)
     return kind(**{**settings, **changes})
 
 

@@ -1,15 +1,46 @@
 """DyMO: align the pictures of a diffusion pipeline with prompts and taste, at test time."""
 
-from .aligner import DyMO
-from .config import PRESETS, Config
-from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError
-from .guidance.recurrence import Budget
-from .miniature import load_miniature
-from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
-from .rewards import Reward, load_reward
-from .trace import Trace
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .aligner import DyMO
+    from .config import PRESETS, Config
+    from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError
+    from .guidance.recurrence import Budget
+    from .miniature import load_miniature
+    from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
+    from .rewards import Reward, load_reward
+    from .trace import Trace
+
+# Where each public name lives. Looked up when first asked for: torch and diffusers take seconds to import, and neither
+# `dymo --help` nor reading a prompt needs them.
+_HOMES = {
+    "aligner": ("DyMO",),
+    "config": ("PRESETS", "Config"),
+    "errors": ("ConfigError", "DyMOError", "PipelineError", "PromptError", "RewardError"),
+    "guidance.recurrence": ("Budget",),
+    "miniature": ("load_miniature",),
+    "prompt": ("SemanticGraph", "TokenPairs", "parse", "token_pairs"),
+    "rewards": ("Reward", "load_reward"),
+    "trace": ("Trace",),
+}
 
 __all__ = [
     "PRESETS", "Budget", "Config", "ConfigError", "DyMO", "DyMOError", "PipelineError", "PromptError", "Reward",
     "RewardError", "SemanticGraph", "TokenPairs", "Trace", "load_miniature", "load_reward", "parse", "token_pairs",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -26,7 +26,7 @@ class _ClearErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except DyMOError as error:
-            said = " ".join(str(error).split())
+            said = " ".join(line.strip() for line in str(error).splitlines())
             Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), (said, "red")), soft_wrap=True)
             raise typer.Exit(REFUSED) from None
 
@@ -37,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Align the pictures of a diffusers text-to-image pipeline with their prompt while they are painted, untrained.",
+    help="Align the pictures of a diffusers text-to-image pipeline with their prompt as they are painted.",
     epilog="Start with `dymo demo`: it needs no download. `dymo COMMAND --help` has examples.",
 )
 
@@ -58,8 +58,8 @@ def demo(
 ) -> None:
     """Paint with the **embedded miniature**, unguided and aligned with the same seeds, and show by how much it helped.
 
-    Writes the pictures, a contact sheet, the trace of every run with its plot, `report.html` and `report.md`; prints the
-    table: the guiding score, a held-out score, the accuracy by an independent judge, evaluations and seconds.
+    Writes the pictures, a contact sheet, the traces with their plots, `report.html` and `report.md`; prints the table:
+    the guiding score, a held-out score, the accuracy by an independent judge, evaluations and seconds.
     """
     from .commands.demo import demo as run
 
@@ -70,7 +70,7 @@ def demo(
     epilog="Examples:\n\n"
     '`dymo generate "a red apple to the left of a green car" --seeds 0-3 --compare` — the miniature, no download\n\n'
     '`dymo generate "a teal owl beside a brass lamp" -m runwayml/stable-diffusion-v1-5 --scheduler ddim --steps 50`\n\n'
-    '`dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl --preset fast`\n\n'
+    '`dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl`\n\n'
     '`dymo generate "..." --preset paper --set recurrences=2 --set eta=[0.1,0.1,0.3] --budget-seconds 60`\n\n'
     '`dymo graph "..." --json > graph.json`, correct it, then `dymo generate "..." --graph graph.json`'
 )
@@ -78,8 +78,13 @@ def generate(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to paint; quote each prompt.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="ID_OR_PATH", help="A hub id or a diffusers folder. "
-                     "[default: the embedded miniature]", rich_help_panel=_PAINTING),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="ID_OR_PATH",
+            help="A hub id or a diffusers folder. [default: the embedded miniature]",
+            rich_help_panel=_PAINTING,
+        ),
     ] = None,
     seeds: Annotated[
         str, typer.Option(help="One picture a prompt for each: `0-7`, `1,5,9`.", rich_help_panel=_PAINTING)
@@ -96,14 +101,19 @@ def generate(
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="ddim, ddpm, euler or euler-ancestral. [default: the model's own]",
-                     rich_help_panel=_PAINTING),
+        typer.Option(
+            metavar="NAME",
+            help="ddim, ddpm, euler or euler-ancestral. [default: the model's own]",
+            rich_help_panel=_PAINTING,
+        ),
     ] = None,
     height: Annotated[
-        int | None, typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING)
+        int | None,
+        typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING),
     ] = None,
     width: Annotated[
-        int | None, typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING)
+        int | None,
+        typer.Option(help="In pixels, a multiple of 8. [default: the model's own]", rich_help_panel=_PAINTING),
     ] = None,
     lora: Annotated[
         str | None,
@@ -111,26 +121,40 @@ def generate(
     ] = None,
     pipeline_kwargs: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help="More arguments of the pipeline's call, as `'{\"eta\": 1}'`.",
-                     rich_help_panel=_PAINTING),
+        typer.Option(
+            metavar="JSON",
+            help="More arguments of the pipeline's call, as `'{\"eta\": 1}'`.",
+            rich_help_panel=_PAINTING,
+        ),
     ] = None,
     reward: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="mini-pickscore, pickscore, or a local folder. "
-                     "[default: mini-pickscore for the miniature, else pickscore]", rich_help_panel=_STEERING),
+        typer.Option(
+            metavar="NAME",
+            help="mini-pickscore, pickscore, or a local folder. "
+            "[default: mini-pickscore for the miniature, else pickscore]",
+            rich_help_panel=_STEERING,
+        ),
     ] = None,
     preset: Annotated[
         str, typer.Option(metavar="NAME", help=f"One of {_PRESETS}.", rich_help_panel=_STEERING)
     ] = "paper",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace one value of the preset; can be repeated. "
-                     f"Keys: {_SETTINGS}.", rich_help_panel=_STEERING),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help=f"Replace one value of the preset; can be repeated. Keys: {_SETTINGS}.",
+            rich_help_panel=_STEERING,
+        ),
     ] = None,
     graph: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.json", help="The prompt's graph, as `dymo graph --json` prints it, instead of parsing.",
-                     rich_help_panel=_STEERING),
+        typer.Option(
+            metavar="FILE.json",
+            help="The prompt's graph, as `dymo graph --json` prints it; else it is parsed.",
+            rich_help_panel=_STEERING,
+        ),
     ] = None,
     budget_evaluations: Annotated[
         int | None,
@@ -141,8 +165,11 @@ def generate(
     ] = None,
     preview_vae: Annotated[
         str | None,
-        typer.Option(metavar="ID_OR_PATH", help="Decode predictions with this AutoencoderTiny: less memory, less time.",
-                     rich_help_panel=_STEERING),
+        typer.Option(
+            metavar="ID_OR_PATH",
+            help="Decode predictions with this AutoencoderTiny: less memory, less time.",
+            rich_help_panel=_STEERING,
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -150,15 +177,16 @@ def generate(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="float32, float16 or bfloat16. [default: float16 on cuda, else float32]",
-                     rich_help_panel=_MACHINE),
+        typer.Option(
+            help="float32, float16 or bfloat16. [default: float16 on cuda, else float32]", rich_help_panel=_MACHINE
+        ),
     ] = None,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Paint the unguided pictures too, and a contact sheet.", rich_help_panel=_FILES),
     ] = False,
     outdir: Annotated[Path, typer.Option(help="Folder of the pictures.", rich_help_panel=_FILES)] = Path("outputs"),
-) -> None:  # fmt: skip
+) -> None:
     """Paint prompts with a pipeline **while DyMO steers it**.
 
     For every prompt and seed: a PNG that carries its parameters, the trace as JSON, and its plot. Bad input is refused

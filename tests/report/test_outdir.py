@@ -25,7 +25,7 @@ def test_a_relative_folder(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that nobody can write")
 def test_a_read_only_folder():
-    with pytest.raises(ConfigError, match="/proc/dymo: cannot write in /proc.*--outdir"):
+    with pytest.raises(ConfigError, match=r"/proc/dymo: cannot write in /proc.*--outdir"):
         check_outdir("/proc/dymo")
 
 

@@ -44,4 +44,4 @@ def test_markdown_links_the_files():
 
 def test_a_bare_page():
     bare = Page("T", "L", Table([Column("a")], []))
-    assert "gallery\"" not in bare.to_html() and bare.to_markdown().startswith("# T\n\nL\n")
+    assert 'gallery"' not in bare.to_html() and bare.to_markdown().startswith("# T\n\nL\n")

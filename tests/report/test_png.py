@@ -9,7 +9,16 @@ from PIL import Image
 from dymo.report.png import Parameters, png_bytes, read_png, save_png
 
 FULL = Parameters(
-    "a red apple, and a green car", "blurry: very", 25, "Euler a", 7.5, 3, 64, 96, 'my "model", v1: fine', "official-sd15"
+    "a red apple, and a green car",
+    "blurry: very",
+    25,
+    "Euler a",
+    7.5,
+    3,
+    64,
+    96,
+    'my "model", v1: fine',
+    "official-sd15",
 )
 
 
@@ -37,13 +46,15 @@ def test_other_programs_find_the_parameters(tmp_path):
     assert Image.open(path).text["parameters"] == FULL.to_text()
 
 
-@pytest.mark.parametrize("prompt", ["苹果 and a car", "two\nlines", "Steps: 5, a prompt that looks like one", "x" * 5000])
+@pytest.mark.parametrize(
+    "prompt", ["苹果 and a car", "two\nlines", "Steps: 5, a prompt that looks like one", "x" * 5000]
+)
 def test_prompts_of_all_kinds(tmp_path, prompt):
     parameters = Parameters(prompt, steps=2, seed=1)
     assert read_png(save_png(picture(), tmp_path / "x.png", parameters))[0] == parameters
 
 
-@given(model=st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).filter(lambda text: text == text.strip()))
+@given(model=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(lambda t: t == t.strip()))
 def test_any_model_name(model):
     parameters = Parameters("a cat", seed=0, model=model)
     assert Parameters.from_text(parameters.to_text()) == parameters

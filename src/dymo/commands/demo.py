@@ -93,7 +93,10 @@ def demo(outdir: Path, prompts: int, seed: int, console: Console) -> Outcome:
 
 
 def comparison(unguided: Arm, aligned: Arm) -> Table:
-    """Unguided, aligned, and their difference with its paired bootstrap 95 % interval."""
+    """Unguided, aligned, and their difference with its paired bootstrap 95 % interval.
+
+    The seconds have none: they are measured by batch, and its pictures' equal shares are no independent pairs.
+    """
     measures: list[tuple[Column, Callable[[Arm], Sequence[float]]]] = [
         (Column(f"{GUIDE} (the guide)", 3), lambda arm: arm.scores[GUIDE]),
         (Column(f"{HELD_OUT} (held out)", 3), lambda arm: arm.scores[HELD_OUT]),
@@ -109,7 +112,8 @@ def comparison(unguided: Arm, aligned: Arm) -> Table:
         columns.append(column)
         digits = column.digits or 0
         cells: list[Any] = [
-            sum(before) / len(before), sum(after) / len(after), f"{gain.mean:+.{digits}f}", _ends(gain, digits),
+            sum(before) / len(before), sum(after) / len(after), f"{gain.mean:+.{digits}f}",
+            None if before is unguided.seconds else _ends(gain, digits),
         ]  # fmt: skip
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell)
@@ -146,8 +150,9 @@ def _paint_plain(pipe: Any, texts: Sequence[str], seeds: Sequence[int]) -> Arm:
 def _paint_aligned(pipe: Any, aligner: Any, texts: Sequence[str], seeds: Sequence[int], console: Console) -> Arm:
     arm = Arm("aligned")
     batches = _batches(texts, seeds)
+    steps = MINIATURE_DEFAULTS["num_inference_steps"]
     for n, (prompts, generators) in enumerate(batches, start=1):
-        with shown(console, f"Aligning, batch {n} of {len(batches)}", MINIATURE_DEFAULTS["num_inference_steps"]) as course:
+        with shown(console, f"Aligning, batch {n} of {len(batches)}", steps) as course:
             began = time.perf_counter()
             output = aligner(pipe, prompts, generator=generators, on_step=course.on_step, **MINIATURE_DEFAULTS)
             elapsed = time.perf_counter() - began
@@ -186,6 +191,7 @@ def _write(
 
     stems = file_stems(texts)
     sampler = models.sampler_name(pipe.scheduler)
+    steps, scale = MINIATURE_DEFAULTS["num_inference_steps"], MINIATURE_DEFAULTS["guidance_scale"]
     for n, trace in enumerate(aligned.traces, start=1):
         write_text(outdir / "traces" / f"batch-{n}.json", trace.to_json())
     entries = []
@@ -194,13 +200,14 @@ def _write(
         for arm, preset in ((unguided, None), (aligned, DEMO_PRESET)):
             picture = arm.pictures[i]
             parameters = Parameters(
-                text, "", MINIATURE_DEFAULTS["num_inference_steps"], sampler, MINIATURE_DEFAULTS["guidance_scale"], seed,
-                picture.width, picture.height, MINIATURE_NAME, preset,
-            )  # fmt: skip
+                text, "", steps, sampler, scale, seed, picture.width, picture.height, MINIATURE_NAME, preset
+            )
             scores = {name: round(values[i], 4) for name, values in arm.scores.items()}
-            record = {"prompt": text, "seed": seed, "model": MINIATURE_NAME, "call": MINIATURE_DEFAULTS, "preset": preset,
-                      "reward": GUIDE if preset else None, "evaluations": arm.evaluations[i], "scores": scores,
-                      "as_told": arm.correct[i]}  # fmt: skip
+            record = {
+                "prompt": text, "seed": seed, "model": MINIATURE_NAME, "call": MINIATURE_DEFAULTS, "preset": preset,
+                "reward": GUIDE if preset else None, "evaluations": arm.evaluations[i], "scores": scores,
+                "correct": arm.correct[i],
+            }  # fmt: skip
             path = f"pictures/{stem}-{seed:04d}-{arm.name}.png"
             png = png_bytes(picture, parameters, record)
             write_bytes(outdir / path, png)
@@ -211,13 +218,13 @@ def _write(
         write_bytes(outdir / plot_path, plot)
         entries.append(Entry(text, pictures, Picture("how it was steered", plot, plot_path)))
 
+    arms = (unguided, aligned)
     rows = [
-        Row(text, [unguided.pictures[i], aligned.pictures[i]], f"seed {seeds[i]}", [unguided.correct[i], aligned.correct[i]])
+        Row(text, [arm.pictures[i] for arm in arms], f"seed {seeds[i]}", [arm.correct[i] for arm in arms])
         for i, text in enumerate(texts)
     ]
-    sheet = write_bytes(
-        outdir / "sheet.png", png_bytes(contact_sheet([unguided.name, aligned.name], rows, panels=2 if len(rows) > 4 else 1))
-    )
+    drawn = contact_sheet([arm.name for arm in arms], rows, panels=2 if len(rows) > 4 else 1)
+    sheet = write_bytes(outdir / "sheet.png", png_bytes(drawn))
     page = _page(entries, table, unguided, aligned)
     write_text(outdir / "report.md", page.to_markdown())
     return sheet, write_text(outdir / "report.html", page.to_html())
@@ -226,13 +233,14 @@ def _write(
 def _page(entries: Sequence[Entry], table: Table, unguided: Arm, aligned: Arm) -> Page:
     n = len(entries)
     lead = (
-        f"Of {n} pictures of two objects, {sum(unguided.correct)} show what their prompt says when the pipeline paints "
-        f"alone, and {sum(aligned.correct)} when DyMO steers it: same model, same seeds, no training."
+        f"Of {n} pictures of two objects, {sum(unguided.correct)} show both objects in their colours when the pipeline "
+        f"paints alone, and {sum(aligned.correct)} when DyMO steers it: same model, same seeds, no training."
     )
     notes = (
-        f"{GUIDE} steers; {HELD_OUT} and the judge are never shown to the method. The judge reads objects, colours and "
-        "relation from the pixels. An evaluation is one pass of the denoiser (with its unconditional half); a steered one "
-        "also goes backwards. Below the difference: its paired bootstrap 95 % interval over the prompts.",
+        f"{GUIDE} steers; {HELD_OUT} and the judge are never shown to the method. The judge reads from the pixels "
+        "which objects are there and in which colours; a picture is right (✓) if both are as told, wherever they are.",
+        "An evaluation is one pass of the denoiser (with its unconditional half); a steered one also goes backwards. "
+        "Below the difference: its paired bootstrap 95 % interval over the prompts.",
     )
     facts = [("model", MINIATURE_NAME), ("reward", GUIDE), ("preset", DEMO_PRESET)]
     facts += [(name.replace("_", " "), f"{value:g}") for name, value in MINIATURE_DEFAULTS.items()]

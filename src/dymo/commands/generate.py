@@ -148,7 +148,7 @@ def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | No
         raise ConfigError(f"--graph {path}: it describes one prompt, but {len(prompts)} are given; run them one by one")
     graph = SemanticGraph.from_json(options.read_file(path, "--graph"))
     if graph.prompt != prompts[0]:
-        raise PromptError(f"--graph {path}: it is for the prompt {graph.prompt!r}, not {prompts[0]!r}; correct one of them")
+        raise PromptError(f"--graph {path}: it is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     return graph
 
 
@@ -181,7 +181,13 @@ def _paint(plan: Plan, pipe: Any, aligner: Any, prompt: str, seed: int, console:
         unguided = pipe(prompt, generator=generator(), **plan.call).images[0] if request.compare else None
         with shown(console, label, steps) as course:
             output = aligner(
-                pipe, prompt, graph=plan.graph, budget=budget, on_step=course.on_step, generator=generator(), **plan.call
+                pipe,
+                prompt,
+                graph=plan.graph,
+                budget=budget,
+                on_step=course.on_step,
+                generator=generator(),
+                **plan.call,
             )
     except DyMOError:
         raise

@@ -42,7 +42,11 @@ def choose_device(device: str | None) -> str:
 
 
 def load_pipeline(
-    model: str | None, scheduler: str | None = None, dtype: str | None = None, device: str = "cpu", lora: str | None = None
+    model: str | None,
+    scheduler: str | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+    lora: str | None = None,
 ) -> Any:
     """The miniature (model None), a local folder or a hub id, on `device`; without a progress bar of its own.
 
@@ -90,8 +94,8 @@ def load_preview_vae(name: str, like: Any) -> Any:
         vae = AutoencoderTiny.from_pretrained(name, torch_dtype=like.dtype)
     except (OSError, ValueError) as error:
         raise PipelineError(
-            f"cannot load the preview VAE {name!r}: {_first_line(error)}; give a folder or hub id of an AutoencoderTiny, "
-            "as madebyollin/taesd"
+            f"cannot load the preview VAE {name!r}: {_first_line(error)}; give a folder or hub id "
+            "of an AutoencoderTiny, as madebyollin/taesd"
         ) from error
     return vae.to(like.device)
 

@@ -68,12 +68,13 @@ def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[
     """The JSON object of --pipeline-kwargs. Raises ConfigError; `steered_here` are keys that have their own option."""
     if text is None:
         return {}
+    remedy = """give a JSON object, as '{"eta": 1}'"""
     try:
         kwargs = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"--pipeline-kwargs {text!r}: not JSON ({error}); give an object, as '{{\"eta\": 1}}'") from error
+        raise ConfigError(f"--pipeline-kwargs {text!r}: not JSON ({error}); {remedy}") from error
     if not isinstance(kwargs, dict):
-        raise ConfigError(f"--pipeline-kwargs {text!r}: give a JSON object, as '{{\"eta\": 1}}'")
+        raise ConfigError(f"--pipeline-kwargs {text!r}: not an object; {remedy}")
     for key in kwargs:
         if key in steered_here:
             raise ConfigError(f"--pipeline-kwargs: {key!r} is set by its own option here; leave it out")

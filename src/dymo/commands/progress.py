@@ -46,5 +46,3 @@ def shown(console: Console, description: str, steps: int | None) -> Iterator[Cou
     )
     with progress:
         yield Course(progress, progress.add_task(description, total=steps, said=""))
-
-

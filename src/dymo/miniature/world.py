@@ -81,12 +81,17 @@ def sample_caption(rng: random.Random, things: tuple[Thing, ...] = TRAINED_THING
 def captions(split: str, n: int, seed: int = 0) -> list[Caption]:
     """`n` distinct two-object captions of a split ("test" is never trained or tuned on), two colours each, seeded.
 
-    Held-out noun-colour pairs take part in "tune" and "test". Raises ValueError on an unknown split.
+    Held-out noun-colour pairs take part in "tune" and "test". Raises ValueError on an unknown split, or on more than
+    it has.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     rng = random.Random(f"{split}-{seed}")
     things = TRAINED_THINGS if split == "train" else ALL_THINGS
+    pairs = [Caption(pair) for pair in itertools.combinations(things, 2) if pair[0].noun != pair[1].noun]
+    most = sum(split_of(pair) == split and pair.things[0].colour != pair.things[1].colour for pair in pairs)
+    if n > most:
+        raise ValueError(f"{n} captions asked for, but the split {split!r} has {most} pairs of things")
     found: dict[tuple[Thing, ...], Caption] = {}
     while len(found) < n:
         caption = sample_caption(rng, things, p_two=1.0)

@@ -136,7 +136,7 @@ def _picture_html(picture: Picture) -> str:
 def _verdict_html(correct: bool | None) -> str:
     if correct is None:
         return ""
-    return ' <span class="good">✓ as told</span>' if correct else ' <span class="bad">✗ not as told</span>'
+    return ' <span class="good">✓ right</span>' if correct else ' <span class="bad">✗ wrong</span>'
 
 
 def _entry_markdown(entry: Entry) -> str:

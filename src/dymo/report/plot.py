@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,6 +52,7 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
     for axis in axes:
         _shade_stages(axis, steps)
         axis.tick_params(labelsize=8)
+        axis.tick_params(which="minor", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
     weights.plot(t, [step.w_A[sample] for step in steps], color=_BLUE, marker=".", label="$w_A$ (semantic)")
@@ -66,7 +68,7 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
     if np.any(np.nan_to_num(norms) > 0):
         gradient.set_yscale("log")
     gradient.set_ylabel("$\\|g_t\\|$", fontsize=8)
-    width = 0.5 * min((abs(a - b) for a, b in zip(t, t[1:], strict=False) if a != b), default=20.0)
+    width = 0.5 * min((abs(a - b) for a, b in pairwise(t) if a != b), default=20.0)
     recurrences.bar(t, [step.recurrences[sample] for step in steps], width=width, color=_PURPLE)
     recurrences.set_ylabel("recurrences", fontsize=8)
     recurrences.yaxis.get_major_locator().set_params(integer=True)
@@ -78,7 +80,7 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
 def _shade_stages(axis: Axes, steps: Sequence[Step]) -> None:
     """A background a stage, each from its first step to the next stage's first."""
     starts = [i for i, step in enumerate(steps) if i == 0 or step.stage != steps[i - 1].stage]
-    for start, after in zip(starts, [*starts[1:], None], strict=True):
+    for start, after in zip(starts, [*starts, None][1:], strict=True):
         stage, left = steps[start].stage, steps[start].timestep
         right = steps[-1].timestep if after is None else steps[after].timestep
         axis.axvspan(left, right, color=_STAGES.get(stage, "#ffffff"), zorder=0, linewidth=0)

@@ -79,7 +79,7 @@ class Table:
 
         def line(cells: Sequence[str], tag: str) -> str:
             marked = (
-                f'<{tag}{" class=number" if column.numeric else ""}>{html.escape(cell)}</{tag}>'
+                f"<{tag}{' class=number' if column.numeric else ''}>{html.escape(cell)}</{tag}>"
                 for cell, column in zip(cells, self.columns, strict=True)
             )
             return f"<tr>{''.join(marked)}</tr>"

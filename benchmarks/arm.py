@@ -1,0 +1,87 @@
+"""One arm of a comparison on the miniature: make the pictures, account for them, and measure what they show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dymo import DyMO
+from dymo.commands.defaults import MINIATURE_DEFAULTS
+from dymo.miniature import load_judge, load_scorer
+from dymo.miniature.judge import satisfied
+from dymo.miniature.world import Caption
+
+BATCH = 8
+SCORERS = ("mini-pickscore", "mini-hps")
+
+
+@dataclass
+class Arm:
+    """Per picture: scores of each scorer, 1.0 where the judge finds every thing in its colour, NFE, seconds."""
+
+    name: str
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    correct: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    denoiser_rows: int = 0
+    denoiser_backwards: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Bench:
+    """The miniature with its scorers and its judge, loaded once."""
+
+    def __init__(self, pipe: Any):
+        self.pipe = pipe
+        pipe.set_progress_bar_config(disable=True)
+        self.judge = load_judge()
+        self.scorers = {name: load_scorer(name) for name in SCORERS}
+
+    def measure(self, arm: Arm, captions: Sequence[Caption], pictures: torch.Tensor) -> None:
+        """Fill in what the pictures (n, 3, 64, 64) in [0, 1] show."""
+        with torch.no_grad():
+            for name, scorer in self.scorers.items():
+                arm.scores[name] = scorer.score(pictures, [c.text for c in captions]).tolist()
+        seen = self.judge.read(pictures)
+        arm.correct = [float(satisfied(c, s).correct) for c, s in zip(captions, seen, strict=True)]
+
+    def run(self, name: str, captions: Sequence[Caption], seed: int, aligner: DyMO | None, **settings: Any) -> Arm:
+        """One picture a caption, seeds `seed`, `seed` + 1, ...; unguided where `aligner` is None."""
+        arm, pictures = Arm(name), []
+        for start in range(0, len(captions), BATCH):
+            part = captions[start : start + BATCH]
+            generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+            call = {**MINIATURE_DEFAULTS, **settings, "generator": generators, "output_type": "pt"}
+            began = time.perf_counter()
+            if aligner is None:
+                made = self.pipe([c.text for c in part], **call)
+                arm.evaluations += [call["num_inference_steps"]] * len(part)
+                arm.denoiser_rows += 2 * call["num_inference_steps"] * len(part)
+            else:
+                made = aligner(self.pipe, [c.text for c in part], **call)
+                arm.evaluations += made.trace.evaluations
+                arm.denoiser_rows += made.trace.cost.denoiser_rows
+                arm.denoiser_backwards += made.trace.cost.denoiser_backwards
+                for why, n in made.trace.failures.items():
+                    arm.failures[why] = arm.failures.get(why, 0) + n
+            arm.seconds += [(time.perf_counter() - began) / len(part)] * len(part)
+            pictures.append(made.images.float())
+        self.measure(arm, captions, torch.cat(pictures))
+        return arm
+
+    def best_of(self, n: int, captions: Sequence[Caption], seed: int, guide: str) -> Arm:
+        """The best of `n` unguided pictures a caption by the scorer `guide`; further seeds lie 10,000 apart."""
+        rounds = [self.run(f"round {i}", captions, seed + 10_000 * i, None) for i in range(n)]
+        best = [max(range(n), key=lambda i: rounds[i].scores[guide][k]) for k in range(len(captions))]
+        arm = Arm(f"best of {n} by {guide}")
+        arm.scores = {name: [rounds[i].scores[name][k] for k, i in enumerate(best)] for name in SCORERS}
+        arm.correct = [rounds[i].correct[k] for k, i in enumerate(best)]
+        arm.evaluations = [sum(r.evaluations[k] for r in rounds) for k in range(len(captions))]
+        arm.seconds = [sum(r.seconds[k] for r in rounds) for k in range(len(captions))]
+        arm.denoiser_rows = sum(r.denoiser_rows for r in rounds)
+        return arm

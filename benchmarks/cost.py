@@ -1,0 +1,416 @@
+"""What one guided evaluation spends at the real SD1.5 (512) and SDXL (1024) sizes, counted without weights.
+
+    python -m benchmarks.cost [--json FILE] [--markdown FILE] [--no-check]
+
+The code that is counted is the library's own: `DyMO` runs a diffusers pipeline of the real configuration for one step,
+with one recurrence-free evaluation of one picture under classifier-free guidance (two rows of the denoiser). Only the
+weights are fake tensors, which have a shape and a dtype and no content; whatever they touch becomes fake too, so that
+nothing is computed, while autograd builds and walks the real graph. A number that the library reads out of a fake
+tensor (a norm, a test for NaN) is answered with 1.
+
+TFLOP: `torch.utils.flop_counter`, 2 operations a multiply-add; matrix products, convolutions and attention count,
+elementwise work, normalisation and resizing do not. Attention's backward counts as the fused kernel does it, with the
+scores computed again. The prompt's text features belong to the prompt, not to an evaluation, and are left out.
+
+Activation bytes: storages that come into being after the evaluation begins, followed from birth to death. "kept" is
+what is alive when the backward starts, "peak" the most that is ever alive, the backward included. Parameters, their
+copies and what was alive before are not in it, nor is a kernel's workspace or what an allocator loses to fragments.
+Weights are in half precision, except for a VAE whose `force_upcast` is set: the library decodes with that in float32.
+
+Exit status 1 where a count is over its limit, unless --no-check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from dymo import aligner
+from dymo.guidance.guide import Guide
+from dymo.pipelines.patch import patched
+from dymo.prompt.graph import Attribute, Entity, SemanticGraph
+from dymo.report.atomic import write_text
+from dymo.report.table import Column, Table
+from dymo.rewards.clip import CLIPReward
+
+GRAPH = SemanticGraph(
+    "a red apple and a green car",
+    (
+        Entity("apple", (6, 11), (Attribute("red", (2, 5)),)),
+        Entity("car", (24, 27), (Attribute("green", (18, 23)),)),
+    ),
+)
+
+PARTS = tuple(f"{part} {way}" for part in ("denoiser", "decode", "reward") for way in ("forward", "backward"))
+
+# At one step, the borders that put it into a stage.
+STAGES = {"semantic": (0.0, 0.0), "mixed": (1000.0, 0.0), "preference": (1000.0, 1000.0)}
+
+# Acceptance, TFLOP: (semantic, preference).
+LIMITS = {
+    ("SD1.5", "paper"): (2.6, 9.4),
+    ("SD1.5", "fast"): (2.2, 3.7),
+    ("SDXL", "paper"): (25.5, 52.0),
+    ("SDXL", "fast"): (19.6, 23.5),
+}
+
+# The reference implementation: TFLOP (semantic, preference) and peak GB, cited from the design note, not measured here.
+REFERENCE = {"SD1.5": (9.2, 16.5, 11.8), "SDXL": (39.5, 58.2, 38.0)}
+
+
+# What counts.
+
+
+def _attention(query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_k: Any) -> int:
+    return sdpa_backward_flop_count(grad, query, key, value)
+
+
+def flop_counter() -> FlopCounterMode:
+    """torch's counter, which lacks the attention kernel of the CPU."""
+    aten = torch.ops.aten
+    kernels = {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=kernels)
+
+
+class Answers(TorchDispatchMode):
+    """Answers 1 where a number is read out of a fake tensor."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            return torch.ones((), dtype=args[0].dtype).item()
+        return func(*args, **(kwargs or {}))
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that operations bring into being, by weak references: alive `now`, and at the `peak`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: dict[int, tuple[Any, int]] = {}
+        self._ignored: dict[int, Any] = {}
+
+    def ignore(self, *tensors: Tensor) -> None:
+        """Leave these storages out, for good."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            self._ignored[key] = weakref.ref(storage, lambda _, key=key: self._ignored.pop(key, None))
+
+    def restart(self) -> None:
+        """From here on nothing that is alive now counts."""
+        for key, (reference, _) in self._seen.items():
+            self._ignored[key] = reference
+        self._seen.clear()
+        self.now = self.peak = 0
+
+    def _forget(self, key: int) -> None:
+        if key in self._seen:
+            self.now -= self._seen.pop(key)[1]
+        self._ignored.pop(key, None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor):
+                self._see(tensor.untyped_storage())
+        return out
+
+    def _see(self, storage: Any) -> None:
+        key = storage._cdata
+        if key in self._seen or key in self._ignored:
+            return
+        size = storage.nbytes()
+        self._seen[key] = (weakref.ref(storage, lambda _, key=key: self._forget(key)), size)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+@dataclass
+class Account:
+    """One evaluation: operations by part, and bytes. Open it around the call; `begin` and `end` delimit what counts."""
+
+    flops: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*PARTS, "other"), 0))
+    kept: int = 0
+    peak: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.flops.values())
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        self._counter, self._live, self._mark, self._running = flop_counter(), LiveBytes(), 0, False
+        with self._counter, self._live, Answers():
+            yield
+
+    def begin(self) -> None:
+        self._mark, self._running = self._counter.get_total_flops(), True
+        self._live.restart()
+
+    def end(self) -> None:
+        self.book("other")
+        self.peak, self._running = self._live.peak, False
+
+    def ignore(self, *tensors: Tensor) -> None:
+        self._live.ignore(*tensors)
+
+    def book(self, part: str) -> None:
+        """What was spent since the last booking belongs to `part`."""
+        if self._running:
+            now = self._counter.get_total_flops()
+            self.flops[part] += now - self._mark
+            self._mark = now
+
+    def forward(self, part: str, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """`f` with its forward and its backward booked to `part`.
+
+        The backward goes from the last operation to the first: when a gradient arrives at what went into `f`, that of
+        `f` is done.
+        """
+
+        def call(entering: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            self.book("other")
+            if entering.requires_grad:
+                entering.register_hook(lambda _: self.book(f"{part} backward"))
+            out = f(entering, *args, **kwargs)
+            self.book(f"{part} forward")
+            return out
+
+        return call
+
+    def backward(self, f: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """`f` differentiates; what no other part has booked by its end is the denoiser's."""
+
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            self.book("other")
+            self.kept = self._live.now
+            out = f(*args, **kwargs)
+            self.book("denoiser backward")
+            return out
+
+        return call
+
+
+# What is counted.
+
+
+def _fake() -> FakeTensorMode:
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def _without_weights(build: Callable[[], nn.Module], mode: FakeTensorMode, dtype: torch.dtype) -> Any:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with mode:
+            return build().eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _unet(**settings: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(in_channels=4, out_channels=4, layers_per_block=2, norm_num_groups=32, **settings)
+
+
+def unet_sd15() -> UNet2DConditionModel:
+    return _unet(
+        sample_size=64,
+        block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=(*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"),
+        up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
+        cross_attention_dim=768,
+        attention_head_dim=8,  # the number of heads, as diffusers reads it
+    )
+
+
+def unet_sdxl() -> UNet2DConditionModel:
+    return _unet(
+        sample_size=128,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+    )
+
+
+def vae(size: int, scaling_factor: float, **settings: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=size,
+        scaling_factor=scaling_factor,
+        **settings,
+    )
+
+
+def clip_vit_h() -> CLIPModel:
+    """The architecture of PickScore and HPSv2."""
+    vision = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14)
+    text = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
+    both = dict(hidden_act="gelu", projection_dim=1024)
+    return CLIPModel(
+        CLIPConfig(text_config=text | both, vision_config=vision | both | {"image_size": 224}, projection_dim=1024)
+    )
+
+
+@functools.cache
+def _tokenizer() -> CLIPTokenizer:
+    """Letters are tokens: the words need positions, no more."""
+    alphabet = sorted(ByteLevel.alphabet())
+    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=77)
+
+
+@dataclass
+class Stack:
+    """A pipeline without weights, the tiny decoder for it, the reward, and what the pipeline is called with."""
+
+    pipe: Any
+    tiny: AutoencoderTiny
+    reward: CLIPReward
+    embeddings: dict[str, Tensor]
+
+    def call(self, account: Account, config: dict[str, Any], preset: str, tiny: bool) -> None:
+        """One guided evaluation into `account`."""
+        front = aligner.DyMO(self.reward, preset, preview_vae=self.tiny if tiny else None, recurrences=0, **config)
+
+        def guide(*args: Any, **kwargs: Any) -> Guide:
+            made = Guide(*args, **kwargs)
+            made.decode = account.forward("decode", made.decode)
+            if made.score is not None:
+                made.score = account.forward("reward", made.score)
+            made._gradient = account.backward(made._gradient)  # type: ignore[method-assign]
+            made.note_maps = lambda *_: None  # type: ignore[method-assign]  # plots want numbers; it counts for nothing
+            return made
+
+        unet = self.pipe.unet
+        handles = [
+            unet.register_forward_pre_hook(lambda *_: account.begin()),
+            unet.register_forward_hook(lambda *_: account.book("denoiser forward")),
+        ]
+        try:
+            with account.open(), mock.patch.object(aligner, "Guide", guide):
+                for module in (unet, self.pipe.vae, self.tiny, self.reward.model):
+                    account.ignore(*module.parameters(), *module.buffers())
+                front(
+                    self.pipe, graph=GRAPH, num_inference_steps=1, output_type="latent",
+                    on_step=lambda _: account.end(), generator=torch.Generator().manual_seed(0), **self.embeddings,
+                )  # fmt: skip
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def reward_of(model: CLIPModel, size: int = 64) -> CLIPReward:
+    """`model`, of fake weights, as the library's reward, with GRAPH's prompt already encoded."""
+    model.to = lambda *_args, **_kwargs: model  # fake weights cannot be moved
+    with Answers(), torch.no_grad():
+        reward = CLIPReward(model, _tokenizer(), "ViT-H/14")
+        reward.score(torch.rand(1, 3, size, size), [GRAPH.prompt])
+    return reward
+
+
+def _scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
+    )  # fmt: skip
+
+
+def stacks(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Iterator[tuple[str, Stack]]:
+    """("float32" or "float16" of the VAE, the stack): as the family is published, then with a VAE that half suffices for."""
+    xl = family == "SDXL"
+    unet = _without_weights(unet_sdxl if xl else unet_sd15, mode, torch.half)
+    tiny = _without_weights(AutoencoderTiny, mode, torch.half)
+    width, side, factor = (2048, 1024, 0.13025) if xl else (768, 512, 0.18215)
+    shapes = {"prompt_embeds": (1, 77, width), "negative_prompt_embeds": (1, 77, width)}
+    if xl:
+        shapes |= {"pooled_prompt_embeds": (1, 1280), "negative_pooled_prompt_embeds": (1, 1280)}
+    embeddings = {name: torch.zeros(shape, dtype=torch.half) for name, shape in shapes.items()}
+    # What `decoder` would copy to float32 is made so, as fake weights cannot be converted.
+    for dtype, upcast in ((torch.float, True), (torch.half, False)):
+        kl = _without_weights(functools.partial(vae, side, factor, force_upcast=upcast), mode, dtype)
+        parts = dict(vae=kl, unet=unet, scheduler=_scheduler(), text_encoder=None, tokenizer=_tokenizer())
+        if xl:
+            pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=None, tokenizer_2=None, add_watermarker=False)
+        else:
+            pipe = StableDiffusionPipeline(
+                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
+        pipe.set_progress_bar_config(disable=True)
+        yield str(dtype).removeprefix("torch."), Stack(pipe, tiny, reward, embeddings)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One counted evaluation."""
+
+    family: str
+    setting: str
+    stage: str
+    tflop: float
+    limit: float | None
+    parts: dict[str, float]
+    """TFLOP by part."""
+    kept_bytes: int
+    peak_bytes: int
+
+    @property
+    def over(self) -> bool:
+        return self.limit is not None and self.tflop > self.limit
+
+
+def count(stack: Stack, stage: str, preset: str, tiny: bool, **config: Any) -> Account:
+    """One evaluation of `stack` in a stage ("unguided" too)."""
+    if stage == "unguided":
+        config |= {"semantic_weight": 0.0, "preference_weight": 0.0}
+    else:
+        config |= {"borders": STAGES[stage]}
+    account = Account()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about fake tensors' data pointers, inside torch
+        stack.call(account, config, preset, tiny)
+    return account

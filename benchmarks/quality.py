@@ -1,0 +1,142 @@
+"""What each part of the method is worth, on held-out prompts of two objects that no setting was tuned on.
+
+    python -m benchmarks.quality [--quick] [--prompts 64] [--out docs/quality.md] [--json runs/quality.json]
+
+Every arm starts from the same seeds. Differences are to the unguided pictures, with paired bootstrap 95 % intervals
+over the prompts. Best-of-N gets at least as many seconds as "both + time travel" took in the same run. Arms are kept
+in `--cache` as they end, so that a run that is cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from dymo import DyMO, load_miniature
+from dymo.miniature import WEIGHTS, load_tiny_decoder
+from dymo.miniature.world import captions
+from dymo.report.atomic import write_text
+from dymo.report.interval import Interval, paired_bootstrap
+from dymo.report.table import Column, Table
+
+from .arm import Arm, Bench
+
+FULL = "both + time travel"
+SEED = 1000
+
+
+def aligners() -> dict[str, Callable[[], DyMO | None]]:
+    """Row -> how it is made. All rows are the preset "paper" but for what their name says."""
+    guide = "mini-pickscore"
+    return {
+        "unguided": lambda: None,
+        "semantic only": lambda: DyMO(None, recurrences=0),
+        "preference only": lambda: DyMO(guide, semantic_weight=0, recurrences=0),
+        "both": lambda: DyMO(guide, recurrences=0),
+        FULL: lambda: DyMO(guide),
+        "… gradient conditional": lambda: DyMO(guide, gradient="conditional"),
+        "… gradient straight-through": lambda: DyMO(guide, gradient="straight-through"),
+        "… tiny decoder": lambda: DyMO(guide, preview_vae=load_tiny_decoder()),
+        'preset "fast", tiny decoder': lambda: DyMO(guide, preset="fast", preview_vae=load_tiny_decoder()),
+    }
+
+
+def fingerprint(args: argparse.Namespace, name: str, make: Callable[[], DyMO | None]) -> str:
+    """A key of everything an arm's result depends on: settings, prompts, weights."""
+    aligner = make()
+    settings = None if aligner is None else asdict(aligner.config)
+    weights = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(WEIGHTS.rglob("*.safetensors"))]
+    return hashlib.sha256(json.dumps([name, settings, args.prompts, weights], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def kept(args: argparse.Namespace, key: str, make: Callable[[], Arm]) -> Arm:
+    path = args.cache / f"{key}.json"
+    if not path.exists():
+        write_text(path, json.dumps(asdict(make())))
+    return Arm(**json.loads(path.read_text()))
+
+
+def gains(arm: Arm, base: Arm) -> dict[str, Interval]:
+    return {
+        **{name: paired_bootstrap(arm.scores[name], base.scores[name]) for name in arm.scores},
+        "judge": paired_bootstrap([100 * c for c in arm.correct], [100 * c for c in base.correct]),
+    }
+
+
+def table(arms: list[Arm]) -> Table:
+    columns = [
+        Column("arm"), Column("mini-pickscore (guide)", 2), Column("difference"), Column("mini-hps (held out)", 2),
+        Column("difference"), Column("judge %", 1), Column("difference"), Column("evaluations", 1), Column("seconds", 2),
+    ]  # fmt: skip
+    mean = lambda values: sum(values) / len(values)  # noqa: E731
+    rows = []
+    for arm in arms:
+        gain = gains(arm, arms[0])
+        words = {k: "" if arm is arms[0] else v.text(1 if k == "judge" else 2) for k, v in gain.items()}
+        rows.append([
+            arm.name, mean(arm.scores["mini-pickscore"]), words["mini-pickscore"], mean(arm.scores["mini-hps"]),
+            words["mini-hps"], 100 * mean(arm.correct), words["judge"], mean(arm.evaluations), mean(arm.seconds),
+        ])  # fmt: skip
+    return Table(columns, rows)
+
+
+def verdicts(arms: dict[str, Arm], best: Arm) -> list[tuple[str, bool]]:
+    """The claims this benchmark is to uphold, and whether it does."""
+    base = arms["unguided"]
+    accuracy = 100 * sum(base.correct) / len(base.correct)
+    semantic, full = gains(arms["semantic only"], base), gains(arms[FULL], base)
+    versus = paired_bootstrap([100 * c for c in arms[FULL].correct], [100 * c for c in best.correct])
+    return [
+        (f"unguided accuracy {accuracy:.1f} % lies between 30 and 75 %", 30 <= accuracy <= 75),
+        (f"semantic only raises accuracy: {semantic['judge'].text(1)} points", semantic["judge"].low > 0),
+        (
+            f"{FULL} raises accuracy by at least 15 points: {full['judge'].text(1)}",
+            full["judge"].mean >= 15 and full["judge"].low > 0,
+        ),
+        (f"{FULL} raises mini-hps: {full['mini-hps'].text(2)}", full["mini-hps"].low > 0),
+        (f"{best.name}, for the same seconds, is not ahead of it on the judge: {versus.text(1)} points", versus.mean >= 0),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--quick", action="store_true", help="16 prompts")
+    parser.add_argument("--out", type=Path, help="write the table as Markdown")
+    parser.add_argument("--json", type=Path, help="write every number")
+    parser.add_argument("--cache", type=Path, default=Path("runs/quality"))
+    args = parser.parse_args()
+    args.prompts = 16 if args.quick else args.prompts
+    args.cache.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    chosen = captions("test", args.prompts)
+    bench = Bench(load_miniature())
+    arms = {}
+    for name, make in aligners().items():
+        arms[name] = kept(args, fingerprint(args, name, make), lambda n=name, m=make: bench.run(n, chosen, SEED, m()))
+        print(f"{name}: judge {100 * sum(arms[name].correct) / args.prompts:.1f} %", file=sys.stderr, flush=True)
+    n = math.ceil(sum(arms[FULL].seconds) / sum(arms["unguided"].seconds))
+    key = fingerprint(args, f"best of {n}", aligners()["unguided"])
+    best = kept(args, key, lambda: bench.best_of(n, chosen, SEED, "mini-pickscore"))
+    made, claims = table([*arms.values(), best]), verdicts(arms, best)
+    lines = [f"- {'yes' if holds else 'NO'}: {claim}" for claim, holds in claims]
+    print(made.to_text(), *lines, sep="\n")
+    if args.out:
+        command = "python -m benchmarks.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
+        head = f"# Quality on the miniature\n\n`{command}`: {args.prompts} held-out prompts, 25 steps; mean per picture.\n"
+        write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
+    if args.json:
+        write_text(args.json, json.dumps([asdict(a) for a in (*arms.values(), best)]))
+    return 0 if all(holds for _, holds in claims) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Taps against the probabilities that diffusers' own reference processor computes."""
+
+import pytest
+import tiny
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+
+from dymo.errors import PipelineError
+from dymo.pipelines.attention import AttentionTaps, cross_attentions
+from dymo.pipelines.families import map_layers
+
+
+class Recording(AttnProcessor):
+    """The reference processor, with the attention matrix kept."""
+
+    def __call__(self, attn, *args, **kwargs):
+        original = attn.get_attention_scores
+
+        def record(*a, **k):
+            self.seen = original(*a, **k)
+            return self.seen
+
+        attn.get_attention_scores = record
+        try:
+            return super().__call__(attn, *args, **kwargs)
+        finally:
+            del attn.get_attention_scores
+
+
+def inputs():
+    torch.manual_seed(3)
+    return torch.randn(2, 4, 32, 32), 500, torch.randn(2, 48, 32)
+
+
+def test_taps_equal_the_reference_attention():
+    unet = tiny.unet()
+    modules = cross_attentions(unet)
+    with torch.no_grad(), AttentionTaps(modules) as taps:
+        unet(*inputs())
+        found = {name: taps.probabilities(name) for name in modules}
+    for module in modules.values():
+        module.set_processor(Recording())
+    with torch.no_grad():
+        unet(*inputs())
+    for name, module in modules.items():
+        torch.testing.assert_close(found[name].flatten(0, 1), module.processor.seen, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[name].sum(-1), torch.ones(found[name].shape[:-1]))
+
+
+def test_with_an_ip_adapter_the_text_s_attention_is_read():
+    pipe = tiny.sd()
+    modules = cross_attentions(pipe.unet)
+    with torch.no_grad(), AttentionTaps(modules) as taps:
+        pipe.unet(*inputs())
+        plain = taps.probabilities(next(iter(modules))).clone()
+    pipe.unet._load_ip_adapter_weights([ip_adapter_weights(pipe.unet)])
+    z, t, text = inputs()
+    pictures = [torch.randn(2, 1, 16)]
+    modules = cross_attentions(pipe.unet)
+    first = next(iter(modules))
+    with torch.no_grad(), AttentionTaps(modules) as taps:
+        pipe.unet(z, t, text, added_cond_kwargs={"image_embeds": pictures})
+        found = {name: taps.probabilities(name) for name in modules}
+        queries, keys = taps.queries[first], taps.keys[first]
+    # The first layer sees the same queries and text keys as without the adapter; every map is over the text alone.
+    torch.testing.assert_close(found[first], plain, atol=1e-5, rtol=0)
+    assert all(p.shape[-1] == 48 for p in found.values())
+    attn = modules[first]
+    reference = attn.get_attention_scores(attn.head_to_batch_dim(queries), attn.head_to_batch_dim(keys))
+    torch.testing.assert_close(found[first].flatten(0, 1), reference, atol=1e-5, rtol=0)
+    assert "IPAdapter" in type(attn.processor).__name__
+
+
+def ip_adapter_weights(unet):
+    """Random weights with an IP-Adapter file's layout: a projection of the picture, and a key and value a layer."""
+    width = unet.config.cross_attention_dim
+    layers = {}
+    # A file numbers the layers in the order of the processors, self-attention (even) counted.
+    crossed = [name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor")]
+    for i, name in enumerate(crossed):
+        for part in ("to_k_ip", "to_v_ip"):
+            layers[f"{2 * i + 1}.{part}.weight"] = torch.randn(unet.get_submodule(name).to_k.out_features, width)
+    projection = {
+        "proj.weight": torch.randn(4 * width, 16), "proj.bias": torch.zeros(4 * width),
+        "norm.weight": torch.ones(width), "norm.bias": torch.zeros(width),
+    }  # fmt: skip
+    return {"image_proj": projection, "ip_adapter": layers}
+
+
+def test_hooks_leave_with_the_context_also_after_an_exception():
+    unet = tiny.unet()
+    with pytest.raises(ValueError, match="inside"), AttentionTaps(cross_attentions(unet)):
+        raise ValueError("inside")
+    assert not any(m._forward_hooks for m in unet.modules())
+
+
+def test_a_gradient_reaches_the_latent_through_the_taps():
+    unet = tiny.unet().requires_grad_(False)
+    z, t, text = inputs()
+    z.requires_grad_()
+    modules = cross_attentions(unet)
+    with AttentionTaps(modules) as taps:
+        unet(z, t, text)
+        loss = sum(taps.probabilities(name)[..., 3].square().mean() for name in modules)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_the_layers_of_a_size():
+    layers, factor = map_layers(tiny.unet(), 32, 16)
+    assert factor == 2
+    assert sorted(name.split(".")[0] + name.split(".")[1] for name in layers) == ["down_blocks1", "up_blocks1", "up_blocks1"]
+    with pytest.raises(PipelineError, match=r"map_size=9.*\[8, 16, 32\]"):
+        map_layers(tiny.unet(), 32, 9)

@@ -1,0 +1,295 @@
+"""The command line: what it writes, and that bad input is one clear line and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import dymo
+from dymo.cli import app
+from dymo.commands import generate as generate_command
+from dymo.commands.names import file_stems
+from dymo.commands.options import read_config, read_seeds
+from dymo.errors import ConfigError
+from dymo.report.png import read_png
+from dymo.trace import Cost, Step, Trace
+
+PROMPT = "a red apple and a green car"
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+class FakePipe:
+    """A pipeline that paints one colour a seed."""
+
+    scheduler = SimpleNamespace()
+
+    def __call__(self, prompt, num_inference_steps=50, guidance_scale=7.5, height=None, generator=None, **kwargs):
+        if kwargs:
+            raise TypeError(f"__call__() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        colour = tuple(torch.randint(0, 256, (3,), generator=generator).tolist())
+        return SimpleNamespace(images=[Image.new("RGB", (64, 64), colour)])
+
+
+class FakeDyMO:
+    """An aligner that runs the pipeline, and says that the reward rose."""
+
+    made: ClassVar[list[tuple]] = []
+
+    def __init__(self, reward, preset="paper", **overrides):
+        self.made.append((reward, preset, overrides))
+
+    def __call__(self, pipe, prompt, graph=None, budget=None, on_step=None, **kwargs):
+        output = pipe(prompt, **kwargs)
+        steps = [
+            Step(i, 900 - 400 * i, "semantic", [1.0], [0.0], [0.0], [None], [0.1 * i], [1.0], [0.1], [i], [None])
+            for i in range(2)
+        ]
+        for step in steps:
+            on_step(step)
+        output.trace = Trace([prompt], [None], {}, steps, evaluations=[3], cost=Cost(seconds=0.5))
+        return output
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """The command line over a pipeline that costs nothing. Yields what aligners were made."""
+    pipe = FakePipe()
+    FakeDyMO.made = []
+    monkeypatch.setattr(generate_command.models, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
+    return FakeDyMO.made
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Loading any model is a mistake."""
+
+    def loaded(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(generate_command.models, "load_pipeline", loaded)
+    monkeypatch.setattr(dymo, "load_miniature", loaded)
+    monkeypatch.setattr(dymo, "load_reward", loaded)
+    monkeypatch.setattr(dymo, "DyMO", loaded)
+
+
+def refused(result, *words):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ([""], "empty prompt"),
+        ([PROMPT, "  "], "empty prompt '  '"),
+        ([PROMPT, "--preset", "papr"], "'papr': choose one of 'paper'"),
+        ([PROMPT, "--seeds", "7-0"], "'7-0' must rise"),
+        ([PROMPT, "--seeds", "a"], "give whole numbers and ranges, as 0-7"),
+        ([PROMPT, "--seeds=-1"], "cannot read '-1'"),
+        ([PROMPT, "--seeds", "0-99999999"], "more than 10000 seeds"),
+        ([PROMPT, "--seeds", "1,,2"], "cannot read ''"),
+        ([PROMPT, "--set", "etta=1"], "unknown setting 'etta'"),
+        ([PROMPT, "--set", "eta"], "give key=value"),
+        ([PROMPT, "--set", "k=-1"], "k=-1: must be positive"),
+        ([PROMPT, "--steps", "0"], "--steps 0"),
+        ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
+        ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
+        ([PROMPT, "--height", "65"], "multiple of 8; the nearest is 64"),
+        ([PROMPT, "--scheduler", "dpm"], "choose one of ddim, ddpm, euler, euler-ancestral"),
+        ([PROMPT, "--dtype", "int8"], "choose one of float32"),
+        ([PROMPT, "--pipeline-kwargs", "{eta: 1}"], "not JSON"),
+        ([PROMPT, "--pipeline-kwargs", "[1]"], "not an object; give a JSON object"),
+        ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "'height' is set by its own option"),
+        ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
+        ([PROMPT, "a cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
+        ([PROMPT, "--outdir", "/proc/dymo"], "cannot write in /proc"),
+    ],
+)
+def test_bad_input_is_refused_before_the_model_is_loaded(no_model, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    refused(invoke("generate", *words), said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["generate", PROMPT], ["demo"]])
+def test_a_full_disk_is_refused(no_model, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(10**6))
+    refused(invoke(*command, "--outdir", tmp_path / "out"), "1.0 MB free", "make room")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--prompts", "0"], ["--prompts", "100000"], ["--seed=-1"], ["--outdir", "/proc/dymo"]]
+)
+def test_the_demo_refuses_too(no_model, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    refused(invoke("demo", *words), words[0].partition("=")[0].removeprefix("--outdir"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_of_another_prompt(no_model, tmp_path):
+    file = tmp_path / "graph.json"
+    file.write_text(json.dumps({"prompt": "a cat", "entities": [{"text": "cat"}]}))
+    refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "it is for the prompt 'a cat'")
+    file.write_text(json.dumps({"prompt": PROMPT, "entities": [{"text": "zebra"}]}))
+    refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "'zebra' is not in the prompt")
+    file.write_bytes(b"\xff\xfe")
+    refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "UTF-8")
+    assert not (tmp_path / "out").exists()
+
+
+def test_generate_writes_pictures_that_carry_their_parameters(fakes, tmp_path):
+    result = invoke("generate", PROMPT, "--seeds", "0-1,5", "--compare", "--set", "recurrences=2", "--outdir", tmp_path)
+    assert result.exit_code == 0, result.output
+    stem = "a-red-apple-and-a-green-car"
+    endings = (".png", "-unguided.png", "-trace.json", "-trace.png")
+    expected = {f"{stem}-{seed:04d}{ending}" for seed in (0, 1, 5) for ending in endings} | {"sheet.png"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert fakes == [("mini-pickscore", "paper", {"recurrences": 2})]
+    parameters, data = read_png(tmp_path / f"{stem}-0005.png")
+    assert (parameters.prompt, parameters.seed, parameters.steps, parameters.preset) == (PROMPT, 5, 25, "paper")
+    assert (parameters.width, parameters.height, parameters.model) == (64, 64, "dymo-miniature")
+    assert data["overrides"] == {"recurrences": 2} and data["reward"] == "mini-pickscore" and data["aligned"]
+    plain, data = read_png(tmp_path / f"{stem}-0005-unguided.png")
+    assert plain.preset is None and plain.seed == 5 and not data["aligned"]
+    assert len(Trace.from_json((tmp_path / f"{stem}-0001-trace.json").read_text()).steps) == 2
+    assert "reward 0.000 → 0.100 · 3 evaluations · 0.5 s" in result.output
+    # The same seed paints the same with and without DyMO here, since the fake steers nothing.
+    one, other = (Image.open(tmp_path / f"{stem}-0005{end}.png") for end in ("", "-unguided"))
+    assert one.tobytes() == other.tobytes()
+
+
+def test_other_models_are_steered_by_pickscore(fakes, tmp_path):
+    assert invoke("generate", PROMPT, "-m", "some/model", "--outdir", tmp_path).exit_code == 0
+    assert fakes == [("pickscore", "paper", {})]
+    parameters, _ = read_png(tmp_path / "a-red-apple-and-a-green-car-0000.png")
+    assert parameters.model == "some/model" and parameters.steps == 50 and parameters.guidance_scale == 7.5
+
+
+def test_what_the_pipeline_does_not_know(fakes, tmp_path):
+    result = invoke("generate", PROMPT, "--pipeline-kwargs", '{"clip_skip": 1}', "--outdir", tmp_path / "out")
+    refused(result, "FakePipe refuses this", "'clip_skip'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unexpected_errors_keep_their_traceback(fakes, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(FakePipe, "__call__", broken)
+    result = invoke("generate", PROMPT, "--outdir", tmp_path)
+    assert isinstance(result.exception, ValueError) and result.exit_code == 1
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    result = invoke("generate", PROMPT, "-m", tmp_path / "nothing", "--outdir", tmp_path / "out", "--device", "cpu")
+    refused(result, "cannot load the model", "give a diffusers folder or a hub id")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_there(no_model, tmp_path):
+    refused(
+        invoke("generate", PROMPT, "--device", "cuda:77", "--outdir", tmp_path / "out"), "'cuda:77'", "try --device cpu"
+    )
+
+
+def test_graph_as_tree_and_json():
+    tree = invoke("graph", PROMPT)
+    assert tree.exit_code == 0 and re.search(r"apple +6–11", tree.output) and re.search(r"green +18–23", tree.output)
+    printed = invoke("graph", PROMPT, "--json").stdout
+    assert dymo.SemanticGraph.from_json(printed) == dymo.parse(PROMPT)
+    refused(invoke("graph", " "), "empty prompt")
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["generate"], ["graph"]])
+def test_help_has_examples(command):
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "dymo demo" in result.output if not command else f"dymo {command[0]}" in result.output
+
+
+def test_help_loads_no_torch():
+    code = "import sys, dymo.cli; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_option_is_refused_by_name():
+    result = invoke("generate", PROMPT, "--sede", "3")
+    assert result.exit_code == 2 and "--sede" in result.stderr
+
+
+def test_seeds():
+    assert read_seeds("0-3, 8,2") == [0, 1, 2, 3, 8]
+    assert read_seeds("7") == [7]
+    with pytest.raises(ConfigError):
+        read_seeds(str(2**63))
+
+
+def test_settings_are_json_or_words():
+    config, overrides = read_config("paper", ["eta=[0.1,0.2,0.3]", "gradient=conditional", "map-size=null", "k=2"])
+    assert overrides == {"eta": (0.1, 0.2, 0.3), "gradient": "conditional", "map_size": None, "k": 2}
+    assert config.eta == (0.1, 0.2, 0.3) and config.gradient == "conditional"
+
+
+def test_different_prompts_have_different_files():
+    prompts = ["a cat", "a  cat", "A cat!", "苹果", "苹", "x" * 300, "x" * 301, "a/../../cat"]
+    stems = file_stems(prompts)
+    assert stems[0] == "a-cat" and len(set(stems)) == len(prompts)
+    assert all(re.fullmatch(r"[a-z0-9-]{1,70}", stem) for stem in stems)
+
+
+@pytest.mark.miniature
+def test_generate_with_the_real_miniature(tmp_path):
+    words = ("--steps", "3", "--preset", "fast", "--set", "recurrences=0", "--compare", "--device", "cpu")
+    result = invoke("generate", PROMPT, "--seeds", "4", *words, "--outdir", tmp_path)
+    assert result.exit_code == 0, result.output
+    stem = tmp_path / "a-red-apple-and-a-green-car-0004"
+    parameters, data = read_png(f"{stem}.png")
+    assert (parameters.steps, parameters.width, data["evaluations"]) == (3, 64, 3)
+    trace = Trace.from_json((tmp_path / f"{stem.name}-trace.json").read_text())
+    assert len(trace.steps) == 3 and trace.graphs[0]["prompt"] == PROMPT
+    aligned, unguided = (Image.open(f"{stem}{end}.png") for end in ("", "-unguided"))
+    assert aligned.tobytes() != unguided.tobytes()
+
+
+@pytest.mark.miniature
+def test_the_pipeline_refuses_an_impossible_call_in_one_line(tmp_path):
+    words = ("--pipeline-kwargs", '{"callback_on_step_end_tensor_inputs": ["nothing"]}', "--device", "cpu")
+    result = invoke("generate", PROMPT, *words, "--outdir", tmp_path / "o")
+    refused(result, "StableDiffusionPipeline refuses this")
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.miniature
+def test_the_demo_writes_its_report(tmp_path, monkeypatch):
+    from dymo.commands import defaults, demo
+
+    for module in (defaults, demo):
+        monkeypatch.setattr(module, "MINIATURE_DEFAULTS", {**defaults.MINIATURE_DEFAULTS, "num_inference_steps": 3})
+    result = invoke("demo", "--prompts", "2", "--outdir", tmp_path)
+    assert result.exit_code == 0, result.output
+    for name in ("sheet.png", "report.html", "report.md", "traces/batch-1.json"):
+        assert (tmp_path / name).is_file()
+    assert "sheet.png" in result.output and "report.html" in result.output
+    assert len(list((tmp_path / "pictures").iterdir())) == 4 and len(list((tmp_path / "traces").iterdir())) == 3
+    for word in ("unguided", "aligned", "mini-hps (held out)", "judge accuracy", "95 % interval"):
+        assert word in result.output
