@@ -22,15 +22,12 @@ Exit status 1 where a count is over its limit, unless --no-check.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
-import json
-import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
@@ -53,10 +50,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from dymo import aligner
 from dymo.guidance.guide import Guide
-from dymo.pipelines.patch import patched
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
-from dymo.report.atomic import write_text
-from dymo.report.table import Column, Table
 from dymo.rewards.clip import CLIPReward
 
 GRAPH = SemanticGraph(

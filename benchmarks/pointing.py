@@ -48,7 +48,9 @@ def main() -> int:
             picture = torch.from_numpy(scene.picture).permute(2, 0, 1)[None].float() / 127.5 - 1
             z0 = pipe.vae.encode(picture).latent_dist.mean * pipe.vae.config.scaling_factor
             z = abar.sqrt() * z0 + (1 - abar).sqrt() * torch.randn(z0.shape, generator=generator)
-            ids = pipe.tokenizer(caption.text, padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt")
+            ids = pipe.tokenizer(
+                caption.text, padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt"
+            )
             taps.clear()
             pipe.unet(z, args.timestep, pipe.text_encoder(ids.input_ids).last_hidden_state)
             maps = torch.stack([taps.probabilities(name).mean(1) for name in layers]).mean(0)[0]
@@ -61,7 +63,9 @@ def main() -> int:
     for kind, found in hits.items():
         rate = paired_bootstrap([100 * h for h in found])
         good &= rate.mean >= LIMITS[kind]
-        print(f"{kind}: {rate.mean:.1f} % [{rate.low:.1f}, {rate.high:.1f}] of {len(found)} maps at {side}x{side}, at least {LIMITS[kind]:g}")
+        print(
+            f"{kind}: {rate.mean:.1f} % [{rate.low:.1f}, {rate.high:.1f}] of {len(found)} maps at {side}x{side}, at least {LIMITS[kind]:g}"
+        )
     return 0 if good else 1
 
 

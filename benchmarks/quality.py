@@ -102,7 +102,10 @@ def verdicts(arms: dict[str, Arm], best: Arm) -> list[tuple[str, bool]]:
             full["judge"].mean >= 15 and full["judge"].low > 0,
         ),
         (f"{FULL} raises mini-hps: {full['mini-hps'].text(2)}", full["mini-hps"].low > 0),
-        (f"{best.name}, for the same seconds, is not ahead of it on the judge: {versus.text(1)} points", versus.mean >= 0),
+        (
+            f"{best.name}, for the same seconds, is not ahead of it on the judge: {versus.text(1)} points",
+            versus.mean >= 0,
+        ),
     ]
 
 
@@ -131,7 +134,9 @@ def main() -> int:
     print(made.to_text(), *lines, sep="\n")
     if args.out:
         command = "python -m benchmarks.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
-        head = f"# Quality on the miniature\n\n`{command}`: {args.prompts} held-out prompts, 25 steps; mean per picture.\n"
+        head = (
+            f"# Quality on the miniature\n\n`{command}`: {args.prompts} held-out prompts, 25 steps; mean per picture.\n"
+        )
         write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
     if args.json:
         write_text(args.json, json.dumps([asdict(a) for a in (*arms.values(), best)]))

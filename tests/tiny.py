@@ -29,7 +29,13 @@ def tokenizer() -> CLIPTokenizer:
     """Letters are tokens, and a few merges make some words one piece and leave others in several."""
     alphabet = sorted(ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "r</w>"), ("r", "e"), ("re", "d</w>"), ("a", "p"), ("l", "e</w>")]
-    tokens = [*alphabet, *(f"{a}</w>" for a in alphabet), *("".join(m) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    tokens = [
+        *alphabet,
+        *(f"{a}</w>" for a in alphabet),
+        *("".join(m) for m in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=48)
 
 
@@ -79,7 +85,11 @@ def sd(kind=StableDiffusionPipeline, scheduler_kind=DDIMScheduler, **parts):
     parts = {"unet": unet(), "vae": vae(), "text_encoder": text_model(), "tokenizer": tokenizer(), **parts}
     return _quiet(
         kind(
-            **parts, scheduler=scheduler(scheduler_kind), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            **parts,
+            scheduler=scheduler(scheduler_kind),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
     )
 

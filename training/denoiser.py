@@ -35,7 +35,9 @@ def word_positions(caption: str) -> list[list[int]]:
     return [list(pair) for pair in zip(colours, nouns, strict=True)]
 
 
-def grounding_loss(taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+def grounding_loss(
+    taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, kept: torch.Tensor
+) -> torch.Tensor:
     """mean over layers and tokens of (1 - attention inside / attention everywhere)^2.
 
     masks (B, 2, 16, 16) in [0, 1]; positions (B, 2, 2) token indices, 0 where there is no such token; kept (B,) bool.
@@ -94,12 +96,21 @@ def main() -> None:
     checkpoint, step = args.cache / "denoiser.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
-        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"]), optimiser.load_state_dict(saved["optimiser"])
+        (
+            model.load_state_dict(saved["model"]),
+            ema.load_state_dict(saved["ema"]),
+            optimiser.load_state_dict(saved["optimiser"]),
+        )
         step = saved["step"]
         print(f"resuming at step {step}", flush=True)
 
     def save() -> None:
-        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        state = {
+            "model": model.state_dict(),
+            "ema": ema.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+        }
         torch.save(state, checkpoint.with_suffix(".partial"))
         checkpoint.with_suffix(".partial").rename(checkpoint)
 
@@ -122,8 +133,17 @@ def main() -> None:
             # min-SNR's weight, with a floor: what an object is gets decided where the noise is strong.
             weight = (snr.clamp(max=5) / (snr + 1)).clamp_min(0.25)
             denoising = ((v - target).square().mean((1, 2, 3)) * weight).mean()
-            ground = grounding_loss(taps, masks[pick].float().to(args.device) / 255, positions[pick].to(args.device), ~dropped.to(args.device))
-            lr = args.lr * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / args.steps))))
+            ground = grounding_loss(
+                taps,
+                masks[pick].float().to(args.device) / 255,
+                positions[pick].to(args.device),
+                ~dropped.to(args.device),
+            )
+            lr = (
+                args.lr
+                * min(1, (step + 1) / 100)
+                * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / args.steps))))
+            )
             for group in optimiser.param_groups:
                 group["lr"] = lr
             optimiser.zero_grad()
@@ -137,7 +157,10 @@ def main() -> None:
                     slow.lerp_(fast, 1 - decay)
             running += torch.tensor([denoising.item(), ground.item()])
             if step % 50 == 0:
-                print(f"step {step} loss {running[0] / 50:.4f} grounding {running[1] / 50:.4f} lr {lr:.1e} {time.time() - began:.0f} s", flush=True)
+                print(
+                    f"step {step} loss {running[0] / 50:.4f} grounding {running[1] / 50:.4f} lr {lr:.1e} {time.time() - began:.0f} s",
+                    flush=True,
+                )
                 running.zero_()
             if step % 100 == 0:
                 save()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def sprites(cache: Path) -> dict[str, Image.Image]:
     return loaded
 
 
-@lru_cache(maxsize=None)
+@cache
 def recolour(sprite_bytes: bytes, size: tuple[int, int], colour: str) -> np.ndarray:
     """(h, w, 4) float32 in [0, 1]: the sprite's shading on the named colour (shadows to black, lights to white)."""
     rgba = np.frombuffer(sprite_bytes, np.uint8).reshape(size[1], size[0], 4).astype(np.float32) / 255
@@ -52,7 +52,9 @@ def recolour(sprite_bytes: bytes, size: tuple[int, int], colour: str) -> np.ndar
     inside = rgba[..., 3] > 0.5
     low, mid, high = np.percentile(light[inside], [2, 50, 98])
     # The median luminance takes the plain colour; the rest keeps a part of its contrast around it.
-    shade = np.where(light < mid, (light - mid) / max(mid - low, 0.15), (light - mid) / max(high - mid, 0.15)).clip(-1, 1)
+    shade = np.where(light < mid, (light - mid) / max(mid - low, 0.15), (light - mid) / max(high - mid, 0.15)).clip(
+        -1, 1
+    )
     base = np.array(COLOURS[colour], np.float32) / 255
     dark = base * (1 + 0.55 * shade.clip(max=0))[..., None]
     rgb = dark + (1 - dark) * (0.35 * shade.clip(min=0))[..., None]

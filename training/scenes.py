@@ -45,12 +45,21 @@ class Painter:
             self.scaled[key] = tinted.resize(new, Image.Resampling.LANCZOS)
         return self.scaled[key]
 
-    def places(self, caption: Caption, sizes: list[int], rng: random.Random, framing: bool) -> list[tuple[float, float]]:
+    def places(
+        self, caption: Caption, sizes: list[int], rng: random.Random, framing: bool
+    ) -> list[tuple[float, float]]:
         """Centres (x, y) in pixels that make the caption's relation true; badly framed ones hang over the border."""
         if len(sizes) == 1:
             margin = 0 if framing else sizes[0] / 2
             if framing:  # cut by one border
-                x, y = rng.choice([(0, rng.uniform(16, 48)), (SIZE, rng.uniform(16, 48)), (rng.uniform(16, 48), 0), (rng.uniform(16, 48), SIZE)])
+                x, y = rng.choice(
+                    [
+                        (0, rng.uniform(16, 48)),
+                        (SIZE, rng.uniform(16, 48)),
+                        (rng.uniform(16, 48), 0),
+                        (rng.uniform(16, 48), SIZE),
+                    ]
+                )
                 return [(x, y)]
             return [(rng.uniform(margin, SIZE - margin), rng.uniform(margin, SIZE - margin))]
         relation = caption.relation
@@ -67,7 +76,7 @@ class Painter:
         slack = max(0.0, far - near - gap)
         low = near + rng.uniform(0, slack / 2)
         high = max(low + gap, far - rng.uniform(0, slack / 2)) if not framing else far
-        centre = rng.uniform(max(half) , SIZE - max(half))
+        centre = rng.uniform(max(half), SIZE - max(half))
         across = [min(max(centre + rng.uniform(-drift, drift), h), SIZE - h) for h in half]
         if relation == "to the left of":
             return [(low, across[0]), (high, across[1])]
@@ -75,10 +84,15 @@ class Painter:
             return [(across[0], low), (across[1], high)]
         # The mirrored relations: the first thing takes the high place.
         low2, high2 = SIZE - high, SIZE - low
-        return [(high2, across[0]), (low2, across[1])] if relation == "to the right of" else [(across[0], high2), (across[1], low2)]
+        return (
+            [(high2, across[0]), (low2, across[1])]
+            if relation == "to the right of"
+            else [(across[0], high2), (across[1], low2)]
+        )
 
     def background(self, rng: random.Random) -> np.ndarray:
         """(64, 64, 3) float: a soft gradient between two greyish pastels."""
+
         def tone() -> np.ndarray:
             grey = rng.uniform(120, 205)
             return np.array([grey + rng.uniform(-22, 22) for _ in range(3)], np.float32)
@@ -94,7 +108,9 @@ class Painter:
         sizes = [rng.randint(34, 46) if one else rng.randint(25, 30) for _ in caption.things]
         canvas = self.background(rng)
         masks = []
-        for thing, size, (x, y) in zip(caption.things, sizes, self.places(caption, sizes, rng, flaw == "framing"), strict=True):
+        for thing, size, (x, y) in zip(
+            caption.things, sizes, self.places(caption, sizes, rng, flaw == "framing"), strict=True
+        ):
             sprite = self.sprite(thing.noun, thing.colour, size)
             layer = Image.new("RGBA", (SIZE, SIZE))
             layer.paste(sprite, (round(x - sprite.width / 2), round(y - sprite.height / 2)))
@@ -146,7 +162,10 @@ def dataset(cache: Path, n: int, seed: int, p_flaw: float = 0.5, p_two: float = 
             columns["colours"].append([list(COLOURS).index(t.colour) for t in caption.things] + pad)
             columns["flaw"].append(-1 if scene.flaw is None else FLAWS.index(scene.flaw))
             columns["captions"].append(caption.text)
-        small = {k: np.array(v) if k in ("pictures", "masks", "captions") else np.array(v, np.int8) for k, v in columns.items()}
+        small = {
+            k: np.array(v) if k in ("pictures", "masks", "captions") else np.array(v, np.int8)
+            for k, v in columns.items()
+        }
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, **small)
         partial.rename(path)

@@ -27,7 +27,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from dymo.miniature.judge import COLOUR_NAMES
 from dymo.miniature.preference import ConvPreference
-from dymo.miniature.world import ALL_THINGS, COLOURS, NOUNS, Caption, Thing, sample_caption, split_of
+from dymo.miniature.world import ALL_THINGS, COLOURS, NOUNS, Caption, sample_caption, split_of
 
 from . import stack
 from .augment import appearance, to_pictures

@@ -30,7 +30,8 @@ def tokenizer() -> CLIPTokenizer:
     trained = Tokenizer(BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = ByteLevel(add_prefix_space=False)
     trained.train_from_iterator(
-        words * 10, BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", initial_alphabet=sorted(alphabet), show_progress=False)
+        words * 10,
+        BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", initial_alphabet=sorted(alphabet), show_progress=False),
     )
     import json
 

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .config import Config, preset as preset_config
+from .config import Config
+from .config import preset as preset_config
 from .errors import PromptError
 from .guidance.guide import Guide
 from .guidance.recurrence import Budget, Purse
 from .pipelines.attach import Attachment, lock_of
 from .pipelines.attention import AttentionTaps
-from .pipelines.checks import check_pipeline
+from .pipelines.checks import check_offload, check_pipeline
 from .pipelines.decode import decoder
 from .pipelines.denoiser import DenoiserSeam
 from .pipelines.families import map_layers
@@ -85,6 +86,7 @@ class DyMO:
         exception. Raises PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         check_pipeline(pipe, self.config)
+        check_offload(pipe, self.config, self.reward is not None, self.preview_vae is not None)
         began = time.perf_counter()
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
@@ -94,12 +96,14 @@ class DyMO:
         samples = [i for i in range(len(prompts)) for _ in range(repeats)]
         trace = Trace(
             prompts=[prompts[i] or "" for i in samples],
-            graphs=[None if graphs[i] is None else json.loads(graphs[i].to_json()) for i in samples],
+            graphs=[_plain(graphs[i]) for i in samples],
             config=dataclasses.asdict(self.config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
         with lock_of(pipe), torch.enable_grad():
-            output = self._run(pipe, trace, [pairs[i] for i in samples], Purse(budget or Budget()), on_step, pipeline_kwargs)
+            output = self._run(
+                pipe, trace, [pairs[i] for i in samples], Purse(budget or Budget()), on_step, pipeline_kwargs
+            )
         trace.cost.seconds = time.perf_counter() - began
         if isinstance(output, tuple) and not hasattr(output, "images"):
             output = TracedTuple(output)
@@ -107,7 +111,13 @@ class DyMO:
         return output
 
     def _run(
-        self, pipe: Any, trace: Trace, pairs: list[TokenPairs], purse: Purse, on_step: Callable[[Step], None] | None, kwargs: dict
+        self,
+        pipe: Any,
+        trace: Trace,
+        pairs: list[TokenPairs],
+        purse: Purse,
+        on_step: Callable[[Step], None] | None,
+        kwargs: dict,
     ) -> Any:
         config, reward = self.config, self.reward
         if reward is not None:
@@ -122,14 +132,21 @@ class DyMO:
         )  # fmt: skip
         taps = None
         if guide.semantic:
-            side = (kwargs.get("height") or pipe.unet.config.sample_size * pipe.vae_scale_factor) // pipe.vae_scale_factor
+            side = (
+                kwargs.get("height") or pipe.unet.config.sample_size * pipe.vae_scale_factor
+            ) // pipe.vae_scale_factor
             layers, _ = map_layers(pipe.unet, side, config.map_size)
             taps = AttentionTaps(layers)
         if not guide.active:
             config = dataclasses.replace(config, recurrences=0)
             guide.config = config
         seam = DenoiserSeam(
-            pipe.unet, taps, config.gradient, lambda: pipe.do_classifier_free_guidance, lambda: pipe.guidance_scale, trace.cost
+            pipe.unet,
+            taps,
+            config.gradient,
+            lambda: pipe.do_classifier_free_guidance,
+            lambda: pipe.guidance_scale,
+            trace.cost,
         )
         cuda = pipe._execution_device.type == "cuda"
         if cuda:
@@ -141,7 +158,7 @@ class DyMO:
                 hook, names = attachment.step_end(users, inputs)
                 kwargs |= {"callback_on_step_end": hook, "callback_on_step_end_tensor_inputs": names}
             # The undecorated call: without diffusers' own no_grad.
-            output = type(pipe).__call__.__wrapped__(pipe, **kwargs)
+            output = vars(type(pipe).__call__)["__wrapped__"](pipe, **kwargs)
         if cuda:
             trace.cost.peak_bytes = torch.cuda.max_memory_allocated(pipe._execution_device)
         return output
@@ -168,15 +185,17 @@ class DyMO:
                 )
             graphs = [self.parser(text) for text in texts]
         else:
-            one = isinstance(given, (SemanticGraph, dict, str))
-            graphs = [_graph(g) for g in ([given] * count if one else given)]
+            several = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given
+            graphs = [_graph(one) for one in several]
             if len(graphs) != count:
                 raise PromptError(f"{len(graphs)} graphs for {count} prompts: give one a prompt")
             for text, graph in zip(texts or [], graphs, strict=False):
                 if graph.prompt != text:
-                    raise PromptError(f"the graph is of the prompt {graph.prompt!r}, not of {text!r}: give the graph of this prompt")
+                    raise PromptError(
+                        f"the graph is of the prompt {graph.prompt!r}, not of {text!r}: give the graph of this prompt"
+                    )
         pairs = [token_pairs(graph, pipe.tokenizer) for graph in graphs]
-        for graph, found in zip(graphs, pairs, strict=True):
+        for found in pairs:
             if found.truncated and self.config.truncation == "error":
                 raise PromptError(
                     f"the prompt is longer than the tokenizer's window of {pipe.tokenizer.model_max_length} tokens: "
@@ -193,6 +212,10 @@ class DyMO:
         if self.reward is not None and None in prompts:
             raise PromptError("the reward needs the prompt's words: give graph= beside prompt_embeds=")
         return prompts
+
+
+def _plain(graph: SemanticGraph | None) -> dict | None:
+    return None if graph is None else json.loads(graph.to_json())
 
 
 def _parse(prompt: str) -> SemanticGraph:

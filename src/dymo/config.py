@@ -78,12 +78,18 @@ class Config:
             ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
-                raise ConfigError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(map(repr, get_args(kind)))}")
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r}: choose one of {', '.join(map(repr, get_args(kind)))}"
+                )
         for name in ("eta", "h", "borders"):
             value = getattr(self, name)
             value = (value,) * 3 if isinstance(value, (int, float)) and name != "borders" else value
             wanted = 2 if name == "borders" else 3
-            if not isinstance(value, (tuple, list)) or len(value) != wanted or not all(_is_number(v) and v >= 0 for v in value):
+            if (
+                not isinstance(value, (tuple, list))
+                or len(value) != wanted
+                or not all(_is_number(v) and v >= 0 for v in value)
+            ):
                 raise ConfigError(f"{name}={value!r}: give {wanted} numbers that are not negative")
             object.__setattr__(self, name, tuple(float(v) for v in value))
         first, second = self.borders
@@ -99,7 +105,9 @@ class Config:
         ):  # fmt: skip
             value = getattr(self, name)
             if not _is_number(value) or value < low or (high is not None and value > high):
-                raise ConfigError(f"{name}={value!r}: must be at least {low}" + (f" and at most {high}" if high else ""))
+                raise ConfigError(
+                    f"{name}={value!r}: must be at least {low}" + (f" and at most {high}" if high else "")
+                )
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
@@ -107,7 +115,9 @@ class Config:
             if not isinstance(getattr(self, name), int):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
         if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
-            raise ConfigError(f"recurrences={self.recurrences!r}: give 'dynamic' or a whole number that is not negative")
+            raise ConfigError(
+                f"recurrences={self.recurrences!r}: give 'dynamic' or a whole number that is not negative"
+            )
         if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
             raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
 
@@ -118,10 +128,15 @@ class Config:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and value == value
+        and abs(value) != float("inf")
+    )
 
 
-_OFFICIAL = dict(
+_OFFICIAL: dict[str, Any] = dict(
     borders_by="progress", borders=(8 / 50, 25 / 50), change_of="instance", preference_form="norm", step_rule="residual",
     max_step=1e9, views=11,
 )  # fmt: skip
@@ -130,9 +145,16 @@ PRESETS: dict[str, Config] = {
     "paper": Config(),
     # The reference implementation's numbers; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). It also
     # lower-cases the prompt, as CLIP's tokenizer does anyway.
-    "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0), max_recurrences=10),
+    "official-sd15": Config(
+        **_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0), max_recurrences=10
+    ),
     "official-sdxl": Config(
-        **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5), max_recurrences=10
+        **_OFFICIAL,
+        unguided_tail=4 / 50,
+        semantic_weight=50.0,
+        eta=(1.0, 1.0, 3.0),
+        h=(0.5, 0.5, 1.5),
+        max_recurrences=10,
     ),
     "fast": Config(gradient="straight-through"),
 }

@@ -58,7 +58,9 @@ def test_gradcheck():
 
 def test_the_forms_of_the_preference_loss():
     scores = torch.tensor([[20.0, 25.0], [22.0, 21.0]])
-    torch.testing.assert_close(preference_loss(scores, "norm", 1.0, 100.0), -torch.tensor([(884.0) ** 0.5, (1066.0) ** 0.5]))
+    torch.testing.assert_close(
+        preference_loss(scores, "norm", 1.0, 100.0), -torch.tensor([(884.0) ** 0.5, (1066.0) ** 0.5])
+    )
     torch.testing.assert_close(preference_loss(scores, "score", 1.0, 100.0), -torch.tensor([21.0, 23.0]))
     expected = -torch.tensor([0.2, 0.25]).mul(3).exp()
     torch.testing.assert_close(preference_loss(scores[:1], "exponential", 3.0, 100.0), expected)

@@ -109,6 +109,10 @@ def test_a_gradient_reaches_the_latent_through_the_taps():
 def test_the_layers_of_a_size():
     layers, factor = map_layers(tiny.unet(), 32, 16)
     assert factor == 2
-    assert sorted(name.split(".")[0] + name.split(".")[1] for name in layers) == ["down_blocks1", "up_blocks1", "up_blocks1"]
+    assert sorted(name.split(".")[0] + name.split(".")[1] for name in layers) == [
+        "down_blocks1",
+        "up_blocks1",
+        "up_blocks1",
+    ]
     with pytest.raises(PipelineError, match=r"map_size=9.*\[8, 16, 32\]"):
         map_layers(tiny.unet(), 32, 9)

@@ -20,7 +20,9 @@ class Denoiser(nn.Module):
     def __init__(self, abar, dtype=torch.float32):
         super().__init__()
         self.abar, self.dtype = abar, dtype
-        self.config = types.SimpleNamespace(in_channels=3, sample_size=8, time_cond_proj_dim=None, block_out_channels=(8,))
+        self.config = types.SimpleNamespace(
+            in_channels=3, sample_size=8, time_cond_proj_dim=None, block_out_channels=(8,)
+        )
         self.weight = nn.Parameter(torch.ones(()))
         self.device = torch.device("cpu")
 
@@ -63,14 +65,29 @@ def by_hand(z, abar, times, eta, through_denoiser):
 
 @pytest.mark.parametrize("gradient", ["full", "conditional", "straight-through"])
 def test_guidance_by_a_linear_reward_moves_the_latent_as_computed_by_hand(gradient):
-    pipe, eta, noise = pipeline(DDIMScheduler), 1e-3, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    pipe, eta, noise = (
+        pipeline(DDIMScheduler),
+        1e-3,
+        torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)),
+    )
     aligner = DyMO(
-        reward, semantic_weight=0, borders=(1000, 1000), recurrences=0, eta=eta, max_step=1e9, gradient=gradient, preview_vae=Linear()
+        reward,
+        semantic_weight=0,
+        borders=(1000, 1000),
+        recurrences=0,
+        eta=eta,
+        max_step=1e9,
+        gradient=gradient,
+        preview_vae=Linear(),
     )
     settings = dict(num_inference_steps=10, height=16, width=16, output_type="latent", guidance_scale=3.0)
     found = aligner(pipe, "x", latents=noise.clone(), **settings)
     expected = by_hand(
-        noise[0], pipe.scheduler.alphas_cumprod, pipe.scheduler.timesteps.tolist(), eta, through_denoiser=gradient != "straight-through"
+        noise[0],
+        pipe.scheduler.alphas_cumprod,
+        pipe.scheduler.timesteps.tolist(),
+        eta,
+        through_denoiser=gradient != "straight-through",
     )
     torch.testing.assert_close(found.images[0], expected, atol=2e-4, rtol=1e-4)
     plain = pipe("x", latents=noise.clone(), **settings).images
@@ -100,7 +117,9 @@ def law_by_hand(abar, times, rounds):
 def test_time_travel_gives_the_law_computed_by_hand(recurrences):
     """No push at all: what the chain of steps and re-noisings does to a Gaussian is known exactly."""
     pipe = pipeline(DDIMScheduler)
-    aligner = DyMO(reward, semantic_weight=0, borders=(1000, 1000), recurrences=recurrences, eta=0.0, preview_vae=Linear())
+    aligner = DyMO(
+        reward, semantic_weight=0, borders=(1000, 1000), recurrences=recurrences, eta=0.0, preview_vae=Linear()
+    )
     settings = dict(num_inference_steps=10, height=16, width=16, output_type="latent", guidance_scale=1.0, eta=1.0)
     found = aligner(pipe, ["x"] * 64, generator=torch.Generator().manual_seed(0), **settings)
     values = found.images.flatten()
@@ -117,7 +136,9 @@ def test_euler_moves_as_ddim_does():
         pipe = pipeline(kind)
         pipe.scheduler = kind.from_config(pipe.scheduler.config, timestep_spacing="leading", steps_offset=1)
         noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-        aligner = DyMO(reward, semantic_weight=0, borders=(1000, 1000), recurrences=0, eta=1e-3, max_step=1e9, preview_vae=Linear())
+        aligner = DyMO(
+            reward, semantic_weight=0, borders=(1000, 1000), recurrences=0, eta=1e-3, max_step=1e9, preview_vae=Linear()
+        )
         # Euler multiplies the start by its largest sigma's radius: give both the same latent at their own scale.
         scale = 1.0 if kind is DDIMScheduler else 1 / pipe.scheduler.init_noise_sigma
         sigma = ((1 - pipe.scheduler.alphas_cumprod) / pipe.scheduler.alphas_cumprod) ** 0.5
@@ -125,7 +146,14 @@ def test_euler_moves_as_ddim_does():
             pipe.scheduler.set_timesteps(10)
             scale = (1 + pipe.scheduler.sigmas[0] ** 2) ** 0.5 / pipe.scheduler.init_noise_sigma
         found = aligner(
-            pipe, "x", latents=noise * scale, num_inference_steps=10, height=16, width=16, output_type="latent", guidance_scale=1.0
+            pipe,
+            "x",
+            latents=noise * scale,
+            num_inference_steps=10,
+            height=16,
+            width=16,
+            output_type="latent",
+            guidance_scale=1.0,
         )
         first[kind] = found.trace.steps[0]
         assert sigma.isfinite().all()

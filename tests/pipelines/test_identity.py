@@ -33,7 +33,11 @@ def arguments(extra, **more):
 def test_no_objective_is_bit_identical_and_guidance_leaves_the_pipeline_as_it_was(name):
     make, extra = CASES[name]
     pipe = make()
-    flags = {n: p.requires_grad for part in ("unet", "vae", "text_encoder") for n, p in getattr(pipe, part).named_parameters()}
+    flags = {
+        n: p.requires_grad
+        for part in ("unet", "vae", "text_encoder")
+        for n, p in getattr(pipe, part).named_parameters()
+    }
     plain = pipe(tiny.PROMPT, **arguments(extra)).images
     inactive = DyMO(None, semantic_weight=0)(pipe, tiny.PROMPT, **arguments(extra))
     assert torch.equal(inactive.images, plain)
@@ -42,7 +46,11 @@ def test_no_objective_is_bit_identical_and_guidance_leaves_the_pipeline_as_it_wa
     assert guided.images.isfinite().all() and not torch.equal(guided.images, plain)
     assert set(guided.trace.evaluations) == {2 * len(guided.trace.steps)}
     assert torch.equal(pipe(tiny.PROMPT, **arguments(extra)).images, plain)
-    assert flags == {n: p.requires_grad for part in ("unet", "vae", "text_encoder") for n, p in getattr(pipe, part).named_parameters()}
+    assert flags == {
+        n: p.requires_grad
+        for part in ("unet", "vae", "text_encoder")
+        for n, p in getattr(pipe, part).named_parameters()
+    }
     assert pipe.scheduler.order == type(pipe.scheduler).order
     assert not {"step", "set_timesteps", "order"} & set(vars(pipe.scheduler))
 
@@ -71,7 +79,9 @@ def test_a_batch_of_three_equals_three_single_runs():
 
 
 def test_num_images_per_prompt_repeats_the_words():
-    output = DyMO(tiny.brightness, recurrences=0)(tiny.sd(), [tiny.PROMPT, "a green car"], num_images_per_prompt=2, **arguments({}))
+    output = DyMO(tiny.brightness, recurrences=0)(
+        tiny.sd(), [tiny.PROMPT, "a green car"], num_images_per_prompt=2, **arguments({})
+    )
     assert len(output.images) == 4
     assert output.trace.prompts == [tiny.PROMPT, tiny.PROMPT, "a green car", "a green car"]
 
@@ -79,7 +89,10 @@ def test_num_images_per_prompt_repeats_the_words():
 def test_prompt_embeds_with_a_given_graph():
     pipe = tiny.sd()
     positive, negative = pipe.encode_prompt(tiny.PROMPT, "cpu", 1, True)
-    graph = {"prompt": tiny.PROMPT, "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]}
+    graph = {
+        "prompt": tiny.PROMPT,
+        "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}],
+    }
     aligner = DyMO(tiny.brightness, recurrences=0)
     words = aligner(pipe, tiny.PROMPT, graph=graph, **arguments({}))
     embeds = aligner(pipe, prompt_embeds=positive, negative_prompt_embeds=negative, graph=graph, **arguments({}))

@@ -114,11 +114,12 @@ class Guide:
 
     def begin(self, clock: Clock, plan: Plan, samples: int) -> None:
         """Open the record of a step."""
-        nothing: list = [None] * samples
+        none: list[None] = [None] * samples
         self.rounds = [0] * samples
         self.record = Step(
-            clock.index, clock.timestep, plan.stage, [0.0] * samples, [0.0] * samples,
-            *(list(nothing) for _ in range(5)), [0] * samples, list(nothing),
+            index=clock.index, timestep=clock.timestep, stage=plan.stage, w_A=[0.0] * samples, w_R=[0.0] * samples,
+            L_A=[*none], L_R=[*none], reward=[*none], gradient_norm=[*none], displacement=[*none],
+            recurrences=[0] * samples, unguided=[*none],
         )  # fmt: skip
 
     def observe(self, z: Tensor, output: Tensor, clock: Clock) -> None:
@@ -126,7 +127,14 @@ class Guide:
         self.z0 = predict_z0(z.detach().float(), output.detach().float(), clock.here, self.prediction_type)
 
     def evaluate(
-        self, z: Tensor, output: Tensor, residual: Tensor | None, maps: Tensor | None, active: list[int], plan: Plan, clock: Clock
+        self,
+        z: Tensor,
+        output: Tensor,
+        residual: Tensor | None,
+        maps: Tensor | None,
+        active: list[int],
+        plan: Plan,
+        clock: Clock,
     ) -> Outcome:
         """One guided evaluation of the samples `active`.
 
@@ -139,7 +147,9 @@ class Guide:
         seen = output if plan.through_denoiser else output.detach()
         z0 = predict_z0(source[rows].float(), seen[rows].float(), clock.here, self.prediction_type)
         before = None if self.previous_z0 is None else self.previous_z0[rows]
-        w_A, w_R = schedule.weights(self.config, plan.stage, schedule.change(z0.detach(), before, self.config.change_of))
+        w_A, w_R = schedule.weights(
+            self.config, plan.stage, schedule.change(z0.detach(), before, self.config.change_of)
+        )
         loss = z0.new_zeros(len(active))
         if plan.semantic:
             assert maps is not None
@@ -171,7 +181,9 @@ class Guide:
         self._note("w_R", active, w_R if plan.preference else torch.zeros_like(w_R))
         self._note("displacement", active, made.length)
         again = self._again(active, size.tolist(), stage_index, clock)
-        self.z0 = z0.detach() if self.z0 is None or len(active) == z.shape[0] else self.z0.index_copy(0, rows, z0.detach())
+        self.z0 = (
+            z0.detach() if self.z0 is None or len(active) == z.shape[0] else self.z0.index_copy(0, rows, z0.detach())
+        )
         return Outcome(Move(made.displacement * clock.there.radius, made.length), again)
 
     def accept(self) -> None:
@@ -192,16 +204,24 @@ class Guide:
             score = self.score(copy, active, clock.timestep)
             if not isinstance(score, Tensor) or score.shape != (len(active),):
                 got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-                raise RewardError(f"the reward returned {got} for {len(active)} pictures: it must return a tensor ({len(active)},)")
+                raise RewardError(
+                    f"the reward returned {got} for {len(active)} pictures: it must return a tensor ({len(active)},)"
+                )
             if not torch.isfinite(score).all():
-                raise RewardError(f"the reward returned {score.tolist()} at t = {clock.timestep:g}: scores must be finite")
+                raise RewardError(
+                    f"the reward returned {score.tolist()} at t = {clock.timestep:g}: scores must be finite"
+                )
             if not score.requires_grad:
-                raise RewardError("the reward's score has no gradient to the pictures: it cannot guide (is it under no_grad?)")
+                raise RewardError(
+                    "the reward's score has no gradient to the pictures: it cannot guide (is it under no_grad?)"
+                )
             scores.append(score.float())
         self.trace.cost.decodes += len(active)
         self.trace.cost.reward_calls += len(active) * len(copies)
         self._note("reward", active, scores[0])
-        return objectives.preference_loss(torch.stack(scores), self.config.preference_form, self.config.tau, self.cosine_scale)
+        return objectives.preference_loss(
+            torch.stack(scores), self.config.preference_form, self.config.tau, self.cosine_scale
+        )
 
     def _gradient(self, loss: Tensor, source: Tensor, plan: Plan, samples: int) -> Tensor:
         """d(sum of losses)/dz, (B, ...): samples do not mix, so each row is its own sample's gradient."""
@@ -210,7 +230,7 @@ class Guide:
         scale = HALF_PRECISION_SCALE if source.dtype == torch.float16 else 1.0
         (gradient,) = torch.autograd.grad(loss.sum() * scale, source)
         if plan.graph:
-            split = plan.semantic and not plan.through_denoiser or self.config.gradient == "conditional"
+            split = (plan.semantic and not plan.through_denoiser) or self.config.gradient == "conditional"
             self.trace.cost.denoiser_backwards += samples * (1 if split else self.rows_each)
         return gradient.float() / scale
 
@@ -234,7 +254,11 @@ class Guide:
         self.record.unguided[sample] = reason
         if reason is None:
             return
-        if reason == "zero" and not (self.pairs[sample].positive or self.pairs[sample].negative) and not self.record.L_R[sample]:
+        if (
+            reason == "zero"
+            and not (self.pairs[sample].positive or self.pairs[sample].negative)
+            and not self.record.L_R[sample]
+        ):
             return  # No pairs of words and no reward at this stage: there was nothing to follow.
         self.trace.failures[reason] = self.trace.failures.get(reason, 0) + 1
         if reason not in self.warned:

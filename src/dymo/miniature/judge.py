@@ -169,5 +169,6 @@ def satisfied(caption: Caption, seen: Iterable[Seen]) -> Verdict:
     colours = bool(right) and all(right)
     relation = None
     if len(best) == 2 and caption.relation != "and":
-        relation = objects and _holds(caption.relation, best[0], best[1])
+        first, second = best
+        relation = first is not None and second is not None and _holds(caption.relation, first, second)
     return Verdict(objects, colours, relation, objects and colours)

@@ -49,7 +49,9 @@ class ConvPreference(nn.Module):
         self.text = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
         self.attention = nn.ModuleList(nn.MultiheadAttention(width, 4, batch_first=True) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(5))
-        self.mixers = nn.ModuleList(nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(2))
+        self.mixers = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(2)
+        )
         self.head = nn.Linear(2 * width, 1)
 
     def cells(self, images: torch.Tensor) -> torch.Tensor:
@@ -90,7 +92,9 @@ class ConvPreference(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"_class_name": "ConvPreference", **self.config}, indent=2) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps({"_class_name": "ConvPreference", **self.config}, indent=2) + "\n"
+        )
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
@@ -29,7 +29,7 @@ _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictiona
 _LOCKS_LOCK = threading.Lock()
 _UNGUIDED = Plan("unguided")
 
-Generators = torch.Generator | list[torch.Generator] | None
+Generators: TypeAlias = Any  # torch.Generator, one or a list of them, or None
 
 
 def lock_of(pipe: Any) -> threading.Lock:
@@ -229,11 +229,13 @@ class Attachment(ExitStack):
             back = renoise(previous[rows].float(), self.now.there, self.now.here, noise.float()).to(sample.dtype)
             return sample.detach().index_copy(0, rows, back)
 
-    def _sample_previous(self, output: Tensor, timestep: Any, z: Tensor, active: list[int], args: tuple, kwargs: dict) -> Tensor:
+    def _sample_previous(
+        self, output: Tensor, timestep: Any, z: Tensor, active: list[int], args: tuple, kwargs: dict
+    ) -> Tensor:
         """The sampler's own z_{t-1}; generators of samples that are not evaluated are left where they were."""
         generators = self.generator if isinstance(self.generator, list) else []
-        resting = [g for i, g in enumerate(generators) if i not in active]
-        states = [g.get_state() for g in resting]
+        resting = [generator for i, generator in enumerate(generators) if i not in active]
+        states = [generator.get_state() for generator in resting]
         self.answer = self._step(output, timestep, z, *args, **kwargs)
         for generator, state in zip(resting, states, strict=True):
             generator.set_state(state)

@@ -58,6 +58,8 @@ class AttentionTaps(AbstractContextManager):
 
 def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     """name -> cross-attention module of a UNet, in the order of the forward pass."""
-    found = {name: module for name, module in unet.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")}
+    found = {
+        name: module for name, module in unet.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")
+    }
     stage = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
     return dict(sorted(found.items(), key=lambda item: stage[item[0].split(".")[0]]))

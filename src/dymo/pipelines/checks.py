@@ -18,16 +18,24 @@ _REUSING = ("cache", "pyramid_attention_broadcast", "fbc_", "taylorseer")
 def check_pipeline(pipe: Any, config: Config) -> None:
     """Raises PipelineError where gradients would be missing, wrong, or silently zero."""
     if torch.is_inference_mode_enabled():
-        raise PipelineError("called under torch.inference_mode(), where there are no gradients: call it outside, or under torch.no_grad()")
+        raise PipelineError(
+            "called under torch.inference_mode(), where there are no gradients: call it outside, or under torch.no_grad()"
+        )
     unet = getattr(pipe, "unet", None)
     if not isinstance(unet, nn.Module) or not hasattr(pipe, "vae"):
-        raise PipelineError(f"{type(pipe).__name__} has no UNet and VAE: pipelines of the SD1.5, SD2 and SDXL families can be steered")
+        raise PipelineError(
+            f"{type(pipe).__name__} has no UNet and VAE: pipelines of the SD1.5, SD2 and SDXL families can be steered"
+        )
     if not hasattr(type(pipe).__call__, "__wrapped__"):
-        raise PipelineError(f"{type(pipe).__name__}.__call__ cannot be run with gradients: it is not wrapped by torch.no_grad as diffusers' are")
+        raise PipelineError(
+            f"{type(pipe).__name__}.__call__ cannot be run with gradients: it is not wrapped by torch.no_grad as diffusers' are"
+        )
     levels_of(pipe.scheduler)
     reusing = _hooks(unet)
     if getattr(unet, "is_cache_enabled", False) or reusing:
-        raise PipelineError(f"the denoiser reuses features across steps ({reusing or 'cache'}): call pipe.unet.disable_cache() first")
+        raise PipelineError(
+            f"the denoiser reuses features across steps ({reusing or 'cache'}): call pipe.unet.disable_cache() first"
+        )
     compiled = hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None
     if compiled and config.semantic_weight > 0:
         raise PipelineError(
@@ -35,7 +43,9 @@ def check_pipeline(pipe: Any, config: Config) -> None:
             "use the eager one (pipe.unet = pipe.unet._orig_mod after torch.compile), or set semantic_weight=0"
         )
     if config.semantic_weight > 0 and any(getattr(m, "fused_projections", False) for m in unet.modules()):
-        raise PipelineError("the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0")
+        raise PipelineError(
+            "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
+        )
 
 
 def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) -> None:

@@ -89,7 +89,9 @@ class DenoiserSeam(ExitStack):
         joint = not plan.graph or (plan.through_denoiser and self.gradient == "full") or self.halves == 1
         if joint:
             wanted = torch.cat([rows, conditional]) if self.halves == 2 else conditional
-            found = self._run(sample, args, kwargs, None if everyone else wanted, graph=plan.graph, cut=not plan.through_denoiser)
+            found = self._run(
+                sample, args, kwargs, None if everyone else wanted, graph=plan.graph, cut=not plan.through_denoiser
+            )
         else:
             with torch.no_grad():
                 negative = self._run(sample, args, kwargs, rows, graph=False, cut=False)

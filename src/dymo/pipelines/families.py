@@ -55,7 +55,9 @@ def levels_of(scheduler: Any) -> Levels:
             f"{', '.join(SCHEDULERS)}, e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)"
         )
     if scheduler.config.prediction_type not in PREDICTION_TYPES:
-        raise PipelineError(f"prediction_type={scheduler.config.prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}")
+        raise PipelineError(
+            f"prediction_type={scheduler.config.prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}"
+        )
     return SCHEDULERS[name]
 
 
@@ -73,7 +75,9 @@ def map_layers(unet: nn.Module, latent_side: int, map_size: int | None) -> tuple
         level = deepest - level if part == "up_blocks" else level
         by_factor.setdefault(2**level, {})[name] = module
     if not by_factor:
-        raise PipelineError("the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or set semantic_weight=0")
+        raise PipelineError(
+            "the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or set semantic_weight=0"
+        )
     if map_size is None:
         factor = 4 if 4 in by_factor else max(by_factor)
     else:

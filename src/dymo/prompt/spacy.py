@@ -223,7 +223,7 @@ class _Reader:
         return self._word(before) in _NEGATIONS and before >= 0
 
     def _attach_material(self, shown: list[_Thing]) -> None:
-        """"a hat made of glass": glass is an attribute of the hat."""
+        """ "a hat made of glass": glass is an attribute of the hat."""
         for thing, later in zip(list(shown), list(shown)[1:], strict=False):
             between = [self._word(i) for i in range(thing.end, later.start)]
             if between in (["made", "of"], ["made", "out", "of"], ["made", "from"]):
@@ -231,7 +231,7 @@ class _Reader:
                 shown.remove(later)
 
     def _attach_possessors(self, shown: list[_Thing]) -> None:
-        """"an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""
+        """ "an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""
         for thing, later in zip(list(shown), list(shown)[1:], strict=False):
             if self._kind(thing.end) == "S" and later.start == thing.end + 1 and not thing.attributes:
                 later.attributes += thing.nouns

@@ -31,20 +31,24 @@ class Reward(Protocol):
 class FunctionReward:
     """A plain function `f(images, prompts)` or `f(images, prompts, timestep)` as a reward."""
 
-    resolution = None
-    cosine_scale = None
+    resolution: int | None = None
+    cosine_scale: float | None = None
 
     def __init__(self, function: Callable[..., Tensor]):
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         try:
-            parameters = inspect.signature(function).parameters
+            parameters = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):
-            parameters = {}
+            parameters = []
         self.reads_timestep = "timestep" in parameters or len(parameters) >= 3
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        return self.function(images, list(prompts), timestep) if self.reads_timestep else self.function(images, list(prompts))
+        return (
+            self.function(images, list(prompts), timestep)
+            if self.reads_timestep
+            else self.function(images, list(prompts))
+        )
 
     def to(self, device: torch.device | str) -> FunctionReward:
         return self

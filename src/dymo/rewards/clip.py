@@ -23,12 +23,17 @@ class CLIPReward:
     reads_timestep = False
 
     def __init__(
-        self, model: CLIPModel, tokenizer, name: str, mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD
+        self,
+        model: CLIPModel,
+        tokenizer,
+        name: str,
+        mean: Sequence[float] = OPENAI_MEAN,
+        std: Sequence[float] = OPENAI_STD,
     ):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.name, self.mean, self.std = tokenizer, name, tuple(mean), tuple(std)
-        self.resolution: int = model.config.vision_config.image_size
-        self.cosine_scale = float(model.logit_scale.detach().float().exp())
+        self.resolution: int | None = model.config.vision_config.image_size
+        self.cosine_scale: float | None = float(model.logit_scale.detach().float().exp())
         self._texts: dict[str, Tensor] = {}
 
     def to(self, device: torch.device | str) -> CLIPReward:
@@ -41,10 +46,10 @@ class CLIPReward:
         """images (B, 3, H, W) in [0, 1] -> (B,), about 18 to 25 for PickScore."""
         if len(prompts) != images.shape[0]:
             raise RewardError(f"{self.name}: {images.shape[0]} pictures with {len(prompts)} prompts; give one each")
-        pixels = normalise(shortest_side_crop(images, self.resolution), self.mean, self.std)
+        pixels = normalise(shortest_side_crop(images, self.model.config.vision_config.image_size), self.mean, self.std)
         pictures = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
         pictures = torch.nn.functional.normalize(pictures.float(), dim=-1)
-        return self.cosine_scale * (pictures * self._text_features(prompts)).sum(-1)
+        return self.model.logit_scale.float().exp() * (pictures * self._text_features(prompts)).sum(-1)
 
     def _text_features(self, prompts: Sequence[str]) -> Tensor:
         """Unit text embeddings (B, d); each prompt is encoded once."""
@@ -52,15 +57,21 @@ class CLIPReward:
         if new:
             with torch.no_grad():
                 length = self.model.config.text_config.max_position_embeddings
-                tokens = self.tokenizer(new, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+                tokens = self.tokenizer(
+                    new, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+                )
                 ids = tokens.input_ids.to(self.model.device)
-                features = self.model.get_text_features(input_ids=ids, attention_mask=tokens.attention_mask.to(ids.device))
+                features = self.model.get_text_features(
+                    input_ids=ids, attention_mask=tokens.attention_mask.to(ids.device)
+                )
                 for prompt, feature in zip(new, features.pooler_output.float(), strict=True):
                     self._texts[prompt] = torch.nn.functional.normalize(feature, dim=-1)
         return torch.stack([self._texts[prompt] for prompt in prompts])
 
 
-def load_clip(source: str | Path, name: str, tokenizer: str | Path | None = None, dtype: torch.dtype | None = None) -> CLIPReward:
+def load_clip(
+    source: str | Path, name: str, tokenizer: str | Path | None = None, dtype: torch.dtype | None = None
+) -> CLIPReward:
     """A CLIPModel from the hub or a local folder as a reward; safetensors only.
 
     `tokenizer`: where its tokenizer is, if not beside it. Raises RewardError where the files do not fit a CLIPModel.
@@ -69,10 +80,17 @@ def load_clip(source: str | Path, name: str, tokenizer: str | Path | None = None
         model, report = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise RewardError(f"{name}: cannot load a CLIPModel from {str(source)!r}: {error}") from error
-    wrong = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report.get(kind)}
+    wrong = {
+        kind: sorted(report[kind])
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if report.get(kind)
+    }
     wrong["unexpected_keys"] = [k for k in wrong.get("unexpected_keys", []) if not k.endswith("position_ids")]
     if any(wrong.values()):
-        raise RewardError(f"{name}: the weights in {str(source)!r} do not fit: " + "; ".join(f"{k}: {v}" for k, v in wrong.items() if v))
+        raise RewardError(
+            f"{name}: the weights in {str(source)!r} do not fit: "
+            + "; ".join(f"{k}: {v}" for k, v in wrong.items() if v)
+        )
     try:
         words = AutoTokenizer.from_pretrained(tokenizer or source)
     except (OSError, ValueError) as error:

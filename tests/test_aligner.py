@@ -1,0 +1,202 @@
+"""The front door: what it refuses, and what it does when a gradient cannot be used."""
+
+import json
+
+import pytest
+import tiny
+import torch
+from diffusers import DPMSolverMultistepScheduler
+
+from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError, Trace
+from dymo.config import PRESETS
+
+
+def run(aligner, pipe=None, prompt=tiny.PROMPT, **more):
+    generator = torch.Generator().manual_seed(0)
+    return aligner(pipe or tiny.sd(), prompt, generator=generator, **{**tiny.SMALL, **more})
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", ["a red car", ""]])
+def test_an_empty_prompt(prompt):
+    with pytest.raises(PromptError, match="empty"):
+        run(DyMO(tiny.brightness), prompt=prompt)
+
+
+def test_a_graph_whose_words_are_not_in_the_prompt():
+    with pytest.raises(PromptError, match="zebra"):
+        run(DyMO(tiny.brightness), graph={"prompt": tiny.PROMPT, "entities": [{"text": "zebra"}]})
+    with pytest.raises(PromptError, match="a blue fish"):
+        run(DyMO(tiny.brightness), graph={"prompt": "a blue fish", "entities": [{"text": "fish"}]})
+
+
+def test_a_prompt_longer_than_the_window_is_refused_or_reported():
+    long = tiny.PROMPT + " and a small yellow umbrella with a long wooden handle"
+    graph = {"prompt": long, "entities": [{"text": "apple"}, {"text": "car"}, {"text": "umbrella"}, {"text": "handle"}]}
+    with pytest.raises(PromptError, match="window of 48 tokens.*handle"):
+        run(DyMO(tiny.brightness), prompt=long, graph=graph)
+    output = run(DyMO(tiny.brightness, truncation="report", recurrences=0), prompt=long, graph=graph)
+    assert "handle" in output.trace.truncated[0]
+
+
+def test_a_multistep_scheduler_is_refused_with_the_remedy():
+    pipe = tiny.sd()
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(PipelineError, match=r"DPMSolverMultistepScheduler.*DDIMScheduler.from_config"):
+        run(DyMO(tiny.brightness), pipe)
+
+
+def test_an_outer_inference_mode_is_refused_and_an_outer_no_grad_is_not():
+    aligner = DyMO(tiny.brightness, recurrences=0)
+    with torch.inference_mode(), pytest.raises(PipelineError, match="inference_mode"):
+        run(aligner)
+    with torch.no_grad():
+        assert run(aligner).trace.steps[-1].displacement[0] > 0
+
+
+def test_a_cached_or_compiled_or_fused_denoiser_is_refused():
+    pipe = tiny.sd()
+    pipe.unet = torch.compile(pipe.unet, backend="eager")
+    with pytest.raises(PipelineError, match="compiled"):
+        run(DyMO(tiny.brightness), pipe)
+    pipe = tiny.sd()
+    pipe.unet.compile(backend="eager")
+    with pytest.raises(PipelineError, match="compiled"):
+        run(DyMO(tiny.brightness), pipe)
+    pipe = tiny.sd()
+    pipe.fuse_qkv_projections(vae=False)
+    with pytest.raises(PipelineError, match="unfuse_qkv_projections"):
+        run(DyMO(tiny.brightness), pipe)
+    pipe = tiny.sd()
+    from diffusers.hooks import HookRegistry, ModelHook
+
+    HookRegistry.check_if_exists_or_initialize(pipe.unet.mid_block).register_hook(ModelHook(), "fbc_block_hook")
+    with pytest.raises(PipelineError, match="fbc_block_hook"):
+        run(DyMO(tiny.brightness), pipe)
+
+
+def test_model_offload_is_refused_where_it_would_evict_the_denoiser():
+    pipe = tiny.sd()
+    pipe._all_hooks = [object()]
+    with pytest.raises(PipelineError, match="preview_vae"):
+        run(DyMO(tiny.brightness), pipe)
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (lambda images, prompts: images.mean(), r"\(\) for 1 pictures.*\(1,\)"),
+        (lambda images, prompts: images.mean((1, 2, 3)) * float("nan"), "nan.*finite"),
+        (lambda images, prompts: images.mean((1, 2, 3)).detach(), "no gradient"),
+        (lambda images, prompts: 0.5, "float"),
+    ],
+)
+def test_a_reward_that_returns_the_wrong_thing(reward, said):
+    pipe = tiny.sd()
+    plain = pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+    with pytest.raises(RewardError, match=said):
+        run(DyMO(reward), pipe)
+    assert torch.equal(pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images, plain)
+
+
+def test_a_size_the_vae_cannot_decode():
+    with pytest.raises(ValueError, match="divisible by 8"):
+        run(DyMO(tiny.brightness), height=63)
+
+
+def test_settings_out_of_range_name_the_value():
+    with pytest.raises(ConfigError, match="unknown preset 'turbo'.*'paper'"):
+        DyMO(tiny.brightness, preset="turbo")
+    with pytest.raises(ConfigError, match="unknown setting 'etta'"):
+        DyMO(tiny.brightness, etta=1.0)
+    for name, value in (
+        ("eta", -1.0),
+        ("gradient", "half"),
+        ("borders", (1, 2)),
+        ("views", 0),
+        ("k", 0.0),
+        ("h", (1, 2)),
+    ):
+        with pytest.raises(ConfigError, match=name):
+            DyMO(tiny.brightness, **{name: value})
+    with pytest.raises(RewardError, match="unknown reward 'nothing-of-this-name'"):
+        DyMO("nothing-of-this-name")
+
+
+def test_presets_are_hashable_and_differ():
+    assert len(set(PRESETS.values())) == len(PRESETS)
+
+
+def test_a_bad_gradient_leaves_the_step_unguided_is_counted_and_said_once():
+    class Poison(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.mean((1, 2, 3))
+
+        @staticmethod
+        def backward(ctx, grad):
+            return torch.full((len(grad), 3, 64, 64), float("nan"))
+
+    pipe = tiny.sd()
+    plain = pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+    with pytest.warns(RuntimeWarning, match="nan") as said:
+        output = run(DyMO(lambda images, prompts: Poison.apply(images), semantic_weight=0, borders=(1000, 1000)), pipe)
+    assert len([w for w in said if w.category is RuntimeWarning]) == 1
+    assert output.trace.failures == {"nan": 4}
+    assert torch.equal(output.images, plain)
+    text = output.trace.to_json()
+    assert Trace.from_json(text).to_json() == text
+
+
+def test_an_exactly_zero_gradient_of_one_sample_leaves_the_others_guided():
+    def reward(images, prompts):
+        return images.mean((1, 2, 3)) * torch.tensor([0.0, 1.0])
+
+    with pytest.warns(RuntimeWarning, match="zero"):
+        output = run(DyMO(reward, semantic_weight=0, borders=(1000, 1000), recurrences=0), prompt=[tiny.PROMPT, tiny.PROMPT])
+    moved = [step.displacement for step in output.trace.steps]
+    assert all(first == 0 and second > 0 for first, second in moved)
+    assert output.trace.failures == {"zero": 4}
+
+
+def test_the_budget_is_kept_and_the_trajectory_is_whole():
+    aligner = DyMO(tiny.brightness, recurrences=5)
+    for most in (4, 6, 11):
+        output = run(aligner, budget=Budget(evaluations=most))
+        assert output.trace.evaluations[0] <= most
+        assert len(output.trace.steps) == 4
+    assert output.trace.evaluations[0] > 4
+    with pytest.raises(ConfigError, match="3.*4 steps"):
+        run(aligner, budget=Budget(evaluations=3))
+
+
+def test_a_budget_of_seconds_that_is_gone_leaves_the_rest_unguided():
+    output = run(DyMO(tiny.brightness, recurrences=0), budget=Budget(seconds=1e-6))
+    assert len(output.trace.steps) == 4
+    assert [step.unguided[0] for step in output.trace.steps[1:]] == ["budget"] * 3
+    assert output.trace.failures["budget"] == 3
+
+
+def test_semantic_stages_decode_nothing_and_straight_through_differentiates_no_denoiser():
+    semantic = run(DyMO(None, recurrences=0)).trace.cost
+    assert semantic.decodes == semantic.reward_calls == 0 < semantic.denoiser_backwards
+    cost = run(DyMO(tiny.brightness, semantic_weight=0, gradient="straight-through", recurrences=0)).trace.cost
+    assert cost.denoiser_backwards == 0 < cost.decodes
+
+
+def test_views_are_counted():
+    cost = run(DyMO(tiny.brightness, semantic_weight=0, views=3, recurrences=0)).trace.cost
+    assert cost.reward_calls == 3 * cost.decodes
+
+
+def test_on_step_sees_every_step_as_it_ends():
+    seen = []
+    output = run(DyMO(tiny.brightness), on_step=lambda step: seen.append(step.index))
+    assert seen == [0, 1, 2, 3] == [step.index for step in output.trace.steps]
+
+
+def test_the_maps_of_the_graph_s_words_are_in_the_trace():
+    trace = run(DyMO(None, recurrences=0)).trace
+    index = next(s.index for s in trace.steps if s.stage == "mixed")
+    assert set(trace.maps[index]) == {"0:red", "0:apple", "0:green", "0:car"}
+    assert max(max(row) for row in trace.maps[index]["0:red"]) == 1
+    assert json.loads(trace.to_json())["maps"]
