@@ -150,6 +150,8 @@ class Guide:
         w_A, w_R = schedule.weights(
             self.config, plan.stage, schedule.change(z0.detach(), before, self.config.change_of)
         )
+        self._note("w_A", active, w_A if plan.semantic else torch.zeros_like(w_A))
+        self._note("w_R", active, w_R if plan.preference else torch.zeros_like(w_R))
         loss = z0.new_zeros(len(active))
         if plan.semantic:
             assert maps is not None
@@ -177,8 +179,6 @@ class Guide:
         else:
             length = polyak_length(eta, noise, size)
         made = move(gradient, length, self.config.max_step * norms(noise), usable)
-        self._note("w_A", active, w_A if plan.semantic else torch.zeros_like(w_A))
-        self._note("w_R", active, w_R if plan.preference else torch.zeros_like(w_R))
         self._note("displacement", active, made.length)
         again = self._again(active, size.tolist(), stage_index, clock)
         self.z0 = (
@@ -254,12 +254,9 @@ class Guide:
         self.record.unguided[sample] = reason
         if reason is None:
             return
-        if (
-            reason == "zero"
-            and not (self.pairs[sample].positive or self.pairs[sample].negative)
-            and not self.record.L_R[sample]
-        ):
-            return  # No pairs of words and no reward at this stage: there was nothing to follow.
+        words = self.pairs[sample].positive or self.pairs[sample].negative
+        if reason == "zero" and not (self.record.w_A[sample] and words) and not self.record.w_R[sample]:
+            return  # No weight on anything here: there was nothing to follow.
         self.trace.failures[reason] = self.trace.failures.get(reason, 0) + 1
         if reason not in self.warned:
             self.warned.add(reason)
