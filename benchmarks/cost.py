@@ -22,12 +22,15 @@ Exit status 1 where a count is over its limit, unless --no-check.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
+import json
+import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
 
@@ -51,6 +54,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from dymo import aligner
 from dymo.guidance.guide import Guide
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
+from dymo.report.atomic import write_text
+from dymo.report.table import Column, Table
 from dymo.rewards.clip import CLIPReward
 
 GRAPH = SemanticGraph(
@@ -75,7 +80,12 @@ LIMITS = {
 }
 
 # The reference implementation: TFLOP (semantic, preference) and peak GB, cited from the design note, not measured here.
+CITED = "reference implementation (cited)"
 REFERENCE = {"SD1.5": (9.2, 16.5, 11.8), "SDXL": (39.5, 58.2, 38.0)}
+
+
+VIEWS = (1, 2, 4, 11)
+TERA, GIGA = 10**12, 10**9
 
 
 # What counts.
@@ -108,7 +118,7 @@ class Answers(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(Answers):
     """Bytes of the storages that operations bring into being, by weak references: alive `now`, and at the `peak`."""
 
     def __init__(self) -> None:
@@ -137,7 +147,7 @@ class LiveBytes(TorchDispatchMode):
         self._ignored.pop(key, None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
                 self._see(tensor.untyped_storage())
@@ -168,7 +178,7 @@ class Account:
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         self._counter, self._live, self._mark, self._running = flop_counter(), LiveBytes(), 0, False
-        with self._counter, self._live, Answers():
+        with self._counter, self._live:
             yield
 
     def begin(self) -> None:
@@ -222,11 +232,8 @@ class Account:
 # What is counted.
 
 
-def _fake() -> FakeTensorMode:
-    return FakeTensorMode(allow_non_fake_inputs=True)
-
-
-def _without_weights(build: Callable[[], nn.Module], mode: FakeTensorMode, dtype: torch.dtype) -> Any:
+def without_weights(build: Callable[[], nn.Module], mode: FakeTensorMode, dtype: torch.dtype = torch.half) -> Any:
+    """The module that `build` makes, its parameters fake."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -300,16 +307,34 @@ def _tokenizer() -> CLIPTokenizer:
 
 @dataclass
 class Stack:
-    """A pipeline without weights, the tiny decoder for it, the reward, and what the pipeline is called with."""
+    """A pipeline, the tiny decoder for it, the reward, and what the pipeline is called with."""
 
     pipe: Any
-    tiny: AutoencoderTiny
-    reward: CLIPReward
+    tiny: nn.Module
+    reward: Any
     embeddings: dict[str, Tensor]
 
-    def call(self, account: Account, config: dict[str, Any], preset: str, tiny: bool) -> None:
-        """One guided evaluation into `account`."""
-        front = aligner.DyMO(self.reward, preset, preview_vae=self.tiny if tiny else None, recurrences=0, **config)
+    def count(self, stage: str, preset: str, tiny: bool = False, **overrides: Any) -> Account:
+        """What `DyMO` spends on one evaluation in a stage ("unguided" too)."""
+        if stage == "unguided":
+            overrides |= {"semantic_weight": 0.0, "preference_weight": 0.0}
+        else:
+            overrides |= {"borders": STAGES[stage]}
+        preview = self.tiny if tiny else None
+        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, **overrides)
+        account = Account()
+        with warnings.catch_warnings(), account.open(), self._marked(account):
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            warnings.filterwarnings("ignore", "the gradient is nan")  # "is it NaN?" is answered with 1, too
+            front(
+                self.pipe, graph=GRAPH, num_inference_steps=1, output_type="latent",
+                on_step=lambda _: account.end(), generator=torch.Generator().manual_seed(0), **self.embeddings,
+            )  # fmt: skip
+        return account
+
+    @contextlib.contextmanager
+    def _marked(self, account: Account) -> Iterator[None]:
+        """The borders between the parts are told to `account`."""
 
         def guide(*args: Any, **kwargs: Any) -> Guide:
             made = Guide(*args, **kwargs)
@@ -317,22 +342,20 @@ class Stack:
             if made.score is not None:
                 made.score = account.forward("reward", made.score)
             made._gradient = account.backward(made._gradient)  # type: ignore[method-assign]
-            made.note_maps = lambda *_: None  # type: ignore[method-assign]  # plots want numbers; it counts for nothing
+            made.note_maps = lambda *_: None  # type: ignore[method-assign]  # for plots; it needs numbers
             return made
 
         unet = self.pipe.unet
+        for module in (unet, self.pipe.vae, self.tiny, getattr(self.reward, "model", None)):
+            if module is not None:
+                account.ignore(*module.parameters(), *module.buffers())
         handles = [
             unet.register_forward_pre_hook(lambda *_: account.begin()),
             unet.register_forward_hook(lambda *_: account.book("denoiser forward")),
         ]
         try:
-            with account.open(), mock.patch.object(aligner, "Guide", guide):
-                for module in (unet, self.pipe.vae, self.tiny, self.reward.model):
-                    account.ignore(*module.parameters(), *module.buffers())
-                front(
-                    self.pipe, graph=GRAPH, num_inference_steps=1, output_type="latent",
-                    on_step=lambda _: account.end(), generator=torch.Generator().manual_seed(0), **self.embeddings,
-                )  # fmt: skip
+            with mock.patch.object(aligner, "Guide", guide):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -354,57 +377,173 @@ def _scheduler() -> DDIMScheduler:
     )  # fmt: skip
 
 
-def stacks(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Iterator[tuple[str, Stack]]:
-    """("float32" or "float16" of the VAE, the stack): as the family is published, then with a VAE that half suffices for."""
+def stack(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Stack:
+    """A family as it is published, its weights fake."""
     xl = family == "SDXL"
-    unet = _without_weights(unet_sdxl if xl else unet_sd15, mode, torch.half)
-    tiny = _without_weights(AutoencoderTiny, mode, torch.half)
     width, side, factor = (2048, 1024, 0.13025) if xl else (768, 512, 0.18215)
     shapes = {"prompt_embeds": (1, 77, width), "negative_prompt_embeds": (1, 77, width)}
     if xl:
         shapes |= {"pooled_prompt_embeds": (1, 1280), "negative_pooled_prompt_embeds": (1, 1280)}
+    # `decoder` would copy a half VAE to float32; fake weights cannot be converted, so it is born as the copy is.
+    decoding = without_weights(functools.partial(vae, side, factor), mode, torch.float)
+    parts = dict(
+        vae=decoding, unet=without_weights(unet_sdxl if xl else unet_sd15, mode),
+        scheduler=_scheduler(), text_encoder=None, tokenizer=_tokenizer(),
+    )  # fmt: skip
+    if xl:
+        pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=None, tokenizer_2=None, add_watermarker=False)
+    else:
+        rest = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipe = StableDiffusionPipeline(**parts, **rest)
+    pipe.set_progress_bar_config(disable=True)
     embeddings = {name: torch.zeros(shape, dtype=torch.half) for name, shape in shapes.items()}
-    # What `decoder` would copy to float32 is made so, as fake weights cannot be converted.
-    for dtype, upcast in ((torch.float, True), (torch.half, False)):
-        kl = _without_weights(functools.partial(vae, side, factor, force_upcast=upcast), mode, dtype)
-        parts = dict(vae=kl, unet=unet, scheduler=_scheduler(), text_encoder=None, tokenizer=_tokenizer())
-        if xl:
-            pipe = StableDiffusionXLPipeline(**parts, text_encoder_2=None, tokenizer_2=None, add_watermarker=False)
-        else:
-            pipe = StableDiffusionPipeline(
-                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-            )
-        pipe.set_progress_bar_config(disable=True)
-        yield str(dtype).removeprefix("torch."), Stack(pipe, tiny, reward, embeddings)
+    return Stack(pipe, without_weights(AutoencoderTiny, mode), reward, embeddings)
+
+
+# What is reported.
 
 
 @dataclass(frozen=True)
 class Row:
-    """One counted evaluation."""
+    """One counted evaluation. Operations are exact counts; `parts` add up to `flops`."""
 
     family: str
     setting: str
     stage: str
-    tflop: float
-    limit: float | None
-    parts: dict[str, float]
-    """TFLOP by part."""
+    flops: int
+    limit_tflop: float | None
+    parts: dict[str, int]
     kept_bytes: int
     peak_bytes: int
+    views: int = 1
 
     @property
     def over(self) -> bool:
-        return self.limit is not None and self.tflop > self.limit
+        return self.limit_tflop is not None and self.flops > self.limit_tflop * TERA
 
 
-def count(stack: Stack, stage: str, preset: str, tiny: bool, **config: Any) -> Account:
-    """One evaluation of `stack` in a stage ("unguided" too)."""
-    if stage == "unguided":
-        config |= {"semantic_weight": 0.0, "preference_weight": 0.0}
-    else:
-        config |= {"borders": STAGES[stage]}
-    account = Account()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about fake tensors' data pointers, inside torch
-        stack.call(account, config, preset, tiny)
-    return account
+# (what it is called, whose limits hold, the preset, with the tiny decoder, other settings)
+SETTINGS = (
+    ("paper", "paper", "paper", False, {}),
+    ("fast", "fast", "fast", True, {}),
+    ("fast, gradient=conditional", "fast", "fast", True, {"gradient": "conditional"}),
+)
+HALF_VAE = "paper, VAE in half"
+
+
+def measure(families: Sequence[str] = tuple(REFERENCE), say: Callable[[Row], None] = lambda _: None) -> list[Row]:
+    """All evaluations of the report; `say` hears of each."""
+    rows: list[Row] = []
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    reward = reward_of(without_weights(clip_vit_h, mode))
+    for family in families:
+        one = stack(family, mode, reward)
+
+        def note(
+            setting: str, stage: str, account: Account, limit: float | None = None, views: int = 1, family: str = family
+        ) -> None:
+            found = (account.total, limit, dict(account.flops), account.kept, account.peak, views)
+            rows.append(Row(family, setting, stage, *found))
+            say(rows[-1])
+
+        note("the pipeline alone", "unguided", one.count("unguided", "paper"))
+        for setting, of, preset, tiny, overrides in SETTINGS:
+            for stage, limit in zip(("semantic", "preference"), LIMITS[family, of], strict=True):
+                note(setting, stage, one.count(stage, preset, tiny, **overrides), limit)
+        if family == "SD1.5":
+            for views in VIEWS[1:]:
+                note("fast", "preference", one.count("preference", "fast", True, views=views), views=views)
+        old = one.pipe.vae.config
+        half = functools.partial(vae, old.sample_size, old.scaling_factor, force_upcast=False)
+        one.pipe.vae = without_weights(half, mode)
+        note(HALF_VAE, "preference", one.count("preference", "paper"))
+    return rows
+
+
+def tables(rows: Sequence[Row]) -> dict[str, Table]:
+    """title -> table: the evaluations, their parts, the reward's views."""
+    numbers = [Column("TFLOP", 2), Column("limit", 1), Column("x unguided", 2), Column("kept GB", 2), Column("peak GB", 2)]
+    plain = {row.family: row.flops for row in rows if row.stage == "unguided"}
+    whole, parts = [], []
+    for family in plain:
+        mine = [row for row in rows if row.family == family and row.views == 1]
+        for row in mine:
+            whole.append(
+                (family, row.setting, row.stage, row.flops / TERA, row.limit_tflop, row.flops / plain[family],
+                 row.kept_bytes / GIGA, row.peak_bytes / GIGA)
+            )  # fmt: skip
+            parts.append((family, row.setting, row.stage, *(row.parts[part] / TERA for part in PARTS)))
+        *spent, peak = REFERENCE[family]
+        for stage, flop in zip(("semantic", "preference"), spent, strict=True):
+            # The note gives one peak for both stages.
+            whole.append((family, CITED, stage, flop, None, flop * TERA / plain[family], None, peak))
+    names = [Column("family"), Column("setting"), Column("stage")]
+    found = {
+        "One evaluation": Table(names + numbers, whole),
+        "TFLOP by part": Table(names + [Column(part, 2) for part in PARTS], parts),
+    }
+    seen = [row for row in rows if (row.family, row.setting, row.stage) == ("SD1.5", "fast", "preference")]
+    if seen:
+        columns = [Column("views", 0), *(Column(part, 2) for part in PARTS[-2:]), Column("evaluation", 2), Column("peak GB", 2)]
+        cells = [(r.views, *(r.parts[part] / TERA for part in PARTS[-2:]), r.flops / TERA, r.peak_bytes / GIGA) for r in seen]
+        found["Views of the reward (SD1.5, fast, preference; TFLOP)"] = Table(columns, cells)
+    return found
+
+
+NOTES = (
+    "One picture, two rows of the denoiser (classifier-free guidance), reward CLIP ViT-H/14, half precision; counted "
+    "without weights on the library's own code. 2 operations a multiply-add.",
+    "paper: the pipeline's own VAE. fast: the preset \"fast\" with preview_vae=AutoencoderTiny, as its limits suppose.",
+    f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
+    f"{CITED}: taken from the design note, not measured here; its peak is of both stages.",
+    "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
+)
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    cited = {
+        family: {"semantic_tflop": a, "preference_tflop": b, "peak_gb": peak} for family, (a, b, peak) in REFERENCE.items()
+    }
+    found = {"rows": [asdict(row) for row in rows], "reference_cited": cited, "notes": NOTES}
+    return json.dumps(found, indent=2) + "\n"
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    blocks = ["# What a guided evaluation costs", *(f"- {note}" for note in NOTES)]
+    for title, table in tables(rows).items():
+        blocks += ["", f"## {title}", "", table.to_markdown()]
+    return "\n".join(blocks) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser("python -m benchmarks.cost", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--family", choices=tuple(REFERENCE), action="append", help="only this one")
+    parser.add_argument("--json", metavar="FILE", help="write every count there")
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables there")
+    parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="fail over a limit (default)")
+    chosen = parser.parse_args(arguments)
+
+    def say(row: Row) -> None:
+        views = f", {row.views} views" if row.views > 1 else ""
+        print(f"{row.family}, {row.setting}, {row.stage}{views}: {row.flops / TERA:.2f} TFLOP", file=sys.stderr, flush=True)
+
+    rows = measure(chosen.family or tuple(REFERENCE), say)
+    for title, table in tables(rows).items():
+        print(f"\n{title}\n{table.to_text()}")
+    print("", *NOTES, sep="\n")
+    if chosen.json:
+        write_text(chosen.json, as_json(rows))
+    if chosen.markdown:
+        write_text(chosen.markdown, as_markdown(rows))
+    over = [row for row in rows if row.over]
+    for row in over:
+        print(
+            f"over its limit: {row.family}, {row.setting}, {row.stage}: {row.flops / TERA:.3f} > {row.limit_tflop} TFLOP",
+            file=sys.stderr,
+        )
+    return 1 if over and chosen.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

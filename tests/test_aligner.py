@@ -165,7 +165,7 @@ def test_the_budget_is_kept_and_the_trajectory_is_whole():
         assert output.trace.evaluations[0] <= most
         assert len(output.trace.steps) == 4
     assert output.trace.evaluations[0] > 4
-    with pytest.raises(ConfigError, match="3.*4 steps"):
+    with pytest.raises(ConfigError, match=r"3.*4 steps"):
         run(aligner, budget=Budget(evaluations=3))
 
 
