@@ -361,12 +361,12 @@ class Stack:
                 handle.remove()
 
 
-def reward_of(model: CLIPModel, size: int = 64) -> CLIPReward:
+def reward_of(model: CLIPModel) -> CLIPReward:
     """`model`, of fake weights, as the library's reward, with GRAPH's prompt already encoded."""
     model.to = lambda *_args, **_kwargs: model  # fake weights cannot be moved
     with Answers(), torch.no_grad():
         reward = CLIPReward(model, _tokenizer(), "ViT-H/14")
-        reward.score(torch.rand(1, 3, size, size), [GRAPH.prompt])
+        reward.score(torch.rand(1, 3, 64, 64), [GRAPH.prompt])
     return reward
 
 

@@ -74,3 +74,10 @@ def warp_grid(n: int, generator: torch.Generator, strength: float = 1.0) -> torc
     grid = F.affine_grid(rows.view(n, 2, 3), [n, 1, 64, 64], align_corners=False)
     bend = F.interpolate(torch.randn(n, 2, 5, 5, generator=generator), size=(64, 64), mode="bicubic", align_corners=True)
     return grid + 0.035 * strength * torch.rand(n, 1, 1, 1, generator=generator) * bend.permute(0, 2, 3, 1)
+
+
+def melt_grid(n: int, generator: torch.Generator) -> torch.Tensor:
+    """Sampling grids (n, 64, 64, 2) that bend an object past recognition: its colour stays, its shape does not."""
+    still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 1, 64, 64], align_corners=False)
+    bend = F.interpolate(torch.randn(n, 2, 9, 9, generator=generator), size=(64, 64), mode="bicubic", align_corners=True)
+    return still + uniform(n, 0.16, 0.26, generator) * bend.permute(0, 2, 3, 1)

@@ -3,7 +3,8 @@
     python -m training.judge [--steps 1400] [--device cpu] [--minutes 8]
 
 It must also read generated pictures, so it practises on spoilt, warped, tinted, pasted and blended scenes; a blend's
-labels are blended too, so that a picture that is half a car and half a hat is not read as a sure car.
+labels are blended too, so that a picture that is half a car and half a hat is not read as a sure car; and a scene
+molten past recognition has colours but no nouns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dymo.miniature.judge import CELLS, COLOUR_NAMES, Judge, satisfied
 from dymo.miniature.world import ALL_THINGS, NOUNS, RELATIONS, Caption, Thing, sample_caption
 
 from . import stack
-from .augment import appearance, chosen, to_pictures, uniform, warp_grid
+from .augment import appearance, chosen, melt_grid, to_pictures, uniform, warp_grid
 from .fit import arguments, begin, fit, record
 from .scenes import FLAWS, GRID, Painter
 
@@ -69,11 +70,17 @@ def targets(masks: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Te
 def practise(pictures: torch.Tensor, labels: torch.Tensor, space: stack.PatchPCA, generator: torch.Generator):
     """Augmented pictures (B, 3, 64, 64) and their labels (B, 22, 16, 16), of which the warps, pastes and blends are the same."""
     n, device = len(pictures), pictures.device
-    grid = warp_grid(n, generator, 1.0)
+    # A weak denoiser paints blobs of the right colour: such a blob is a colour and no noun.
+    molten = chosen(n, 0.12, generator)
+    grid = torch.lerp(warp_grid(n, generator, 1.0), melt_grid(n, generator), molten)
     warped = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     small = F.interpolate(grid.permute(0, 3, 1, 2), size=CELLS, mode="area").permute(0, 2, 3, 1)
     warped_labels = F.grid_sample(labels, small, padding_mode="border", align_corners=False)
-    use = chosen(n, 0.6, generator)
+    blob = torch.zeros_like(warped_labels)
+    blob[:, len(NOUNS)] = 1
+    blob[:, len(NOUNS) + 1 :] = warped_labels[:, len(NOUNS) + 1 :]
+    warped_labels = torch.lerp(warped_labels, blob, molten)
+    use = torch.maximum(molten, chosen(n, 0.6, generator))
     pictures, labels = torch.lerp(pictures, warped, use), torch.lerp(labels, warped_labels, use)
 
     other = torch.randperm(n, generator=generator)
