@@ -189,7 +189,8 @@ def main() -> None:
             running += torch.tensor([denoising.item(), ground.item(), name.item()])
             if step % 50 == 0:
                 print(
-                    f"step {step} loss {running[0] / 50:.4f} grounding {running[1] / 50:.4f} naming {running[2] / 50:.4f} lr {lr:.1e} {time.time() - began:.0f} s",
+                    f"step {step} loss {running[0] / 50:.4f} grounding {running[1] / 50:.4f} "
+                    f"naming {running[2] / 50:.4f} lr {lr:.1e} {time.time() - began:.0f} s",
                     flush=True,
                 )
                 running.zero_()

@@ -34,7 +34,7 @@ def test_convolution_and_matrix_product_by_hand():
     differentiate = account.backward(lambda loss, source: torch.autograd.grad(loss, source)[0])
     with account.open():
         z = torch.randn(2, 3, 10, 12, requires_grad=True)
-        conv(z)  # before the beginning
+        conv(z * 1)  # before the beginning
         account.begin()
         differentiate(score(decode(z * 1)).sum(), z)
         account.end()
@@ -94,7 +94,7 @@ def test_kept_bytes_are_what_the_backward_needs(faked):
         torch.autograd.grad(y.sum(), x)
         del y
         assert live.now == 0
-    assert live.peak == 6 * 4000 + 4 + 4000  # five outputs, their sum, its expanded gradient, and one product
+    assert live.peak == 5 * 4000 + 2 * 4 + 2 * 4000  # five outputs, their sum and its gradient, and cos(x) and its product
 
 
 # The library on a tiny pipeline.
@@ -123,7 +123,8 @@ def by_hand(module: nn.Module, run) -> int:
         nonlocal found
         x = args[0]
         words = x if kwargs.get("encoder_hidden_states") is None else kwargs["encoder_hidden_states"]
-        found += 2 * 2 * x.shape[0] * x.shape[1] * words.shape[1] * layer.to_q.out_features
+        pixels, keys = (y.shape[1] if y.ndim == 3 else y[0, 0].numel() for y in (x, words))
+        found += 2 * 2 * x.shape[0] * pixels * keys * layer.to_q.out_features
 
     handles = [
         layer.register_forward_hook(seen) for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))
@@ -162,9 +163,8 @@ def test_a_tiny_pipeline_is_counted_as_by_hand():
     assert early.flops["decode forward"] == 0
 
 
-@pytest.mark.parametrize("stage", ["semantic", "mixed", "preference"])
-def test_fake_weights_count_like_real_ones(stage):
-    real, faked = small().count(stage, "fast", tiny=True), small(fake()).count(stage, "fast", tiny=True)
+def test_fake_weights_count_like_real_ones():
+    real, faked = (small(without).count("mixed", "fast", tiny=True) for without in (None, fake()))
     assert faked.flops == real.flops and real.total > 0
     assert faked.kept == pytest.approx(real.kept, rel=0.02)
     assert faked.peak == pytest.approx(real.peak, rel=0.02)

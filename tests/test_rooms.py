@@ -1,0 +1,51 @@
+"""Who may import whom: the picture of the design, held."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dymo
+
+ROOT = Path(dymo.__file__).parent
+FORBIDDEN = {
+    "prompt": ("torch", "diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.guidance"),
+    "guidance": ("diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.prompt"),
+    "pipelines": ("transformers", "dymo.rewards", "dymo.prompt", "dymo.aligner"),
+    "rewards": ("diffusers", "dymo.guidance", "dymo.pipelines", "dymo.prompt"),
+}
+ABOVE = ("dymo.commands", "dymo.cli", "dymo.report")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, relative names made whole."""
+    package = ["dymo", *path.relative_to(ROOT).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {whole, *(f"{whole}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def under(name: str, root: str) -> bool:
+    return name == root or name.startswith(f"{root}.")
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_knows_only_what_it_may(room):
+    files = sorted((ROOT / room).glob("*.py"))
+    assert files
+    for path in files:
+        wrong = {name for name in imports(path) for root in (*FORBIDDEN[room], *ABOVE) if under(name, root)}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_only_pipelines_and_the_edges_know_diffusers():
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0]
+        if any(under(name, "diffusers") for name in imports(path)):
+            assert room in ("pipelines", "miniature", "commands"), path
