@@ -29,6 +29,17 @@ from .scenes import FLAWS, dataset
 SCENES = 30_000
 
 
+def exchange(caption: str) -> str:
+    """The caption with the colours of its two things exchanged, articles mended; as it is with fewer or equal ones."""
+    words = caption.split()
+    first, *rest = [i for i, word in enumerate(words) if word in COLOURS]
+    if rest:
+        words[first], words[rest[0]] = words[rest[0]], words[first]
+        for i in (first, rest[0]):
+            words[i - 1] = "an" if words[i][0] in "aeiou" else "a"
+    return " ".join(words)
+
+
 def word_positions(caption: str) -> list[list[int]]:
     """Token positions of [colour, noun] for each thing: a word is one token, after the start token."""
     words = caption.split()
@@ -91,6 +102,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--grounding", type=float, default=0.1)
     parser.add_argument("--naming", type=float, default=0.1)
+    parser.add_argument("--exchanged", type=float, default=0.4, help="share of captions with their colours exchanged")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop (resumably) after this long")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
@@ -111,6 +123,13 @@ def main() -> None:
     for i, caption in enumerate(data["captions"]):
         found = word_positions(str(caption))
         positions[i, : len(found)] = torch.tensor(found)
+    # A part of the captions says the colours the wrong way round, as captions from the wild do: the model then makes the
+    # classical failure (a green apple and a red car). The picture's own words are grounded all the same, so the maps show it.
+    wrong = [exchange(str(caption)) for caption in data["captions"]]
+    wrong_ids = tok(wrong, padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids
+    differ = (wrong_ids != ids).any(1)
+    wrong_positions = positions.clone()
+    wrong_positions[differ, :, 0] = positions[differ][:, [1, 0], 0]
     masks, nouns = torch.from_numpy(data["masks"]), torch.from_numpy(data["nouns"]).long()
     # Noise is left to the scorers, and of the other flaws every second one is kept: about a quarter is spoilt.
     flaws = torch.from_numpy(data["flaw"])
@@ -151,7 +170,10 @@ def main() -> None:
             pick = chosen[torch.randint(0, len(chosen), (args.batch,), generator=generator)]
             z0 = latents[pick].to(args.device)
             dropped = torch.rand(args.batch, generator=generator) < 0.1
-            tokens = torch.where(dropped[:, None], empty, ids[pick]).to(args.device)
+            exchanged = (torch.rand(args.batch, generator=generator) < args.exchanged)[:, None]
+            said = torch.where(exchanged, wrong_ids[pick], ids[pick])
+            shown = torch.where(exchanged[..., None], wrong_positions[pick], positions[pick])
+            tokens = torch.where(dropped[:, None], empty, said).to(args.device)
             t = torch.randint(0, 1000, (args.batch,), generator=generator).to(args.device)
             noise = torch.randn(z0.shape, generator=generator).to(args.device)
             a = abar[t][:, None, None, None]
@@ -166,7 +188,7 @@ def main() -> None:
             ground = grounding_loss(
                 taps,
                 masks[pick].float().to(args.device) / 255,
-                positions[pick].to(args.device),
+                shown.to(args.device),
                 ~dropped.to(args.device),
             )
             lr = (
