@@ -95,7 +95,9 @@ def _attention(query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = N
     return sdpa_flop_count(query, key, value)
 
 
-def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_k: Any) -> int:
+def _attention_backward(
+    grad: Any, query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_k: Any
+) -> int:
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
@@ -462,7 +464,13 @@ def measure(families: Sequence[str] = tuple(REFERENCE), say: Callable[[Row], Non
 
 def tables(rows: Sequence[Row]) -> dict[str, Table]:
     """title -> table: the evaluations, their parts, the reward's views."""
-    numbers = [Column("TFLOP", 2), Column("limit", 1), Column("x unguided", 2), Column("kept GB", 2), Column("peak GB", 2)]
+    numbers = [
+        Column("TFLOP", 2),
+        Column("limit", 1),
+        Column("x unguided", 2),
+        Column("kept GB", 2),
+        Column("peak GB", 2),
+    ]
     plain = {row.family: row.flops for row in rows if row.stage == "unguided"}
     whole, parts = [], []
     for family in plain:
@@ -484,8 +492,15 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
     }
     seen = [row for row in rows if (row.family, row.setting, row.stage) == ("SD1.5", "fast", "preference")]
     if seen:
-        columns = [Column("views", 0), *(Column(part, 2) for part in PARTS[-2:]), Column("evaluation", 2), Column("peak GB", 2)]
-        cells = [(r.views, *(r.parts[part] / TERA for part in PARTS[-2:]), r.flops / TERA, r.peak_bytes / GIGA) for r in seen]
+        columns = [
+            Column("views", 0),
+            *(Column(part, 2) for part in PARTS[-2:]),
+            Column("evaluation", 2),
+            Column("peak GB", 2),
+        ]
+        cells = [
+            (r.views, *(r.parts[part] / TERA for part in PARTS[-2:]), r.flops / TERA, r.peak_bytes / GIGA) for r in seen
+        ]
         found["Views of the reward (SD1.5, fast, preference; TFLOP)"] = Table(columns, cells)
     return found
 
@@ -493,7 +508,7 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
 NOTES = (
     "One picture, two rows of the denoiser (classifier-free guidance), reward CLIP ViT-H/14, half precision; counted "
     "without weights on the library's own code. 2 operations a multiply-add.",
-    "paper: the pipeline's own VAE. fast: the preset \"fast\" with preview_vae=AutoencoderTiny, as its limits suppose.",
+    'paper: the pipeline\'s own VAE. fast: the preset "fast" with preview_vae=AutoencoderTiny, as its limits suppose.',
     f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
     f"{CITED}: taken from the design note, not measured here; its peak is of both stages.",
     "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
@@ -502,7 +517,8 @@ NOTES = (
 
 def as_json(rows: Sequence[Row]) -> str:
     cited = {
-        family: {"semantic_tflop": a, "preference_tflop": b, "peak_gb": peak} for family, (a, b, peak) in REFERENCE.items()
+        family: {"semantic_tflop": a, "preference_tflop": b, "peak_gb": peak}
+        for family, (a, b, peak) in REFERENCE.items()
     }
     found = {"rows": [asdict(row) for row in rows], "reference_cited": cited, "notes": NOTES}
     return json.dumps(found, indent=2) + "\n"
@@ -521,12 +537,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--family", choices=tuple(REFERENCE), action="append", help="only this one")
     parser.add_argument("--json", metavar="FILE", help="write every count there")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables there")
-    parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="fail over a limit (default)")
+    parser.add_argument(
+        "--check", action=argparse.BooleanOptionalAction, default=True, help="fail over a limit (default)"
+    )
     chosen = parser.parse_args(arguments)
 
     def say(row: Row) -> None:
         views = f", {row.views} views" if row.views > 1 else ""
-        print(f"{row.family}, {row.setting}, {row.stage}{views}: {row.flops / TERA:.2f} TFLOP", file=sys.stderr, flush=True)
+        print(
+            f"{row.family}, {row.setting}, {row.stage}{views}: {row.flops / TERA:.2f} TFLOP",
+            file=sys.stderr,
+            flush=True,
+        )
 
     rows = measure(chosen.family or tuple(REFERENCE), say)
     for title, table in tables(rows).items():

@@ -152,7 +152,9 @@ def test_an_exactly_zero_gradient_of_one_sample_leaves_the_others_guided():
         return images.mean((1, 2, 3)) * torch.tensor([0.0, 1.0])
 
     with pytest.warns(RuntimeWarning, match="zero"):
-        output = run(DyMO(reward, semantic_weight=0, borders=(1000, 1000), recurrences=0), prompt=[tiny.PROMPT, tiny.PROMPT])
+        output = run(
+            DyMO(reward, semantic_weight=0, borders=(1000, 1000), recurrences=0), prompt=[tiny.PROMPT, tiny.PROMPT]
+        )
     moved = [step.displacement for step in output.trace.steps]
     assert all(first == 0 and second > 0 for first, second in moved)
     assert output.trace.failures == {"zero": 4}

@@ -33,7 +33,9 @@ def noise(like: torch.Tensor, grain: int, generator: torch.Generator) -> torch.T
     return coarse if grain == 1 else F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
 
 
-def round_trip(space: PatchPCA, pictures: torch.Tensor, generator: torch.Generator, strength: float = 0.5) -> torch.Tensor:
+def round_trip(
+    space: PatchPCA, pictures: torch.Tensor, generator: torch.Generator, strength: float = 0.5
+) -> torch.Tensor:
     """Through the linear latent space and back, with up to `strength` of noise on the latents: what the denoiser works in."""
     z = space.encode(pictures.permute(0, 2, 3, 1) * 255)
     grain = 1 if torch.rand((), generator=generator) < 0.5 else 4
@@ -52,11 +54,16 @@ def blur(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return F.conv2d(F.pad(soft, (4, 4, 0, 0), mode="replicate"), kernel.transpose(2, 3), groups=3)
 
 
-def appearance(pictures: torch.Tensor, space: PatchPCA, generator: torch.Generator, strength: float = 1.0) -> torch.Tensor:
+def appearance(
+    pictures: torch.Tensor, space: PatchPCA, generator: torch.Generator, strength: float = 1.0
+) -> torch.Tensor:
     """Tint, latent round trip, blur and noise, each on a part of the batch. Colours stay nameable: the tint is small."""
     n = len(pictures)
     gains = 1 + 0.06 * strength * torch.randn(n, 3, 1, 1, generator=generator)
-    contrast, shift = uniform(n, 1 - 0.2 * strength, 1 + 0.1 * strength, generator), 0.05 * strength * torch.randn(n, 1, 1, 1, generator=generator)
+    contrast, shift = (
+        uniform(n, 1 - 0.2 * strength, 1 + 0.1 * strength, generator),
+        0.05 * strength * torch.randn(n, 1, 1, 1, generator=generator),
+    )
     pictures = ((pictures * gains - 0.5) * contrast + 0.5 + shift).clamp(0, 1)
     through = chosen(n, 0.5, generator)
     pictures = torch.lerp(pictures, round_trip(space, pictures, generator, 0.6 * strength), through)
@@ -68,16 +75,26 @@ def appearance(pictures: torch.Tensor, space: PatchPCA, generator: torch.Generat
 
 def warp_grid(n: int, generator: torch.Generator, strength: float = 1.0) -> torch.Tensor:
     """Sampling grids (n, 64, 64, 2): a small affine map and a smooth displacement of up to some pixels."""
-    angle, scale = 0.12 * strength * torch.randn(n, generator=generator), 1 + 0.1 * strength * torch.randn(n, generator=generator)
+    angle, scale = (
+        0.12 * strength * torch.randn(n, generator=generator),
+        1 + 0.1 * strength * torch.randn(n, generator=generator),
+    )
     shift = 0.08 * strength * torch.randn(n, 2, generator=generator)
-    rows = torch.stack([scale * angle.cos(), -scale * angle.sin(), shift[:, 0], scale * angle.sin(), scale * angle.cos(), shift[:, 1]], 1)
+    rows = torch.stack(
+        [scale * angle.cos(), -scale * angle.sin(), shift[:, 0], scale * angle.sin(), scale * angle.cos(), shift[:, 1]],
+        1,
+    )
     grid = F.affine_grid(rows.view(n, 2, 3), [n, 1, 64, 64], align_corners=False)
-    bend = F.interpolate(torch.randn(n, 2, 5, 5, generator=generator), size=(64, 64), mode="bicubic", align_corners=True)
+    bend = F.interpolate(
+        torch.randn(n, 2, 5, 5, generator=generator), size=(64, 64), mode="bicubic", align_corners=True
+    )
     return grid + 0.035 * strength * torch.rand(n, 1, 1, 1, generator=generator) * bend.permute(0, 2, 3, 1)
 
 
 def melt_grid(n: int, generator: torch.Generator) -> torch.Tensor:
     """Sampling grids (n, 64, 64, 2) that bend an object past recognition: its colour stays, its shape does not."""
     still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 1, 64, 64], align_corners=False)
-    bend = F.interpolate(torch.randn(n, 2, 9, 9, generator=generator), size=(64, 64), mode="bicubic", align_corners=True)
+    bend = F.interpolate(
+        torch.randn(n, 2, 9, 9, generator=generator), size=(64, 64), mode="bicubic", align_corners=True
+    )
     return still + uniform(n, 0.16, 0.26, generator) * bend.permute(0, 2, 3, 1)

@@ -1,6 +1,6 @@
 """Write the model card of the miniature's weights from the recipes' own figures and log.
 
-    python -m training.card [--weights src/dymo/miniature/weights]
+python -m training.card [--weights src/dymo/miniature/weights]
 """
 
 from __future__ import annotations

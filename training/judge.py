@@ -85,7 +85,10 @@ def practise(pictures: torch.Tensor, labels: torch.Tensor, space: stack.PatchPCA
 
     other = torch.randperm(n, generator=generator)
     window = torch.zeros(n, 1, CELLS, CELLS)  # a rectangle of cells to be taken from another scene
-    corner, side = torch.randint(0, CELLS - 4, (n, 2), generator=generator), torch.randint(3, 10, (n, 2), generator=generator)
+    corner, side = (
+        torch.randint(0, CELLS - 4, (n, 2), generator=generator),
+        torch.randint(3, 10, (n, 2), generator=generator),
+    )
     for i in range(n):
         (y, x), (h, w) = corner[i].tolist(), side[i].tolist()
         window[i, :, y : y + h, x : x + w] = 1
@@ -95,7 +98,9 @@ def practise(pictures: torch.Tensor, labels: torch.Tensor, space: stack.PatchPCA
     pictures, labels = torch.lerp(pictures, pictures[other], fine), torch.lerp(labels, labels[other], share)
 
     # Holes smaller than an object keep its label, so that it is read as whole.
-    holes = (F.interpolate(torch.rand(n, 1, 12, 12, generator=generator), size=64) < 0.06).float() * chosen(n, 0.3, generator)
+    holes = (F.interpolate(torch.rand(n, 1, 12, 12, generator=generator), size=64) < 0.06).float() * chosen(
+        n, 0.3, generator
+    )
     pictures = torch.lerp(pictures, torch.rand(n, 3, 1, 1, generator=generator).expand_as(pictures), holes)
     return appearance(pictures, space, generator).to(device), labels
 
@@ -119,7 +124,10 @@ def report(judge: Judge, space: stack.PatchPCA, args) -> None:
             if len(c.things) == 2 and c.things[0].colour != c.things[1].colour
             for a, b in [c.things]
         ]
-        exact = [{(t.noun, t.colour) for t in c.things} == {(x.noun, x.colour) for x in s} for c, s in zip(wanted, seen, strict=True)]
+        exact = [
+            {(t.noun, t.colour) for t in c.things} == {(x.noun, x.colour) for x in s}
+            for c, s in zip(wanted, seen, strict=True)
+        ]
         figures[name] = {
             "correct": float(np.mean([v.correct for v in verdicts])),
             "objects": float(np.mean([v.objects for v in verdicts])),
@@ -132,7 +140,7 @@ def report(judge: Judge, space: stack.PatchPCA, args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1150)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
@@ -146,7 +154,9 @@ def main() -> None:
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
         pick = torch.randint(0, SCENES, (args.batch,), generator=generator)
         cover = masks[pick].float() / 255
-        labels = torch.cat([targets(cover, truth[pick, 0:4:2], len(NOUNS)), targets(cover, truth[pick, 1:4:2], len(COLOUR_NAMES))], 1)
+        labels = torch.cat(
+            [targets(cover, truth[pick, 0:4:2], len(NOUNS)), targets(cover, truth[pick, 1:4:2], len(COLOUR_NAMES))], 1
+        )
         x, labels = practise(to_pictures(pictures[pick]), labels, space, generator)
         noun, colour = judge(x.to(args.device).contiguous(memory_format=torch.channels_last))
         nouns, colours = labels.to(args.device).split([len(NOUNS) + 1, len(COLOUR_NAMES) + 1], 1)

@@ -37,7 +37,12 @@ from .scenes import FLAWS, GRID, Painter
 
 GROUPS = 4000
 KINDS = ("swap", "colour", "object", "missing", "relation")
-OPPOSITE = {"to the left of": "to the right of", "to the right of": "to the left of", "above": "below", "below": "above"}
+OPPOSITE = {
+    "to the left of": "to the right of",
+    "to the right of": "to the left of",
+    "above": "below",
+    "below": "above",
+}
 # What a pair compares, as indices into a group's four pictures (right, right and spoilt, wrong, wrong and spoilt), how
 # often, and how often the first is preferred: to be right and spoilt is a little better than to be wrong and clean.
 PAIRS = ((0, 1, 0.3, 1.0), (0, 2, 0.4, 1.0), (1, 3, 0.1, 1.0), (0, 3, 0.08, 1.0), (1, 2, 0.07, 0.7), (0, 0, 0.05, 0.5))
@@ -83,12 +88,17 @@ def groups(cache: Path, n: int, seed: int, test: bool = False) -> dict[str, np.n
             kind, other = mistaken(caption, rng)
             for j, (painted, flawed) in enumerate(((caption, False), (caption, True), (other, False), (other, True))):
                 scene = painter.paint(painted, rng, rng.choice(FLAWS) if flawed else None)
-                pictures[len(words), j], masks[len(words), j, : len(scene.masks)] = scene.picture, (scene.masks * 255).round()
+                pictures[len(words), j], masks[len(words), j, : len(scene.masks)] = (
+                    scene.picture,
+                    (scene.masks * 255).round(),
+                )
                 for k, thing in enumerate(painted.things):
                     truth[len(words), j, 2 * k : 2 * k + 2] = NOUNS.index(thing.noun), COLOUR_NAMES.index(thing.colour)
             words.append((caption.text, other.text, KINDS.index(kind)))
         right, wrong, kinds = zip(*words, strict=True)
-        np.savez(path, pictures=pictures, masks=masks, truth=truth, right=right, wrong=wrong, kind=np.array(kinds, np.int8))
+        np.savez(
+            path, pictures=pictures, masks=masks, truth=truth, right=right, wrong=wrong, kind=np.array(kinds, np.int8)
+        )
     return dict(np.load(path))
 
 
@@ -101,7 +111,9 @@ class Batches:
         self.truth, self.device = torch.from_numpy(data["truth"]).long(), device
         self.space = stack.PatchPCA(**torch.load(cache / "pca.pt", weights_only=True))
         texts = [*map(str, data["right"]), *map(str, data["wrong"])]
-        self.ids = tok(texts, padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids.view(2, GROUPS, -1)
+        self.ids = tok(texts, padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids.view(
+            2, GROUPS, -1
+        )
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         self.number = torch.tensor([numbers[text] for text in texts]).view(2, GROUPS)
 
@@ -148,7 +160,9 @@ def mini_clip(tok) -> CLIPModel:
         vocab_size=len(tok), hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=stack.WINDOW, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id,
     )  # fmt: skip
-    vision = dict(hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=64, patch_size=8)
+    vision = dict(
+        hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=64, patch_size=8
+    )
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
@@ -172,19 +186,35 @@ def accuracy(name: str, score, args) -> None:
     texts, kind = [str(t) for t in data["right"]], data["kind"]
     with torch.no_grad():
         scores = np.stack(
-            [np.concatenate([score(to_pictures(pictures[i : i + 100, j]), texts[i : i + 100]) for i in range(0, 1000, 100)]) for j in range(4)]
+            [
+                np.concatenate(
+                    [score(to_pictures(pictures[i : i + 100, j]), texts[i : i + 100]) for i in range(0, 1000, 100)]
+                )
+                for j in range(4)
+            ]
         )
     wrong, spoilt_wrong = scores[0] > scores[2], scores[1] > scores[3]
-    named = {"colour": ("swap", "colour"), "colour_swap": ("swap",), "object": ("object", "missing"), "relation": ("relation",)}
+    named = {
+        "colour": ("swap", "colour"),
+        "colour_swap": ("swap",),
+        "object": ("object", "missing"),
+        "relation": ("relation",),
+    }
     among = {key: np.isin(kind, [KINDS.index(k) for k in kinds]) for key, kinds in named.items()}
-    found = {"quality": float((scores[0] > scores[1]).mean()), "content": float(wrong.mean()), "content_both_spoilt": float(spoilt_wrong.mean())}
+    found = {
+        "quality": float((scores[0] > scores[1]).mean()),
+        "content": float(wrong.mean()),
+        "content_both_spoilt": float(spoilt_wrong.mean()),
+    }
     record(**{name: found | {key: round(float(wrong[mask].mean()), 4) for key, mask in among.items()}})
 
 
 def train_pickscore(args) -> None:
     tok = stack.tokenizer()
     batches = Batches(args.cache, args.seed, tok, args.device)
-    model = nn.ModuleDict({"clip": mini_clip(tok), "cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(args.device)
+    model = nn.ModuleDict({"clip": mini_clip(tok), "cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(
+        args.device
+    )
     n = args.batch
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
@@ -221,7 +251,9 @@ def train_hps(args) -> None:
     tok = stack.tokenizer()
     batches = Batches(args.cache, args.seed, tok, args.device)
     scorer = conv_preference(tok).to(args.device, memory_format=torch.channels_last)
-    model = nn.ModuleDict({"scorer": scorer, "cells": nn.Linear(96, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(args.device)
+    model = nn.ModuleDict({"scorer": scorer, "cells": nn.Linear(96, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(
+        args.device
+    )
     n = args.batch
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
@@ -252,7 +284,7 @@ def train_hps(args) -> None:
 def main() -> None:
     parser = arguments(__doc__, ("pickscore", "hps"))
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--hps-steps", type=int, default=1000)
+    parser.add_argument("--hps-steps", type=int, default=1100)
     parser.add_argument("--batch", type=int, default=24, help="pairs a step")
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -50,14 +51,16 @@ class Config:
     # Step length.
     step_rule: StepRule = "polyak"
     """Displacement of z_{t-1}: eta ||eps|| / ||g||^2 g, or eta ||eps_cond - eps_uncond|| g / ||g||."""
-    eta: ByStage = (0.1, 0.1, 0.1)
-    max_step: float = 0.3
+    eta: ByStage = (0.02, 0.1, 0.07)
+    damping: float = 0.3
+    """||g_t|| under which a step fades away, >= 0 (0: never)."""
+    max_step: float = 0.05
     """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode)."""
 
     # Dynamic time travel.
     recurrences: int | Literal["dynamic"] = "dynamic"
     """r_t for every guided step, or "dynamic": floor(h_t ||g_t||)."""
-    h: ByStage = (1.0, 1.0, 3.0)
+    h: ByStage = (3.0, 3.0, 0.0)
     max_recurrences: int = 4
     """The cap on r_t, >= 0."""
 
@@ -101,7 +104,7 @@ class Config:
             raise ConfigError(f"borders={self.borders!r}: with borders_by={self.borders_by!r} they lie in 0..{top:g}")
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
-            ("max_step", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
+            ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
         ):  # fmt: skip
             value = getattr(self, name)
             if not _is_number(value) or value < low or (high is not None and value > high):
@@ -128,17 +131,12 @@ class Config:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and value == value
-        and abs(value) != float("inf")
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _OFFICIAL: dict[str, Any] = dict(
     borders_by="progress", borders=(8 / 50, 25 / 50), change_of="instance", preference_form="norm", step_rule="residual",
-    max_step=1e9, views=11,
+    max_step=1e9, damping=0.0, views=11,
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {

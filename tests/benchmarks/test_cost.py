@@ -94,7 +94,9 @@ def test_kept_bytes_are_what_the_backward_needs(faked):
         torch.autograd.grad(y.sum(), x)
         del y
         assert live.now == 0
-    assert live.peak == 5 * 4000 + 2 * 4 + 2 * 4000  # five outputs, their sum and its gradient, and cos(x) and its product
+    assert (
+        live.peak == 5 * 4000 + 2 * 4 + 2 * 4000
+    )  # five outputs, their sum and its gradient, and cos(x) and its product
 
 
 # The library on a tiny pipeline.
@@ -188,7 +190,11 @@ def test_the_models_have_the_published_numbers_of_parameters(build, millions):
 def test_sd15_stays_within_its_limits():
     mode = fake()
     stack = cost.stack("SD1.5", mode, cost.reward_of(cost.without_weights(cost.clip_vit_h, mode)))
-    for setting, stage, tiny_decoder in (("paper", "preference", False), ("fast", "semantic", True), ("fast", "preference", True)):
+    for setting, stage, tiny_decoder in (
+        ("paper", "preference", False),
+        ("fast", "semantic", True),
+        ("fast", "preference", True),
+    ):
         found = stack.count(stage, setting, tiny_decoder)
         limit = cost.LIMITS["SD1.5", setting][PLACES[stage]]
         # A count far below the limit would be one that misses something.
@@ -200,8 +206,14 @@ def test_sd15_stays_within_its_limits():
 
 def rows() -> list[cost.Row]:
     parts = dict.fromkeys((*cost.PARTS, "other"), 0) | {"denoiser forward": 2 * cost.TERA}
-    made = [("the pipeline alone", "unguided", None, 1), ("fast", "preference", 3.7, 1), ("fast", "preference", None, 4)]
-    return [cost.Row("SD1.5", name, stage, 2 * cost.TERA, limit, parts, 10, 20, views) for name, stage, limit, views in made]
+    made = [
+        ("the pipeline alone", "unguided", None, 1),
+        ("fast", "preference", 3.7, 1),
+        ("fast", "preference", None, 4),
+    ]
+    return [
+        cost.Row("SD1.5", name, stage, 2 * cost.TERA, limit, parts, 10, 20, views) for name, stage, limit, views in made
+    ]
 
 
 def test_the_report_sets_the_cited_figures_beside_the_counted(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dymo.guidance.step import failures, move, norms, polyak_length, residual_length
+from dymo.guidance.step import damped, failures, move, norms, polyak_length, residual_length
 
 
 def test_the_polyak_step_is_equation_7():
@@ -33,3 +33,10 @@ def test_failures_are_told_apart_and_do_not_move():
     made = move(g, polyak_length(1.0, torch.ones(4, 2), norms(g)), torch.full((4,), 9.0), usable)
     assert made.displacement.isfinite().all()
     assert made.length.gt(0).tolist() == [True, False, False, False]
+
+
+def test_damping_fades_a_step_whose_gradient_vanishes():
+    size = torch.tensor([10.0, 0.1, 1e-4])
+    length = damped(torch.ones(3), size, 0.1)
+    torch.testing.assert_close(length, torch.tensor([1.0, 0.5, 1e-6]), atol=1e-3, rtol=1e-3)
+    assert torch.equal(damped(torch.ones(3), size, 0.0), torch.ones(3))

@@ -38,7 +38,9 @@ def test_it_paints_pictures_of_64(pipe):
 
 
 def test_the_tiny_decoder_shows_what_the_full_one_does(pipe):
-    latents = pipe("a red apple and a green car", num_inference_steps=10, generator=generators(1), output_type="latent").images
+    latents = pipe(
+        "a red apple and a green car", num_inference_steps=10, generator=generators(1), output_type="latent"
+    ).images
     with torch.no_grad():
         full, small = decoder(pipe.vae)(latents), decoder(load_tiny_decoder())(latents)
     assert (full - small).square().mean().sqrt() < 0.1

@@ -77,6 +77,7 @@ def test_guidance_by_a_linear_reward_moves_the_latent_as_computed_by_hand(gradie
         recurrences=0,
         eta=eta,
         max_step=1e9,
+        damping=0.0,
         gradient=gradient,
         preview_vae=Linear(),
     )
@@ -137,7 +138,14 @@ def test_euler_moves_as_ddim_does():
         pipe.scheduler = kind.from_config(pipe.scheduler.config, timestep_spacing="leading", steps_offset=1)
         noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
         aligner = DyMO(
-            reward, semantic_weight=0, borders=(1000, 1000), recurrences=0, eta=1e-3, max_step=1e9, preview_vae=Linear()
+            reward,
+            semantic_weight=0,
+            borders=(1000, 1000),
+            recurrences=0,
+            eta=1e-3,
+            max_step=1e9,
+            damping=0.0,
+            preview_vae=Linear(),
         )
         # Euler multiplies the start by its largest sigma's radius: give both the same latent at their own scale.
         scale = 1.0 if kind is DDIMScheduler else 1 / pipe.scheduler.init_noise_sigma

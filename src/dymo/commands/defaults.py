@@ -2,7 +2,7 @@
 
 from typing import Any
 
-MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 4.0}
+MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 3.0}
 """What the embedded miniature paints well with."""
 
 MINIATURE_NAME = "dymo-miniature"

@@ -14,7 +14,7 @@ from ..errors import RewardError
 from ..trace import Step, Trace
 from . import objectives, schedule
 from .recurrence import Purse, wanted
-from .step import Move, failures, move, norms, polyak_length, residual_length
+from .step import Move, damped, failures, move, norms, polyak_length, residual_length
 from .transitions import Level, predict_noise, predict_z0
 from .views import views
 
@@ -178,6 +178,7 @@ class Guide:
             length = residual_length(eta, residual[rows])
         else:
             length = polyak_length(eta, noise, size)
+        length = damped(length, size, self.config.damping)
         made = move(gradient, length, self.config.max_step * norms(noise), usable)
         self._note("displacement", active, made.length)
         again = self._again(active, size.tolist(), stage_index, clock)

@@ -23,6 +23,15 @@ def residual_length(eta: float, residual: Tensor) -> Tensor:
     return eta * norms(residual)
 
 
+def damped(length: Tensor, gradient_norm: Tensor, damping: float) -> Tensor:
+    """The length where the gradient is large against `damping`, and towards nothing where it vanishes. (B,).
+
+    Both rules divide by the gradient, so they would turn the last rest of it, which is noise once an objective is met,
+    into a full step. The factor ||g||^2 / (||g||^2 + damping^2) is Levenberg's, on 1 / ||g||^2.
+    """
+    return length * gradient_norm**2 / (gradient_norm**2 + damping**2).clamp_min(1e-30)
+
+
 def failures(gradient: Tensor) -> list[str | None]:
     """Why a sample's gradient (B, ...) cannot be used: "nan", "infinite", "zero", or None where it can."""
     flat = gradient.flatten(1)

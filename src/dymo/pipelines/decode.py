@@ -14,9 +14,13 @@ def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> pictures (B, 3, H, W) in [0, 1], float32.
 
     `vae` is an AutoencoderKL, or an AutoencoderTiny (whose scaling factor is 1). A VAE that overflows in half
-    precision (`force_upcast`) is copied to float32 once, since the pipeline's own upcast comes only at the end.
+    precision is copied to float32 once, since the pipeline's own upcast comes only at the end: its file says
+    `force_upcast` (SDXL's); where that is but the class's default (SD1.5's) half precision is what pipelines use.
     """
-    if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+    said = getattr(vae.config, "force_upcast", False) and "force_upcast" not in vae.config.get(
+        "_use_default_values", ()
+    )
+    if vae.dtype == torch.float16 and said:
         vae = copy.deepcopy(vae).float()
     factor = getattr(vae.config, "scaling_factor", None) or 1.0
     shift = getattr(vae.config, "shift_factor", None) or 0.0

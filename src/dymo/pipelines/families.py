@@ -64,7 +64,7 @@ def levels_of(scheduler: Any) -> Levels:
 def map_layers(unet: nn.Module, latent_side: int, map_size: int | None) -> tuple[dict[str, nn.Module], int]:
     """(name -> cross-attention module, s): the modules whose maps have side latent_side / s.
 
-    By default s = 4 (SD1.5 at 512: 16x16; SDXL at 1024: 32x32), or the UNet's coarsest where it has no such layer.
+    By default s = 4 (SD1.5 at 512: 16x16; SDXL at 1024: 32x32), or the finest of a UNet that has no such layer.
     Raises PipelineError where there is none of the size asked for.
     """
     deepest = len(unet.config.block_out_channels) - 1
@@ -79,7 +79,7 @@ def map_layers(unet: nn.Module, latent_side: int, map_size: int | None) -> tuple
             "the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or set semantic_weight=0"
         )
     if map_size is None:
-        factor = 4 if 4 in by_factor else max(by_factor)
+        factor = 4 if 4 in by_factor else min(by_factor)
     else:
         factor = latent_side // map_size if map_size else 0
         if factor not in by_factor or latent_side % map_size:
