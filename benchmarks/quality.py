@@ -4,8 +4,10 @@
 
 Every arm starts from the same seeds. "Both + time travel" is the preset "fast", whose preference gradient is straight-
 through; each row under it changes one thing. Differences are to the unguided pictures, with paired bootstrap 95 %
-intervals over the prompts; below the table, those of the changed rows to "both + time travel". Best-of-N gets at least as many seconds as "both + time travel" took in the same run. Arms are kept
-in `--cache` as they end, so that a run that is cut off goes on where it was.
+intervals over the prompts; the changed rows are on the first half of the prompts, and their differences to "both + time travel"
+stand below the table. Best-of-N gets at
+least as many seconds as "both + time travel" took in the same run. Arms are kept in `--cache` as they end, so that a
+run that is cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -69,9 +71,11 @@ def kept(args: argparse.Namespace, key: str, make: Callable[[], Arm]) -> Arm:
 
 
 def gains(arm: Arm, base: Arm) -> dict[str, Interval]:
+    """Paired differences over the prompts that both have; the changed rows have the first of them alone."""
+    n = len(arm.correct)
     return {
-        **{name: paired_bootstrap(arm.scores[name], base.scores[name]) for name in arm.scores},
-        "judge": paired_bootstrap([100 * c for c in arm.correct], [100 * c for c in base.correct]),
+        **{name: paired_bootstrap(arm.scores[name], base.scores[name][:n]) for name in arm.scores},
+        "judge": paired_bootstrap([100 * c for c in arm.correct], [100 * c for c in base.correct[:n]]),
     }
 
 
@@ -98,7 +102,7 @@ def changes(arms: dict[str, Arm]) -> list[str]:
     lines = []
     for name, arm in arms.items():
         if name.startswith("…"):
-            gain, ratio = gains(arm, full), sum(arm.seconds) / sum(full.seconds)
+            gain, ratio = gains(arm, full), sum(arm.seconds) / sum(full.seconds[: len(arm.seconds)])
             lines.append(
                 f"{name}, to {FULL}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
                 f"seconds x {ratio:.2f}"
@@ -131,6 +135,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--quick", action="store_true", help="16 prompts")
+    parser.add_argument("--core", action="store_true", help="without the changed rows")
     parser.add_argument("--out", type=Path, help="write the table as Markdown")
     parser.add_argument("--json", type=Path, help="write every number")
     parser.add_argument("--cache", type=Path, default=Path("runs/quality"))
@@ -141,18 +146,28 @@ def main() -> int:
     chosen = captions("test", args.prompts)
     bench = Bench(load_miniature())
     arms = {}
+    best = None
     for name, make in aligners().items():
-        arms[name] = kept(args, fingerprint(args, name, make), lambda n=name, m=make: bench.run(n, chosen, SEED, m()))
-        print(f"{name}: judge {100 * sum(arms[name].correct) / args.prompts:.1f} %", file=sys.stderr, flush=True)
-    n = math.ceil(sum(arms[FULL].seconds) / sum(arms["unguided"].seconds))
-    key = fingerprint(args, f"best of {n}", aligners()["unguided"])
-    best = kept(args, key, lambda: bench.best_of(n, chosen, SEED, "mini-pickscore"))
+        if args.core and name.startswith("…"):
+            continue
+        part = chosen[: max(16, args.prompts // 2)] if name.startswith("…") else chosen
+        arms[name] = kept(
+            args, fingerprint(args, name, make), lambda n=name, m=make, p=part: bench.run(n, p, SEED, m())
+        )
+        print(f"{name}: judge {100 * sum(arms[name].correct) / len(part):.1f} %", file=sys.stderr, flush=True)
+        if name == FULL:
+            n = math.ceil(sum(arms[FULL].seconds) / sum(arms["unguided"].seconds))
+            key = fingerprint(args, f"best of {n}", aligners()["unguided"])
+            best = kept(args, key, lambda n=n: bench.best_of(n, chosen, SEED, "mini-pickscore"))
+            print(f"{best.name}: judge {100 * sum(best.correct) / len(chosen):.1f} %", file=sys.stderr, flush=True)
+    assert best is not None
     made, claims = table([*arms.values(), best]), verdicts(arms, best)
     lines = [f"- {line}" for line in changes(arms)]
     lines += [f"- {'yes' if holds else 'NO'}: {claim}" for claim, holds in claims]
     print(made.to_text(), *lines, sep="\n")
     if args.out:
         command = "python -m benchmarks.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
+        command += " --core" if args.core else ""
         head = (
             f"# Quality on the miniature\n\n`{command}`: {args.prompts} held-out prompts, 25 steps; mean per picture.\n"
         )

@@ -10,6 +10,8 @@ import json
 import re
 from pathlib import Path
 
+import torch
+
 from dymo.miniature.world import COLOURS, NOUNS, RELATIONS, held_out
 from dymo.report.atomic import write_text
 
@@ -50,8 +52,9 @@ Measured by the recipes on fresh scenes (`training/figures.json`); what the pipe
 
 ## Training log of the denoiser
 
-{steps}, batch 48 for the first 1200 steps and 32 after them; one or two threads of a CPU. The weights are an
-exponential moving average.
+{steps}, batch 48 for the first 1200 steps and 32 after them; one or two threads of a CPU. The recipe grew while it ran: the
+naming term and the floor of the min-SNR weights came at step 1600 (before them no noun took shape). The run was stopped
+there, with the learning rate not yet down. The weights are an exponential moving average.
 
 ```
 {log}
@@ -74,7 +77,9 @@ def main() -> None:
     args = parser.parse_args()
     figures = json.loads(Path("training/figures.json").read_text())
     lines = [line for line in (args.cache / "denoiser.log").read_text().splitlines() if line.startswith("step ")]
+    reached = torch.load(args.cache / "denoiser.pt", weights_only=True, map_location="cpu")["step"]
     last: dict[int, str] = {int(re.findall(r"\d+", line)[0]): re.sub(r" \d+ s$", "", line) for line in lines}
+    last = {step: line for step, line in last.items() if step <= reached}
     marks = [step for step in sorted(last) if step % 400 == 0 or step == max(last)]
     sizes = [(p.relative_to(args.weights), p.stat().st_size / 1e6) for p in sorted(args.weights.rglob("*.safetensors"))]
     table = ["| figure | value |", "|---|---|", *rows(figures)]

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--grounding", type=float, default=0.1)
     parser.add_argument("--naming", type=float, default=0.1)
-    parser.add_argument("--exchanged", type=float, default=0.4, help="share of captions with their colours exchanged")
+    parser.add_argument("--exchanged", type=float, default=0.0, help="share of captions with their colours exchanged")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop (resumably) after this long")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -51,17 +51,17 @@ class Config:
     # Step length.
     step_rule: StepRule = "polyak"
     """Displacement of z_{t-1}: eta ||eps|| / ||g||^2 g, or eta ||eps_cond - eps_uncond|| g / ||g||."""
-    eta: ByStage = (0.02, 0.1, 0.07)
-    damping: float = 0.3
+    eta: ByStage = (0.1, 0.08, 0.05)
+    damping: float = 1.0
     """||g_t|| under which a step fades away, >= 0 (0: never)."""
-    max_step: float = 0.05
+    max_step: float = 0.03
     """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode)."""
 
     # Dynamic time travel.
     recurrences: int | Literal["dynamic"] = "dynamic"
     """r_t for every guided step, or "dynamic": floor(h_t ||g_t||)."""
-    h: ByStage = (3.0, 3.0, 0.0)
-    max_recurrences: int = 4
+    h: ByStage = (3.0, 1.0, 0.0)
+    max_recurrences: int = 3
     """The cap on r_t, >= 0."""
 
     # What the gradient goes through.
