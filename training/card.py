@@ -42,7 +42,7 @@ this world.
 ## Figures
 
 Measured by the recipes on fresh scenes (`training/figures.json`); what the pipeline itself reaches is measured by
-`python -m benchmarks.quality` and `python -m benchmarks.pointing` (docs/quality.md).
+`python -m benchmarks.quality` and `python -m benchmarks.pointing`.
 
 {figures}
 
