@@ -21,3 +21,7 @@ class PipelineError(DyMOError, RuntimeError):
 
 class RewardError(DyMOError, RuntimeError):
     """A reward cannot be loaded, or its scores cannot be used."""
+
+
+class PromptWarning(UserWarning):
+    """A prompt was read less well than it might be: in another language, or by another parser than asked for."""

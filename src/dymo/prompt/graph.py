@@ -42,15 +42,34 @@ class Entity:
 
 
 @dataclass(frozen=True)
-class SemanticGraph:
-    """A prompt, the entities it names, and the words that describe the whole picture (`style`).
+class Relation:
+    """How one entity stands to another ("holding", "to the left of").
 
-    Raises PromptError where a span lies outside the prompt or does not hold its text (upper and lower case are equal).
+    `span` is its (start, end) character offsets; `subject` and `object` are places in the graph's list of entities.
+    """
+
+    text: str
+    span: Span
+    subject: int
+    object: int
+
+    def __post_init__(self) -> None:
+        _check_word(self.text, self.span)
+        object.__setattr__(self, "span", tuple(self.span))
+
+
+@dataclass(frozen=True)
+class SemanticGraph:
+    """A prompt, the entities it names, the words that describe the whole picture (`style`), and the entities' relations.
+
+    Raises PromptError where a span lies outside the prompt or does not hold its text (upper and lower case are equal),
+    and where a relation names an entity that is not there, or ties one to itself.
     """
 
     prompt: str
     entities: tuple[Entity, ...]
     style: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
@@ -60,7 +79,13 @@ class SemanticGraph:
         if not _all_of(self.style, str):
             raise PromptError(f"the style words must be strings, got {self.style!r}")
         object.__setattr__(self, "entities", tuple(self.entities))
+        if not _all_of(self.relations, Relation):
+            raise PromptError(f"the relations must be Relation objects, got {self.relations!r}")
         object.__setattr__(self, "style", tuple(self.style))
+        object.__setattr__(self, "relations", tuple(self.relations))
+        for relation in self.relations:
+            _check_span(self.prompt, relation)
+            _check_ends(relation, len(self.entities))
         for entity in self.entities:
             _check_span(self.prompt, entity)
             for attribute in entity.attributes:
@@ -168,7 +193,16 @@ def _check_word(text: object, span: object) -> None:
         raise PromptError(f"the span of {text!r} must be two whole numbers (start, end), got {span!r}")
 
 
-def _check_span(prompt: str, word: Attribute | Entity) -> None:
+def _check_ends(relation: Relation, count: int) -> None:
+    ends = relation.subject, relation.object
+    if not all(type(end) is int and 0 <= end < count for end in ends) or ends[0] == ends[1]:
+        raise PromptError(
+            f"the relation {relation.text!r} ties entity {ends[0]!r} to entity {ends[1]!r}: give two different places "
+            f"in the list of {count} entities, counted from 0"
+        )
+
+
+def _check_span(prompt: str, word: Attribute | Entity | Relation) -> None:
     start, end = word.span
     if not 0 <= start < end <= len(prompt):
         raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {prompt!r}")

@@ -1,0 +1,125 @@
+"""Which words outside a thing's own run describe it: after "is", "that are", "made of", behind it, or in a segment of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dymo.prompt.english import lexicon
+from dymo.prompt.english.things import Role, Thing
+from dymo.prompt.english.words import Word
+
+_MADE = (["made", "of"], ["made", "out", "of"], ["made", "from"], ["made", "with"], ["carved", "from"], ["built", "of"])
+
+
+def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
+    """Give the shown things the attributes that stand elsewhere; the things that remain things after that."""
+    attacher = _Attacher(words, things)
+    attacher.materials()
+    attacher.possessors()
+    attacher.adjectives()
+    attacher.participles()
+    return attacher.shown
+
+
+class _Attacher:
+    def __init__(self, words: Sequence[Word], things: list[Thing]) -> None:
+        self.words = words
+        self.inside = {i for thing in things for i in range(thing.start, thing.end)}
+        self.things = things
+        self.shown = [thing for thing in things if thing.role is Role.SHOWN]
+
+    def low(self, i: int) -> str:
+        return self.words[i].low if 0 <= i < len(self.words) else ""
+
+    def kind(self, i: int) -> str:
+        return self.words[i].kind if 0 <= i < len(self.words) else "."
+
+    def materials(self) -> None:
+        """ "a hat made of glass": glass is an attribute of the hat."""
+        for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
+            between = [self.low(i) for i in range(thing.end, later.start) if self.kind(i) not in "DR" or self.low(i) == "out"]
+            if between in _MADE:
+                thing.attributes += [*later.attributes, later.head]
+                self.shown.remove(later)
+
+    def possessors(self) -> None:
+        """ "an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""
+        for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
+            if self.kind(thing.end) == "S" and later.start == thing.end + 1 and not thing.attributes:
+                later.attributes.append(thing.head)
+                self.shown.remove(thing)
+
+    def adjectives(self) -> None:
+        """ "the car is blue", "a dog that is red and small", "a window backlit", "a man, bald"."""
+        owners: dict[int, Thing] = {}
+        for i, word in enumerate(self.words):
+            descriptive = word.kind == "A" and word.low not in lexicon.NO_ATTRIBUTE and word.low not in lexicon.QUALITY
+            if not descriptive or i in self.inside or self._is_denied(i):
+                continue
+            owner = self._owner(i, owners)
+            if owner is not None:
+                owners[i] = owner
+                owner.attributes.append(i)
+
+    def participles(self) -> None:
+        """ "a monkey dancing", "people walking at night": what something does, where that is done to nothing else."""
+        for i, word in enumerate(self.words):
+            if word.kind != "V" or word.tag not in ("VBG", "VBN") or word.low in lexicon.BE or word.low in lexicon.TRANSITIVE:
+                continue
+            owner = next((thing for thing in self.shown if thing.end == i), None)
+            if owner is not None and self._acts_alone(i):
+                owner.attributes.append(i)
+
+    def _acts_alone(self, i: int) -> bool:
+        after = i + 1
+        while self.kind(after) in "RPD" and after < len(self.words):
+            after += 1
+        follower = next((thing for thing in self.things if thing.start <= after < thing.end), None)
+        return follower is None or follower.role is not Role.SHOWN
+
+    def _is_denied(self, i: int) -> bool:
+        return self.low(i - 1) in lexicon.NEGATIONS or (self.kind(i - 1) == "R" and self.low(i - 2) in lexicon.NEGATIONS)
+
+    def _owner(self, i: int, owners: dict[int, Thing]) -> Thing | None:
+        before = i - 1
+        while self.kind(before) == "R":
+            before -= 1
+        if self.low(before) in lexicon.BE:
+            return self._subject(before)
+        joined = before - 1 if self.kind(before) in "C," else before
+        if joined in owners:
+            return owners[joined]
+        if self.low(before) in lexicon.LIGHT_VERBS:
+            return self._nearest(before)
+        beside = next((thing for thing in self.shown if thing.end == before + 1), None)
+        if beside is not None:
+            return beside
+        # A segment of adjectives alone describes what the prompt is about.
+        if self.words[i].low in lexicon.MEDIA:
+            return None
+        return self.shown[0] if self.shown and self._is_segment(i) and self.shown[0].end <= i else None
+
+    def _is_segment(self, i: int) -> bool:
+        start, end = i, i
+        while self.kind(start - 1) in "AR" and start > 0:
+            start -= 1
+        while self.kind(end + 1) in "AR" and end + 1 < len(self.words):
+            end += 1
+        return start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+
+    def _subject(self, be: int) -> Thing | None:
+        subjects = [n for n, w in enumerate(self.words) if w.head == be and w.dependency in ("nsubj", "nsubjpass")]
+        if self.words[be].dependency == "relcl" and (not subjects or self.words[subjects[0]].kind in "WPD"):
+            place = self.words[be].head
+        elif subjects:
+            place = subjects[0]
+        else:
+            return self._nearest(be)
+        if self.low(place) in lexicon.MEASURES and self.low(place + 1) == "of":
+            # "the colour of the car is blue" is about the car.
+            return next((thing for thing in self.shown if thing.start > place), None)
+        owner = next((thing for thing in self.shown if thing.start <= place < thing.end), None)
+        return owner or self._nearest(be)
+
+    def _nearest(self, place: int) -> Thing | None:
+        return next((thing for thing in reversed(self.shown) if thing.end <= place), None)

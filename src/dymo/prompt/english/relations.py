@@ -1,0 +1,88 @@
+"""How the things of a prompt stand to each other: the verb or preposition between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dymo.prompt.english import lexicon
+from dymo.prompt.english.things import Role, Thing
+from dymo.prompt.english.words import Word
+
+# Words of place between two things: "to the left of", "on top of", "in front of".
+_LONGEST = 6
+
+
+@dataclass(frozen=True)
+class Link:
+    """The words [start, end) relate the thing at place `subject` in the list of shown things to that at `object`."""
+
+    start: int
+    end: int
+    subject: int
+    object: int
+
+
+def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
+    """A link for each thing that a verb or preposition right before it ties to an earlier one.
+
+    The subject is what the dependency tree says the preposition or verb belongs to, else the thing nearest before.
+    """
+    links = []
+    for n, thing in enumerate(shown):
+        start, end = _predicate(words, things, thing)
+        if start == end:
+            continue
+        subject = _subject(words, shown, start, end)
+        if subject is not None and subject < n:
+            links.append(Link(start, end, subject, n))
+    return links
+
+
+def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
+    """The places of the verb and prepositions before a thing; (i, i) where there are none."""
+    places = {i for other in things if other.role is Role.PLACE for i in range(other.start, other.end)}
+    end = thing.start
+    while end > 0 and words[end - 1].kind == "D":
+        end -= 1
+    start = end
+    while start > 0 and end - start < _LONGEST:
+        word = words[start - 1]
+        inner = start < end and (word.kind == "D" or start - 1 in places) and words[start].low == "of" or start - 1 in places
+        if not (word.kind in "PVR" or inner or (word.kind == "D" and start in places) or word.low == "next"):
+            break
+        start -= 1
+    while start < end and (words[start].low in lexicon.BE or words[start].kind in "RD"):
+        start += 1
+    if any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end)):
+        return end, end
+    kinds = {words[i].kind for i in range(start, end)}
+    return (start, end) if kinds & set("PV") or words[start].low == "next" else (end, end)
+
+
+def _subject(words: Sequence[Word], shown: Sequence[Thing], start: int, end: int) -> int | None:
+    heads = [start]
+    for _ in range(4):
+        place = words[heads[-1]].head
+        if place < 0 or place in heads:
+            break
+        heads.append(place)
+        if not start <= place < end:
+            found = _holding(shown, place)
+            if found is not None:
+                return found
+            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
+            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
+            if found is not None:
+                return found
+        else:
+            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
+            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
+            if found is not None:
+                return found
+    # Only where nothing but the thing's own words lie between.
+    return next((n for n in reversed(range(len(shown))) if shown[n].end <= start), None)
+
+
+def _holding(shown: Sequence[Thing], place: int) -> int | None:
+    return next((n for n, thing in enumerate(shown) if thing.start <= place < thing.end), None)

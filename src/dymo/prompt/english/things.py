@@ -1,0 +1,199 @@
+"""The things of a prompt: runs of modifiers and nouns, and whether a run names something that the picture is to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from dymo.prompt.english import lexicon
+from dymo.prompt.english.words import Word
+
+# Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun.
+_RUN = re.compile(r"(?:(?<=D)N(?=A+N))?(?:R*[AM](?:(?:,C?|C)(?=R*A))?)*N+")
+
+
+class Role(Enum):
+    """What a run of words is to the picture."""
+
+    SHOWN = auto()
+    STYLE = auto()
+    """About the picture itself: its medium, quality, camera, light, or who made it."""
+    VAGUE = auto()
+    """Cannot be drawn: abstract, a time, a quantity."""
+    PLACE = auto()
+    """Where something is: "the left", "the background"."""
+    MEASURE = auto()
+    """How much of the thing after "of"."""
+    DENIED = auto()
+    """Said not to be there, or only compared with."""
+
+
+@dataclass
+class Thing:
+    """A run of modifiers and nouns, given by the places of its words in the list of words; its last noun is its head."""
+
+    start: int
+    end: int
+    head: int
+    attributes: list[int] = field(default_factory=list)
+    role: Role = Role.SHOWN
+
+
+def find_things(words: Sequence[Word]) -> list[Thing]:
+    """Every run of the prompt, in its order, with its role."""
+    return _Finder(words).things
+
+
+class _Finder:
+    def __init__(self, words: Sequence[Word]) -> None:
+        self.words = words
+        kinds = "".join(word.kind for word in words)
+        self.things: list[Thing] = []
+        for match in _RUN.finditer(kinds):
+            for start, end in self._split(*match.span()):
+                self.things.append(self._thing(start, end))
+        for n, thing in enumerate(self.things):
+            thing.role = self._role(thing, self.things[n - 1] if n else None)
+        self._spread_style_back()
+        self._show_something()
+
+    def low(self, i: int) -> str:
+        return self.words[i].low if 0 <= i < len(self.words) else ""
+
+    def kind(self, i: int) -> str:
+        return self.words[i].kind if 0 <= i < len(self.words) else "."
+
+    def _split(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The runs within a row of nouns: people are rarely said to be a kind of another thing."""
+        found = []
+        for i in range(start, end - 1):
+            follower = self.words[i + 1]
+            person = self.kind(i) == "N" and self.low(i) in lexicon.PEOPLE
+            if person and follower.kind == "N" and not follower.low.endswith(lexicon.CRAFT_ENDINGS):
+                found.append((start, i + 1))
+                start = i + 1
+        return [*found, (start, end)]
+
+    def _thing(self, start: int, end: int) -> Thing:
+        last = end
+        # "a building portrait" shows a building, "eye color" an eye.
+        while last - 1 > start and self.kind(last - 2) in "NA" and self._is_about_picture(last - 1):
+            last -= 1
+        head = last - 1
+        if last < end and (self.kind(head) != "N" or self._is_vague(head) or self._is_style_word(head) or self._is_name(start, last)):
+            head = end - 1
+        attributes = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i, head)]
+        return Thing(start, end, head, attributes)
+
+    def _is_about_picture(self, i: int) -> bool:
+        return self.low(i) in lexicon.PICTURES or self.low(i) in lexicon.ASPECTS
+
+    def _says_nothing(self, i: int, head: int) -> bool:
+        word = self.words[i]
+        return word.low in lexicon.NO_ATTRIBUTE or (word.kind == "M" and word.text.isdigit() and len(word.text) > 2)
+
+    def _is_name(self, start: int, end: int) -> bool:
+        return all(self.words[i].tag in ("NNP", "NNPS") and self.words[i].text[:1].isupper() for i in range(start, end))
+
+    def _is_style_word(self, i: int) -> bool:
+        return self.low(i) in lexicon.STYLE_HEADS or self.low(i) in lexicon.QUALITY or self.low(i) in lexicon.MEDIA
+
+    def _is_vague(self, i: int) -> bool:
+        low = self.low(i)
+        if low in lexicon.ABSTRACT:
+            return True
+        single = low[:-1] if low.endswith("s") and not low.endswith("ss") else low
+        return len(single) > 5 and single.endswith(lexicon.ABSTRACT_ENDINGS) and single not in lexicon.CONCRETE
+
+    def before(self, thing: Thing) -> int:
+        """The place of the word before a thing and its determiners."""
+        i = thing.start - 1
+        while i >= 0 and self.kind(i) == "D" and self.low(i) not in lexicon.NEGATIONS:
+            i -= 1
+        return i
+
+    def _role(self, thing: Thing, earlier: Thing | None) -> Role:
+        if self._is_denied(thing, earlier):
+            return Role.DENIED
+        if self._is_style(thing) or self._is_credit(thing, earlier):
+            return Role.STYLE
+        if self.low(thing.head) in lexicon.MEASURES and self.low(thing.end) == "of":
+            return Role.MEASURE
+        if self._is_place(thing):
+            return Role.PLACE
+        if self._is_vague(thing.head) or not any(letter.isalpha() for letter in self.low(thing.head)) or len(self.low(thing.head)) < 2:
+            return Role.VAGUE
+        return Role.SHOWN
+
+    def _is_style(self, thing: Thing) -> bool:
+        low, before = self.low(thing.head), self.before(thing)
+        governed = before < thing.start - 1 and self.kind(before) in "VPW" or self.low(before) in lexicon.TRANSITIVE
+        if low in lexicon.QUALITY:
+            return True
+        if low in lexicon.STYLE_HEADS or low in lexicon.MEDIA:
+            # "holding a camera", "with a painting": a thing among others.
+            drawn = low in lexicon.DRAWN_STYLE_HEADS or low not in lexicon.STYLE_HEADS
+            return not (drawn and governed and self.low(thing.end) != "of" and self.low(before) not in ("of", "in", "as"))
+        if self.low(before) == "of" and self.low(before - 1) in ("style", "styles"):
+            return True
+        return self.low(before - 1) in lexicon.STYLE_VERBS and self.kind(before) == "P" and before == thing.start - 1
+
+    def _is_credit(self, thing: Thing, earlier: Thing | None) -> bool:
+        """ "art by Alphonse Mucha" names who painted, "a girl by a tree" where she stands."""
+        before = self.before(thing)
+        bare = before == thing.start - 1 and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
+        if self.low(before) in lexicon.CREDITS and before == thing.start - 1:
+            opens = self.kind(before - 1) in ",." or self.low(before - 1) in lexicon.STYLE_VERBS or self._is_style_word(before - 1)
+            return opens or self._is_name(thing.start, thing.end) or self.words[thing.head].tag in ("NNP", "NNPS")
+        # The list of names goes on.
+        joined = earlier is not None and earlier.end == before and self.kind(before) in ",C"
+        joined = joined or (earlier is not None and earlier.end == before - 1 and self.kind(before) == "C" and self.kind(before - 1) == ",")
+        credit = joined and earlier is not None and self._credited(earlier)
+        return credit and bare and (thing.end - thing.start > 1 or self.kind(before) == "C") and self.low(thing.end) not in ("of", "with")
+
+    def _credited(self, thing: Thing) -> bool:
+        before = self.before(thing)
+        by = self.low(before) in lexicon.CREDITS or (self.low(before) == "of" and self.low(before - 1) in ("style", "styles"))
+        listed = self.kind(before) in ",C" and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
+        return thing.role is Role.STYLE and (by or (listed and not self._is_style(thing)))
+
+    def _is_place(self, thing: Thing) -> bool:
+        modifiers = range(thing.start, thing.head)
+        plain = all(self.low(i) in lexicon.PLACES | lexicon.NO_ATTRIBUTE for i in modifiers)
+        article = self.low(thing.start - 1)
+        placed = self.kind(self.before(thing)) in "PV" and article not in ("a", "an")
+        # "the left of" needs no preposition; a noun of place alone at the start of a phrase has one that was mistagged.
+        return plain and self.low(thing.head) in lexicon.PLACES and (placed or self.low(thing.end) == "of")
+
+    def _is_denied(self, thing: Thing, earlier: Thing | None) -> bool:
+        before = self.before(thing)
+        while before > 0 and self.low(before) == "of" and self.low(before - 1) == "instead":
+            before -= 1
+        if before >= 0 and (self.low(before) in lexicon.NEGATIONS or self._compares(before)):
+            return True
+        joined = earlier is not None and earlier.end == before and self.low(before) == "or"
+        return joined and earlier is not None and earlier.role is Role.DENIED
+
+    def _compares(self, i: int) -> bool:
+        return self.low(i) in lexicon.COMPARISONS and self.kind(i) in "PRA"
+
+    def _spread_style_back(self) -> None:
+        """ "league of legends splash art": what "of" ties to a style without a determiner belongs to it."""
+        for earlier, thing in zip(reversed(self.things[:-1]), reversed(self.things[1:]), strict=False):
+            tied = thing.start == earlier.end + 1 and self.low(earlier.end) == "of"
+            bare = self.kind(earlier.start - 1) not in "DPV"
+            if tied and bare and earlier.role is Role.SHOWN and thing.role is Role.STYLE:
+                earlier.role = Role.STYLE
+
+    def _show_something(self) -> None:
+        """A prompt that names nothing else is about its one vague thing, or its poster."""
+        if any(thing.role is Role.SHOWN for thing in self.things):
+            return
+        for thing in self.things:
+            low = self.low(thing.head)
+            shown = low in lexicon.DRAWN_STYLE_HEADS and thing.role is Role.STYLE and not self._is_name(thing.start, thing.head)
+            if thing.role is Role.VAGUE and low not in lexicon.PLACES or shown:
+                thing.role = Role.SHOWN
+                return

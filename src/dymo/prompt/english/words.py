@@ -1,0 +1,178 @@
+"""The words of a prompt with their kinds: spaCy's tags, mended by what stands around a word.
+
+The model was trained on newspapers, and prompts are not sentences: it takes "fish" for a verb and "orange" for a noun.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dymo.prompt.english import lexicon
+from dymo.prompt.english.markup import Cleaned, quoted
+from dymo.prompt.graph import Span
+
+# One letter a word: Determiner, Adjective, Noun, number (M), Conjunction, Preposition, Verb, adveRb, possessive (S),
+# relative (W), comma, full stop (any harder break), quoted (Q), and O for the rest.
+KINDS = {
+    "DT": "D", "PDT": "D", "PRP$": "D", "WP$": "D", "JJ": "A", "JJR": "A", "JJS": "A", "AFX": "A",
+    "NN": "N", "NNS": "N", "NNP": "N", "NNPS": "N", "FW": "N", "ADD": "N", "CD": "M", "CC": "C", "IN": "P", "TO": "P",
+    "RP": "R", "VB": "V", "VBD": "V", "VBG": "V", "VBN": "V", "VBP": "V", "VBZ": "V", "MD": "V", "RB": "R", "RBR": "R",
+    "RBS": "R", "POS": "S", ",": ",", ".": ".", ":": ".", "-LRB-": ".", "-RRB-": ".", "HYPH": "O", "PRP": "O",
+    "WDT": "W", "WP": "W", "WRB": "O", "EX": "O", "UH": "N",
+}  # fmt: skip
+_PREPOSITIONS = frozenset("next near above below under behind beside atop over beneath on with in at of by from".split())
+_ADVERBS = frozenset("well highly extremely very insanely ultra super beautifully incredibly intricately perfectly".split())
+
+
+@dataclass
+class Word:
+    """A word of the prompt: what the model says of it, mended where it errs."""
+
+    text: str
+    low: str
+    span: Span
+    tag: str
+    kind: str
+    head: int
+    """Its dependency head's place in the list of words."""
+    dependency: str
+
+
+def read_words(document: Any, cleaned: Cleaned, prompt: str) -> list[Word]:
+    """The words of spaCy's document of `cleaned.text`, with their places in `prompt`."""
+    groups: list[list[Any]] = []
+    for token in document:
+        if groups and not groups[-1][-1].whitespace_ and _joined(groups[-1][-1].text, token):
+            groups[-1].append(token)
+        elif not token.is_space:
+            groups.append([token])
+    place = {token.i: n for n, group in enumerate(groups) for token in group}
+    marks = quoted(cleaned.text)
+    words = []
+    for group in groups:
+        top, last = next((t for t in group if t.head not in group), group[-1]), group[-1]
+        first, end = group[0].idx, last.idx + len(last)
+        span = cleaned.span(first, end)
+        kind = "Q" if any(a <= first and end <= b for a, b in marks) else KINDS.get(last.tag_, "O")
+        text = prompt[slice(*span)]
+        words.append(Word(text, text.lower(), span, last.tag_, kind, place.get(top.head.i, -1), top.dep_))
+    mend(words)
+    return words
+
+
+def _joined(before: str, token: Any) -> bool:
+    """Whether a token without a space before it belongs to the word it follows: "t-shirt", "4K", "42y"."""
+    if token.text == "-" or before == "-":
+        return not (token.text == "-" and token.whitespace_)
+    return bool(re.fullmatch(r"\d+", before)) and token.text.isalnum()
+
+
+def mend(words: list[Word]) -> None:
+    """Correct the kinds that a newspaper reader gets wrong in a prompt, from the words around."""
+    _mend_known(words)
+    _mend_by_neighbours(words)
+
+
+def _mend_known(words: list[Word]) -> None:
+    end = len(words)
+    for i, word in enumerate(words):
+        after = words[i + 1].kind if i + 1 < end else "."
+        if word.kind == "Q":
+            continue
+        if word.low in ("a", "an", "the"):
+            word.kind = "D"
+        elif word.low in ("and", "or", "&", "+"):
+            word.kind = "C"
+        elif word.text in "/;:|~•":
+            word.kind = "."
+        elif word.low in _PREPOSITIONS:
+            word.kind = "P" if after != "N" or word.low != "next" else "A"
+        elif end == 1 and word.text.isalpha():
+            word.kind = "N"
+        elif word.low in lexicon.COLOURS - lexicon.COLOURED_THINGS or (word.low in lexicon.COLOURED_THINGS and after in "NAM"):
+            word.kind = "A"
+        elif word.low in lexicon.COLOURS and word.kind in "NVR":
+            word.kind = "A" if i and words[i - 1].kind in "DA" and after == "N" else "N" if after in "PWV.," else "A"
+        elif word.low in _ADVERBS and after in "AVR":
+            word.kind = "R"
+        elif word.low in lexicon.ADJECTIVES and after in "NAVMC,":
+            word.kind = "A"
+        elif "-" in word.text[1:-1] and after == "N" and word.kind in "NVAR":
+            word.kind = "A"
+        elif word.kind == "O" and word.tag in ("XX", "LS", "SYM", "NFP") and word.text.isalnum():
+            word.kind = "N"
+
+
+def _mend_by_neighbours(words: list[Word]) -> None:
+    end = len(words)
+
+    def kind(i: int) -> str:
+        return words[i].kind if 0 <= i < end else "."
+
+    for i, word in enumerate(words):
+        before = words[i - 1].low if i else ""
+        modified = i > 0 and kind(i - 1) in "DA" and before not in lexicon.BE
+        # "an orange lies" has its noun, "a red rose" still waits for it.
+        closed = kind(i + 1) in "PC.,WSROD" or (kind(i + 1) == "V" and words[i + 1].tag in ("VBZ", "VBG", "MD"))
+        participle = word.tag in ("VBG", "VBN", "VBD") and kind(i - 1) in "DAMNPRC,." and kind(i + 1) in "NA"
+        acts = word.low in lexicon.TRANSITIVE and kind(i - 1) not in "DA"
+        if word.kind in "VA" and word.low in lexicon.TRANSITIVE and kind(i - 1) in "N,.C" and kind(i + 1) in "NADMV":
+            # "woman, holding balloon": the verb acts on what follows.
+            word.kind = "V"
+        elif word.kind == "N" and _is_trailing_participle(words, i):
+            # "a monkey dancing": taken for a noun of two words.
+            word.kind, word.tag = "V", "VBG"
+        elif word.kind == "V" and participle and not acts and word.low not in lexicon.BE and _opens_noun(words, i):
+            # "a folded shirt", "the flying red car", "with glowing eyes": a verb before its noun describes it.
+            word.kind = "A" if kind(i - 1) != "N" else "V"
+        elif word.kind in "VRPO" and modified and word.low not in lexicon.BE and word.text.isalpha() and _is_lone(words, i):
+            # "a red fly above": after a determiner and adjectives something must be named.
+            word.kind = "N"
+        elif word.kind == "A" and kind(i - 1) in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i):
+            # "an orange", "an orange orange": a colour where the noun must be.
+            word.kind = "N"
+        elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
+            # "dog and fish": a bare verb with nothing to act on.
+            word.kind = "N"
+
+
+def _is_trailing_participle(words: list[Word], i: int) -> bool:
+    word = words[i]
+    after = words[i + 1].kind if i + 1 < len(words) else "."
+    looks = word.low.endswith("ing") and len(word.low) > 5 and word.low not in lexicon.ING_NOUNS
+    return looks and i > 0 and words[i - 1].kind == "N" and words[i - 1].low not in lexicon.STYLE_HEADS and after in "P.,CDRO"
+
+
+def run_start(words: list[Word], i: int) -> int:
+    """The place of the first word of the modifiers before word i."""
+    while i > 0 and words[i - 1].kind in "AMRC," and (words[i - 1].kind not in "C," or words[i - 2].kind == "A"):
+        i -= 1
+    return i
+
+
+def _opens_noun(words: list[Word], i: int) -> bool:
+    later = next((word.kind for word in words[i + 1 :] if word.kind not in "AM"), ".")
+    return later == "N"
+
+
+def _is_lone(words: list[Word], i: int) -> bool:
+    """Whether word i, after a determiner or adjectives, has no noun right after it that it could describe."""
+    start = run_start(words, i)
+    determined = start > 0 and words[start - 1].kind == "D"
+    coloured = any(word.low in lexicon.COLOURS for word in words[start:i])
+    follower = words[i + 1].kind if i + 1 < len(words) else "."
+    function = words[i].kind in "P" or words[i].tag in ("IN", "TO", "RB", "RP")
+    if function and follower in "DPAM":
+        # "the red above the blue": a preposition is followed by what it governs.
+        return False
+    return (determined or coloured) and follower not in "NA"
+
+
+def _is_named(words: list[Word], i: int) -> bool:
+    """Whether the run of modifiers that ends in word i has a determiner, and so needs a noun."""
+    start = run_start(words, i)
+    follower = words[i + 1].kind if i + 1 < len(words) else "."
+    joined = follower in "C," and i + 2 < len(words) and words[i + 2].kind in "AN"
+    return start > 0 and words[start - 1].kind == "D" and not joined
