@@ -15,9 +15,11 @@ def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
     """Give the shown things the attributes that stand elsewhere; the things that remain things after that."""
     attacher = _Attacher(words, things)
     attacher.materials()
+    attacher.same()
     attacher.possessors()
     attacher.adjectives()
     attacher.participles()
+    attacher.mentioned_again()
     return attacher.shown
 
 
@@ -41,6 +43,24 @@ class _Attacher:
             if between in _MADE:
                 thing.attributes += [*later.attributes, later.head]
                 self.shown.remove(later)
+
+    def same(self) -> None:
+        """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
+        for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
+            between = [self.words[i] for i in range(thing.end, later.start) if self.kind(i) not in "DR"]
+            who = len(between) == 2 and between[0].kind == "W" and between[1].low in lexicon.BE
+            if who or [word.low for word in between] == ["as"]:
+                thing.attributes += [*later.attributes, later.head]
+                self.shown.remove(later)
+
+    def mentioned_again(self) -> None:
+        """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""
+        for n, thing in reversed(list(enumerate(self.shown))):
+            first = next((t for t in self.shown[:n] if self.low(t.head) == self.low(thing.head)), None)
+            bare = all(self.kind(i) not in "ANM" for i in range(thing.start, thing.head))
+            if first is not None and bare and self.low(thing.start - 1) in ("the", "its", "his", "her", "their"):
+                first.attributes += thing.attributes
+                self.shown.remove(thing)
 
     def possessors(self) -> None:
         """ "an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""
@@ -75,6 +95,8 @@ class _Attacher:
         while self.kind(after) in "RPD" and after < len(self.words):
             after += 1
         follower = next((thing for thing in self.things if thing.start <= after < thing.end), None)
+        if self.words[i].tag == "VBN":
+            return self.kind(i + 1) in ",.C"
         return follower is None or follower.role is not Role.SHOWN
 
     def _is_denied(self, i: int) -> bool:
@@ -97,7 +119,9 @@ class _Attacher:
         # A segment of adjectives alone describes what the prompt is about.
         if self.words[i].low in lexicon.MEDIA:
             return None
-        return self.shown[0] if self.shown and self._is_segment(i) and self.shown[0].end <= i else None
+        if not self._is_segment(i) or self.low(i) in lexicon.MOODS:
+            return None
+        return next((thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE), next(iter(self.shown), None))
 
     def _is_segment(self, i: int) -> bool:
         start, end = i, i

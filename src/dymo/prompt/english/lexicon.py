@@ -16,12 +16,10 @@ COLOURS = _set(
     "blonde blond ginger brunette chestnut coral cream emerald fuchsia jade khaki mauve mint mustard ochre peach rust "
     "salmon sapphire sepia taupe vermilion aqua"
 )
-# Of these, what is also the name of a thing ("an orange", "a mint") more often than a colour before "and" or a comma.
-COLOURED_THINGS = _set("brunette blonde blond orange rose")
 # Adjectives that a tagger brought up on newspapers takes for nouns or verbs.
 ADJECTIVES = _set(
     "furry fluffy skinny curly wavy shaggy fuzzy hairy bearded barefoot naked nude bald chubby plump muscular slim slender "
-    "petite busty sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy dirty rusty dusty muddy "
+    "petite busty baby teen sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy dirty rusty dusty muddy "
     "mossy snowy rainy foggy misty cloudy sunny stormy icy fiery smoky shiny glossy glassy matte metallic wooden woolen "
     "leathery scaly slimy spiky pointy round oval square rectangular triangular circular spherical mini tiny giant huge "
     "gigantic colossal massive enormous microscopic sheer transparent translucent opaque shimmering sparkling glowing "
@@ -176,9 +174,19 @@ ING_NOUNS = _set(
     "engraving etching setting crossing landing opening bling darling ping ding training underling starling sterling "
     "herring bearing mooring scaffolding bedding bunting piping plumbing topping filling dressing wrapping writing"
 )
-PEOPLE = _set(
-    "man men woman women girl girls boy boys lady ladies guy guys gentleman person people child children kid kids baby "
-    "toddler teen teenager female male"
+PEOPLE = _set("man men woman women girl girls boy boys lady ladies guy guys gentleman gentlemen person people")
+# Adjectives that stand for a person where a noun must be: "a blonde in a car".
+PERSONAL = _set("female male blonde blond brunette redhead teen teenager")
+# A segment of these alone tells the mood of the whole picture.
+MOODS = _set(
+    "intricate elaborate cozy cosy sensual moody gloomy eerie dark bright colorful colourful vibrant vivid soft warm cool "
+    "dramatic dreamy ethereal mystical mysterious elegant clean simple minimal complex dynamic beautiful gorgeous stunning "
+    "amazing wonderful breathtaking perfect hot sexy erotic serene peaceful calm chaotic whimsical playful fun funny "
+    "nostalgic melancholic romantic atmospheric natural modern contemporary futuristic medieval ancient creative unique "
+    "interesting original magnificent majestic powerful lively energetic symmetrical asymmetrical geometric organic "
+    "smooth textured seamless glamorous luxurious high low wide outdoor outdoors indoor indoors close ominous creepy scary "
+    "spooky horror gritty saturated desaturated luminous radiant bold dystopian utopian apocalyptic post-apocalyptic "
+    "explicit uncensored nsfw safe"
 )
 CRAFT_ENDINGS = ("er", "ers", "or", "ors", "ist", "ists", "ess", "ian", "man", "men", "woman", "women", "knight", "elf", "hero", "cop")
 # What introduces somebody who made the picture, or something it imitates.

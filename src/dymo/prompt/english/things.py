@@ -52,7 +52,7 @@ class _Finder:
         kinds = "".join(word.kind for word in words)
         self.things: list[Thing] = []
         for match in _RUN.finditer(kinds):
-            for start, end in self._split(*match.span()):
+            for start, end in self._split(self._after_list(*match.span()), match.end()):
                 self.things.append(self._thing(start, end))
         for n, thing in enumerate(self.things):
             thing.role = self._role(thing, self.things[n - 1] if n else None)
@@ -64,6 +64,12 @@ class _Finder:
 
     def kind(self, i: int) -> str:
         return self.words[i].kind if 0 <= i < len(self.words) else "."
+
+    def _after_list(self, start: int, end: int) -> int:
+        """Where the run really starts: commas join adjectives behind a determiner, else they part the segments of a list."""
+        if start == 0 or self.kind(start - 1) in "DP":
+            return start
+        return 1 + max((i for i in range(start, end) if self.kind(i) == ","), default=start - 1)
 
     def _split(self, start: int, end: int) -> list[tuple[int, int]]:
         """The runs within a row of nouns: people are rarely said to be a kind of another thing."""

@@ -91,18 +91,25 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "P" if after != "N" or word.low != "next" else "A"
         elif end == 1 and word.text.isalpha():
             word.kind = "N"
-        elif word.low in lexicon.COLOURS - lexicon.COLOURED_THINGS or (word.low in lexicon.COLOURED_THINGS and after in "NAM"):
+        elif word.low in lexicon.PERSONAL and word.kind in "NA" and after in "PW":
+            word.kind = "N"
+        elif word.low in lexicon.COLOURS:
             word.kind = "A"
-        elif word.low in lexicon.COLOURS and word.kind in "NVR":
-            word.kind = "A" if i and words[i - 1].kind in "DA" and after == "N" else "N" if after in "PWV.," else "A"
         elif word.low in _ADVERBS and after in "AVR":
             word.kind = "R"
-        elif word.low in lexicon.ADJECTIVES and after in "NAVMC,":
+        elif word.low in lexicon.ADJECTIVES and (after in "NAVMC," or _trails(words, i)):
             word.kind = "A"
         elif "-" in word.text[1:-1] and after == "N" and word.kind in "NVAR":
             word.kind = "A"
         elif word.kind == "O" and word.tag in ("XX", "LS", "SYM", "NFP") and word.text.isalnum():
             word.kind = "N"
+
+
+def _trails(words: list[Word], i: int) -> bool:
+    """Whether adjectives follow their noun up to word i: "an elephant furry anthro"."""
+    while i > 0 and words[i].low in lexicon.ADJECTIVES:
+        i -= 1
+    return words[i].tag in ("NN", "NNS") and words[i].low not in lexicon.ADJECTIVES
 
 
 def _mend_by_neighbours(words: list[Word]) -> None:
@@ -124,10 +131,13 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif word.kind == "N" and _is_trailing_participle(words, i):
             # "a monkey dancing": taken for a noun of two words.
             word.kind, word.tag = "V", "VBG"
+        elif word.kind in "NV" and _is_participle_alone(words, i):
+            # "a robot, standing, athletic".
+            word.kind = "A"
         elif word.kind == "V" and participle and not acts and word.low not in lexicon.BE and _opens_noun(words, i):
             # "a folded shirt", "the flying red car", "with glowing eyes": a verb before its noun describes it.
             word.kind = "A" if kind(i - 1) != "N" else "V"
-        elif word.kind in "VRPO" and modified and word.low not in lexicon.BE and word.text.isalpha() and _is_lone(words, i):
+        elif _names_what_is_modified(words, i) and modified:
             # "a red fly above": after a determiner and adjectives something must be named.
             word.kind = "N"
         elif word.kind == "A" and kind(i - 1) in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i):
@@ -143,6 +153,19 @@ def _is_trailing_participle(words: list[Word], i: int) -> bool:
     after = words[i + 1].kind if i + 1 < len(words) else "."
     looks = word.low.endswith("ing") and len(word.low) > 5 and word.low not in lexicon.ING_NOUNS
     return looks and i > 0 and words[i - 1].kind == "N" and words[i - 1].low not in lexicon.STYLE_HEADS and after in "P.,CDRO"
+
+
+def _is_participle_alone(words: list[Word], i: int) -> bool:
+    word = words[i]
+    after = words[i + 1].kind if i + 1 < len(words) else "."
+    looks = word.low.endswith("ing") and len(word.low) > 5 and word.low not in lexicon.ING_NOUNS
+    return looks and i > 0 and words[i - 1].kind in ",." and after in ",."
+
+
+def _names_what_is_modified(words: list[Word], i: int) -> bool:
+    word = words[i]
+    names = word.kind in "VRPO" and word.low not in lexicon.BE and word.low not in _ADVERBS and word.text.isalpha()
+    return names and _is_lone(words, i)
 
 
 def run_start(words: list[Word], i: int) -> int:
