@@ -8,7 +8,7 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Word
 
-_MADE = (["made", "of"], ["made", "out", "of"], ["made", "from"], ["made", "with"], ["carved", "from"], ["built", "of"])
+_MADE = (["made", "of"], ["made", "out", "of"], ["made", "from"], ["carved", "from"], ["built", "of"])
 
 
 def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
@@ -48,17 +48,25 @@ class _Attacher:
         """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
             between = [self.words[i] for i in range(thing.end, later.start) if self.kind(i) not in "DR"]
+            if between and between[0].low in lexicon.BE and len(between) == 1 and self._is_lone_name(thing):
+                # "Koa is an adventurer": the adventurer is what can be drawn.
+                later.attributes += thing.attributes
+                self.shown.remove(thing)
+                continue
             who = len(between) == 2 and between[0].kind == "W" and between[1].low in lexicon.BE
             if who or [word.low for word in between] == ["as"]:
                 thing.attributes += [*later.attributes, later.head]
                 self.shown.remove(later)
+
+    def _is_lone_name(self, thing: Thing) -> bool:
+        return thing.end - thing.start == 1 and self.words[thing.head].tag == "NNP"
 
     def mentioned_again(self) -> None:
         """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""
         for n, thing in reversed(list(enumerate(self.shown))):
             first = next((t for t in self.shown[:n] if self.low(t.head) == self.low(thing.head)), None)
             bare = all(self.kind(i) not in "ANM" for i in range(thing.start, thing.head))
-            if first is not None and bare and self.low(thing.start - 1) in ("the", "its", "his", "her", "their"):
+            if first is not None and bare and self.low(thing.start - 1) in ("the", "its", "his", "her", "their", "'s"):
                 first.attributes += thing.attributes
                 self.shown.remove(thing)
 
@@ -86,9 +94,19 @@ class _Attacher:
         for i, word in enumerate(self.words):
             if word.kind != "V" or word.tag not in ("VBG", "VBN") or word.low in lexicon.BE or word.low in lexicon.TRANSITIVE:
                 continue
-            owner = next((thing for thing in self.shown if thing.end == i), None)
+            owner = self._actor(i)
             if owner is not None and self._acts_alone(i):
                 owner.attributes.append(i)
+
+    def _actor(self, i: int) -> Thing | None:
+        """ "a man dancing"; in "a man wearing a hat dancing" not the hat."""
+        place = next((n for n, thing in enumerate(self.shown) if thing.end == i), None)
+        if place is None:
+            return None
+        before = self.shown[place].start - 1
+        while self.kind(before) == "D":
+            before -= 1
+        return self.shown[place - 1] if place and self.low(before) in lexicon.TRANSITIVE else self.shown[place]
 
     def _acts_alone(self, i: int) -> bool:
         after = i + 1

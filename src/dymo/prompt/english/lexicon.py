@@ -23,7 +23,7 @@ ADJECTIVES = _set(
     "mossy snowy rainy foggy misty cloudy sunny stormy icy fiery smoky shiny glossy glassy matte metallic wooden woolen "
     "leathery scaly slimy spiky pointy round oval square rectangular triangular circular spherical mini tiny giant huge "
     "gigantic colossal massive enormous microscopic sheer transparent translucent opaque shimmering sparkling glowing "
-    "glittering iridescent holographic bioluminescent futuristic medieval ancient old young elderly teenage adult vintage "
+    "glittering iridescent holographic bioluminescent neon backlit lit sunlit moonlit illuminated futuristic medieval ancient old young elderly teenage adult vintage "
     "retro gothic goth emo punk cyberpunk steampunk dieselpunk solarpunk fantasy sci-fi scifi alien undead cybernetic "
     "robotic mechanical bionic humanoid anthro anthropomorphic mythical magical enchanted haunted cursed holy demonic "
     "angelic satanic evil wicked happy sad angry smiling crying laughing blushing grinning winged horned hooded cloaked "
@@ -87,7 +87,14 @@ ABSTRACT = _set(
     "end ends start beginning finish attention care help support thank thanks please front rear side sides "
     "accident crime murder sex porn nsfw sfw palette opacity lack help percent number numbers total average maximum "
     "minimum count quantity data info information stuff imagery environment environments setting settings "
-    "overlay bounds limit limits hyper ultra mega extra minimal vertical horizontal"
+    "application applications app apps software website websites internet company brand industry market marketing "
+    "management education research analysis development training treatment prevention service services security presentation "
+    "campaign crisis condition conditions situation circumstance circumstances disease diseases illness complexion personality "
+    "role gender race identity career profession childhood youth marriage relationship friendship romance passion lust "
+    "ecstasy madness chaos infinity eternity world nature universe soccer tennis golf hockey volleyball cricket rugby "
+    "swimming skiing skating surfing yoga gymnastics photography cooking gardening shopping economics psychology "
+    "philosophy literature poetry grammar vocabulary statistics trouble confusion stress fun behaviour behavior attitude "
+    "manner opportunity responsibility possibility advantage benefit benefits overlay bounds limit limits hyper ultra mega extra minimal vertical horizontal"
 )
 # Endings of nouns for states, acts and doctrines; and the nouns with these endings that one can see.
 ABSTRACT_ENDINGS = ("ness", "ism", "ity", "tion", "sion", "ment", "ance", "ence", "ology", "osophy")
@@ -148,8 +155,8 @@ STYLE_HEADS = _set(
 )
 # Of these, what a picture can also show as a thing, where something describes it or it stands behind a determiner.
 DRAWN_STYLE_HEADS = _set(
-    "poster cover logo icon sticker album magazine light lights texture textures film frame frames shot sheet artist "
-    "photographer illustrator engine scene gradient lens camera diorama architecture thumbnail painting paintings drawing "
+    "poster cover logo icon sticker album magazine light lights texture textures film frame frames sheet artist "
+    "photographer illustrator engine gradient lens camera diorama architecture thumbnail painting paintings drawing "
     "picture pictures portrait"
 )
 BE = _set("is are was were 's be being been looks look seems appears")

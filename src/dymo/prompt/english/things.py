@@ -123,25 +123,27 @@ class _Finder:
     def _role(self, thing: Thing, earlier: Thing | None) -> Role:
         if self._is_denied(thing, earlier):
             return Role.DENIED
-        if self._is_style(thing) or self._is_credit(thing, earlier):
+        if self._is_style(thing) or self._is_credit(thing, earlier) or self._is_reference(thing):
             return Role.STYLE
         if self.low(thing.head) in lexicon.MEASURES and self.low(thing.end) == "of":
             return Role.MEASURE
         if self._is_place(thing):
             return Role.PLACE
-        if self._is_vague(thing.head) or not any(letter.isalpha() for letter in self.low(thing.head)) or len(self.low(thing.head)) < 2:
+        head = self.low(thing.head)
+        if self._is_vague(thing.head) or len(head) < 2 or not re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head):
             return Role.VAGUE
         return Role.SHOWN
 
     def _is_style(self, thing: Thing) -> bool:
         low, before = self.low(thing.head), self.before(thing)
-        governed = before < thing.start - 1 and self.kind(before) in "VPW" or self.low(before) in lexicon.TRANSITIVE
+        governed = before < thing.start - 1 and (self.kind(before) == "V" or self.low(before) == "with")
+        governed = governed or self.low(before) in lexicon.TRANSITIVE
         if low in lexicon.QUALITY:
             return True
         if low in lexicon.STYLE_HEADS or low in lexicon.MEDIA:
             # "holding a camera", "with a painting": a thing among others.
             drawn = low in lexicon.DRAWN_STYLE_HEADS or low not in lexicon.STYLE_HEADS
-            return not (drawn and governed and self.low(thing.end) != "of" and self.low(before) not in ("of", "in", "as"))
+            return not (drawn and governed and self.low(thing.end) != "of")
         if self.low(before) == "of" and self.low(before - 1) in ("style", "styles"):
             return True
         return self.low(before - 1) in lexicon.STYLE_VERBS and self.kind(before) == "P" and before == thing.start - 1
@@ -158,6 +160,15 @@ class _Finder:
         joined = joined or (earlier is not None and earlier.end == before - 1 and self.kind(before) == "C" and self.kind(before - 1) == ",")
         credit = joined and earlier is not None and self._credited(earlier)
         return credit and bare and (thing.end - thing.start > 1 or self.kind(before) == "C") and self.low(thing.end) not in ("of", "with")
+
+    def _is_reference(self, thing: Thing) -> bool:
+        """A name that says where something is from ("Cammy from Street Fighter"), or a later segment that is only a name."""
+        before = self.before(thing)
+        if before != thing.start - 1 or not self._is_name(thing.start, thing.end):
+            return False
+        segment = self.kind(before) in ",." and self.kind(thing.end) in ",." and before > 0
+        earlier = any(t.role is Role.SHOWN for t in self.things[: self.things.index(thing)])
+        return self.low(before) == "from" or (segment and earlier)
 
     def _credited(self, thing: Thing) -> bool:
         before = self.before(thing)

@@ -53,7 +53,10 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str) -> list[Word]:
     words = []
     for group in groups:
         top, last = next((t for t in group if t.head not in group), group[-1]), group[-1]
-        first, end = group[0].idx, last.idx + len(last)
+        first = group[0].idx
+        whole = cleaned.text[first : last.idx + len(last)]
+        # "8K." at the end of a prompt is taken for an abbreviation.
+        end = first + len(whole.rstrip(".,;:!?") or whole)
         span = cleaned.span(first, end)
         kind = "Q" if any(a <= first and end <= b for a, b in marks) else KINDS.get(last.tag_, "O")
         text = prompt[slice(*span)]
@@ -91,7 +94,7 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "P" if after != "N" or word.low != "next" else "A"
         elif end == 1 and word.text.isalpha():
             word.kind = "N"
-        elif word.low in lexicon.PERSONAL and word.kind in "NA" and after in "PW":
+        elif word.low in lexicon.PERSONAL and word.kind in "NA" and _stands_alone(words, i):
             word.kind = "N"
         elif word.low in lexicon.COLOURS:
             word.kind = "A"
@@ -103,6 +106,11 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "A"
         elif word.kind == "O" and word.tag in ("XX", "LS", "SYM", "NFP") and word.text.isalnum():
             word.kind = "N"
+
+
+def _stands_alone(words: list[Word], i: int) -> bool:
+    after, before = (words[j].kind if 0 <= j < len(words) else "." for j in (i + 1, i - 1))
+    return after in "PW" or (after in ",." and before in "DPA" and i > 0)
 
 
 def _trails(words: list[Word], i: int) -> bool:
