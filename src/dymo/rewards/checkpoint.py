@@ -1,0 +1,160 @@
+"""Weights out of a file, all of them or none: found, read without running code, compared by name, put in place."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import RewardError
+
+Module = TypeVar("Module", bound=nn.Module)
+State = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What old files hold beside the parameters: computed, never learnt.
+_COMPUTED = ("position_ids", "attn_mask")
+_SHOWN = 6
+
+
+def find_file(source: str | Path, file: str, name: str) -> Path:
+    """The weight file of a reward: `source` itself, `file` in the folder `source`, or `file` of the hub id `source`.
+
+    A safetensors file of the same stem is preferred in a folder. Raises RewardError where there is none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for candidate in (path / Path(file).with_suffix(".safetensors").name, path / file):
+            if candidate.is_file():
+                return candidate
+        there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
+        raise RewardError(f"{name}: no {file} in the folder {path} (there: {there}); give the file, or its folder")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(hf_hub_download(str(source), file))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise RewardError(
+            f"{name}: cannot fetch {file} of {str(source)!r}: {str(error).splitlines()[0]}; give the path of the file as "
+            "source="
+        ) from error
+
+
+def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a pickle that is opened with `weights_only=True`.
+
+    under: the key below which the file keeps them, where it does. Raises RewardError on any other content.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise RewardError(
+            f"cannot read weights from {path}: {str(error).splitlines()[0]}; only safetensors, or a torch file of plain "
+            "tensors, is read"
+        ) from error
+    if isinstance(found, dict) and under in found:
+        found = found[under]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise RewardError(f"{path} does not hold a flat table of tensors: it cannot be these weights")
+    return found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the names and shapes of a file differ from those expected."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: tuple[str, ...]
+    """ "name (4, 8), expected (4, 4)"."""
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.misshaped)
+
+    def __str__(self) -> str:
+        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshaped))
+        return "; ".join(f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds if names)
+
+
+def compare(expected: Shapes, state: State) -> Difference:
+    """The difference between a layout, name -> shape, and what a file holds."""
+    return Difference(
+        tuple(sorted(set(expected) - set(state))),
+        tuple(sorted(set(state) - set(expected))),
+        tuple(
+            f"{name} {tuple(state[name].shape)}, expected {tuple(shape)}"
+            for name, shape in sorted(expected.items())
+            if name in state and tuple(state[name].shape) != tuple(shape)
+        ),
+    )
+
+
+def fitting(expected: Shapes, state: State, name: str, optional: Iterable[str] = ()) -> dict[str, Tensor]:
+    """What `state` holds of a layout, after everything computed and `optional` (prefixes) is left out.
+
+    Raises RewardError with the difference, in the file's own names, where that is not the layout exactly.
+    """
+    optional = tuple(optional)
+    kept = {
+        key: value
+        for key, value in state.items()
+        if not key.endswith(_COMPUTED) and not (optional and key.startswith(optional))
+    }
+    difference = compare(expected, kept)
+    if difference:
+        raise RewardError(f"{name}: the weights do not fit: {difference}{_hint(expected, kept)}")
+    return kept
+
+
+def shapes(state: State) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def without_storage(build: Callable[[], Module]) -> Module:
+    """The module that `build` makes, its parameters without memory (buffers have theirs): to be filled by `put`."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        return build()
+
+
+def put(module: Module, state: State, dtype: torch.dtype | None = None) -> Module:
+    """`module` with the tensors of `state`, which has exactly its names, as parameters; frozen, in eval mode.
+
+    dtype None: as the file has the bulk of it (a model in two precisions could not be run).
+    """
+    if dtype is None:
+        largest = max((value for value in state.values() if value.is_floating_point()), key=Tensor.numel)
+        dtype = largest.dtype
+    module.load_state_dict({key: value.to(dtype) for key, value in state.items()}, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _hint(expected: Shapes, state: State) -> str:
+    """What may be meant where all names differ in one prefix."""
+    for one, other, advice in ((expected, state, "lacks"), (state, expected, "has")):
+        prefix = next(iter(one), "").partition(".")[0] + "."
+        bare = {key.removeprefix(prefix) for key in one if key.startswith(prefix)}
+        if bare and len(bare & set(other)) > len(other) / 2:
+            return f" (the file {advice} the prefix {prefix!r})"
+    return ""
