@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,23 +11,62 @@ from torch import Tensor
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
+Margin = Literal["floor", "round"]
+"""Where an odd number of pixels is cropped: transformers takes (n - size) // 2, torchvision round((n - size) / 2)."""
 
-def shortest_side_crop(images: Tensor, size: int) -> Tensor:
+
+def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> Tensor:
     """Bring the shortest side to `size` (bicubic, antialiased, as PIL does), then crop the centre: (B, 3, size, size).
 
     Clamped to [0, 1], since bicubic weights overshoot and a PIL picture cannot.
     """
     height, width = images.shape[-2:]
-    if (height, width) == (size, size):
-        return images
     short = min(height, width)
-    # transformers truncates the long side; for a square nothing is left to truncate.
+    # The long side is truncated; for a square nothing is left to truncate.
     new = (int(size * height / short), int(size * width / short))
-    images = F.interpolate(images, new, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-    top, left = (new[0] - size) // 2, (new[1] - size) // 2
+    return centre_crop(_antialiased(images, new), size, margin)
+
+
+def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
+    """The same without antialias, the long side rounded: what `F.interpolate` alone does. (B, 3, size, size) in [0, 1].
+
+    The step-aware preference model was trained on such pictures: nothing is averaged where they shrink.
+    """
+    height, width = images.shape[-2:]
+    scale = size / min(height, width)
+    new = (int(height * scale + 0.5), int(width * scale + 0.5))
+    images = F.interpolate(images, new, mode="bicubic", align_corners=False)
+    return centre_crop(images, size, "round").clamp(0, 1)
+
+
+def longest_side_pad(images: Tensor, size: int) -> Tensor:
+    """Bring the longest side to `size` (bicubic, antialiased), black on the other sides: (B, 3, size, size) in [0, 1].
+
+    open_clip's ResizeMaxSize, which HPSv2 uses; that one forgets to pad a picture whose longest side is `size` already.
+    """
+    height, width = images.shape[-2:]
+    scale = size / max(height, width)
+    new = (max(1, round(height * scale)), max(1, round(width * scale)))
+    images = _antialiased(images, new)
+    rows, columns = size - new[0], size - new[1]
+    return F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+
+
+def centre_crop(images: Tensor, size: int, margin: Margin) -> Tensor:
+    """The middle (size, size) of pictures whose sides are at least `size`."""
+    height, width = images.shape[-2:]
+    top, left = (
+        (side - size) // 2 if margin == "floor" else round((side - size) / 2) for side in (height, width)
+    )  # Python rounds a half to the even number, as torchvision does.
     return images[..., top : top + size, left : left + size]
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(images - mean) / std by channel."""
     return (images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1)
+
+
+def _antialiased(images: Tensor, new: tuple[int, int]) -> Tensor:
+    if images.shape[-2:] == new:
+        return images
+    return F.interpolate(images, new, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
