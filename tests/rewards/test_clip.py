@@ -1,52 +1,55 @@
+"""Rewards that are a CLIP model: PickScore, HPSv2, CLIPScore, a folder of one."""
+
+import json
+
 import pytest
 import tiny
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+from safetensors.torch import load_file, save_file
+from tiny_rewards import clip, clip_config, clip_folder, gradient_is_right, lively
+from transformers import CLIPModel
 
 from dymo import RewardError, load_reward
-from dymo.rewards.clip import CLIPReward
-from dymo.rewards.preprocess import normalise, shortest_side_crop
+from dymo.rewards.clip import CLIPReward, clip_from_state, vit_h_config
+from dymo.rewards.open_clip import to_open_clip
+from dymo.rewards.preprocess import longest_side_pad, normalise, shortest_side_crop
 
-
-def clip(**vision):
-    torch.manual_seed(0)
-    tok = tiny.tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tok), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=48,
-        bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id,
-    )  # fmt: skip
-    sight = CLIPVisionConfig(
-        **{
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 16,
-            "patch_size": 8,
-            **vision,
-        }
-    )
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=sight.to_dict(), projection_dim=12)).eval()
+PROMPTS = ["a red car", "an apple", "a red car"]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    clip().save_pretrained(tmp_path)
-    tiny.tokenizer().save_pretrained(tmp_path)
-    return tmp_path
+    return clip_folder(tmp_path, clip())
+
+
+def logits(pixels):
+    """transformers' own of prepared pixels (3, 3, 16, 16) and PROMPTS."""
+    tokens = tiny.tokenizer()(PROMPTS, padding="max_length", max_length=48, return_tensors="pt")
+    with torch.no_grad():
+        return clip()(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
+        ).logits_per_image.diagonal()
 
 
 def test_the_score_is_transformers_own_logit(folder):
     reward = load_reward("pickscore", source=folder)
-    images, prompts = torch.rand(3, 3, 16, 16), ["a red car", "an apple", "a red car"]
-    tokens = tiny.tokenizer()(prompts, padding="max_length", max_length=48, return_tensors="pt")
-    with torch.no_grad():
-        pixels = normalise(images, reward.mean, reward.std)
-        expected = clip()(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
-        ).logits_per_image.diagonal()
-    torch.testing.assert_close(reward.score(images, prompts), expected, atol=1e-5, rtol=1e-5)
+    images = torch.rand(3, 3, 16, 16)
+    expected = logits(normalise(images, reward.mean, reward.std))
+    torch.testing.assert_close(reward.score(images, PROMPTS), expected, atol=1e-5, rtol=1e-5)
     assert reward.cosine_scale == pytest.approx(clip().logit_scale.exp().item())
+
+
+def test_hps_and_clipscore_are_the_cosine_on_their_own_preprocessing(folder):
+    images, points = torch.rand(3, 3, 20, 31), clip().logit_scale.exp()
+    for name, prepared in (
+        ("hpsv2", longest_side_pad(images, 16)),
+        ("hpsv2.1", longest_side_pad(images, 16)),
+        ("clipscore", shortest_side_crop(images, 16, "round")),
+    ):
+        reward = load_reward(name, source=folder)
+        expected = logits(normalise(prepared, reward.mean, reward.std)) / points
+        torch.testing.assert_close(reward.score(images, PROMPTS), expected, atol=1e-6, rtol=1e-5)
+        assert (reward.name, reward.cosine_scale) == (name, 1.0)
 
 
 def test_a_prompt_is_encoded_once(folder):
@@ -57,18 +60,12 @@ def test_a_prompt_is_encoded_once(folder):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("size", [(20, 20), (18, 24)])
-def test_gradcheck_through_preprocessing_and_tower(size):
-    reward = CLIPReward(clip(image_size=8, patch_size=4).double(), tiny.tokenizer(), "small")
-    reward.model.logit_scale.data.fill_(0.0)
-    images = 0.3 + 0.4 * torch.rand(1, 3, *size, dtype=torch.float64)
-    projected = torch.randn(1, 3, *size, dtype=torch.float64)
-
-    def along(step):  # a directional derivative: the full Jacobian of every pixel would take minutes
-        pixels = normalise(shortest_side_crop(images + step * projected, 8), reward.mean, reward.std)
-        return reward.model.get_image_features(pixel_values=pixels).pooler_output
-
-    assert torch.autograd.gradcheck(along, torch.zeros((), dtype=torch.float64, requires_grad=True))
+@pytest.mark.parametrize("prepare", [shortest_side_crop, longest_side_pad])
+@pytest.mark.parametrize("size", [(11, 11), (9, 13)])
+def test_gradcheck_through_preprocessing_and_tower(size, prepare):
+    model = lively(clip(image_size=8, patch_size=4)).double()
+    reward = CLIPReward(model, tiny.tokenizer(), "small", prepare=prepare)
+    assert gradient_is_right(lambda images: reward.score(images, ["a red car"]), size)
 
 
 def test_the_gradient_reaches_every_part_of_the_picture(folder):
@@ -77,47 +74,135 @@ def test_the_gradient_reaches_every_part_of_the_picture(folder):
     assert gradient.isfinite().all() and (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
-@pytest.mark.parametrize("size", [(64, 64), (65, 97), (300, 200), (17, 40), (224, 500), (1024, 768)])
-def test_preprocessing_is_pil_s(size):
-    """Shortest side bicubic, centre crop: against PIL on 8-bit pictures, to its rounding."""
-    import numpy as np
-    from PIL import Image
+def test_checkpointing_changes_the_memory_and_not_the_gradient(folder):
+    images = (0.3 + 0.4 * torch.rand(2, 3, 16, 16)).requires_grad_()
+    found, kept = [], []
+    for checkpointing in (False, True):
+        reward = load_reward("pickscore", source=folder, checkpointing=checkpointing)
+        reward.score(images.detach(), ["a", "b"])  # the texts are encoded before the count
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=saved: (s.append(t.numel()), t)[1], lambda t: t):
+            score = reward.score(images, ["a", "b"])
+        kept.append(sum(saved))
+        found.append(torch.autograd.grad(score.sum(), images)[0])
+    assert kept[1] < kept[0] / 2
+    torch.testing.assert_close(found[1], found[0])
 
-    picture = (
-        torch.nn.functional.interpolate(torch.rand(1, 3, 7, 9), size, mode="bicubic").clamp(0, 1).mul(255).round() / 255
+
+def test_the_precision_asked_for(folder):
+    for dtype in (torch.float64, torch.bfloat16):
+        reward = load_reward("pickscore", source=folder, dtype=dtype)
+        assert reward.model.dtype == dtype
+        assert reward.score(torch.rand(1, 3, 16, 16), ["a"]).dtype in (torch.float32, torch.float64)
+
+
+def full_size():
+    """Every name of PickScore's model.safetensors with its shape, without content."""
+    found = {
+        "logit_scale": (), "text_projection.weight": (1024, 1024), "visual_projection.weight": (1024, 1280),
+        "text_model.embeddings.token_embedding.weight": (49408, 1024), "text_model.embeddings.position_embedding.weight": (77, 1024),
+        "text_model.final_layer_norm.weight": (1024,), "text_model.final_layer_norm.bias": (1024,),
+        "text_model.embeddings.position_ids": (1, 77), "vision_model.embeddings.position_ids": (1, 257),
+        "vision_model.embeddings.class_embedding": (1280,), "vision_model.embeddings.position_embedding.weight": (257, 1280),
+        "vision_model.embeddings.patch_embedding.weight": (1280, 3, 14, 14),
+    }  # fmt: skip
+    for norm in ("pre_layrnorm", "post_layernorm"):
+        found |= {f"vision_model.{norm}.{kind}": (1280,) for kind in ("weight", "bias")}
+    for tower, layers, width in (("text_model", 24, 1024), ("vision_model", 32, 1280)):
+        for i in range(layers):
+            name = f"{tower}.encoder.layers.{i}"
+            for norm in ("layer_norm1", "layer_norm2"):
+                found |= {f"{name}.{norm}.{kind}": (width,) for kind in ("weight", "bias")}
+            linear = {f"self_attn.{p}_proj": (width, width) for p in ("q", "k", "v", "out")}
+            linear |= {"mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width)}
+            for part, shape in linear.items():
+                found |= {f"{name}.{part}.weight": shape, f"{name}.{part}.bias": shape[:1]}
+    return {name: torch.empty(shape, device="meta") for name, shape in found.items()}
+
+
+def test_pickscore_s_full_layout_loads_and_no_other():
+    state = full_size()
+    assert sum(p.numel() for p in clip_from_state(state, "pickscore").parameters()) == pytest.approx(
+        986.109e6, rel=1e-6
     )
-    made = shortest_side_crop(picture, 32)
-    short = min(size)
-    new = (int(32 * size[0] / short), int(32 * size[1] / short))
-    pil = Image.fromarray((picture[0].permute(1, 2, 0) * 255).round().byte().numpy()).resize(
-        new[::-1], Image.Resampling.BICUBIC
-    )
-    top, left = (new[0] - 32) // 2, (new[1] - 32) // 2
-    expected = (
-        torch.from_numpy(np.asarray(pil).copy()).permute(2, 0, 1)[None, :, top : top + 32, left : left + 32] / 255
-    )
-    assert made.shape == (1, 3, 32, 32)
-    torch.testing.assert_close(made, expected, atol=2.5 / 255, rtol=0)
+    key = "vision_model.encoder.layers.31.self_attn.k_proj.bias"
+    with pytest.raises(RewardError, match=f"1 missing: {key}"):
+        clip_from_state({k: v for k, v in state.items() if k != key}, "pickscore")
+    with pytest.raises(RewardError, match="1 unexpected: head.weight"):
+        clip_from_state({**state, "head.weight": torch.ones(1)}, "pickscore")
+    with pytest.raises(RewardError, match=r"bias \(3,\), expected \(1280,\)"):
+        clip_from_state({**state, key: torch.empty(3, device="meta")}, "pickscore")
+    with pytest.raises(RewardError, match="the file has the prefix 'model.'"):
+        clip_from_state({f"model.{name}": value for name, value in state.items()}, "pickscore")
 
 
-def test_weights_that_do_not_fit_are_named(folder):
-    from safetensors.torch import load_file, save_file
+def test_the_published_sizes():
+    config = vit_h_config()
+    assert config.vision_config.num_attention_heads == config.text_config.num_attention_heads == 16
+    # Pooled where the ids are largest, as the published files were trained.
+    assert config.text_config.eos_token_id == 2 and config.text_config.hidden_act == "gelu"
 
+
+def test_a_folder_s_weights_that_do_not_fit_are_named(folder):
     weights = load_file(folder / "model.safetensors")
     lost = weights.pop("visual_projection.weight")
     save_file({**weights, "visual_projektion.weight": lost}, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RewardError, match="visual_projection.*visual_projektion"):
+    with pytest.raises(
+        RewardError, match="1 missing: visual_projection.weight; 1 unexpected: visual_projektion.weight"
+    ):
+        load_reward("pickscore", source=folder)
+    save_file(
+        {**weights, "visual_projection.weight": torch.ones(3, 16)},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(RewardError, match=r"visual_projection.weight \(3, 16\), expected \(12, 16\)"):
         load_reward("pickscore", source=folder)
 
 
-def test_what_is_not_there():
-    with pytest.raises(RewardError, match="unknown reward 'prickscore'"):
-        load_reward("prickscore")
+def test_hps_is_loaded_from_a_file_of_open_clip_s_names(tmp_path, monkeypatch):
+    """The published sizes are those of ViT-H: here the same way with a small one."""
+    from dymo.rewards import clip as module
+
+    monkeypatch.setattr(module, "vit_h_config", clip_config)
+    model = lively(clip())
+    torch.save({"epoch": 1, "state_dict": to_open_clip(model.state_dict())}, tmp_path / "HPS_v2.1_compressed.pt")
+    tiny.tokenizer().save_pretrained(tmp_path)
+    reward = load_reward("hpsv2.1", source=tmp_path)
+    expected = CLIPReward(model, tiny.tokenizer(), "same", prepare=longest_side_pad, points=1.0)
+    images = torch.rand(3, 3, 20, 31)
+    torch.testing.assert_close(reward.score(images, PROMPTS), expected.score(images, PROMPTS))
+    single = load_reward("hpsv2.1", source=tmp_path / "HPS_v2.1_compressed.pt", dtype=torch.float64)
+    assert single.model.dtype == torch.float64
+    with pytest.raises(RewardError, match=r"no HPS_v2_compressed.pt .*HPS_v2.1_compressed.pt"):
+        load_reward("hpsv2", source=tmp_path)  # the other version's file is not taken for it
 
 
-def test_a_function_is_a_reward():
-    reward = load_reward(tiny.brightness)
-    assert reward.name == "brightness"
-    torch.testing.assert_close(reward.score(torch.ones(2, 3, 4, 4), ["a", "b"]), torch.ones(2))
-    timed = load_reward(lambda images, prompts, timestep: images.mean((1, 2, 3)) * timestep)
-    torch.testing.assert_close(timed.score(torch.ones(1, 3, 4, 4), ["a"], 500.0), torch.tensor([500.0]))
+def test_pickscore_is_loaded_from_a_single_file(tmp_path, monkeypatch):
+    from dymo.rewards import clip as module
+
+    monkeypatch.setattr(module, "vit_h_config", clip_config)
+    clip_folder(tmp_path, clip())
+    (tmp_path / "config.json").unlink()
+    reward = load_reward("pickscore", source=tmp_path / "model.safetensors")
+    images = torch.rand(3, 3, 16, 16)
+    expected = logits(normalise(images, reward.mean, reward.std))
+    torch.testing.assert_close(reward.score(images, PROMPTS), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_folder_s_own_normalisation_is_taken(folder):
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    assert load_reward(folder).mean == (0.5, 0.5, 0.5)
+
+
+def test_a_count_that_does_not_fit(folder):
+    with pytest.raises(RewardError, match="2 pictures with 1 prompts; give one each"):
+        load_reward(folder).score(torch.rand(2, 3, 16, 16), ["a"])
+
+
+def test_a_missing_tokenizer_and_a_missing_folder(tmp_path):
+    CLIPModel.save_pretrained(clip(), tmp_path)
+    with pytest.raises(RewardError, match="no tokenizer in .*put its files .* beside the weights"):
+        load_reward("clipscore", source=tmp_path)
+    with pytest.raises(RewardError, match=r"pickscore: cannot load a CLIPModel from 'nobody/nothing'.*source="):
+        load_reward("pickscore", source="nobody/nothing")

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from ..errors import RewardError
-from .base import FunctionReward, Reward
+from .base import FunctionReward, Reward, is_differentiable, scale_of
+from .blackbox import BlackBoxReward
+from .combine import CombinedReward, Conflicts
+from .registry import SPECS, Spec
 
-PICKSCORE = "yuvalkirstain/PickScore_v1"
-PICKSCORE_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+RewardLike: TypeAlias = "str | Path | Reward | Callable[..., Any] | Mapping[Any, float]"
 
 
 def load_reward(
-    spec: str | Path | Reward | Callable[..., Any],
+    spec: RewardLike,
     source: str | Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
+    *,
+    checkpointing: bool = False,
+    conflicts: Conflicts = "sum",
 ) -> Reward:
-    """A reward by name ("pickscore", "mini-pickscore", "mini-hps"), by path (a CLIPModel folder), or a callable.
+    """A reward by name (`SPECS`), by path (the folder of a CLIPModel), a `Reward`, a function, or a table of weights.
 
-    `source` puts another hub id or local folder in the place of the name's own. Raises RewardError on an unknown name
-    or files that do not fit.
+    source: another hub id, folder or weight file in the place of the name's own. dtype: of the weights; None leaves what
+    the file has. checkpointing: less memory in the towers' backward for a second forward. A table {name: weight, ...}
+    gives the sum of the rewards, each in units of its own scale; conflicts: "project" keeps their gradients from working
+    against each other (`CombinedReward`). Raises RewardError on an unknown name or files that do not fit.
     """
+    if isinstance(spec, Mapping):
+        if source is not None:
+            raise RewardError(f"source={str(source)!r} cannot serve {len(spec)} rewards: load each with its own source")
+        parts = [(load_reward(k, None, device, dtype, checkpointing=checkpointing), w) for k, w in spec.items()]
+        return CombinedReward(parts, conflicts)
     if isinstance(spec, Reward):
         return spec.to(device)
     if callable(spec):
         return FunctionReward(spec)
     name = str(spec)
-    if name in ("mini-pickscore", "mini-hps"):
-        from ..miniature import load_scorer
-
-        return load_scorer(name).to(device)
-    from .clip import load_clip
-
-    if name == "pickscore":
-        origin = source or PICKSCORE
-        # The tokenizer lies beside the weights in some copies, not in the hub's own.
-        beside = Path(origin) / "tokenizer_config.json"
-        return load_clip(origin, name, None if beside.is_file() else PICKSCORE_TOKENIZER, dtype).to(device)
+    settings = {"checkpointing": checkpointing} if checkpointing else {}
+    if name in SPECS:
+        known = SPECS[name]
+        return known.load(known, source or known.source, dtype, settings).to(device)
     if Path(name).is_dir():
-        return load_clip(name, Path(name).name, None, dtype).to(device)
+        from .clip import load_clip
+
+        return load_clip(name, Path(name).name, None, dtype, **settings).to(device)
     raise RewardError(
-        f"unknown reward {name!r}: choose 'pickscore', 'mini-pickscore', 'mini-hps', give the folder of a CLIPModel, "
+        f"unknown reward {name!r}: choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, "
         "or a function f(images, prompts) -> scores"
     )
 
 
-__all__ = ["FunctionReward", "Reward", "load_reward"]
+__all__ = [
+    "SPECS", "BlackBoxReward", "CombinedReward", "FunctionReward", "Reward", "RewardLike", "Spec", "is_differentiable",
+    "load_reward", "scale_of",
+]  # fmt: skip

@@ -9,10 +9,16 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..errors import RewardError
+
 
 @runtime_checkable
 class Reward(Protocol):
-    """What guides, or measures. Higher is better."""
+    """What guides, or measures. Higher is better.
+
+    Two more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
+    of rewards (about the spread among pictures of one prompt; 1 if it says nothing), and `differentiable` (True).
+    """
 
     name: str
     resolution: int | None
@@ -33,6 +39,8 @@ class FunctionReward:
 
     resolution: int | None = None
     cosine_scale: float | None = None
+    scale = 1.0
+    differentiable = True
 
     def __init__(self, function: Callable[..., Tensor]):
         self.function = function
@@ -52,3 +60,24 @@ class FunctionReward:
 
     def to(self, device: torch.device | str) -> FunctionReward:
         return self
+
+
+def scale_of(reward: Reward) -> float:
+    """Points of score that one unit of a sum is worth, as the reward declares it; 1 where it does not."""
+    return float(getattr(reward, "scale", 1.0))
+
+
+def is_differentiable(reward: Reward) -> bool:
+    """Whether a gradient can be taken through `score`, as the reward declares it."""
+    return bool(getattr(reward, "differentiable", True))
+
+
+def check_pairs(name: str, images: Tensor, prompts: Sequence[str]) -> None:
+    """Raises RewardError where there is not one prompt a picture."""
+    if len(prompts) != images.shape[0]:
+        raise RewardError(f"{name}: {images.shape[0]} pictures with {len(prompts)} prompts; give one each")
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision to float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,46 @@
+"""A scorer that is not differentiable: any Python callable on PIL pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import RewardError
+from .base import check_pairs
+
+Scorer = Callable[[list[Image.Image], list[str]], Sequence[float]]
+
+
+class BlackBoxReward:
+    """`scorer(pictures, prompts) -> one number a picture`, declared not differentiable; higher is better.
+
+    It can measure (`dymo score`), be watched (`DyMO(..., watch=[...])`) and choose among pictures; it cannot guide.
+    scale: points of score that one unit is worth where it is compared with other rewards.
+    """
+
+    resolution: int | None = None
+    reads_timestep = False
+    cosine_scale: float | None = None
+    differentiable = False
+
+    def __init__(self, scorer: Scorer, name: str | None = None, scale: float = 1.0):
+        self.scorer, self.scale = scorer, scale
+        self.name: str = name or getattr(scorer, "__name__", type(scorer).__name__)
+
+    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
+        """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong count."""
+        check_pairs(self.name, images, prompts)
+        pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        found = torch.as_tensor(self.scorer([Image.fromarray(p) for p in pixels], list(prompts)), dtype=torch.float32)
+        if found.shape != (len(prompts),):
+            raise RewardError(
+                f"{self.name} returned the shape {tuple(found.shape)} for {len(prompts)} pictures: it must return one "
+                "number a picture"
+            )
+        return found.to(images.device)
+
+    def to(self, device: torch.device | str) -> BlackBoxReward:
+        return self

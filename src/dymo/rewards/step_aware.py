@@ -1,0 +1,135 @@
+"""The step-aware preference model: PickScore's CLIP whose picture tower is told the timestep (SPO, CVPR 2025)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
+
+from .checkpoint import State, find_file, fitting, put, read_weights, shapes, without_storage
+from .clip import VIT_H_TOKENIZER, CLIPReward, load_tokenizer, normalisation, pretrained, vit_h_config
+from .preprocess import shortest_side_crop_aliased
+
+PREFIX = "model."
+"""Before every name in the published files."""
+
+
+def sinusoid(timesteps: Tensor, width: int, longest: float = 10000.0) -> Tensor:
+    """cos(t w_i), then sin(t w_i), w_i = longest^(-i / (width / 2)): timesteps (B,) -> (B, width), width even, float32."""
+    half = width // 2
+    frequencies = torch.exp(
+        -math.log(longest) * torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
+    )
+    angles = timesteps[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimestepEmbedder(nn.Module):
+    """t (B,) in 0..999 -> (B, width)."""
+
+    def __init__(self, width: int, frequencies: int = 256):
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        return self.mlp(sinusoid(timesteps, self.frequencies).to(self.mlp[0].weight.dtype))
+
+
+def modulation(width: int, parts: int) -> nn.Sequential:
+    """SiLU and a linear map to `parts` vectors of `width`: nothing changes at birth but what the caller sets."""
+    made = nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
+    nn.init.zeros_(made[1].weight)
+    nn.init.zeros_(made[1].bias)
+    return made
+
+
+class ModulatedLayer(CLIPEncoderLayer):
+    """CLIP's layer with the timestep's shift, scale and gate: x + gate f(norm(x) (1 + scale) + shift), twice."""
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        width = config.hidden_size
+        self.adaLN_modulation = modulation(width, 6)
+        with torch.no_grad():  # gates of 1: as the layer without a timestep
+            self.adaLN_modulation[1].bias[2 * width : 3 * width] = 1
+            self.adaLN_modulation[1].bias[5 * width :] = 1
+
+    def forward(self, hidden_states: Tensor, time: Tensor) -> Tensor:
+        """hidden_states (B, n, width), time (B, width) -> (B, n, width)."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(time)[:, None].chunk(6, dim=-1)
+        attended, _ = self.self_attn(self.layer_norm1(hidden_states) * (1 + scale_a) + shift_a)
+        hidden_states = hidden_states + gate_a * attended
+        return hidden_states + gate_m * self.mlp(self.layer_norm2(hidden_states) * (1 + scale_m) + shift_m)
+
+
+class StepAwareCLIP(CLIPModel):
+    """A CLIPModel of any size whose picture tower reads t; at birth t changes nothing.
+
+    `save_pretrained` and `from_pretrained` are transformers' own.
+    """
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__(config)
+        tower = self.vision_model
+        width = tower.config.hidden_size
+        tower.encoder.layers = nn.ModuleList(ModulatedLayer(tower.config) for _ in tower.encoder.layers)
+        tower.adaLN_modulation = modulation(width, 2)
+        self.t_embedder = TimestepEmbedder(width)
+
+    def picture_features(self, pixels: Tensor, timesteps: Tensor) -> Tensor:
+        """Prepared pixels (B, 3, side, side), t (B,) in 0..999 -> embeddings (B, d), not normalised."""
+        tower, time = self.vision_model, self.t_embedder(timesteps)
+        states = tower.pre_layrnorm(tower.embeddings(pixels))
+        for layer in tower.encoder.layers:
+            states = layer(states, time)
+        shift, scale = tower.adaLN_modulation(time).chunk(2, dim=-1)
+        return self.visual_projection(tower.post_layernorm(states[:, 0]) * (1 + scale) + shift)
+
+
+class StepAwareReward(CLIPReward):
+    """exp(logit_scale) cos(f_V(x, t), f_T(c)) on pictures shrunk without antialias; t None is 0, a clean picture."""
+
+    reads_timestep = True
+
+    def __init__(self, model: StepAwareCLIP, tokenizer: Any, name: str, *normalisation: Any, **settings: Any):
+        super().__init__(model, tokenizer, name, *normalisation, **{"prepare": shortest_side_crop_aliased, **settings})
+
+    def _embed(self, pixels: Tensor, timestep: float | None) -> Tensor:
+        timesteps = torch.full((pixels.shape[0],), timestep or 0.0, dtype=torch.float32, device=pixels.device)
+        return self.model.picture_features(pixels, timesteps)
+
+
+def step_aware_from_state(
+    state: State, name: str, config: CLIPConfig | None = None, dtype: torch.dtype | None = None
+) -> StepAwareCLIP:
+    """The model (ViT-H/14 unless `config` says otherwise) of weights in the published names. Raises RewardError."""
+    model = without_storage(functools.partial(StepAwareCLIP, config or vit_h_config()))
+    layout = {PREFIX + key: shape for key, shape in shapes(model.state_dict()).items()}
+    found = fitting(layout, state, name)
+    return put(model, {key.removeprefix(PREFIX): value for key, value in found.items()}, dtype)
+
+
+def load_step_aware(
+    source: str | Path, file: str, name: str, dtype: torch.dtype | None = None, **settings: Any
+) -> StepAwareReward:
+    """source: the published file, its folder or hub id; or the folder that `StepAwareCLIP.save_pretrained` wrote.
+
+    Raises RewardError.
+    """
+    if (Path(source) / "config.json").is_file():
+        model, folder, words = pretrained(StepAwareCLIP, source, name, dtype), Path(source), source
+    else:
+        path = find_file(source, file, name)
+        model, folder, words = (
+            step_aware_from_state(read_weights(path), name, None, dtype),
+            path.parent,
+            VIT_H_TOKENIZER,
+        )
+    return StepAwareReward(model, load_tokenizer(name, folder, words), name, *normalisation(folder), **settings)
