@@ -106,7 +106,10 @@ class _Attacher:
         before = self.shown[place].start - 1
         while self.kind(before) == "D":
             before -= 1
-        return self.shown[place - 1] if place and self.low(before) in lexicon.TRANSITIVE else self.shown[place]
+        if not place or self.low(before) not in lexicon.TRANSITIVE:
+            return self.shown[place]
+        wearer = self.words[before].head
+        return next((t for t in self.shown[:place] if t.start <= wearer < t.end), self.shown[place - 1])
 
     def _acts_alone(self, i: int) -> bool:
         after = i + 1

@@ -5,6 +5,8 @@ General English and the jargon of prompts; no names of artists, franchises or se
 
 from __future__ import annotations
 
+from importlib import resources
+
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
@@ -58,7 +60,7 @@ ABSTRACT = _set(
     "fall hour hours minute minutes second seconds century decade era age ages period past present future moment moments "
     "history something nothing thing things someone anyone everything everyone anything nobody somebody lot one ones type size "
     "sizes shape shapes look looks length width height weight amount degree level levels rate range scale ratio "
-    "resolution focus depth field blur vibe vibes mood moods atmosphere ambiance ambience weather tone tones theme themes "
+    "resolution focus depth blur vibe vibes mood moods atmosphere ambiance ambience weather tone tones theme themes "
     "feeling feelings feel emotion emotions love hate fear hope joy anger sorrow pain pleasure peace war beauty grace charm "
     "power strength energy force magic luck fate destiny death birth life soul mind thought thoughts idea ideas concept "
     "concepts dream dreams memory memories imagination creativity fantasy reality truth lie secret mystery story stories "
@@ -96,6 +98,11 @@ ABSTRACT = _set(
     "philosophy literature poetry grammar vocabulary statistics trouble confusion stress fun behaviour behavior attitude "
     "manner opportunity responsibility possibility advantage benefit benefits overlay bounds limit limits hyper ultra mega extra minimal vertical horizontal"
 )
+# The nouns that WordNet counts among acts, states, times and the like; training/abstract_nouns.py says how.
+# Those it takes for qualities or deeds although one can paint them are put back.
+_DRAWN = _set("background electronics scar scars wound wounds halo halos baseball blot tracing wedding parade fight shadow yellow")
+ABSTRACT |= _set(resources.files(__package__).joinpath("abstract_nouns.txt").read_text(encoding="utf-8"))
+ABSTRACT -= _DRAWN
 # Endings of nouns for states, acts and doctrines; and the nouns with these endings that one can see.
 ABSTRACT_ENDINGS = ("ness", "ism", "ity", "tion", "sion", "ment", "ance", "ence", "ology", "osophy")
 CONCRETE = _set(
@@ -131,7 +138,7 @@ MEDIA = _set(
     "origami claymation stop-motion digital graphic conceptual concept chibi doodle linocut fauvism dadaism brutalism "
     "realist pop-art deco nouveau art-deco art-nouveau psychedelic lo-fi lofi y2k grunge kawaii photoshop polaroid "
     "daguerreotype autochrome kodachrome kodak fujifilm fuji canon nikon sony leica hasselblad dslr gopro analog analogue "
-    "lomography tintype illustrated painted drawn stylistic storybook hand-drawn stained-glass "
+    "lomography tintype illustrated painted drawn stylistic storybook hand-drawn canvas stained-glass "
     "fine-art line-art dark-fantasy"
 )
 # A run of nouns and adjectives that ends in one of these is about the picture, whatever else it holds.
@@ -202,7 +209,7 @@ STYLE_VERBS = _set("trending featured shot inspired rendered drawn painted illus
 SAYINGS = _set("says say saying said called titled named entitled reading reads read written text word words lettering labeled labelled caption")
 # Behind the noun of what they show ("a building portrait"), and behind that whose aspect they are ("eye color").
 PICTURES = _set(
-    "photo photograph photography image picture pic painting drawing sketch illustration illustrations render rendering "
+    "photo photograph image picture pic painting drawing sketch illustration illustrations render rendering "
     "portrait portraits poster artwork wallpaper screenshot vector logo icon animation emote clipart closeup close-up "
     "watercolor tattoo-design sprite caricature photoshoot diorama cartoon"
 )

@@ -41,15 +41,16 @@ def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[T
 
 def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
     """The places of the verb and prepositions before a thing; (i, i) where there are none."""
-    places = {i for other in things if other.role is Role.PLACE for i in range(other.start, other.end)}
+    between = [other for other in things if other.role in (Role.PLACE, Role.MEASURE)]
+    places = {i for other in between for i in range(other.start, other.end)}
     end = thing.start
     while end > 0 and words[end - 1].kind == "D":
         end -= 1
     start = end
     while start > 0 and end - start < _LONGEST:
         word = words[start - 1]
-        inner = start < end and (word.kind == "D" or start - 1 in places) and words[start].low == "of" or start - 1 in places
-        if not (word.kind in "PVR" or inner or (word.kind == "D" and start in places) or word.low == "next"):
+        of_place = start - 1 in places or (word.kind == "D" and start in places)
+        if not (word.kind in "PVR" or of_place or word.low == "next"):
             break
         start -= 1
     while start < end and (words[start].low in lexicon.BE or words[start].kind in "RD"):

@@ -108,7 +108,7 @@ class _Finder:
 
     def _is_vague(self, i: int) -> bool:
         low = self.low(i)
-        if low in lexicon.ABSTRACT:
+        if low in lexicon.ABSTRACT or (low == "field" and self.low(i - 2) == "depth"):
             return True
         single = low[:-1] if low.endswith("s") and not low.endswith("ss") else low
         return len(single) > 5 and single.endswith(lexicon.ABSTRACT_ENDINGS) and single not in lexicon.CONCRETE

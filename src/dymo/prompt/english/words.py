@@ -25,6 +25,8 @@ KINDS = {
 _PREPOSITIONS = frozenset("next near above below under behind beside atop over beneath on with in at of by from".split())
 _ADVERBS = frozenset("well highly extremely very insanely ultra super beautifully incredibly intricately perfectly".split())
 
+_COUNTED = re.compile(r"(\d+)(?:girls?|boys?)")
+
 
 @dataclass
 class Word:
@@ -57,8 +59,11 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str) -> list[Word]:
         whole = cleaned.text[first : last.idx + len(last)]
         # "8K." at the end of a prompt is taken for an abbreviation.
         end = first + len(whole.rstrip(".,;:!?") or whole)
+        counted = _COUNTED.fullmatch(whole.lower())
+        # Picture boards count without a space: "2girls".
+        first += len(counted[1]) if counted else 0
         span = cleaned.span(first, end)
-        kind = "Q" if any(a <= first and end <= b for a, b in marks) else KINDS.get(last.tag_, "O")
+        kind = "Q" if any(a <= first and end <= b for a, b in marks) else "N" if counted else KINDS.get(last.tag_, "O")
         text = prompt[slice(*span)]
         words.append(Word(text, text.lower(), span, last.tag_, kind, place.get(top.head.i, -1), top.dep_))
     mend(words)
