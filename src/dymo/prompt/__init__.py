@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 from dymo.errors import ConfigError
@@ -42,8 +43,26 @@ def load_parser(name: str = "spacy", **settings: Any) -> Parser:
     if name == "spacy":
         from dymo.prompt.spacy import SpacyParser
 
-        return SpacyParser(**settings)
+        if settings:
+            raise ConfigError(f"parser='spacy' has no settings, got {', '.join(settings)}")
+        return SpacyParser()
+    if name == "llm":
+        from dymo.prompt.llm import LLMParser
+
+        return _made(LLMParser, name, settings)
+    if name == "transformers":
+        from dymo.prompt.local import LocalParser
+
+        return _made(LocalParser, name, settings)
     raise ConfigError(f"parser={name!r} is not known: choose one of {', '.join(PARSERS)}, or give a function")
+
+
+def _made(kind: Callable[..., Parser], name: str, settings: dict[str, Any]) -> Parser:
+    try:
+        signature(kind).bind(**settings)
+    except TypeError as error:
+        raise ConfigError(f"parser={name!r}: {error}; its settings are {', '.join(signature(kind).parameters)}") from error
+    return kind(**settings)
 
 
 def parse(prompt: str) -> SemanticGraph:

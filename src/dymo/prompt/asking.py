@@ -1,0 +1,120 @@
+"""A parser that asks a language model: its cache, its second questions, and what it does where the model fails."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from dymo.errors import ConfigError, PromptError, PromptWarning
+from dymo.prompt.align import Aligned
+from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
+from dymo.prompt.cache import GraphCache, default_folder
+from dymo.prompt.graph import SemanticGraph
+
+OnFailure = Literal["error", "fallback"]
+ASKS = 3
+"""How often a prompt is asked about while the answers are of no use."""
+LONGEST_PROMPT = 20_000
+
+
+class AskingParser(ABC):
+    """What the parsers that ask a model have in common. `parser(prompt)`, or `parser.parse_many(prompts)`.
+
+    A graph comes from the cache, or from an answer of the asked form. Words of an answer that the prompt does not hold
+    are repaired where only one word of the prompt can be meant; else the question is put again, with those words named;
+    what the last answer still has too much is left out, with a PromptWarning.
+
+    on_failure: "error" raises PromptError where no answer can be had; "fallback" takes the spaCy parser, with a
+    PromptWarning. Such a graph is not cached.
+    """
+
+    def __init__(self, identity: str, cache: str | Path | bool, on_failure: OnFailure, concurrency: int) -> None:
+        if on_failure not in ("error", "fallback"):
+            raise ConfigError(f"on_failure={on_failure!r} is not known: choose error or fallback")
+        if type(concurrency) is not int or not 1 <= concurrency <= 256:
+            raise ConfigError(f"concurrency={concurrency!r} must be a whole number from 1 to 256")
+        self.identity = identity
+        self.on_failure = on_failure
+        self.concurrency = concurrency
+        self.cache = None if cache is False else GraphCache(default_folder() if cache is True else Path(cache))
+
+    @abstractmethod
+    def ask(self, question: list[Message]) -> str | None:
+        """The model's reply to chat messages. Raises PromptError where there is none to be had."""
+
+    def secret_free(self, text: str) -> str:
+        """A text for messages, without what nobody should read."""
+        return text
+
+    def __call__(self, prompt: str) -> SemanticGraph:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise PromptError(f"the prompt is empty: {prompt!r}; say what the picture is to show")
+        if len(prompt) > LONGEST_PROMPT:
+            raise PromptError(f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}: shorten it")
+        stored = self.cache.get(prompt, *self._parts()) if self.cache else None
+        if stored is not None:
+            return stored
+        try:
+            found = self._asked(prompt)
+        except PromptError as error:
+            if self.on_failure == "error":
+                raise
+            warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
+            from dymo.prompt.spacy import parse
+
+            return parse(prompt)
+        if self.cache:
+            self.cache.put(found.graph, *self._parts())
+        if found.missing:
+            words = self.secret_free(", ".join(repr(word) for word in found.missing))
+            warnings.warn(
+                f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}", PromptWarning, stacklevel=2
+            )
+        return found.graph
+
+    def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
+        """The graph of each prompt, in their order, at most `concurrency` questions at a time."""
+        if self.concurrency == 1:
+            yield from map(self, prompts)
+            return
+        rest = iter(prompts)
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="dymo-ask") as pool:
+            pending: deque[Future[SemanticGraph]] = deque(pool.submit(self, p) for p in islice(rest, 2 * self.concurrency))
+            try:
+                while pending:
+                    yield pending.popleft().result()
+                    pending.extend(pool.submit(self, p) for p in islice(rest, 1))
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _parts(self) -> tuple[str, ...]:
+        return self.identity, str(SCHEMA_VERSION)
+
+    def _asked(self, prompt: str) -> Aligned:
+        """The best of up to ASKS answers. Raises PromptError where none was of the asked form."""
+        question = messages(prompt)
+        best: Aligned | None = None
+        problem = ""
+        for _ in range(ASKS):
+            again = f"Your last answer is of no use: {problem}. Answer again, about the same prompt." if problem else ""
+            reply = self.ask([*question, {"role": "user", "content": again}] if again else question)
+            try:
+                found = read_answer(prompt, reply)
+            except BadAnswer as error:
+                problem = str(error)
+                continue
+            if best is None or len(found.missing) < len(best.missing):
+                best = found
+            if not best.missing:
+                return best
+            problem = f"the prompt has no such words: {', '.join(map(repr, found.missing[:20]))}"
+        if best is None:
+            raise PromptError(f"{self.identity} gave no usable graph of {prompt!r} in {ASKS} answers: {problem}")
+        return best

@@ -1,0 +1,62 @@
+"""Graphs that a model was once asked for, on disk, each under the hash of what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from dymo.errors import ConfigError, PromptError
+from dymo.prompt.graph import SemanticGraph
+
+
+@dataclass(frozen=True)
+class GraphCache:
+    """A folder of graphs. A file is whole or not there, also when the process is killed; a damaged one counts as absent."""
+
+    folder: Path
+
+    def get(self, prompt: str, *parts: str) -> SemanticGraph | None:
+        """The graph stored for a prompt under the same parts (model, schema version, ...), or None."""
+        try:
+            graph = SemanticGraph.from_json(self._path(prompt, parts).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, PromptError):
+            return None
+        return graph if graph.prompt == prompt else None
+
+    def put(self, graph: SemanticGraph, *parts: str) -> None:
+        """Store a graph. Raises ConfigError where the folder cannot be written."""
+        path = self._path(graph.prompt, parts)
+        beside = ""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(graph.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except OSError as error:
+            if beside and os.path.exists(beside):
+                os.unlink(beside)
+            raise ConfigError(
+                f"cannot write the cache of graphs {self.folder}: {error.strerror or error}; give another cache= folder, "
+                "or cache=False"
+            ) from error
+
+    def _path(self, prompt: str, parts: tuple[str, ...]) -> Path:
+        content = json.dumps([prompt, *parts]).encode("utf-8", "surrogatepass")
+        name = hashlib.sha256(content).hexdigest()
+        return self.folder / name[:2] / f"{name}.json"
+
+
+def default_folder() -> Path:
+    """Where this user's caches belong on this system, by platformdirs. Raises ConfigError where that is not installed."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError as error:
+        raise ConfigError("the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache=") from error
+    return user_cache_path("dymo") / "graphs"
