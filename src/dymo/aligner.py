@@ -22,6 +22,7 @@ from .pipelines.checks import check_offload, check_pipeline
 from .pipelines.decode import decoder
 from .pipelines.denoiser import DenoiserSeam
 from .pipelines.families import map_layers
+from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
 from .rewards import Reward, load_reward
@@ -42,7 +43,7 @@ class DyMO:
 
     reward: a name, a folder, a `Reward`, a function f(images, prompts) -> (B,), or None for no preference objective.
     preset: "paper", "official-sd15", "official-sdxl" or "fast"; `overrides` replace single values of `Config`.
-    parser: prompt -> SemanticGraph; by default a dependency parse.
+    parser: prompt -> SemanticGraph, or "spacy" (the default), "llm" or "transformers" for one with the usual settings.
     preview_vae: an AutoencoderTiny (or another VAE of the same latent space) that decodes the predictions in place of
     the pipeline's own.
 
@@ -57,7 +58,7 @@ class DyMO:
         self,
         reward: str | Reward | Callable[..., Tensor] | None = "pickscore",
         preset: str = "paper",
-        parser: Parser | None = None,
+        parser: Parser | str | None = None,
         *,
         preview_vae: torch.nn.Module | None = None,
         **overrides: Any,
@@ -65,7 +66,7 @@ class DyMO:
         self.config: Config = preset_config(preset, **overrides)
         wanted = reward is not None and self.config.preference_weight > 0
         self.reward = load_reward(reward) if wanted and reward is not None else None
-        self.parser = parser or _parse
+        self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.preview_vae = preview_vae
 
     def __call__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,25 +207,48 @@ def generate(
 @app.command(
     epilog="Examples:\n\n"
     '`dymo graph "a red apple and a green car, oil painting"`\n\n'
-    '`dymo graph "a red apple and a green car" --json > graph.json`'
+    '`dymo graph "a red apple and a green car" --json > graph.json`\n\n'
+    '`dymo graph "a red apple and a green car" --tokenizer miniature --svg graph.svg`\n\n'
+    "`dymo graph --file prompts.txt --out graphs.jsonl --parser llm --parser-model llama3.3 --base-url http://localhost:11434/v1`"
 )
 def graph(
-    prompt: Annotated[str, typer.Argument(help="The prompt; quote it.")],
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; quote it.")] = None,
+    parser: Annotated[
+        str, typer.Option(metavar="NAME", help="spacy (offline), llm (an endpoint) or transformers (a local model).")
+    ] = "spacy",
+    parser_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model of llm [default: $DYMO_LLM_MODEL] or transformers.")
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."),
+    ] = None,
+    on_failure: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="Where the model fails: error, or fallback to spacy.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Questions at a time, of llm.")] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Show this graph instead; the reference's format is read too."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="ID_OR_PATH", help="Add the tokens of each word: miniature, a hub id, a pipeline's folder."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for `dymo generate --graph`.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the graph.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="PROMPTS.txt", help="Read many prompts, one a line; goes on where it stopped.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="GRAPHS.jsonl", help="With --file: one graph a line.")] = None,
 ) -> None:
-    """Show **what the parser understood**: the things a prompt names, their attributes, and its style."""
-    from .commands.graph import as_tree
-    from .commands.options import read_prompts
+    """Show **what the parser understood**: the things a prompt names, their attributes and relations, and its style."""
+    from .commands.graph import Request
+    from .commands.graph import run as show
+    from .commands.parsers import ParserChoice
 
-    (prompt,) = read_prompts([prompt])
-
-    import dymo
-
-    parsed = dymo.parse(prompt)
-    if as_json:
-        sys.stdout.write(parsed.to_json() + "\n")
-    else:
-        Console().print(as_tree(parsed))
+    choice = ParserChoice(parser, parser_model, base_url, on_failure, concurrency)
+    show(Request(prompt, choice, graph, tokenizer, as_json, svg, file, out), Console())
 
 
 def main() -> None:

@@ -61,7 +61,9 @@ def _made(kind: Callable[..., Parser], name: str, settings: dict[str, Any]) -> P
     try:
         signature(kind).bind(**settings)
     except TypeError as error:
-        raise ConfigError(f"parser={name!r}: {error}; its settings are {', '.join(signature(kind).parameters)}") from error
+        raise ConfigError(
+            f"parser={name!r}: {error}; its settings are {', '.join(signature(kind).parameters)}"
+        ) from error
     return kind(**settings)
 
 

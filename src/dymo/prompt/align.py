@@ -124,7 +124,7 @@ def _relations(
         if not spans:
             missing.append(link.relation)
             continue
-        near = min(spans, key=lambda o: (gap(o, entities[subject].span) + gap(o, entities[object_].span), o))  # noqa: B023
+        near = min(spans, key=lambda o: (gap(o, entities[subject].span) + gap(o, entities[object_].span), o))
         relation = Relation(prompt[slice(*near)], near, subject, object_)
         if relation not in found:
             found.append(relation)

@@ -74,7 +74,9 @@ class AskingParser(ABC):
         if found.missing:
             words = self.secret_free(", ".join(repr(word) for word in found.missing))
             warnings.warn(
-                f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}", PromptWarning, stacklevel=2
+                f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}",
+                PromptWarning,
+                stacklevel=2,
             )
         return found.graph
 
@@ -85,7 +87,9 @@ class AskingParser(ABC):
             return
         rest = iter(prompts)
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="dymo-ask") as pool:
-            pending: deque[Future[SemanticGraph]] = deque(pool.submit(self, p) for p in islice(rest, 2 * self.concurrency))
+            pending: deque[Future[SemanticGraph]] = deque(
+                pool.submit(self, p) for p in islice(rest, 2 * self.concurrency)
+            )
             try:
                 while pending:
                     yield pending.popleft().result()

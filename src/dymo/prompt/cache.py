@@ -58,5 +58,7 @@ def default_folder() -> Path:
     try:
         from platformdirs import user_cache_path
     except ImportError as error:
-        raise ConfigError("the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache=") from error
+        raise ConfigError(
+            "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache="
+        ) from error
     return user_cache_path("dymo") / "graphs"

@@ -66,18 +66,28 @@ class LLMParser(AskingParser):
             raise ConfigError(f"retries={retries!r} must be a whole number from 0 to 20")
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
-        given = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
+        given = (
+            api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
+        )
         if not given:
             if base_url is None and URL_VARIABLE not in os.environ:
-                raise ConfigError(f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none")
+                raise ConfigError(
+                    f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
+                )
             given = "none"
         if not given.isascii() or not given.isprintable():
-            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it")
+            raise ConfigError(
+                f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"
+            )
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
         self._key = SecretStr(given)
         self._timeout = timeout
         self._client = openai.OpenAI(
-            api_key=given, base_url=url, timeout=timeout, max_retries=retries, http_client=_bounded_client(timeout, concurrency)
+            api_key=given,
+            base_url=url,
+            timeout=timeout,
+            max_retries=retries,
+            http_client=_bounded_client(timeout, concurrency),
         )
 
     def __repr__(self) -> str:
@@ -101,7 +111,11 @@ class LLMParser(AskingParser):
         form = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
         try:
             reply = self._client.chat.completions.create(
-                model=self.model, messages=question, temperature=0, response_format=form, max_completion_tokens=MOST_TOKENS
+                model=self.model,
+                messages=question,
+                temperature=0,
+                response_format=form,
+                max_completion_tokens=MOST_TOKENS,
             )  # type: ignore[call-overload]
         except openai.APITimeoutError:
             problem = f"no whole answer within {self._timeout:g} s"
@@ -114,7 +128,9 @@ class LLMParser(AskingParser):
         else:
             return _content(reply)
         # Not chained: the client's own errors hold the request, and with it the key.
-        raise PromptError(f"{self.identity} failed: {problem}. Check base_url, model and key, or set on_failure='fallback'") from None
+        raise PromptError(
+            f"{self.identity} failed: {problem}. Check base_url, model and key, or set on_failure='fallback'"
+        ) from None
 
 
 def _content(reply: Any) -> str | None:

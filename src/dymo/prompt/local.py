@@ -67,13 +67,17 @@ class LocalParser(AskingParser):
             length = inputs["input_ids"].shape[1]
             window = getattr(self.model.config, "max_position_embeddings", None)
             if window is not None and length >= window:
-                raise PromptError(f"the question has {length} tokens, and {self.identity} reads {window}: shorten the prompt")
+                raise PromptError(
+                    f"the question has {length} tokens, and {self.identity} reads {window}: shorten the prompt"
+                )
             written = self.model.generate(
                 **inputs,
                 max_new_tokens=min(self.max_new_tokens, window - length if window else self.max_new_tokens),
                 do_sample=False,
                 logits_processor=[self._grammar.processor(length)],
-                pad_token_id=self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id
+                if self.tokenizer.pad_token_id is not None
+                else self.tokenizer.eos_token_id,
             )
         return self.tokenizer.decode(written[0, length:], skip_special_tokens=True)
 

@@ -31,7 +31,11 @@ def read_reference(data: Mapping[str, Any]) -> SemanticGraph:
     found = align(prompt, claims, style=style)
     if found.missing:
         words = ", ".join(map(repr, found.missing))
-        warnings.warn(f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}", PromptWarning, stacklevel=2)
+        warnings.warn(
+            f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}",
+            PromptWarning,
+            stacklevel=2,
+        )
     return found.graph
 
 

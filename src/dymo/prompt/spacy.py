@@ -34,7 +34,9 @@ class SpacyParser:
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
         """The graph of each prompt, in their order, read in batches. Raises PromptError at an empty one."""
         cleaned = ((_cleaned(prompt), prompt) for prompt in prompts)
-        documents = load_model().pipe(((c.text, (c, prompt)) for c, prompt in cleaned), as_tuples=True, batch_size=_BATCH)
+        documents = load_model().pipe(
+            ((c.text, (c, prompt)) for c, prompt in cleaned), as_tuples=True, batch_size=_BATCH
+        )
         for document, (text, prompt) in documents:
             yield _graph(document, text, prompt)
 

@@ -45,7 +45,7 @@ def token_pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
     found: dict[Span, Indices] = {}
     words: dict[str, Indices] = {}
     truncated: list[str] = []
-    for label, span in _labels(graph).items():
+    for label, span in word_labels(graph).items():
         inside, everywhere = _positions(span, window), _positions(span, whole)
         if not everywhere:
             raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
@@ -59,7 +59,12 @@ def token_pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
     return TokenPairs(tuple(positive), tuple(negative), words, tuple(truncated))
 
 
-def _labels(graph: SemanticGraph) -> dict[str, Span]:
+def positions_by_span(graph: SemanticGraph, pairs: TokenPairs) -> dict[Span, Indices]:
+    """The token positions of every word of the graph that lies within the tokenizer's window."""
+    return {span: pairs.words[label] for label, span in word_labels(graph).items() if label in pairs.words}
+
+
+def word_labels(graph: SemanticGraph) -> dict[str, Span]:
     """A name for each word, in the order of the prompt: its text, and its number from the second on."""
     words: list[Entity | Attribute] = [*graph.entities]
     words += [attribute for entity in graph.entities for attribute in entity.attributes]

@@ -19,7 +19,8 @@ def read_graph(source: str | dict[str, Any]) -> SemanticGraph:
     attribute is a string or `{"text": ..., "span": [start, end]}`, a relation `{"text": ..., "subject": 0, "object": 1}`
     with places in the list of entities. A `span` left out is found by searching the prompt for whole words: the n-th
     entity of one text takes its n-th occurrence, an attribute the occurrence nearest its entity, a relation the one
-    nearest between its entities. An object with `knowledge` is read by `dymo.prompt.reference.read_reference`.
+    nearest between its entities. `tokens`, which `dymo graph --tokenizer` adds, is passed over. An object with
+    `knowledge` is read by `dymo.prompt.reference.read_reference`.
 
     Raises PromptError on malformed JSON, wrong types or keys, and words the prompt does not hold.
     """
@@ -28,7 +29,7 @@ def read_graph(source: str | dict[str, Any]) -> SemanticGraph:
         from dymo.prompt.reference import read_reference
 
         return read_reference(decoded)
-    data = fields(decoded, "the graph", required=("prompt",), optional=("entities", "style", "relations"))
+    data = fields(decoded, "the graph", required=("prompt",), optional=("entities", "style", "relations", "tokens"))
     prompt = data["prompt"]
     if not isinstance(prompt, str):
         raise PromptError(f"the prompt must be a string, got {prompt!r}")

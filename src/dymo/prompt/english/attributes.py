@@ -39,7 +39,9 @@ class _Attacher:
     def materials(self) -> None:
         """ "a hat made of glass": glass is an attribute of the hat."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
-            between = [self.low(i) for i in range(thing.end, later.start) if self.kind(i) not in "DR" or self.low(i) == "out"]
+            between = [
+                self.low(i) for i in range(thing.end, later.start) if self.kind(i) not in "DR" or self.low(i) == "out"
+            ]
             if between in _MADE:
                 thing.attributes += [*later.attributes, later.head]
                 self.shown.remove(later)
@@ -92,7 +94,12 @@ class _Attacher:
     def participles(self) -> None:
         """ "a monkey dancing", "people walking at night": what something does, where that is done to nothing else."""
         for i, word in enumerate(self.words):
-            if word.kind != "V" or word.tag not in ("VBG", "VBN") or word.low in lexicon.BE or word.low in lexicon.TRANSITIVE:
+            if (
+                word.kind != "V"
+                or word.tag not in ("VBG", "VBN")
+                or word.low in lexicon.BE
+                or word.low in lexicon.TRANSITIVE
+            ):
                 continue
             owner = self._actor(i)
             if owner is not None and self._acts_alone(i):
@@ -121,7 +128,9 @@ class _Attacher:
         return follower is None or follower.role is not Role.SHOWN
 
     def _is_denied(self, i: int) -> bool:
-        return self.low(i - 1) in lexicon.NEGATIONS or (self.kind(i - 1) == "R" and self.low(i - 2) in lexicon.NEGATIONS)
+        return self.low(i - 1) in lexicon.NEGATIONS or (
+            self.kind(i - 1) == "R" and self.low(i - 2) in lexicon.NEGATIONS
+        )
 
     def _owner(self, i: int, owners: dict[int, Thing]) -> Thing | None:
         before = i - 1
@@ -142,7 +151,9 @@ class _Attacher:
             return None
         if not self._is_segment(i) or self.low(i) in lexicon.MOODS:
             return None
-        return next((thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE), next(iter(self.shown), None))
+        return next(
+            (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE), next(iter(self.shown), None)
+        )
 
     def _is_segment(self, i: int) -> bool:
         start, end = i, i

@@ -24,7 +24,9 @@ _ENGLISH = frozenset(
     "woman cat dog background light detailed".split()
 )
 # In names these stand in English prompts too: "Leonardo da Vinci", "La Paz", "El Dorado".
-_IN_NAMES = frozenset("de la el los las del di da du van von der den le les des san al dos das na bin ben a i o e as".split())
+_IN_NAMES = frozenset(
+    "de la el los las del di da du van von der den le les des san al dos das na bin ben a i o e as".split()
+)
 _FOREIGN = {language: frozenset(words.split()) for language, words in _LITTLE_WORDS.items()}
 
 
@@ -35,7 +37,11 @@ def foreign_language(text: str) -> str | None:
     or one that is in no name and at most three words beside it; and more of them than of English.
     """
     letters = [letter for letter in text if letter.isalpha()]
-    other = [letter for letter in letters if not unicodedata.name(letter, "LATIN").startswith(("LATIN", "MODIFIER", "FULLWIDTH", "MATHEMATICAL"))]
+    other = [
+        letter
+        for letter in letters
+        if not unicodedata.name(letter, "LATIN").startswith(("LATIN", "MODIFIER", "FULLWIDTH", "MATHEMATICAL"))
+    ]
     if letters and len(other) > len(letters) / 2:
         script = re.split(r"\W", unicodedata.name(other[0]))[0]
         return f"{script if script == 'CJK' else script.title()} script"

@@ -88,7 +88,9 @@ class _Finder:
         while last - 1 > start and self.kind(last - 2) in "NA" and self._is_about_picture(last - 1):
             last -= 1
         head = last - 1
-        if last < end and (self.kind(head) != "N" or self._is_vague(head) or self._is_style_word(head) or self._is_name(start, last)):
+        if last < end and (
+            self.kind(head) != "N" or self._is_vague(head) or self._is_style_word(head) or self._is_name(start, last)
+        ):
             head = end - 1
         attributes = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i, head)]
         return Thing(start, end, head, attributes)
@@ -130,7 +132,11 @@ class _Finder:
         if self._is_place(thing):
             return Role.PLACE
         head = self.low(thing.head)
-        if self._is_vague(thing.head) or len(head) < 2 or not re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head):
+        if (
+            self._is_vague(thing.head)
+            or len(head) < 2
+            or not re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
+        ):
             return Role.VAGUE
         return Role.SHOWN
 
@@ -153,13 +159,27 @@ class _Finder:
         before = self.before(thing)
         bare = before == thing.start - 1 and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
         if self.low(before) in lexicon.CREDITS and before == thing.start - 1:
-            opens = self.kind(before - 1) in ",." or self.low(before - 1) in lexicon.STYLE_VERBS or self._is_style_word(before - 1)
+            opens = (
+                self.kind(before - 1) in ",."
+                or self.low(before - 1) in lexicon.STYLE_VERBS
+                or self._is_style_word(before - 1)
+            )
             return opens or self._is_name(thing.start, thing.end) or self.words[thing.head].tag in ("NNP", "NNPS")
         # The list of names goes on.
         joined = earlier is not None and earlier.end == before and self.kind(before) in ",C"
-        joined = joined or (earlier is not None and earlier.end == before - 1 and self.kind(before) == "C" and self.kind(before - 1) == ",")
+        joined = joined or (
+            earlier is not None
+            and earlier.end == before - 1
+            and self.kind(before) == "C"
+            and self.kind(before - 1) == ","
+        )
         credit = joined and earlier is not None and self._credited(earlier)
-        return credit and bare and (thing.end - thing.start > 1 or self.kind(before) == "C") and self.low(thing.end) not in ("of", "with")
+        return (
+            credit
+            and bare
+            and (thing.end - thing.start > 1 or self.kind(before) == "C")
+            and self.low(thing.end) not in ("of", "with")
+        )
 
     def _is_reference(self, thing: Thing) -> bool:
         """A name that says where something is from ("Cammy from Street Fighter"), or a later segment that is only a name."""
@@ -172,7 +192,9 @@ class _Finder:
 
     def _credited(self, thing: Thing) -> bool:
         before = self.before(thing)
-        by = self.low(before) in lexicon.CREDITS or (self.low(before) == "of" and self.low(before - 1) in ("style", "styles"))
+        by = self.low(before) in lexicon.CREDITS or (
+            self.low(before) == "of" and self.low(before - 1) in ("style", "styles")
+        )
         listed = self.kind(before) in ",C" and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
         return thing.role is Role.STYLE and (by or (listed and not self._is_style(thing)))
 
@@ -210,7 +232,11 @@ class _Finder:
             return
         for thing in self.things:
             low = self.low(thing.head)
-            shown = low in lexicon.DRAWN_STYLE_HEADS and thing.role is Role.STYLE and not self._is_name(thing.start, thing.head)
-            if thing.role is Role.VAGUE and low not in lexicon.PLACES or shown:
+            shown = (
+                low in lexicon.DRAWN_STYLE_HEADS
+                and thing.role is Role.STYLE
+                and not self._is_name(thing.start, thing.head)
+            )
+            if (thing.role is Role.VAGUE and low not in lexicon.PLACES) or shown:
                 thing.role = Role.SHOWN
                 return

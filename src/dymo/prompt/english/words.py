@@ -22,8 +22,12 @@ KINDS = {
     "RBS": "R", "POS": "S", ",": ",", ".": ".", ":": ".", "-LRB-": ".", "-RRB-": ".", "HYPH": "O", "PRP": "O",
     "WDT": "W", "WP": "W", "WRB": "O", "EX": "O", "UH": "N",
 }  # fmt: skip
-_PREPOSITIONS = frozenset("next near above below under behind beside atop over beneath on with in at of by from".split())
-_ADVERBS = frozenset("well highly extremely very insanely ultra super beautifully incredibly intricately perfectly".split())
+_PREPOSITIONS = frozenset(
+    "next near above below under behind beside atop over beneath on with in at of by from".split()
+)
+_ADVERBS = frozenset(
+    "well highly extremely very insanely ultra super beautifully incredibly intricately perfectly".split()
+)
 
 _COUNTED = re.compile(r"(\d+)(?:girls?|boys?)")
 
@@ -153,7 +157,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif _names_what_is_modified(words, i) and modified:
             # "a red fly above": after a determiner and adjectives something must be named.
             word.kind = "N"
-        elif word.kind == "A" and kind(i - 1) in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i):
+        elif (
+            word.kind == "A" and kind(i - 1) in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i)
+        ):
             # "an orange", "an orange orange": a colour where the noun must be.
             word.kind = "N"
         elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
@@ -165,7 +171,13 @@ def _is_trailing_participle(words: list[Word], i: int) -> bool:
     word = words[i]
     after = words[i + 1].kind if i + 1 < len(words) else "."
     looks = word.low.endswith("ing") and len(word.low) > 5 and word.low not in lexicon.ING_NOUNS
-    return looks and i > 0 and words[i - 1].kind == "N" and words[i - 1].low not in lexicon.STYLE_HEADS and after in "P.,CDRO"
+    return (
+        looks
+        and i > 0
+        and words[i - 1].kind == "N"
+        and words[i - 1].low not in lexicon.STYLE_HEADS
+        and after in "P.,CDRO"
+    )
 
 
 def _is_participle_alone(words: list[Word], i: int) -> bool:
