@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .aligner import DyMO
     from .config import PRESETS, Config
-    from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError
+    from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError, RewardHackingWarning
     from .guidance.recurrence import Budget
     from .miniature import load_miniature
     from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
-    from .rewards import Reward, load_reward
+    from .rewards import BlackBoxReward, Reward, load_reward
     from .trace import Trace
 
 # Where each public name lives. Looked up when first asked for: torch and diffusers take seconds to import, and neither
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "aligner": ("DyMO",),
     "config": ("PRESETS", "Config"),
-    "errors": ("ConfigError", "DyMOError", "PipelineError", "PromptError", "RewardError"),
+    "errors": ("ConfigError", "DyMOError", "PipelineError", "PromptError", "RewardError", "RewardHackingWarning"),
     "guidance.recurrence": ("Budget",),
     "miniature": ("load_miniature",),
     "prompt": ("SemanticGraph", "TokenPairs", "parse", "token_pairs"),
-    "rewards": ("Reward", "load_reward"),
+    "rewards": ("BlackBoxReward", "Reward", "load_reward"),
     "trace": ("Trace",),
 }
 
 __all__ = [
-    "PRESETS", "Budget", "Config", "ConfigError", "DyMO", "DyMOError", "PipelineError", "PromptError", "Reward",
-    "RewardError", "SemanticGraph", "TokenPairs", "Trace", "load_miniature", "load_reward", "parse", "token_pairs",
+    "PRESETS", "BlackBoxReward", "Budget", "Config", "ConfigError", "DyMO", "DyMOError", "PipelineError", "PromptError", "Reward",
+    "RewardError", "RewardHackingWarning", "SemanticGraph", "TokenPairs", "Trace", "load_miniature", "load_reward", "parse", "token_pairs",
 ]  # fmt: skip
 
 

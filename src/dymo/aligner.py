@@ -6,26 +6,28 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from .config import Config
 from .config import preset as preset_config
-from .errors import PromptError
+from .errors import ConfigError, PromptError, RewardError
 from .guidance.guide import Guide
 from .guidance.recurrence import Budget, Purse
+from .guidance.watch import OnHacking, Watch
 from .pipelines.attach import Attachment, lock_of
 from .pipelines.attention import AttentionTaps
 from .pipelines.checks import check_offload, check_pipeline
 from .pipelines.decode import decoder
 from .pipelines.denoiser import DenoiserSeam
+from .pipelines.ends import Noise, exchange, pictures_of
 from .pipelines.families import map_layers
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
-from .rewards import Reward, load_reward
+from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, scale_of
 from .trace import Step, Trace
 
 Parser = Callable[[str], SemanticGraph]
@@ -41,11 +43,16 @@ class TracedTuple(tuple):
 class DyMO:
     """Aligns the pictures of a diffusers text-to-image pipeline with their prompts, at test time.
 
-    reward: a name, a folder, a `Reward`, a function f(images, prompts) -> (B,), or None for no preference objective.
+    reward: a name, a folder, a `Reward`, a function f(images, prompts) -> (B,), a table of them with their weights, or
+    None for no preference objective.
     preset: "paper", "official-sd15", "official-sdxl" or "fast"; `overrides` replace single values of `Config`.
     parser: prompt -> SemanticGraph, or "spacy" (the default), "llm" or "transformers" for one with the usual settings.
     preview_vae: an AutoencoderTiny (or another VAE of the same latent space) that decodes the predictions in place of
     the pipeline's own.
+    watch: held-out rewards, in the same forms, that are scored on every accepted prediction the guide was scored on, and
+    never followed. on_hacking: what happens when the guide rises while they fall: "warn"; "stop" guiding that picture by
+    the reward; or "best": the unguided picture is painted as well, and of the two the one returned that the watched
+    rewards put higher (in the mean of their units), alarm or not.
 
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 
@@ -56,16 +63,27 @@ class DyMO:
 
     def __init__(
         self,
-        reward: str | Reward | Callable[..., Tensor] | None = "pickscore",
+        reward: RewardLike | None = "pickscore",
         preset: str = "paper",
         parser: Parser | str | None = None,
         *,
         preview_vae: torch.nn.Module | None = None,
+        watch: RewardLike | Sequence[RewardLike] = (),
+        on_hacking: OnHacking = "warn",
         **overrides: Any,
     ):
         self.config: Config = preset_config(preset, **overrides)
         wanted = reward is not None and self.config.preference_weight > 0
-        self.reward = load_reward(reward) if wanted and reward is not None else None
+        checkpointing = self.config.checkpointing
+        self.reward = load_reward(reward, checkpointing=checkpointing) if wanted and reward is not None else None
+        if self.reward is not None and not is_differentiable(self.reward):
+            raise RewardError(
+                f"{self.reward.name} is a black box: without a gradient to the pictures it cannot guide. Watch it "
+                "(watch=[...]), measure with it (dymo score), or choose among pictures by it; to guide, give a "
+                "differentiable reward"
+            )
+        self.watched = _watched(watch, self.reward, on_hacking)
+        self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.preview_vae = preview_vae
 
@@ -101,10 +119,15 @@ class DyMO:
             config=dataclasses.asdict(self.config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
+        purse = Purse(budget or Budget())
         with lock_of(pipe), torch.enable_grad():
-            output = self._run(
-                pipe, trace, [pairs[i] for i in samples], Purse(budget or Budget()), on_step, pipeline_kwargs
-            )
+            plain = self._unguided(pipe, trace, purse, pipeline_kwargs) if self.on_hacking == "best" else None
+            spent = [0] * len(samples) if plain is None else trace.evaluations
+            trace.evaluations = []
+            output = self._run(pipe, trace, [pairs[i] for i in samples], purse, on_step, pipeline_kwargs)
+            trace.evaluations = [a + b for a, b in zip(trace.evaluations, spent, strict=True)]
+            if plain is not None:
+                output = self._better(pipe, output, plain, trace)
         trace.cost.seconds = time.perf_counter() - began
         if isinstance(output, tuple) and not hasattr(output, "images"):
             output = TracedTuple(output)
@@ -121,15 +144,16 @@ class DyMO:
         kwargs: dict,
     ) -> Any:
         config, reward = self.config, self.reward
-        if reward is not None:
-            reward.to(pipe._execution_device)
+        for used in (reward, *self.watched.values()):
+            if used is not None:
+                used.to(pipe._execution_device)
         guide = Guide(
             config, pairs, [dict(p.words) for p in pairs],
             decode=decoder(self.preview_vae if self.preview_vae is not None else pipe.vae),
-            score=None if reward is None else lambda images, rows, t: reward.score(images, [trace.prompts[i] for i in rows], t),
+            score=None if reward is None else _scorer(reward, trace),
             cosine_scale=getattr(reward, "cosine_scale", None),
             prediction_type=pipe.scheduler.config.prediction_type,
-            trace=trace, purse=purse, on_step=on_step,
+            trace=trace, purse=purse, on_step=on_step, watch=self._watch(trace),
         )  # fmt: skip
         taps = None
         if guide.semantic:
@@ -163,6 +187,56 @@ class DyMO:
         if cuda:
             trace.cost.peak_bytes = torch.cuda.max_memory_allocated(pipe._execution_device)
         return output
+
+    def _watch(self, trace: Trace) -> Watch | None:
+        if not self.watched or self.reward is None:
+            return None
+        return Watch(
+            {name: _scorer(reward, trace) for name, reward in self.watched.items()},
+            {name: scale_of(reward) for name, reward in self.watched.items()},
+            scale_of(self.reward),
+            self.on_hacking,
+        )
+
+    def _unguided(self, pipe: Any, trace: Trace, purse: Purse, kwargs: dict) -> Any:
+        """What the pipeline paints by itself from the same noise, which is there again afterwards; its cost is booked."""
+        noise = Noise(kwargs.get("generator"))
+        calls = [0]
+
+        def count(module: torch.nn.Module, args: tuple, output: Any) -> None:
+            calls[0] += 1
+            trace.cost.denoiser_calls += 1
+            trace.cost.denoiser_rows += args[0].shape[0]
+
+        handle = pipe.unet.register_forward_hook(count)
+        try:
+            plain = pipe(
+                **{name: value for name, value in kwargs.items() if not name.startswith("callback_on_step_end")}
+            )
+        finally:
+            handle.remove()
+        noise.rewind()
+        trace.evaluations = calls * len(trace.prompts)
+        purse.advance(calls[0])
+        return plain
+
+    def _better(self, pipe: Any, aligned: Any, plain: Any, trace: Trace) -> Any:
+        """Of each pair of pictures the one that the watched rewards put higher; the aligned one where they are even."""
+        watch = self._watch(trace)
+        assert watch is not None
+        samples = list(range(len(trace.prompts)))
+        decode = decoder(pipe.vae)
+        means = []
+        with torch.no_grad():
+            for name, end in (("aligned", aligned), ("unguided", plain)):
+                pictures = pictures_of(end, decode).to(pipe._execution_device)
+                scores = watch.score(pictures, samples, None)
+                means.append(watch.mean(scores))
+                for reward, values in scores.items():
+                    trace.ends.setdefault(reward, {})[name] = values
+        take = [theirs > own for own, theirs in zip(*means, strict=True)]
+        trace.returned = ["unguided" if other else "aligned" for other in take]
+        return exchange(aligned, plain, take)
 
     def _words(
         self, pipe: Any, kwargs: dict, given: GraphLike | Sequence[GraphLike] | None
@@ -213,6 +287,33 @@ class DyMO:
         if self.reward is not None and None in prompts:
             raise PromptError("the reward needs the prompt's words: give graph= beside prompt_embeds=")
         return prompts
+
+
+def _scorer(reward: Reward, trace: Trace) -> Callable[[Tensor, list[int], float | None], Tensor]:
+    """The reward of pictures with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
+    score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
+    return lambda images, samples, t: score(images, [trace.prompts[i] for i in samples], t)
+
+
+def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:
+    """name -> held-out reward. Raises ConfigError where there is nothing to compare with what."""
+    if on_hacking not in get_args(OnHacking):
+        raise ConfigError(f"on_hacking={on_hacking!r}: choose one of {', '.join(map(repr, get_args(OnHacking)))}")
+    several: Sequence[Any] = watch if isinstance(watch, (list, tuple)) else [watch]
+    rewards = [load_reward(one) for one in several]
+    if not rewards and on_hacking != "warn":
+        raise ConfigError(
+            f"on_hacking={on_hacking!r} needs held-out rewards to go by: give watch=['hpsv2.1'] or another"
+        )
+    if rewards and guide is None:
+        raise ConfigError(
+            "watch= compares held-out rewards with the guide, and there is none: give reward=, or leave it out"
+        )
+    names = [reward.name for reward in rewards]
+    for name in names:
+        if names.count(name) > 1 or (guide is not None and name == guide.name):
+            raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
+    return dict(zip(names, rewards, strict=True))
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:

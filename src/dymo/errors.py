@@ -25,3 +25,7 @@ class RewardError(DyMOError, RuntimeError):
 
 class PromptWarning(UserWarning):
     """A prompt was read less well than it might be: in another language, or by another parser than asked for."""
+
+
+class RewardHackingWarning(RuntimeWarning):
+    """The guiding reward rises while held-out rewards fall."""

@@ -28,6 +28,8 @@ class Step:
     recurrences: list[int]
     unguided: list[str | None]
     """Why a sample that was to be guided was not: "nan", "infinite", "zero", "budget"; else None."""
+    watched: dict[str, list[float | None]] = field(default_factory=dict)
+    """Held-out reward -> its score of the same predictions as `reward`."""
 
 
 @dataclass
@@ -65,6 +67,12 @@ class Trace:
     failures: dict[str, int] = field(default_factory=dict)
     """Why -> how many evaluations of single samples were left unguided."""
     cost: Cost = field(default_factory=Cost)
+    hacked: dict[int, int] = field(default_factory=dict)
+    """sample -> index of the step at which the held-out rewards contradicted the guide."""
+    ends: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """With on_hacking="best": held-out reward -> its scores of the "aligned" and of the "unguided" pictures."""
+    returned: list[str] = field(default_factory=list)
+    """With on_hacking="best": which of them each picture returned is, "aligned" or "unguided"."""
     maps: dict[int, dict[str, list]] = field(default_factory=dict)
     """step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
 
@@ -76,5 +84,6 @@ class Trace:
         data = json.loads(text)
         data["steps"] = [Step(**step) for step in data["steps"]]
         data["cost"] = Cost(**data["cost"])
+        data["hacked"] = {int(sample): index for sample, index in data.get("hacked", {}).items()}
         data["maps"] = {int(index): maps for index, maps in data["maps"].items()}
         return cls(**data)

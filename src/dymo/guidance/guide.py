@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from ..config import Config
-from ..errors import RewardError
+from ..errors import RewardError, RewardHackingWarning
 from ..trace import Step, Trace
 from . import objectives, schedule
+from .conflict import without_conflict
 from .recurrence import Purse, wanted
 from .step import Move, damped, failures, move, norms, polyak_length, residual_length
 from .transitions import Level, predict_noise, predict_z0
 from .views import views
+from .watch import Watch
 
 # Below float16's smallest normal number lie most gradients of a reward with respect to one pixel.
 HALF_PRECISION_SCALE = 2.0**12
@@ -67,7 +69,8 @@ class Guide:
     """The method on one batch; knows latents and closures, no pipeline. Per sample everywhere.
 
     `pairs`: one a sample; `decode`: z0' (B, c, h, w) -> pictures (B, 3, H, W) in [0, 1]; `score`: pictures, sample
-    indices, t -> (B,). `words`: per sample, word -> token positions, for the trace.
+    indices, t -> (B,), or (K, B) for the summands of K rewards whose gradients are not to work against each other.
+    `words`: per sample, word -> token positions, for the trace. `watch`: held-out rewards.
     """
 
     config: Config
@@ -80,6 +83,7 @@ class Guide:
     trace: Trace
     purse: Purse
     on_step: Callable[[Step], None] | None = None
+    watch: Watch | None = None
     rows_each: int = 2
     """Rows of the denoiser a sample has: 2 with classifier-free guidance."""
 
@@ -89,6 +93,8 @@ class Guide:
         self.rounds: list[int] = []
         self.record: Step | None = None
         self.warned: set[str] = set()
+        self.pictures: dict[int, Tensor] = {}
+        self.stopped: set[int] = set()
 
     @property
     def semantic(self) -> bool:
@@ -107,7 +113,7 @@ class Guide:
         """What the step at `clock` needs; unguided when nothing acts there or the time is up."""
         now = schedule.stage(self.config, clock.timestep, clock.done)
         semantic = self.semantic and now in ("semantic", "mixed")
-        preference = self.preference and now in ("mixed", "preference")
+        preference = self.preference and now in ("mixed", "preference") and len(self.stopped) < len(self.pairs)
         if not (semantic or preference):
             return Plan("unguided")
         return Plan(now, semantic, preference, preference and self.config.gradient != "straight-through")
@@ -116,6 +122,7 @@ class Guide:
         """Open the record of a step."""
         none: list[None] = [None] * samples
         self.rounds = [0] * samples
+        self.pictures = {}
         self.record = Step(
             index=clock.index, timestep=clock.timestep, stage=plan.stage, w_A=[0.0] * samples, w_R=[0.0] * samples,
             L_A=[*none], L_R=[*none], reward=[*none], gradient_norm=[*none], displacement=[*none],
@@ -150,19 +157,21 @@ class Guide:
         w_A, w_R = schedule.weights(
             self.config, plan.stage, schedule.change(z0.detach(), before, self.config.change_of)
         )
+        w_R = w_R * w_R.new_tensor([i not in self.stopped for i in active])
         self._note("w_A", active, w_A if plan.semantic else torch.zeros_like(w_A))
         self._note("w_R", active, w_R if plan.preference else torch.zeros_like(w_R))
-        loss = z0.new_zeros(len(active))
+        losses = []
         if plan.semantic:
             assert maps is not None
             L_A = objectives.semantic_loss(maps.float(), [self.pairs[i] for i in active])
-            loss = loss + w_A * L_A
+            losses.append(w_A * L_A)
             self._note("L_A", active, L_A)
+        conflicting: list[Tensor] = []
         if plan.preference:
             L_R = self._preference(z0, active, clock)
-            loss = loss + w_R * L_R
-            self._note("L_R", active, L_R)
-        gradient = self._gradient(loss, source, plan, len(active))[rows].float()
+            self._note("L_R", active, L_R.sum(0))
+            (losses if len(L_R) == 1 else conflicting).extend(w_R * part for part in L_R)
+        gradient = self._gradients(losses, conflicting, source, plan, len(active))[rows].float()
         # In variance-preserving coordinates, so that DDIM and Euler move alike.
         gradient = gradient * clock.here.radius
         why = failures(gradient)
@@ -191,45 +200,106 @@ class Guide:
         """Close the record of a step."""
         assert self.record is not None
         self.previous_z0 = self.z0
+        if self.watch is not None and self.pictures:
+            self._watched(self.watch, self.record)
         self.trace.steps.append(self.record)
         if self.on_step is not None:
             self.on_step(self.record)
 
     def _preference(self, z0: Tensor, active: list[int], clock: Clock) -> Tensor:
-        """L_R of the active samples, (len(active),). Raises RewardError on a wrong shape or a NaN."""
-        assert self.score is not None and self.record is not None
-        images = self.decode(z0)
-        copies = views(images, self.config.views, seed=clock.index)
-        scores = []
-        for copy in copies:
-            score = self.score(copy, active, clock.timestep)
-            if not isinstance(score, Tensor) or score.shape != (len(active),):
-                got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-                raise RewardError(
-                    f"the reward returned {got} for {len(active)} pictures: it must return a tensor ({len(active)},)"
-                )
-            if not torch.isfinite(score).all():
-                raise RewardError(
-                    f"the reward returned {score.tolist()} at t = {clock.timestep:g}: scores must be finite"
-                )
-            if not score.requires_grad:
-                raise RewardError(
-                    "the reward's score has no gradient to the pictures: it cannot guide (is it under no_grad?)"
-                )
-            scores.append(score.float())
-        self.trace.cost.decodes += len(active)
-        self.trace.cost.reward_calls += len(active) * len(copies)
-        self._note("reward", active, scores[0])
-        return objectives.preference_loss(
-            torch.stack(scores), self.config.preference_form, self.config.tau, self.cosine_scale
-        )
+        """L_R of the active samples, by summand of the reward (mostly one), (K, len(active)); 0 for those stopped.
 
-    def _gradient(self, loss: Tensor, source: Tensor, plan: Plan, samples: int) -> Tensor:
-        """d(sum of losses)/dz, (B, ...): samples do not mix, so each row is its own sample's gradient."""
+        Raises RewardError on a wrong shape or a NaN.
+        """
+        assert self.score is not None and self.record is not None
+        kept = [k for k, i in enumerate(active) if i not in self.stopped]
+        if not kept:
+            return z0.new_zeros(1, len(active))
+        places, active_kept = torch.tensor(kept, device=z0.device), [active[k] for k in kept]
+        images = self.decode(z0 if len(kept) == len(active) else z0[places])
+        if self.watch is not None:
+            self.pictures |= zip(active_kept, images.detach(), strict=True)
+        copies = views(images, self.config.views, seed=clock.index)
+        scores = torch.stack([self._scored(copy, active_kept, clock) for copy in copies])
+        self.trace.cost.decodes += len(kept)
+        self.trace.cost.reward_calls += len(kept) * len(copies)
+        self._note("reward", active_kept, scores[0].sum(0))
+        losses = objectives.preference_loss(scores, self.config.preference_form, self.config.tau, self.cosine_scale)
+        return losses.new_zeros(len(losses), len(active)).index_copy(1, places, losses)
+
+    def _scored(self, images: Tensor, samples: list[int], clock: Clock) -> Tensor:
+        """The reward of pictures (n, 3, H, W), by summand, (K, n). Raises RewardError where it cannot guide."""
+        assert self.score is not None
+        score = self.score(images, samples, clock.timestep)
+        if not isinstance(score, Tensor) or score.ndim not in (1, 2) or score.shape[-1] != len(samples):
+            got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise RewardError(
+                f"the reward returned {got} for {len(samples)} pictures: it must return a tensor ({len(samples)},)"
+            )
+        if not torch.isfinite(score).all():
+            raise RewardError(f"the reward returned {score.tolist()} at t = {clock.timestep:g}: scores must be finite")
+        if not score.requires_grad:
+            raise RewardError(
+                "the reward's score has no gradient to the pictures: it cannot guide (is it under no_grad?)"
+            )
+        return score.float().view(-1, len(samples))
+
+    def _watched(self, watch: Watch, record: Step) -> None:
+        """Score the held-out rewards on the accepted predictions, and hear what they say."""
+        samples = sorted(self.pictures)
+        pictures = torch.stack([self.pictures[i] for i in samples])
+        scores = watch.score(pictures, samples, record.timestep)
+        for name, values in scores.items():
+            column: list[float | None] = [None] * len(record.reward)
+            for i, value in zip(samples, values, strict=True):
+                column[i] = value
+            record.watched[name] = column
+        for i, mean in zip(samples, watch.mean(scores), strict=True):
+            reward = record.reward[i]
+            if reward is not None and watch.hear(i, record.index, reward, mean):
+                self.trace.hacked[i] = record.index
+                if watch.action == "stop":
+                    self.stopped.add(i)
+                self._warn_of_hacking(watch, record)
+
+    def _warn_of_hacking(self, watch: Watch, record: Step) -> None:
+        if "hacking" in self.warned:
+            return
+        self.warned.add("hacking")
+        remedy = {
+            "warn": "lower eta or max_step, guide by several rewards, or set on_hacking='stop' or 'best'",
+            "stop": "it steers those pictures no more",
+            "best": "the better of the two ends is returned",
+        }
+        warnings.warn(
+            f"the guide rises while {', '.join(watch.scorers)} falls, at t = {record.timestep:g}: this is reward hacking; "
+            f"{remedy[watch.action]} (said once; trace.hacked has every picture)", RewardHackingWarning, stacklevel=2,
+        )  # fmt: skip
+
+    def _gradients(
+        self, losses: list[Tensor], conflicting: list[Tensor], source: Tensor, plan: Plan, samples: int
+    ) -> Tensor:
+        """d(sum of the losses)/dz plus those of the `conflicting` ones without their conflicts, (B, ...)."""
+        gradient = torch.zeros_like(source, dtype=torch.float32)
+        if losses:
+            gradient = self._gradient(sum(losses), source, plan, samples, keep=bool(conflicting))
+        if conflicting:
+            parts = [
+                self._gradient(part, source, plan, samples, keep=k < len(conflicting) - 1)
+                for k, part in enumerate(conflicting)
+            ]
+            gradient = gradient + without_conflict(torch.stack(parts))
+        return gradient
+
+    def _gradient(self, loss: Tensor, source: Tensor, plan: Plan, samples: int, keep: bool = False) -> Tensor:
+        """d(sum of losses)/dz, (B, ...): samples do not mix, so each row is its own sample's gradient.
+
+        keep: the graph is needed once more.
+        """
         if not loss.requires_grad:
             return torch.zeros_like(source)
         scale = HALF_PRECISION_SCALE if source.dtype == torch.float16 else 1.0
-        (gradient,) = torch.autograd.grad(loss.sum() * scale, source)
+        (gradient,) = torch.autograd.grad(loss.sum() * scale, source, retain_graph=keep)
         if plan.graph:
             split = (plan.semantic and not plan.through_denoiser) or self.config.gradient == "conditional"
             self.trace.cost.denoiser_backwards += samples * (1 if split else self.rows_each)

@@ -45,7 +45,7 @@ def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
 
 
 def preference_loss(scores: Tensor, form: str, tau: float, cosine_scale: float | None) -> Tensor:
-    """L_R of each sample from the scores of its views. scores (views, B) -> (B,). Method note, equation 4.
+    """L_R of each sample from the scores of its views. scores (views, ..., B) -> (..., B). Method note, equation 4.
 
     "exponential": -exp(tau cos), where `cosine_scale` says how many points of score one unit of cosine is; a reward
     that is no cosine (None) enters as -score. "score": -mean. "norm": -||scores||_2, the reference's form.

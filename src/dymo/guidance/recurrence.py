@@ -52,14 +52,21 @@ class Purse:
     def __post_init__(self) -> None:
         self.began = self.clock()
         self.evaluations = 0
+        self.before = 0
         self.spent: list[int] = []
         self.sizes: list[list[float]] = []
 
+    def advance(self, evaluations: int) -> None:
+        """So many evaluations a picture are spent before the run."""
+        self.before += evaluations
+        self.evaluations += evaluations
+
     def open(self, steps: int, samples: int) -> None:
         """The run is about to begin. Raises ConfigError where the budget does not reach for the plain trajectory."""
-        if self.budget.evaluations is not None and self.budget.evaluations < steps:
+        if self.budget.evaluations is not None and self.budget.evaluations < self.before + steps:
+            also = f" and the {self.before} of the unguided picture" if self.before else ""
             raise ConfigError(
-                f"Budget(evaluations={self.budget.evaluations}) is less than the {steps} steps of the trajectory, "
+                f"Budget(evaluations={self.budget.evaluations}) is less than the {steps} steps of the trajectory{also}, "
                 "which is never cut short: raise the budget or lower num_inference_steps"
             )
         self.spent, self.sizes = [0] * samples, [[] for _ in range(samples)]
@@ -95,7 +102,7 @@ class Purse:
         """Evaluations that may go into recurrences from here on; None without a limit."""
         limits = []
         if self.budget.evaluations is not None:
-            limits.append(self.budget.evaluations - self.spent[sample] - steps_left)
+            limits.append(self.budget.evaluations - self.before - self.spent[sample] - steps_left)
         if self.budget.seconds is not None:
             left = self.budget.seconds - (self.clock() - self.began)
             limits.append(int(left / max(self.seconds_each(), 1e-9)) - steps_left)

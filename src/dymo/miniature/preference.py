@@ -35,7 +35,7 @@ class ConvPreference(nn.Module):
     resolution = 64
     reads_timestep = False
     cosine_scale: float | None = None
-    scale = 1.0
+    scale = 1.6
     differentiable = True
 
     def __init__(self, vocab_size: int, width: int = 96, window: int = 24, pad_token_id: int = 0, tokenizer=None):

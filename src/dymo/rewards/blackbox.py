@@ -28,7 +28,7 @@ class BlackBoxReward:
 
     def __init__(self, scorer: Scorer, name: str | None = None, scale: float = 1.0):
         self.scorer, self.scale = scorer, scale
-        self.name: str = name or getattr(scorer, "__name__", type(scorer).__name__)
+        self.name = name or str(getattr(scorer, "__name__", type(scorer).__name__))
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong count."""

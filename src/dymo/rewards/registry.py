@@ -87,7 +87,9 @@ def _aesthetic(spec: Spec, source: Source, dtype: torch.dtype | None, settings: 
 def _miniature(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
     from ..miniature import load_scorer
 
-    return load_scorer(spec.name)
+    reward = load_scorer(spec.name)
+    reward.scale = spec.scale
+    return reward
 
 
 _SPM = "SPO-Diffusion-Models/Step-Aware_Preference_Models"
@@ -130,10 +132,10 @@ _ALL = (
         427.6, 0.03, _clip_score, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
     ),
     Spec(
-        "mini-pickscore", "the miniature's preference, CLIP's architecture", (5, 15), "Apache-2.0", 1.1, 1.0, _miniature,
+        "mini-pickscore", "the miniature's preference, CLIP's architecture", (5, 15), "Apache-2.0", 1.1, 0.8, _miniature,
     ),
     Spec(
-        "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.0, _miniature,
+        "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6, _miniature,
         about="kept from guiding in the benchmarks",
     ),
 )  # fmt: skip

@@ -1,0 +1,70 @@
+"""What a pipeline returns, as pictures; and the choice between two returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Generators = Any  # torch.Generator, one or a list of them, or None
+
+
+class Noise:
+    """The state of the random numbers that a call will draw, to be drawn again."""
+
+    def __init__(self, generator: Generators):
+        self.generators = [] if generator is None else generator if isinstance(generator, list) else [generator]
+        self.states = [one.get_state() for one in self.generators]
+        self.cpu = torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def rewind(self) -> None:
+        """From here on the same numbers come again."""
+        for one, state in zip(self.generators, self.states, strict=True):
+            one.set_state(state)
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+
+
+def pictures_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
+    """The pictures of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
+
+    decode: of latents (output_type="latent") -> pictures.
+    """
+    images = _images(output)
+    if isinstance(images, Tensor):
+        return images.float() if images.shape[1] == 3 else decode(images.float())
+    if isinstance(images, np.ndarray):
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    arrays = [np.asarray(image.convert("RGB")) for image in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
+    """`output` with the pictures of `other` (and what the safety checker said of them) where `take` is True."""
+    mixed = _mixed(_images(output), _images(other), take)
+    if isinstance(output, tuple) and not hasattr(output, "images"):
+        return (mixed, *(_mixed(a, b, take) for a, b in zip(output[1:], other[1:], strict=True)))
+    output.images = mixed
+    if getattr(output, "nsfw_content_detected", None) is not None:
+        output.nsfw_content_detected = _mixed(output.nsfw_content_detected, other.nsfw_content_detected, take)
+    return output
+
+
+def _images(output: Any) -> Any:
+    return output.images if hasattr(output, "images") else output[0]
+
+
+def _mixed(mine: Any, theirs: Any, take: Sequence[bool]) -> Any:
+    if isinstance(mine, Tensor):
+        where = torch.tensor(take, device=mine.device).view(-1, *[1] * (mine.ndim - 1))
+        return torch.where(where, theirs, mine)
+    if isinstance(mine, np.ndarray):
+        return np.where(np.asarray(take).reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+    if isinstance(mine, list):
+        return [b if other else a for a, b, other in zip(mine, theirs, take, strict=True)]
+    return mine

@@ -1,0 +1,58 @@
+"""The return of a pipeline in every type, and the choice between two."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
+
+from dymo.pipelines.decode import decoder
+from dymo.pipelines.ends import Noise, exchange, pictures_of
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return tiny.sd()
+
+
+def paint(pipe, kind, **more):
+    call = {**tiny.SMALL, "num_inference_steps": 2, "output_type": kind, **more}
+    return pipe([tiny.PROMPT] * 2, generator=torch.Generator().manual_seed(3), **call)
+
+
+@pytest.mark.parametrize("kind, exact", [("pt", 1e-6), ("np", 1e-6), ("pil", 0.51 / 255), ("latent", 1e-5)])
+def test_every_output_type_gives_the_same_pictures(pipe, kind, exact):
+    expected = paint(pipe, "pt").images
+    with torch.no_grad():
+        for returned in (paint(pipe, kind), paint(pipe, kind, return_dict=False)):
+            made = pictures_of(returned, decoder(pipe.vae))
+            torch.testing.assert_close(made, expected, atol=exact, rtol=0)
+
+
+def test_pictures_are_exchanged_one_by_one_with_what_was_said_of_them():
+    for mine, theirs in (
+        (torch.zeros(3, 3, 2, 2), torch.ones(3, 3, 2, 2)),
+        (np.zeros((3, 2, 2, 3)), np.ones((3, 2, 2, 3))),
+        ([0, 0, 0], [1, 1, 1]),
+    ):
+        output = StableDiffusionPipelineOutput(images=mine, nsfw_content_detected=[False] * 3)
+        other = StableDiffusionPipelineOutput(images=theirs, nsfw_content_detected=[True] * 3)
+        made = exchange(output, other, [False, True, False])
+        assert [float(np.asarray(image).flat[0]) for image in made.images] == [0, 1, 0]
+        assert made.nsfw_content_detected == [False, True, False] and made is output
+        images, said = exchange((mine, None), (theirs, None), [True, False, True])
+        assert [float(np.asarray(image).flat[0]) for image in images] == [1, 0, 1] and said is None
+
+
+@pytest.mark.parametrize("generators", [None, 1, 2])
+def test_the_same_noise_comes_again(generators):
+    made = [torch.Generator().manual_seed(i) for i in range(generators or 0)]
+    given = None if generators is None else made[0] if generators == 1 else made
+
+    def draw():
+        return [torch.randn(3, generator=g) for g in made] or [torch.randn(3)]
+
+    noise = Noise(given)
+    first = draw()
+    noise.rewind()
+    assert all(torch.equal(a, b) for a, b in zip(first, draw(), strict=True))
