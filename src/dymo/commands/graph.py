@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from ..errors import ConfigError, PromptError
+from ..errors import ConfigError, PromptError, PromptWarning
 from ..report.atomic import write_text
 from . import options
 from .lines import Resumable
@@ -39,7 +40,22 @@ class Request:
 
 
 def run(request: Request, console: Console) -> None:
-    """Show or write the graphs asked for. Raises DyMOError."""
+    """Show or write the graphs asked for; what was read less well than it might be is said. Raises DyMOError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PromptWarning)
+        shown = warnings.showwarning
+
+        def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if issubclass(category, PromptWarning):
+                Console(stderr=True).print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
+            else:
+                shown(message, category, *rest, **more)
+
+        warnings.showwarning = say
+        _run(request, console)
+
+
+def _run(request: Request, console: Console) -> None:
     if request.file is not None:
         _many(request, console)
         return

@@ -36,8 +36,6 @@ class GraphCache:
             handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(graph.to_json())
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(beside, path)
         except OSError as error:
             if beside and os.path.exists(beside):

@@ -146,10 +146,15 @@ def _first_line(text: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """The URL without user, password and query."""
+    """The URL without its query. Raises ConfigError where it is no address, or holds a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("base_url is no http(s) address: give one as http://localhost:8000/v1")
+    if parts.username or parts.password:
+        # HTTP clients log the addresses they ask.
+        raise ConfigError(
+            f"base_url of {parts.hostname} holds a user or password: give the key by itself, in {KEY_VARIABLE}"
+        )
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
 

@@ -186,8 +186,12 @@ class _Finder:
         before = self.before(thing)
         if before != thing.start - 1 or not self._is_name(thing.start, thing.end):
             return False
+        index = self.things.index(thing)
+        if self.low(before) == "of" and index and self.things[index - 1].end == before:
+            # "Game of Thrones" is one name.
+            return self.things[index - 1].role is Role.STYLE and self._is_name(self.things[index - 1].start, before)
         segment = self.kind(before) in ",." and self.kind(thing.end) in ",." and before > 0
-        earlier = any(t.role is Role.SHOWN for t in self.things[: self.things.index(thing)])
+        earlier = any(t.role is Role.SHOWN for t in self.things[:index])
         return self.low(before) == "from" or (segment and earlier)
 
     def _credited(self, thing: Thing) -> bool:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dymo.prompt.english.markup import clean, quoted
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("(frog head:1.2)", "frog head"), ("((red)) apple", "red apple"), ("[x] and {y}", "x and y"),
+        ("a <lora:some-name_v2:0.8> cat", "a cat"), ("a cat --ar 16:9 --v 5", "a cat"), ("a cat --no dogs, birds", "a cat"),
+        ("[cat:dog:0.5]", "cat,dog"), ("[cat|dog]", "cat,dog"), ("a cat::2 a dog::-1", "a cat a dog"),
+        (r"saber \(fate\)", "saber fate"), ("long_hair, blue_eyes", "long hair, blue eyes"),
+        ("a cat BREAK a dog", "a cat , a dog"), ("take a break", "take a break"), ("a clock at 12:30", "a clock at 12:30"),
+        ("a cat\nNegative prompt: bad hands\nSteps: 20", "a cat"), ("A RED APPLE HERE", "a red apple here"),
+    ],
+)  # fmt: skip
+def test_markup_is_taken_out(prompt, said):
+    assert " ".join(clean(prompt).text.split()) == said
+
+
+@given(st.text(alphabet="ab (){}[]<>:|_-.,0123\\\n\"'", max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_every_letter_left_keeps_its_place(prompt):
+    cleaned = clean(prompt)
+    assert len(cleaned.text) == len(cleaned.places)
+    assert list(cleaned.places) == sorted(cleaned.places)
+    for letter, place in zip(cleaned.text, cleaned.places, strict=True):
+        assert letter == prompt[place] or letter in " ,"
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("a sign that says 'the end'", ["'the end'"]), ('a "red" cup and “blue” cup', ['"red"', "“blue”"]),
+        ("the cat's hat and the dogs' bowl", []), ('"a whole prompt"', []), ("rock 'n roll", []),
+    ],
+)  # fmt: skip
+def test_texts_in_quotation_marks(text, marked):
+    assert [text[slice(*span)] for span in quoted(text)] == marked
