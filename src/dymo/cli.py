@@ -130,7 +130,7 @@ def generate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="mini-pickscore, pickscore, or a local folder. "
+            help="As `dymo rewards list` names them, or a local folder. "
             "[default: mini-pickscore for the miniature, else pickscore]",
             rich_help_panel=_STEERING,
         ),
@@ -221,7 +221,9 @@ def graph(
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."),
+        typer.Option(
+            metavar="URL", help="The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."
+        ),
     ] = None,
     on_failure: Annotated[
         str | None, typer.Option(metavar="WHAT", help="Where the model fails: error, or fallback to spacy.")
@@ -233,12 +235,15 @@ def graph(
     ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(metavar="ID_OR_PATH", help="Add the tokens of each word: miniature, a hub id, a pipeline's folder."),
+        typer.Option(
+            metavar="ID_OR_PATH", help="Add the tokens of each word: miniature, a hub id, a pipeline's folder."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for `dymo generate --graph`.")] = False,
     svg: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the graph.")] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="PROMPTS.txt", help="Read many prompts, one a line; goes on where it stopped.")
+        Path | None,
+        typer.Option(metavar="PROMPTS.txt", help="Read many prompts, one a line; goes on where it stopped."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="GRAPHS.jsonl", help="With --file: one graph a line.")] = None,
 ) -> None:
@@ -249,6 +254,81 @@ def graph(
 
     choice = ParserChoice(parser, parser_model, base_url, on_failure, concurrency)
     show(Request(prompt, choice, graph, tokenizer, as_json, svg, file, out), Console())
+
+
+_rewards = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="The **reward models**: list, check.")
+app.add_typer(_rewards, name="rewards")
+
+
+@_rewards.command(name="list")
+def list_rewards() -> None:
+    """Say of each reward what it measures, its range, licence and size, whether it reads the timestep, and if it can guide."""
+    from .commands.rewards import listing
+
+    # Wider than most screens: better a long line than a cut name.
+    Console(soft_wrap=True).print(listing().to_text(), markup=False, highlight=False)
+
+
+@_rewards.command(
+    epilog="Examples:\n\n"
+    "`dymo rewards check mini-pickscore`\n\n"
+    "`dymo rewards check hpsv2 --source /models/HPS_v2_compressed.pt --pictures /pictures` — with the authors' own"
+)
+def check(
+    name: Annotated[str, typer.Argument(help="As `dymo rewards list` names it, or the folder of a CLIP model.")],
+    source: Annotated[
+        str | None, typer.Option(metavar="ID_OR_PATH", help="Another hub id, folder or weight file than its own.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the pictures lie whose scores the authors published.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, mps, cpu. [default: the best there is]")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16 or bfloat16. [default: as the file has it]")
+    ] = None,
+) -> None:
+    """Load a reward, try it on **two supplied pictures**, and compare it with published scores where these are known.
+
+    Exit code 1 if something does not hold.
+    """
+    from .commands.rewards import check as run
+
+    if not run(name, source, pictures, device, dtype, Console()):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "`dymo score outputs/ --metrics mini-pickscore,mini-hps` — pictures that `dymo generate` painted carry their prompts\n\n"
+    '`dymo score a.jpg b.jpg --prompt "a red apple" --metrics pickscore,hpsv2.1,imagereward --out scores.csv`\n\n'
+    "`dymo score pictures/ --prompts prompts.jsonl --metrics aesthetic --source aesthetic=/models/aesthetic --out scores.md`"
+)
+def score(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, and folders of pictures.")],
+    metrics: Annotated[str, typer.Option(metavar="A,B,...", help="Rewards, as `dymo rewards list` names them.")],
+    prompt: Annotated[str | None, typer.Option(help="The prompt of all pictures.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help='Lines {"image": "a.png", "prompt": "..."}. [default: the parameters that a PNG carries]',
+        ),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="METRIC=PATH", help="Where a metric's weights lie; can be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table: .csv, .json or .md.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, mps, cpu. [default: the best there is]")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16 or bfloat16. [default: as the file has it]")
+    ] = None,
+) -> None:
+    """Score pictures with **reward models**, and print a table."""
+    from .commands.score import Request
+    from .commands.score import score as run
+
+    run(Request(images, metrics, prompt, prompts, sources or (), out, device, dtype), Console())
 
 
 def main() -> None:

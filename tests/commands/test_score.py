@@ -1,0 +1,155 @@
+"""`dymo score`: pictures with their prompts in, a table out."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import tiny
+import torch
+from PIL import Image, PngImagePlugin
+from tiny_rewards import clip, clip_folder
+from typer.testing import CliRunner
+
+from dymo import ConfigError, PromptError, load_reward
+from dymo.cli import app
+from dymo.commands.pictures import find_pictures, prompt_of, read_picture, read_prompts_file
+from dymo.commands.score import read_metrics
+from dymo.report.png import Parameters, save_png
+
+A1111 = """a red apple, (masterpiece:1.2)
+on two lines
+Negative prompt: blurry, green
+Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 965400086, Size: 512x512, Model hash: e1441589a6, Lora hashes: "a: 1, b: 2\""""
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def colour(red, green, blue, size=(20, 16)):
+    return Image.new("RGB", size, (red, green, blue))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures that carry prompts and one that does not, of two sizes."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    save_png(
+        colour(255, 0, 0), pictures / "a.png", Parameters("in the text", steps=3, seed=1), {"prompt": "in the record"}
+    )
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", A1111)
+    colour(0, 255, 0, (30, 16)).save(pictures / "b.png", pnginfo=info)
+    colour(0, 0, 255).save(pictures / "c.jpg")
+    (pictures / "notes.txt").write_text("no picture")
+    return pictures
+
+
+@pytest.fixture
+def model(tmp_path):
+    return clip_folder(tmp_path / "clip", clip())
+
+
+def test_the_table_has_the_reward_s_own_scores(folder, model, tmp_path):
+    lines = [{"image": "some/where/c.jpg", "prompt": "a blue car"}, {"file_name": "a.png", "prompt": "listed"}]
+    (tmp_path / "p.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
+    out = tmp_path / "scores.csv"
+    words = ("--metrics", "pickscore,hpsv2", "--source", f"pickscore={model}", "--source", f"hpsv2={model}")
+    result = invoke("score", folder, *words, "--prompts", tmp_path / "p.jsonl", "--out", out, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(out.open()))
+    prompts = ["listed", "a red apple, (masterpiece:1.2)\non two lines", "a blue car"]
+    assert [row["prompt"] for row in rows] == prompts
+    for name in ("pickscore", "hpsv2"):
+        reward = load_reward(name, source=model)
+        expected = [
+            reward.score(read_picture(folder / file)[None], [prompt]).item()
+            for file, prompt in zip(("a.png", "b.png", "c.jpg"), prompts, strict=True)
+        ]
+        assert [float(row[name]) for row in rows] == pytest.approx(expected, rel=1e-5)
+    assert "mean of 3" in result.output and "a.png" in result.output
+
+
+@pytest.mark.parametrize("ending", ["json", "md"])
+def test_other_forms(folder, model, tmp_path, ending):
+    out = tmp_path / f"scores.{ending}"
+    words = ("--prompt", "a red|blue car", "--metrics", "clipscore", "--source", f"clipscore={model}", "--out", out)
+    result = invoke("score", folder / "c.jpg", *words, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    if ending == "json":
+        found = json.loads(out.read_text())
+        assert found["rows"][0]["prompt"] == "a red|blue car"
+        assert found["means"]["clipscore"] == found["rows"][0]["clipscore"]
+    else:
+        assert "a red\\|blue car" in out.read_text() and "| mean of 1" in out.read_text()
+
+
+def test_prompts_of_pngs(folder):
+    assert prompt_of(folder / "a.png", None, {}) == "in the record"
+    assert prompt_of(folder / "b.png", None, {}) == "a red apple, (masterpiece:1.2)\non two lines"
+    assert prompt_of(folder / "b.png", None, {"b.png": "listed"}) == "listed"
+    assert prompt_of(folder / "b.png", "given", {"b.png": "listed"}) == "given"
+    with pytest.raises(PromptError, match=r"c.jpg: no prompt in the file: give --prompt"):
+        prompt_of(folder / "c.jpg", None, {})
+
+
+def test_pictures_are_found_once_and_in_order(folder):
+    names = [path.name for path in find_pictures([folder / "c.jpg", folder, folder / "a.png"])]
+    assert names == ["c.jpg", "a.png", "b.png"]
+    with pytest.raises(ConfigError, match="no such picture"):
+        find_pictures([folder / "missing.png"])
+    with pytest.raises(ConfigError, match="cannot be read as a picture"):
+        read_picture(folder / "notes.txt")
+
+
+def test_pixels_are_read_as_they_are_and_transparency_is_white(tmp_path):
+    colour(255, 51, 0).save(tmp_path / "a.png")
+    expected = torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1).expand(3, 16, 20)
+    torch.testing.assert_close(read_picture(tmp_path / "a.png"), expected)
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "b.png")
+    assert read_picture(tmp_path / "b.png").eq(1).all()
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3"])
+def test_a_bad_line_is_named(tmp_path, line):
+    (tmp_path / "p.jsonl").write_text('{"image": "a.png", "prompt": "x"}\n' + line)
+    with pytest.raises(ConfigError, match="line 2: give"):
+        read_prompts_file(tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize(
+    "metrics, sources, said",
+    [
+        ("pikscore", [], "choose from pickscore, step-aware-sd15"),
+        (" , ", [], "name at least one"),
+        ("pickscore", ["hpsv2=/x"], "give METRIC=PATH with one of the metrics"),
+        ("pickscore", ["pickscore"], "give METRIC=PATH"),
+    ],
+)
+def test_metrics_that_are_none(metrics, sources, said):
+    with pytest.raises(ConfigError, match=said):
+        read_metrics(metrics, sources)
+
+
+def test_bad_input_is_refused_before_a_model_is_loaded(folder, tmp_path, monkeypatch):
+    import dymo.rewards
+
+    def loaded(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(dymo.rewards, "load_reward", loaded)
+    for words, said in (
+        ((folder, "--metrics", "nothing"), "'nothing'"),
+        ((folder, "--metrics", "pickscore"), "no prompt in the file"),
+        ((folder, "--metrics", "pickscore", "--prompt", "x", "--out", "scores.xls"), "use one of .csv, .json, .md"),
+        ((tmp_path / "none", "--metrics", "pickscore"), "no such picture"),
+    ):
+        result = invoke("score", *words)
+        assert result.exit_code == 2 and said in " ".join(result.stderr.split()), result.output
+
+
+def test_the_tokenizer_of_the_tests_is_the_one_saved(model):
+    assert load_reward(model).tokenizer(["a car"]).input_ids == tiny.tokenizer()(["a car"]).input_ids
