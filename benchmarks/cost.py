@@ -49,14 +49,14 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import aligner
 from dymo.guidance.guide import Guide
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
-from dymo.rewards.clip import CLIPReward
+from dymo.rewards.clip import CLIPReward, vit_h_config
 
 GRAPH = SemanticGraph(
     "a red apple and a green car",
@@ -291,12 +291,7 @@ def vae(size: int, scaling_factor: float, **settings: Any) -> AutoencoderKL:
 
 def clip_vit_h() -> CLIPModel:
     """The architecture of PickScore and HPSv2."""
-    vision = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16, patch_size=14)
-    text = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
-    both = dict(hidden_act="gelu", projection_dim=1024)
-    return CLIPModel(
-        CLIPConfig(text_config=text | both, vision_config=vision | both | {"image_size": 224}, projection_dim=1024)
-    )
+    return CLIPModel(vit_h_config())
 
 
 @functools.cache
