@@ -1,0 +1,34 @@
+"""DyMO itself, as one of the methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..aligner import DyMO, Parser
+from ..prompt import load_parser
+from .base import Result
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """`DyMO(reward, preset, **settings)`: the settings are those of `dymo.Config`.
+
+    parser: a function, a name of `dymo.prompt.load_parser`, or {"name": ..., and the parser's settings}.
+    """
+
+    preset: str = "paper"
+    settings: dict[str, Any] = field(default_factory=dict)
+    parser: Parser | str | dict[str, Any] | None = None
+    preview_vae: Any = None
+
+    def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        aligner = DyMO(reward, self.preset, _parser(self.parser), preview_vae=self.preview_vae, **self.settings)
+        output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
+        return Result(output.images, output.trace)
+
+
+def _parser(given: Parser | str | dict[str, Any] | None) -> Parser | None:
+    if isinstance(given, dict):
+        return load_parser(**given)
+    return load_parser(given) if isinstance(given, str) else given

@@ -1,0 +1,64 @@
+"""Trained weights put into a pipeline for a while: another UNet, a LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import PipelineError
+
+
+def load_unet(source: str, like: Any) -> Any:
+    """The UNet of a hub id or folder (its folder `unet`, or itself), in the precision and place of `like`'s.
+
+    Raises PipelineError where there is none, or where it has another form than the pipeline's.
+    """
+    from diffusers import UNet2DConditionModel
+
+    own = like.unet
+    reason = ""
+    for subfolder in ("unet", None):
+        try:
+            unet = UNet2DConditionModel.from_pretrained(source, subfolder=subfolder, torch_dtype=own.dtype)
+            break
+        except (OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+    else:
+        raise PipelineError(f"cannot load a UNet from {source!r}: {reason}; give a hub id or folder of one")
+    for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
+        if unet.config[name] != own.config[name]:
+            raise PipelineError(
+                f"the UNet of {source!r} has {name}={unet.config[name]!r}, this pipeline's {own.config[name]!r}: "
+                "it belongs to another family"
+            )
+    return unet.to(own.device).eval()
+
+
+def load_lora(pipe: Any, source: str) -> None:
+    """Put the LoRA of a hub id, folder or safetensors file into the pipeline. Raises PipelineError."""
+    try:
+        pipe.load_lora_weights(source)
+    except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PipelineError(
+            f"cannot load the LoRA {source!r}: {reason}; give a safetensors file, a folder or a hub id"
+            " (and install dymo-diffusion[lora])"
+        ) from error
+
+
+@contextmanager
+def variant(pipe: Any, unet: str | None = None, lora: str | None = None) -> Iterator[Any]:
+    """The pipeline with another UNet and a LoRA inside; as it was afterwards, also after an exception."""
+    own = pipe.unet if unet is not None else None
+    try:
+        if unet is not None:
+            pipe.unet = load_unet(unet, pipe)
+        if lora is not None:
+            load_lora(pipe, lora)
+        yield pipe
+    finally:
+        if lora is not None and hasattr(pipe, "unload_lora_weights"):
+            pipe.unload_lora_weights()
+        if own is not None:
+            pipe.unet = own

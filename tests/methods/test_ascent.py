@@ -1,0 +1,174 @@
+"""The methods that climb: DNO, ReNO and embedding optimisation reach optima that are known."""
+
+import math
+
+import pytest
+import tiny
+import torch
+import toys
+
+from dymo import Budget, RewardError
+from dymo.methods import load_method
+from dymo.methods.ascent import ascend, clip_each
+from dymo.methods.base import Run
+from dymo.methods.dno import _Chain, log_probability
+from dymo.methods.reno import _Start, noise_penalty
+from dymo.rewards import BlackBoxReward, load_reward
+
+TARGET = 0.5 + 0.05 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))
+D = TARGET.numel()
+
+
+def near_target(images, prompts):
+    return -50 * (images - TARGET).pow(2).sum((1, 2, 3))
+
+
+def test_noise_penalty_is_least_at_the_typical_norm_and_is_the_negative_log_density_of_the_norm():
+    sizes = torch.tensor([2.0, math.sqrt(D - 1), 20.0])
+    noise = torch.zeros(3, D)
+    noise[:, 0] = sizes
+    noise.requires_grad_()
+    found = noise_penalty(noise)
+    (slope,) = torch.autograd.grad(found.sum(), noise)
+    torch.testing.assert_close(slope[:, 0], sizes - (D - 1) / sizes, atol=1e-4, rtol=1e-4)
+    assert slope[1].abs().max() < 1e-3 and found.argmin() == 1
+    # Chi distribution: density ~ r^(d-1) exp(-r^2 / 2).
+    chi = torch.distributions.Chi2(torch.tensor(float(D)))
+    density = chi.log_prob(sizes**2) + sizes.log()
+    torch.testing.assert_close(found - found[1], density[1] - density, atol=1e-3, rtol=1e-4)
+
+
+def test_clipping_is_joint_per_sample_and_drops_what_is_not_finite():
+    a, b = torch.tensor([[3.0], [0.3], [1.0]]), torch.tensor([[4.0], [0.4], [float("nan")]])
+    first, second = clip_each([a, b], 1.0)
+    torch.testing.assert_close(first, torch.tensor([[0.6], [0.3], [0.0]]))
+    torch.testing.assert_close(second, torch.tensor([[0.8], [0.4], [0.0]]))
+
+
+def test_reno_reaches_the_optimum_of_a_quadratic_reward_under_its_regulariser():
+    """r - 0.3 K along the target's direction: s^2 (l + q a^2) - q a |v| s - l (d - 1) = 0, solved by hand."""
+    pipe, weight, q = toys.pipeline(), 0.3, 100.0
+    a, b = toys.affine(pipe, "x")
+    hooks = _Start(weight)
+    with Run(pipe, "x", load_reward(near_target), None, toys.seeds(0), dict(toys.CALL)) as run:
+        rate = 1 / (q * a * a + 2 * weight)
+        made = ascend(run, hooks, lambda leaves: torch.optim.SGD(leaves, lr=rate), 60, 1e9, keep="last")
+    v = TARGET - b
+    lead = weight + q * a * a
+    s = (q * a * v.norm() + math.sqrt((q * a * v.norm()) ** 2 + 4 * lead * weight * (D - 1))) / (2 * lead)
+    torch.testing.assert_close(hooks.leaves[0][0], (s * v / v.norm()).float(), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(made[0], (a * s * v / v.norm() + b).float(), atol=1e-3, rtol=1e-3)
+
+
+def test_reno_returns_the_best_seen_and_not_the_last():
+    pipe = toys.pipeline()
+    seen = []
+
+    def watched(images, prompts):
+        found = near_target(images, prompts)
+        seen.append(found.detach())
+        return found
+
+    # A rate at which plain ascent overshoots and diverges.
+    found = load_method("reno", iterations=6, lr=400.0, momentum=0.0, clip=1e9).run(
+        pipe, ["x", "y"], load_reward(watched), generator=toys.seeds(0, 1), **toys.CALL
+    )
+    assert len(seen) == 7
+    scores = torch.stack(seen)
+    assert (scores[-1] < scores.amax(0)).any()
+    torch.testing.assert_close(near_target(found.images, None), scores.amax(0))
+
+
+def test_log_probability_follows_the_concentration_bounds():
+    n, k = 4096, 4
+    orders = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(i)) for i in range(3)])
+    typical = torch.randn(2, n, generator=torch.Generator().manual_seed(0))
+    assert (log_probability(typical, k, orders) > -3).all()
+    # All values c: the mean vector has norm c sqrt(k), the covariance k c^2 - 1 as its largest deviation (or 1).
+    constant, m = 1.0, n // k
+    by_mean = math.log(2) - m * (constant**2 * k) / (2 * k)
+    by_covariance = math.log(2) - m * (math.sqrt(k * constant**2) - 1 - math.sqrt(k / m)) ** 2 / 2
+    found = log_probability(torch.full((1, n), constant), k, orders)
+    assert found.item() == pytest.approx(min(by_mean, by_covariance), rel=1e-4)
+
+
+def test_dno_reaches_the_optimum_of_a_quadratic_reward():
+    """Zero at the target: four noises of each pixel more than reach it."""
+    reward, pipe = load_reward(near_target), toys.pipeline()
+    first, last = (
+        load_method("dno", iterations=n, lr=0.05, clip=1e9, gamma=0.0).run(
+            pipe, "x", reward, generator=toys.seeds(0), **toys.CALL
+        )
+        for n in (0, 100)
+    )
+    assert (last.images[0] - TARGET).abs().mean() < 0.02 * (first.images[0] - TARGET).abs().mean()
+
+
+def test_dnos_regulariser_balances_the_reward_and_keeps_the_noise_typical():
+    def bright(images, prompts):
+        return 40 * images.mean((1, 2, 3))
+
+    order, noises = torch.arange(5 * D)[None], {}
+    for gamma in (0.0, 1.0):
+        hooks = _Chain(gamma, 4, 4, seed=0)
+        with Run(toys.pipeline(), "x", load_reward(bright), None, toys.seeds(0), {"eta": 1.0, **toys.CALL}) as run:
+            ascend(run, hooks, lambda leaves: torch.optim.Adam(leaves, lr=0.05), 40, 1e9, keep="last")
+        noises[gamma] = torch.cat([leaf.detach().flatten(1) for leaf in hooks.leaves], 1)
+    free, held = (log_probability(noises[g], 4, order).item() for g in (0.0, 1.0))
+    assert free < -100 and held > free / 10
+    assert noises[1.0].mean() > torch.randn(5 * D).mean() + 0.02  # yet the reward moved it
+
+
+def test_embedding_optimisation_moves_the_conditional_mean_to_the_wanted_one():
+    """The toy's picture depends on the embedding through its mean alone: a quadratic reward in one number."""
+
+    def as_bright_as(images, prompts):
+        return -100 * (images.mean((1, 2, 3)) - 0.54).pow(2)
+
+    pipe = toys.pipeline()
+    found = load_method("embedding", iterations=80, lr=0.02).run(
+        pipe, "x", load_reward(as_bright_as), generator=toys.seeds(0), **toys.CALL
+    )
+    assert found.images.mean().item() == pytest.approx(0.54, abs=2e-3)
+
+
+def test_the_first_picture_is_the_pipelines_own_and_the_account_is_whole():
+    pipe, steps = tiny.sd(), 3
+    call = dict(num_inference_steps=steps, height=32, width=32, output_type="pt", guidance_scale=2.0)
+    reward = load_reward(tiny.brightness)
+    for name in ("reno", "dno", "embedding"):
+        found = load_method(name, iterations=2).run(
+            pipe, ["a cat", "a hat"], reward, generator=toys.seeds(0, 1), **call
+        )
+        cost = found.trace.cost
+        # Two differentiated trajectories, each run again in its backward, and one plain.
+        assert found.trace.evaluations == [3 * steps] * 2, name
+        assert cost.denoiser_rows == (3 + 2) * steps * 4, name
+        assert cost.denoiser_backwards == 2 * steps * 4, name
+    none = load_method("reno", iterations=0).run(pipe, ["a cat", "a hat"], reward, generator=toys.seeds(0, 1), **call)
+    plain = pipe(["a cat", "a hat"], generator=toys.seeds(0, 1), **call).images
+    assert torch.equal(none.images, plain)
+    assert none.trace.cost.denoiser_backwards == 0
+
+
+def test_a_batch_gives_what_single_runs_give():
+    pipe, reward = toys.pipeline(), load_reward(near_target)
+    method = load_method("reno", iterations=3, lr=5.0)
+    both = method.run(pipe, ["x", "a cat"], reward, generator=toys.seeds(0, 1), **toys.CALL).images
+    for i, text in enumerate(["x", "a cat"]):
+        one = method.run(pipe, text, reward, generator=toys.seeds(i), **toys.CALL).images
+        torch.testing.assert_close(both[i], one[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_budget_bounds_the_updates():
+    pipe, reward = toys.pipeline(), load_reward(near_target)
+    method = load_method("reno")
+    found = method.run(pipe, "x", reward, Budget(evaluations=11), toys.seeds(0), **toys.CALL)
+    assert found.trace.evaluations == [8]  # two trajectories of four
+    quick = method.run(pipe, "x", reward, Budget(seconds=1e-6), toys.seeds(0), **toys.CALL)
+    assert quick.trace.evaluations == [4]
+
+
+def test_a_scorer_without_gradient_is_refused_with_the_way_out():
+    with pytest.raises(RewardError, match="best-of-n"):
+        load_method("reno").run(toys.pipeline(), "x", BlackBoxReward(lambda p, t: [0.0]), **toys.CALL)

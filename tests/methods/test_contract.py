@@ -1,0 +1,80 @@
+"""What holds for every method: the pipeline comes back as it was, settings are checked, errors leave nothing open."""
+
+import pytest
+import tiny
+import torch
+import toys
+
+from dymo import Budget, ConfigError, DyMO, PromptError
+from dymo.methods import METHODS, load_method
+from dymo.pipelines.attach import lock_of
+from dymo.rewards import load_reward
+
+FEW = {
+    "best-of-n": {"n": 2}, "dno": {"iterations": 1}, "reno": {"iterations": 1}, "embedding": {"iterations": 1},
+    "rewrite": {"rewriter": lambda prompt: [f"{prompt}, sharp"]}, "fk-steering": {"k": 2}, "dymo": {"preset": "fast"},
+}  # fmt: skip
+CALL = dict(num_inference_steps=3, height=64, width=64, output_type="pt", guidance_scale=2.0)
+
+
+def state(pipe):
+    """What a method could leave behind: attributes of the instances, hooks, flags, the scheduler's settings."""
+    modules = [m for c in (pipe.unet, pipe.vae, pipe.text_encoder) for m in c.modules()]
+    return (
+        set(vars(pipe)), set(vars(pipe.unet)), set(vars(pipe.scheduler)), pipe.scheduler.order,
+        [len(m._forward_hooks) for m in modules], [p.requires_grad for c in (pipe.unet, pipe.vae) for p in c.parameters()],
+        pipe.unet.is_gradient_checkpointing, pipe.vae.is_gradient_checkpointing,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_pipeline_is_as_before_also_after_an_exception(name):
+    pipe, method = tiny.sd(), load_method(name, **FEW.get(name, {}))
+    pipe("a cat", generator=toys.seeds(0), **CALL)  # what a first call of its own leaves is not ours
+    before, plain = state(pipe), pipe("a cat", generator=toys.seeds(0), **CALL).images
+    found = method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **CALL)
+    assert found.images.shape == (1, 3, 64, 64) and 0 <= found.images.min() and found.images.max() <= 1
+    assert found.trace.cost.seconds > 0 and found.trace.evaluations[0] >= 3
+    assert state(pipe) == before
+
+    def breaks(*_):
+        raise KeyboardInterrupt
+
+    call = {**CALL, "callback_on_step_end": breaks}
+    with pytest.raises(KeyboardInterrupt):
+        method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call)
+    assert state(pipe) == before
+    assert lock_of(pipe).acquire(blocking=False)
+    lock_of(pipe).release()
+    assert torch.equal(pipe("a cat", generator=toys.seeds(0), **CALL).images, plain)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_users_generator_decides_and_is_where_one_run_leaves_it(name):
+    pipe, method = tiny.sd(), load_method(name, **FEW.get(name, {}))
+    reward, ends, images = load_reward(tiny.brightness), [], []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(7)
+        images.append(method.run(pipe, tiny.PROMPT, reward, generator=generator, **CALL).images)
+        ends.append(generator.get_state())
+    assert torch.equal(*images) and torch.equal(*ends)
+
+
+def test_dymo_is_the_library_itself():
+    pipe, reward = tiny.sd(), load_reward(tiny.brightness)
+    direct = DyMO(reward, preset="fast", eta=0.2)(pipe, tiny.PROMPT, generator=toys.seeds(0), **CALL)
+    found = load_method("dymo", preset="fast", settings={"eta": 0.2}).run(
+        pipe, tiny.PROMPT, reward, Budget(seconds=600), toys.seeds(0), **CALL
+    )
+    assert torch.equal(found.images, direct.images) and found.trace.evaluations == direct.trace.evaluations
+
+
+def test_wrong_names_settings_and_prompts_are_refused_by_name():
+    with pytest.raises(ConfigError, match="did you mean 'reno'"):
+        load_method("renoo")
+    with pytest.raises(ConfigError, match=r"no setting 'rate'.*lr"):
+        load_method("reno", rate=3)
+    with pytest.raises(PromptError, match="empty"):
+        load_method("plain").run(tiny.sd(), ["a cat", " "])
+    with pytest.raises(ConfigError, match="output_type='latent'"):
+        load_method("plain").run(tiny.sd(), "a cat", **{**CALL, "output_type": "latent"})

@@ -1,0 +1,88 @@
+"""The methods that push the latent on its way: FreeDoM and Attend-and-Excite."""
+
+import pytest
+import tiny
+import torch
+import toys
+
+from dymo import Budget, ConfigError
+from dymo.methods import load_method
+from dymo.methods.attend_excite import descend, excitation
+from dymo.rewards import load_reward
+
+U = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+def linear(images, prompts):
+    return ((images - 0.5) * U).sum((1, 2, 3))
+
+
+def test_freedom_moves_by_a_fifth_of_the_guidance_along_the_unit_gradient():
+    """DDIM on the toy by hand, the push added from 30 to 70 % of the steps; a linear reward's direction is known."""
+    pipe, scale, steps = toys.pipeline(), 3.0, 10
+    call = {**toys.CALL, "num_inference_steps": steps, "guidance_scale": scale, "output_type": "latent"}
+    noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    method = load_method("freedom", times=1)
+    found = method.run(pipe, "a cat", load_reward(linear), latents=noise.clone(), **call)
+    conditional, negative = pipe.encode_prompt("a cat", "cpu", 1, True)
+    abar, times, z = pipe.scheduler.alphas_cumprod, pipe.scheduler.timesteps.tolist(), noise
+    for i, (t, before) in enumerate(zip(times, [*times[1:], None], strict=True)):
+        here, there = abar[t], abar[before] if before is not None else abar[0]
+        with torch.no_grad():
+            c, u = (pipe.unet(z, t, encoder_hidden_states=e)[0] for e in (conditional, negative))
+        eps = u + scale * (c - u)
+        z0 = (z - (1 - here).sqrt() * eps) / here.sqrt()
+        z = there.sqrt() * z0 + (1 - there).sqrt() * eps
+        if 3 <= i < 7:
+            z = z + 0.2 * scale * (c - u).norm() * U / U.norm()
+    torch.testing.assert_close(found.images, z, atol=2e-4, rtol=1e-4)
+    assert found.trace.evaluations == [steps]
+
+
+def test_freedom_repeats_each_step_from_forty_to_seventy_per_cent_three_times():
+    pipe = tiny.sd()
+    call = dict(num_inference_steps=10, height=32, width=32, output_type="pt", guidance_scale=3.0)
+    found = load_method("freedom").run(pipe, "a cat", load_reward(tiny.brightness), generator=toys.seeds(0), **call)
+    assert [step.recurrences[0] for step in found.trace.steps] == [0, 0, 0, 0, 2, 2, 2, 0, 0, 0]
+    assert [step.stage != "unguided" for step in found.trace.steps] == [False] * 3 + [True] * 4 + [False] * 3
+    with pytest.raises(ConfigError, match="guidance_scale"):
+        load_method("freedom").run(pipe, "a cat", load_reward(tiny.brightness), **{**call, "guidance_scale": 1.0})
+
+
+def test_excitation_is_one_minus_the_smoothed_peak_of_the_worst_subject():
+    side, tokens = 4, 4
+    maps = torch.zeros(1, side * side, tokens)
+    maps[0, :, 1] = 0.5  # token 1 everywhere but at one place, where token 2 takes over
+    maps[0, 5, 1], maps[0, 5, 2] = 0.0, 0.5
+    found = excitation(maps, [[(1,), (2,)]], (side, side))
+    # By hand: the softmax of 100 x 0.5 is 1 there; the Gaussian's middle weight is (1 / (1 + 2 e^-2))^2.
+    middle = (1 / (1 + 2 * torch.tensor(-2.0).exp())) ** 2
+    torch.testing.assert_close(found, 1 - middle[None], atol=1e-5, rtol=0)
+    assert excitation(maps, [[(1,)]], (side, side)).item() == pytest.approx(0.0, abs=1e-5)
+    assert excitation(maps, [[]], (side, side)).item() == 0
+
+
+def test_the_update_is_plain_descent_and_leaves_a_failed_sample_alone():
+    z, gradient = torch.ones(2, 1, 2, 2), torch.full((2, 1, 2, 2), 0.5)
+    gradient[1, 0, 0, 0] = float("nan")
+    moved = descend(z, gradient, 2.0)
+    assert moved[0].eq(0).all() and torch.equal(moved[1], z[1])
+
+
+def test_attend_and_excite_looks_and_moves_in_the_first_half_and_keeps_its_account():
+    pipe = tiny.sd()
+    # Thresholds that cannot be reached: every round is taken.
+    method = load_method("attend-excite", length=5.0, thresholds=((0.0, 1.5),), rounds=3)
+    prompts = ["a red apple and a green car", "red"]
+    call = dict(tiny.SMALL, height=64, width=64)
+    found = method.run(pipe, prompts, None, generator=toys.seeds(0, 1), **call)
+    plain = pipe(prompts, generator=toys.seeds(0, 1), **call).images
+    # Steps 0 and 1 of 4: three rounds and one, of the conditional half alone.
+    assert found.trace.evaluations == [4 + 3 + 1] * 2
+    assert found.trace.cost.denoiser_rows == 4 * 4 + 4 * 2
+    assert not torch.allclose(found.images[0], plain[0], atol=1e-4)
+    torch.testing.assert_close(found.images[1], plain[1], atol=1e-5, rtol=1e-4)  # nothing to excite
+    held = method.run(pipe, prompts, None, Budget(evaluations=6), toys.seeds(0, 1), **call)
+    assert held.trace.evaluations == [6, 6]
+    one = method.run(pipe, prompts[0], None, generator=toys.seeds(0), **call).images
+    torch.testing.assert_close(found.images[0], one[0], atol=1e-4, rtol=1e-3)
