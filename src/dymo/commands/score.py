@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ..errors import ConfigError
 from ..report.atomic import write_text
-from ..report.table import Column, Table
+from ..report.table import Cell, Column, Table
 from . import models
 from .pictures import find_pictures, prompt_of, read_picture, read_prompts_file
 
@@ -57,7 +57,7 @@ class Scores:
     def table(self, shown: int | None = SHOWN) -> Table:
         """Pictures, their prompts cut to `shown` characters, the scores, and the means in the last row."""
         columns = [Column("picture"), Column("prompt"), *(Column(metric, 4) for metric in self.values)]
-        rows = [
+        rows: list[list[Cell]] = [
             [path.name, _shortened(prompt, shown), *(column[i] for column in self.values.values())]
             for i, (path, prompt) in enumerate(zip(self.pictures, self.prompts, strict=True))
         ]
