@@ -162,9 +162,19 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         ):
             # "an orange", "an orange orange": a colour where the noun must be.
             word.kind = "N"
+        elif word.kind == "A" and kind(i - 1) == "D" and _lacks_noun(words, i):
+            # "a castle, moody": the determiner has no other noun.
+            word.kind = "N"
         elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
             # "dog and fish": a bare verb with nothing to act on.
             word.kind = "N"
+
+
+def _lacks_noun(words: list[Word], i: int) -> bool:
+    known = words[i].low in lexicon.ADJECTIVES or words[i].low in lexicon.COLOURS or "-" in words[i].low
+    later = next((word.kind for word in words[i + 1 :] if word.kind not in "AMRC,V"), ".")
+    after = words[i + 1].kind if i + 1 < len(words) else "."
+    return not known and later not in "N" and after in "P.,"
 
 
 def _is_trailing_participle(words: list[Word], i: int) -> bool:
