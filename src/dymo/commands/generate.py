@@ -51,6 +51,7 @@ class Request:
     dtype: str | None = None
     device: str | None = None
     lora: str | None = None
+    unet: str | None = None
     graph: Path | None = None
     budget_evaluations: int | None = None
     budget_seconds: float | None = None
@@ -123,7 +124,7 @@ def generate(request: Request, console: Console) -> list[Result]:
     device = models.choose_device(request.device)
     with console.status(f"Loading {plan.model_name} …") if console.is_terminal else nullcontext():
         models.quiet_libraries()
-        pipe = models.load_pipeline(request.model, request.scheduler, request.dtype, device, request.lora)
+        pipe = models.load_pipeline(request.model, request.scheduler, request.dtype, device, request.lora, request.unet)
         aligner = _aligner(plan, pipe)
     stems = dict(zip(plan.prompts, file_stems(plan.prompts), strict=True))
     results = []
@@ -238,6 +239,7 @@ def _record(plan: Plan, result: Result, preset: str | None) -> dict[str, Any]:
         "model": plan.model_name,
         "scheduler": plan.request.scheduler,
         "lora": plan.request.lora,
+        "unet": plan.request.unet,
         "call": plan.call,
         "aligned": preset is not None,
     }

@@ -47,6 +47,7 @@ def load_pipeline(
     dtype: str | None = None,
     device: str = "cpu",
     lora: str | None = None,
+    unet: str | None = None,
 ) -> Any:
     """The miniature (model None), a local folder or a hub id, on `device`; without a progress bar of its own.
 
@@ -57,6 +58,8 @@ def load_pipeline(
     import torch
 
     import dymo
+
+    from ..pipelines.variants import load_lora, load_unet
 
     if model is None:
         pipe = dymo.load_miniature()
@@ -73,14 +76,10 @@ def load_pipeline(
     if scheduler is not None:
         kind = getattr(diffusers, _SCHEDULERS[scheduler][0])
         pipe.scheduler = kind.from_config(pipe.scheduler.config)
+    if unet is not None:
+        pipe.unet = load_unet(unet, pipe)
     if lora is not None:
-        try:
-            pipe.load_lora_weights(lora)
-        except (OSError, ValueError, ImportError) as error:
-            raise PipelineError(
-                f"cannot load the LoRA {lora!r}: {_first_line(error)}; give a safetensors file, a folder or a hub id"
-                " (and install dymo-diffusion[lora])"
-            ) from error
+        load_lora(pipe, lora)
     pipe = pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -68,6 +68,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A further part of a report: a heading, what it says, tables, and pictures of full width."""
+
+    title: str
+    notes: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
 class Page:
     """A report: `lead` says the outcome, `table` shows it, `notes` say how to read it, `facts` how it was made."""
 
@@ -79,6 +89,8 @@ class Page:
     facts: Sequence[tuple[str, str]] = ()
     sheet: str | None = None
     """The contact sheet's path, relative to the report; shown in the Markdown."""
+    sections: Sequence[Section] = ()
+    """Between the notes and the pictures."""
 
     def to_html(self) -> str:
         """One file that needs no other, and runs no script."""
@@ -94,6 +106,7 @@ class Page:
             f"<body>\n<h1>{text(self.title)}</h1>\n<p>{text(self.lead)}</p>",
             f'<div class="scroll">{self.table.to_html()}</div>',
             *(f'<p class="faint">{text(note)}</p>' for note in self.notes),
+            *(_section_html(section) for section in self.sections),
             f'<h2>The pictures</h2>\n<div class="gallery">\n{entries}\n</div>' if entries else "",
             f"<h2>How it was made</h2>\n<dl>{facts}</dl>" if facts else "",
             "</body>\n</html>\n",
@@ -103,6 +116,10 @@ class Page:
     def to_markdown(self) -> str:
         """The same with links to the files beside it."""
         parts = [f"# {self.title}", self.lead, self.table.to_markdown(), *self.notes]
+        for section in self.sections:
+            parts += [f"## {section.title}", *(table.to_markdown() for table in section.tables)]
+            parts += [f"![{picture.name}](<{picture.path}>)" for picture in section.pictures]
+            parts += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
         if self.sheet:
             parts.append(f"![contact sheet](<{self.sheet}>)")
         if self.entries:
@@ -112,6 +129,18 @@ class Page:
             parts.append("## How it was made")
             parts.append("\n".join(f"- {name}: {value}" for name, value in self.facts))
         return "\n\n".join(parts) + "\n"
+
+
+def _section_html(section: Section) -> str:
+    text = html.escape
+    parts = [f"<h2>{text(section.title)}</h2>"]
+    parts += [f'<div class="scroll">{table.to_html()}</div>' for table in section.tables]
+    parts += [
+        f'<img class="plot" src="{_data_uri(picture.png)}" alt="{text(picture.name)}">' for picture in section.pictures
+    ]
+    if section.notes:
+        parts.append(f"<ul>{''.join(f'<li>{text(note)}</li>' for note in section.notes)}</ul>")
+    return "\n".join(parts)
 
 
 def _entry_html(entry: Entry) -> str:

@@ -1,0 +1,1 @@
+"""Comparisons: methods x prompts x seeds x metrics on any pipeline, resumable, with a report."""

@@ -1,0 +1,27 @@
+"""Libraries that only some users have."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..errors import ConfigError
+
+_EXTRAS = {
+    "pyarrow": "bench",
+    "pyarrow.parquet": "bench",
+    "scipy.stats": "bench",
+    "yaml": "bench",
+    "datasets": "hub",
+    "ray": "ray",
+}
+
+
+def need(module: str) -> Any:
+    """The module. Raises ConfigError naming the extra that brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module.partition('.')[0]} is not installed: pip install 'dymo-diffusion[{_EXTRAS[module]}]'"
+        ) from error

@@ -1,0 +1,104 @@
+"""Where a benchmark's prompts come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ConfigError
+from ..miniature.world import captions
+from .needs import need
+
+
+class HubSet(NamedTuple):
+    """A prompt set of the hub: the dataset's id, its split, and the column with the prompts."""
+
+    id: str
+    split: str
+    column: str
+
+
+# GenEval's prompts have no dataset of their own on the hub: give the evaluation_metadata.jsonl of its repository.
+HUB_SETS = {
+    "pick-a-pic": HubSet("yuvalkirstain/pickapic_v1", "validation_unique", "caption"),
+    "hpdv2": HubSet("Lakonik/t2i-prompts-hpsv2", "train", "prompt"),
+    "parti-prompts": HubSet("nateraw/parti-prompts", "train", "Prompt"),
+    "drawbench": HubSet("sayakpaul/drawbench", "train", "Prompts"),
+    "t2i-compbench": HubSet("NinaKarine/t2i-compbench", "train", "text"),
+}
+_COLUMNS = ("prompt", "text", "caption", "Prompt", "Prompts", "prompts")
+
+
+def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
+    """`n` prompts (all, where None), the first ones of a file or set; distinct, in order.
+
+    source: "miniature" (its held-out two-object captions; `seed` draws them); a .txt (one a line), .jsonl or .parquet
+    file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
+    Raises ConfigError where they cannot be had, or are fewer than n.
+    """
+    if source == "miniature":
+        try:
+            return [caption.text for caption in captions("test", 64 if n is None else n, seed)]
+        except ValueError as error:
+            raise ConfigError(f"prompts: {error}") from error
+    if source in HUB_SETS:
+        found: Iterable[str] = _from_hub(HUB_SETS[source], n)
+    elif source.startswith("hub:"):
+        parts = source[4:].split(":")
+        if len(parts) != 3 or not all(parts):
+            raise ConfigError(f"prompts={source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
+        found = _from_hub(HubSet(*parts), n)
+    else:
+        found = _from_file(Path(source))
+    prompts = list(dict.fromkeys(text.strip() for text in found if text and text.strip()))
+    if not prompts or (n is not None and len(prompts) < n):
+        raise ConfigError(f"prompts={source!r} holds {len(prompts)} prompts, {n or 'at least one'} asked for")
+    return prompts[:n]
+
+
+def _from_file(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ConfigError(
+            f"prompts={str(path)!r}: no such file; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
+            f"or one of {', '.join(HUB_SETS)}"
+        )
+    try:
+        if path.suffix == ".parquet":
+            table = need("pyarrow.parquet").read_table(path)
+            return table.column(_column(table.column_names, path)).to_pylist()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if path.suffix != ".jsonl":
+            return lines
+        rows = [json.loads(line) for line in lines if line.strip()]
+        return [row if isinstance(row, str) else row[_column(list(row), path)] for row in rows]
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"prompts={str(path)!r}: cannot be read ({error})") from error
+
+
+def _column(names: list[str], where: object) -> str:
+    for name in _COLUMNS:
+        if name in names:
+            return name
+    raise ConfigError(f"{where} has no column of prompts: {', '.join(names)}; name one of them 'prompt'")
+
+
+def _from_hub(wanted: HubSet, n: int | None) -> list[str]:
+    datasets = need("datasets")
+    try:
+        rows = datasets.load_dataset(wanted.id, split=wanted.split, streaming=True)
+        found: dict[str, None] = {}
+        for row in rows:
+            found[row[wanted.column if wanted.column in row else _column(list(row), wanted.id)]] = None
+            if n is not None and len(found) >= n:
+                break
+    except Exception as error:  # the hub's client raises kinds of its own, of several libraries
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"the hub's {wanted.id!r} ({wanted.split}, {wanted.column}) cannot be read: {first}; "
+            "give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
+        ) from error
+    return list(found)

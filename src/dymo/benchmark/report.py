@@ -1,0 +1,230 @@
+"""The report of a run: tables, tests, plots and pictures, as one HTML file without a server and as Markdown."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ..report.atomic import write_bytes, write_text
+from ..report.page import Page, Picture, Section
+from ..report.sheet import Row as SheetRow
+from ..report.sheet import contact_sheet
+from ..report.table import Cell, Column, Table
+from .figures import Point, pareto_plot
+from .metrics import JUDGE
+from .plan import Plan
+from .results import RowResult, Test, collect, compare
+from .store import Store
+
+SHOWN = 12
+"""Prompts in the grid of pictures."""
+RIVALS = ("best-of-n", "reno", "fk-steering")
+_DIGITS = {JUDGE: 1, "hpsv2": 4, "hpsv2.1": 4, "imagereward": 3, "clipscore": 4}
+
+
+def write_report(
+    plan: Plan, store: Store, versus: str | None = None, command: str = "", missing: dict[str, str] | None = None,
+    folder: Path | None = None,
+) -> tuple[Path, Path]:  # fmt: skip
+    """Write report.html and report.md with their pictures into `folder`, by default the run's; returns both paths.
+
+    versus: the row that the others are tested against, in place of the plan's. missing: metric -> why it was left out.
+    """
+    results = collect(plan, store)
+    base = next((r for r in results if r.row.name == (versus or plan.base)), results[0])
+    metrics = [name for name in plan.metrics if any(r.values.get(name) for r in results)]
+    folder = folder or store.folder
+    plots = _plots(results, metrics)
+    sections = [_tests(results, base, metrics)]
+    claims = verdicts(results, plan, metrics)
+    if claims:
+        sections.append(Section("At the same compute", claims))
+    if plots:
+        write_bytes(folder / "report" / "pareto.png", plots)
+        sections.append(
+            Section(
+                "What it costs", (), (_costs(results),), (Picture("score against cost", plots, "report/pareto.png"),)
+            )
+        )
+    if plan.paper:
+        sections.append(_paper(plan))
+    sheet = _sheet(results, plan)
+    if sheet is not None:
+        write_bytes(folder / "report" / "pictures.png", sheet)
+        sections.append(Section("The pictures", (), (), (Picture("the same seeds", sheet, "report/pictures.png"),)))
+    sections.append(_missing(results, plan, {**(missing or {}), **_unmeasured(plan, metrics, missing or {})}))
+    page = Page(
+        plan.title, _lead(plan, results), table(results, plan, metrics),
+        (*plan.notes, _guides(plan)), facts=_facts(plan, command), sections=[s for s in sections if s is not None],
+    )  # fmt: skip
+    return write_text(folder / "report.html", page.to_html()), write_text(folder / "report.md", page.to_markdown())
+
+
+def table(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> Table:
+    """Means a row: metrics, evaluations, seconds."""
+    columns = [Column(""), *(Column(_title(name, plan), _digits(name)) for name in metrics)]
+    columns += [Column("evaluations", 1), Column("seconds", 2), Column("pictures", 0)]
+    rows: list[list[Cell]] = [
+        [
+            r.row.name,
+            *(_scaled(name, r.mean(name)) for name in metrics),
+            r.mean("evaluations"),
+            r.mean("seconds"),
+            len(r.pictures),
+        ]
+        for r in results
+    ]
+    return Table(columns, rows)
+
+
+def verdicts(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> list[str]:
+    """Whether DyMO is ahead of each rival at the compute it was given, on every column that guided neither."""
+    ours = next((r for r in results if r.row.method == "dymo" and not r.row.lora and not r.row.unet), None)
+    if ours is None:
+        return []
+    held_out = [name for name in metrics if name not in plan.guides]
+    found = []
+    for rival in results:
+        if rival.row.method not in RIVALS:
+            continue
+        for name in held_out:
+            test = compare(ours, rival, name)
+            if test is None:
+                continue
+            low, high = test.difference.low, test.difference.high
+            said = "is ahead of" if low > 0 else "is BEHIND" if high < 0 else "is NOT clearly ahead of"
+            found.append(
+                f"{ours.row.name} {said} {rival.row.name} on {name}: {_test_text(name, test)}; evaluations "
+                f"{ours.mean('evaluations') or 0:.0f} against {rival.mean('evaluations') or 0:.0f}, seconds "
+                f"{ours.mean('seconds') or 0:.2f} against {rival.mean('seconds') or 0:.2f}"
+            )
+    return found
+
+
+def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]) -> Section:
+    columns = [Column(""), *(Column(name) for name in metrics)]
+    rows: list[list[Cell]] = []
+    for r in results:
+        if r is base:
+            continue
+        tests = [compare(r, base, name) for name in metrics]
+        rows.append(
+            [r.row.name, *(None if t is None else _test_text(n, t) for n, t in zip(metrics, tests, strict=True))]
+        )
+    note = (
+        "Mean difference over the same prompts and seeds with its paired bootstrap 95 % interval, and the p of Wilcoxon's "
+        "signed-rank test, two-sided and not corrected for the number of comparisons."
+    )
+    return Section(f"Against {base.row.name}", (note,), (Table(columns, rows),) if rows else ())
+
+
+def _test_text(name: str, test: Test) -> str:
+    scale = 100 if name == JUDGE else 1
+    digits = _digits(name)
+    mean, low, high = (scale * value for value in test.difference)
+    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}], {p}"
+
+
+def _costs(results: Sequence[RowResult]) -> Table:
+    names = ("denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
+    columns = [Column("a picture"), Column("evaluations", 1), *(Column(n.replace("_", " "), 1) for n in names)]
+    columns += [Column("peak MB", 0), Column("seconds", 2)]
+    rows: list[list[Cell]] = []
+    for r in results:
+        peak = r.mean("peak_bytes")
+        rows.append([
+            r.row.name, r.mean("evaluations"), *(r.mean(n) for n in names), None if peak is None else peak / 1e6, r.mean("seconds"),
+        ])  # fmt: skip
+    return Table(columns, rows)
+
+
+def _plots(results: Sequence[RowResult], metrics: Sequence[str]) -> bytes | None:
+    panels = []
+    for name in metrics:
+        for cost in ("evaluations", "seconds"):
+            points = [
+                Point(r.row.name, r.mean(cost) or 1e-3, _scaled(name, r.mean(name)) or 0.0, r.row.method == "dymo")
+                for r in results
+                if r.mean(name) is not None
+            ]
+            panels.append((_label(name), cost, points))
+    return pareto_plot(panels) if panels else None
+
+
+def _paper(plan: Plan) -> Section:
+    names = list(dict.fromkeys(column for values in plan.paper.values() for column in values))
+    rows: list[list[Cell]] = [[row, *(values.get(name) for name in names)] for row, values in plan.paper.items()]
+    return Section("The paper's own figures", (), (Table([Column(""), *(Column(n, 4) for n in names)], rows),))
+
+
+def _sheet(results: Sequence[RowResult], plan: Plan) -> bytes | None:
+    """The first prompts that every row with a picture has, a column a row of the table."""
+    shown = [r for r in results if r.pictures]
+    places = [(p, s) for p in plan.prompts for s in plan.seeds if all((p, s) in r.pictures for r in shown)][:SHOWN]
+    if not shown or not places:
+        return None
+    rows = []
+    for place in places:
+        judged = [r.values.get(JUDGE, {}).get(place) for r in shown]
+        correct = [None if value is None else bool(value) for value in judged]
+        pictures = [Image.open(io.BytesIO(r.pictures[place])) for r in shown]
+        rows.append(SheetRow(place[0], pictures, f"seed {place[1]}", correct))
+    drawn = contact_sheet([_short(r.row.name) for r in shown], rows)
+    buffer = io.BytesIO()
+    drawn.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _missing(results: Sequence[RowResult], plan: Plan, metrics: dict[str, str]) -> Section | None:
+    """Everything that should be here and is not."""
+    notes = [f"column {name}: {reason}" for name, reason in metrics.items()]
+    notes += [f"row {name}: {reason}" for name, reason in plan.left_out.items()]
+    for r in results:
+        notes += [f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for (prompt, seed), why in r.failures.items()]
+        if r.absent:
+            notes.append(f"{r.row.name}: {r.absent} pictures are not painted yet; run the same command again")
+    return Section("Left out, and failures", notes) if notes else None
+
+
+def _unmeasured(plan: Plan, metrics: Sequence[str], known: dict[str, str]) -> dict[str, str]:
+    return {name: "no picture was measured by it" for name in plan.metrics if name not in metrics and name not in known}
+
+
+def _lead(plan: Plan, results: Sequence[RowResult]) -> str:
+    painted, total = sum(len(r.pictures) for r in results), len(plan.rows) * len(plan.prompts) * len(plan.seeds)
+    return f"{len(plan.rows)} rows, {len(plan.prompts)} prompts, seeds {', '.join(map(str, plan.seeds))}: {painted} of {total} pictures."
+
+
+def _guides(plan: Plan) -> str:
+    held = [name for name in plan.metrics if name not in plan.guides]
+    return f"Guided by {', '.join(plan.guides) or 'nothing'}; held out: {', '.join(held) or 'nothing'}."
+
+
+def _facts(plan: Plan, command: str) -> list[tuple[str, str]]:
+    facts = [("command", command)] if command else []
+    facts += [("pipeline", plan.pipeline), ("reward", str(plan.reward)), ("call", str(plan.call))]
+    return [*facts, *((row.name, f"{row.method} {row.settings or ''}".strip()) for row in plan.rows)]
+
+
+def _title(name: str, plan: Plan) -> str:
+    return f"{_label(name)} (guide)" if name in plan.guides else _label(name)
+
+
+def _label(name: str) -> str:
+    return "judge, %" if name == JUDGE else name
+
+
+def _digits(name: str) -> int:
+    return _DIGITS.get(name, 2)
+
+
+def _scaled(name: str, value: float | None) -> float | None:
+    return 100 * value if name == JUDGE and value is not None else value
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,163 @@
+"""Working a plan off: killed, shared, resumed. The worker here is quick; the store and the runner are the real ones."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dymo.benchmark.plan import Match, Plan, Row
+from dymo.benchmark.runner import Progress, jobs_of, work
+from dymo.benchmark.store import Key, Store, StoreError
+from dymo.errors import PipelineError
+
+PLAN = Plan(
+    rows=(Row("best", "best-of-n", match=Match("ours")), Row("plain"), Row("ours", "dymo", {"preset": "fast"})),
+    prompts=("a red apple", "a green car", "a blue hat"), seeds=(0, 1), metrics=("m",),
+)  # fmt: skip
+
+
+class Worker:
+    """Writes what it is told to paint, and a line for each, after `pause` seconds."""
+
+    def __init__(self, store, pause=0.0, log=None):
+        self.store, self.pause, self.log, self.painted = store, pause, log, []
+
+    def paint(self, row, key):
+        time.sleep(self.pause)
+        self.store.put(key, {"row": row.name, "seconds": 0.1})
+        self.painted.append((row.name, key))
+        if self.log is not None:
+            with open(self.log, "a") as file:
+                file.write(f"{key.name}\n")
+
+    def measure(self, key):
+        if not self.store.has(key, "m"):
+            self.store.put(key, {"score": 1.0}, "m")
+
+
+def is_whole(plan, store):
+    keys = [job.key for job in jobs_of(plan)]
+    assert all(store.get(key)["prompt"] == key.prompt and store.get(key, "m")["score"] == 1.0 for key in keys)
+    shards = [
+        p for p in store.folder.rglob("*") if p.is_file() and "claims" not in p.parts and not p.name.startswith(".")
+    ]
+    assert len(shards) == 2 * len(set(keys)), "a picture and a score each, and nothing else"
+    return True
+
+
+def test_every_picture_once_and_what_sets_a_budget_before_what_has_it(tmp_path):
+    store = Store(tmp_path)
+    worker = Worker(store)
+    progress = work(PLAN, store, worker)
+    assert (progress.total, progress.done, progress.failed, progress.painted) == (18, 18, 0, 18)
+    order = [(name, key.prompt, key.seed) for name, key in worker.painted]
+    for prompt in PLAN.prompts:
+        for seed in PLAN.seeds:
+            assert order.index(("ours", prompt, seed)) < order.index(("best", prompt, seed))
+    assert is_whole(PLAN, store)
+    again = Worker(store)
+    assert work(PLAN, store, again).painted == 0 and not again.painted
+
+
+def test_equal_settings_are_one_picture_whatever_the_rows_are_called(tmp_path):
+    twice = Plan(rows=(Row("a"), Row("b")), prompts=("x",), metrics=("m",))
+    store = Store(tmp_path)
+    assert work(twice, store, Worker(store)).painted == 1
+    other = Plan(rows=(Row("a"),), prompts=("x",), metrics=("m",), call={"num_inference_steps": 5})
+    assert work(other, store, Worker(store)).painted == 1
+
+
+def test_a_picture_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it_again(tmp_path):
+    store = Store(tmp_path)
+
+    class Fails(Worker):
+        def paint(self, row, key):
+            if row.name == "ours" and key.prompt == "a green car":
+                raise PipelineError("does not fit")
+            super().paint(row, key)
+
+    progress = work(PLAN, store, Fails(store))
+    assert progress.failed == 4 and progress.painted == 14  # ours and the row that needs it, two seeds each
+    assert store.failure(Key(PLAN.hash_of(PLAN.row("ours")), "a green car", 0)) == "PipelineError: does not fit"
+    assert work(PLAN, store, Worker(store)).painted == 4
+    assert is_whole(PLAN, store)
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    class Fills(Worker):
+        def paint(self, row, key):
+            if len(self.painted) == 5:
+                monkeypatch.setattr(
+                    os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+                )
+            super().paint(row, key)
+
+    with pytest.raises(StoreError):
+        work(PLAN, store, Fills(store))
+    monkeypatch.undo()
+    assert len(list((tmp_path / "pictures").rglob("*.parquet"))) == 5
+    work(PLAN, store, Worker(store))
+    assert is_whole(PLAN, store)
+
+
+def test_the_time_left_is_by_row():
+    jobs = jobs_of(PLAN)
+    progress = Progress(18)
+    assert progress.remaining(jobs) is None
+    progress.spent = {"plain": [1.0, 3.0], "ours": [10.0]}
+    plain, ours, best = ([j for j in jobs if j.row.name == name] for name in ("plain", "ours", "best"))
+    assert progress.remaining(plain) == 12 and progress.remaining(ours) == 60
+    assert progress.remaining(best, 2) == pytest.approx(6 * 14 / 3 / 2)
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from benchmark.test_runner import PLAN, Worker
+from dymo.benchmark.runner import work
+from dymo.benchmark.store import Store
+store = Store(Path(sys.argv[1]))
+print("ready", flush=True)
+work(PLAN, store, Worker(store, float(sys.argv[2]), sys.argv[3]))
+"""
+
+
+def start(folder, pause, log):
+    script = SCRIPT.format(path=[str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent / "src")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder), str(pause), str(log)], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_killed_ten_times_at_random_moments_and_finished(tmp_path):
+    """Kill -9 while it paints, writes and claims; then the store is complete, without duplicate or corrupt shard."""
+    rng, folder, log = random.Random(0), tmp_path / "run", tmp_path / "log"
+    for _ in range(10):
+        process = start(folder, 0.03, log)
+        time.sleep(rng.uniform(0.0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    store = Store(folder)
+    work(PLAN, store, Worker(store))
+    assert is_whole(PLAN, store)
+    assert not list(folder.rglob("*.corrupt"))
+    assert not list((folder / "claims").glob("*.json"))
+
+
+def test_two_processes_share_a_run_without_doing_work_twice(tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    both = [start(folder, 0.05, log) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    lines = log.read_text().split()
+    assert len(lines) == len(set(lines)) == 18
+    assert is_whole(PLAN, Store(folder))
