@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,9 +22,13 @@ SCORERS = ("mini-pickscore", "mini-hps")
 
 @dataclass
 class Arm:
-    """Per picture: scores of each scorer, 1.0 where the judge finds every thing in its colour, NFE, seconds."""
+    """Per picture: scores of each scorer, 1.0 where the judge finds every thing in its colour, NFE, seconds.
+
+    With several seeds a prompt, the pictures of the first seed come first, then those of the second, and so on.
+    """
 
     name: str
+    prompts: int
     scores: dict[str, list[float]] = field(default_factory=dict)
     correct: list[float] = field(default_factory=list)
     evaluations: list[int] = field(default_factory=list)
@@ -31,6 +36,10 @@ class Arm:
     denoiser_rows: int = 0
     denoiser_backwards: int = 0
     failures: dict[str, int] = field(default_factory=dict)
+
+    def by_prompt(self, values: Sequence[float], first: int | None = None) -> list[float]:
+        """The mean over its seeds of each prompt, of the `first` prompts or of all: prompts are what is resampled."""
+        return [fmean(values[i :: self.prompts]) for i in range(first or self.prompts)]
 
 
 class Bench:
@@ -50,11 +59,13 @@ class Bench:
         seen = self.judge.read(pictures)
         arm.correct = [float(satisfied(c, s).correct) for c, s in zip(captions, seen, strict=True)]
 
-    def run(self, name: str, captions: Sequence[Caption], seed: int, aligner: DyMO | None, **settings: Any) -> Arm:
-        """One picture a caption, seeds `seed`, `seed` + 1, ...; unguided where `aligner` is None."""
-        arm, pictures = Arm(name), []
-        for start in range(0, len(captions), BATCH):
-            part = captions[start : start + BATCH]
+    def run(
+        self, name: str, captions: Sequence[Caption], seed: int, aligner: DyMO | None, seeds: int = 1, **settings: Any
+    ) -> Arm:
+        """`seeds` pictures a caption, from the seeds `seed`, `seed` + 1, ...; unguided where `aligner` is None."""
+        arm, pictures, every = Arm(name, len(captions)), [], [*captions] * seeds
+        for start in range(0, len(every), BATCH):
+            part = every[start : start + BATCH]
             generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
             call = {**MINIATURE_DEFAULTS, **settings, "generator": generators, "output_type": "pt"}
             began = time.perf_counter()
@@ -71,17 +82,17 @@ class Bench:
                     arm.failures[why] = arm.failures.get(why, 0) + n
             arm.seconds += [(time.perf_counter() - began) / len(part)] * len(part)
             pictures.append(made.images.float())
-        self.measure(arm, captions, torch.cat(pictures))
+        self.measure(arm, every, torch.cat(pictures))
         return arm
 
-    def best_of(self, n: int, captions: Sequence[Caption], seed: int, guide: str) -> Arm:
-        """The best of `n` unguided pictures a caption by the scorer `guide`; further seeds lie 10,000 apart."""
-        rounds = [self.run(f"round {i}", captions, seed + 10_000 * i, None) for i in range(n)]
-        best = [max(range(n), key=lambda i: rounds[i].scores[guide][k]) for k in range(len(captions))]
-        arm = Arm(f"best of {n} by {guide}")
+    def best_of(self, n: int, captions: Sequence[Caption], seed: int, guide: str, seeds: int = 1) -> Arm:
+        """The best of `n` unguided pictures by the scorer `guide`, `seeds` times a caption; rounds lie 10,000 apart."""
+        rounds = [self.run(f"round {i}", captions, seed + 10_000 * i, None, seeds) for i in range(n)]
+        best = [max(range(n), key=lambda i: rounds[i].scores[guide][k]) for k in range(len(captions) * seeds)]
+        arm = Arm(f"best of {n} by {guide}", len(captions))
         arm.scores = {name: [rounds[i].scores[name][k] for k, i in enumerate(best)] for name in SCORERS}
         arm.correct = [rounds[i].correct[k] for k, i in enumerate(best)]
-        arm.evaluations = [sum(r.evaluations[k] for r in rounds) for k in range(len(captions))]
-        arm.seconds = [sum(r.seconds[k] for r in rounds) for k in range(len(captions))]
+        arm.evaluations = [sum(r.evaluations[k] for r in rounds) for k in range(len(best))]
+        arm.seconds = [sum(r.seconds[k] for r in rounds) for k in range(len(best))]
         arm.denoiser_rows = sum(r.denoiser_rows for r in rounds)
         return arm

@@ -1,13 +1,13 @@
 """What each part of the method is worth, on held-out prompts of two objects that no setting was tuned on.
 
-    python -m benchmarks.quality [--quick] [--prompts 64] [--out docs/quality.md] [--json runs/quality.json]
+    python -m benchmarks.quality [--quick] [--prompts 64] [--seeds 3] [--out docs/quality.md] [--json runs/quality.json]
 
-Every arm starts from the same seeds. "Both + time travel" is the preset "fast", whose preference gradient is straight-
-through; each row under it changes one thing. Differences are to the unguided pictures, with paired bootstrap 95 %
-intervals over the prompts; the changed rows are on the first half of the prompts, and their differences to "both + time travel"
-stand below the table. Best-of-N gets at
-least as many seconds as "both + time travel" took in the same run. Arms are kept in `--cache` as they end, so that a
-run that is cut off goes on where it was.
+Every arm starts from the same seeds, three a prompt. "Both + time travel" is the preset "fast", whose preference
+gradient is straight-through; each row under it changes one thing. Differences are to the unguided pictures, with
+paired bootstrap 95 % intervals over the prompts (a prompt's seeds are averaged first); the changed rows are on the
+first half of the prompts, and their differences to "both + time travel" stand below the table. Best-of-N gets at least
+as many seconds as "both + time travel" took in the same run. Arms are kept in `--cache` as they end, so that a run
+that is cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from dymo import DyMO, load_miniature
+from dymo.commands.defaults import MINIATURE_DEFAULTS
 from dymo.miniature import WEIGHTS, load_tiny_decoder
 from dymo.miniature.world import captions
 from dymo.report.atomic import write_text
@@ -60,7 +62,8 @@ def fingerprint(args: argparse.Namespace, name: str, make: Callable[[], DyMO | N
     aligner = make()
     settings = None if aligner is None else asdict(aligner.config)
     weights = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(WEIGHTS.rglob("*.safetensors"))]
-    return hashlib.sha256(json.dumps([name, settings, args.prompts, weights], sort_keys=True).encode()).hexdigest()[:16]
+    said = json.dumps([name, settings, MINIATURE_DEFAULTS, args.prompts, args.seeds, weights], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def kept(args: argparse.Namespace, key: str, make: Callable[[], Arm]) -> Arm:
@@ -72,10 +75,11 @@ def kept(args: argparse.Namespace, key: str, make: Callable[[], Arm]) -> Arm:
 
 def gains(arm: Arm, base: Arm) -> dict[str, Interval]:
     """Paired differences over the prompts that both have; the changed rows have the first of them alone."""
-    n = len(arm.correct)
+    values = {name: (arm.scores[name], base.scores[name]) for name in arm.scores}
+    values["judge"] = ([100 * c for c in arm.correct], [100 * c for c in base.correct])
     return {
-        **{name: paired_bootstrap(arm.scores[name], base.scores[name][:n]) for name in arm.scores},
-        "judge": paired_bootstrap([100 * c for c in arm.correct], [100 * c for c in base.correct[:n]]),
+        name: paired_bootstrap(arm.by_prompt(ours), base.by_prompt(theirs, arm.prompts))
+        for name, (ours, theirs) in values.items()
     }
 
 
@@ -84,14 +88,13 @@ def table(arms: list[Arm]) -> Table:
         Column("arm"), Column("mini-pickscore (guide)", 2), Column("difference"), Column("mini-hps (held out)", 2),
         Column("difference"), Column("judge %", 1), Column("difference"), Column("evaluations", 1), Column("seconds", 2),
     ]  # fmt: skip
-    mean = lambda values: sum(values) / len(values)  # noqa: E731
     rows = []
     for arm in arms:
         gain = gains(arm, arms[0])
         words = {k: "" if arm is arms[0] else v.text(1 if k == "judge" else 2) for k, v in gain.items()}
         rows.append([
-            arm.name, mean(arm.scores["mini-pickscore"]), words["mini-pickscore"], mean(arm.scores["mini-hps"]),
-            words["mini-hps"], 100 * mean(arm.correct), words["judge"], mean(arm.evaluations), mean(arm.seconds),
+            arm.name, fmean(arm.scores["mini-pickscore"]), words["mini-pickscore"], fmean(arm.scores["mini-hps"]),
+            words["mini-hps"], 100 * fmean(arm.correct), words["judge"], fmean(arm.evaluations), fmean(arm.seconds),
         ])  # fmt: skip
     return Table(columns, rows)
 
@@ -102,7 +105,7 @@ def changes(arms: dict[str, Arm]) -> list[str]:
     lines = []
     for name, arm in arms.items():
         if name.startswith("…"):
-            gain, ratio = gains(arm, full), sum(arm.seconds) / sum(full.seconds[: len(arm.seconds)])
+            gain, ratio = gains(arm, full), fmean(arm.seconds) / fmean(full.seconds)
             lines.append(
                 f"{name}, to {FULL}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
                 f"seconds x {ratio:.2f}"
@@ -113,9 +116,9 @@ def changes(arms: dict[str, Arm]) -> list[str]:
 def verdicts(arms: dict[str, Arm], best: Arm) -> list[tuple[str, bool]]:
     """The claims this benchmark is to uphold, and whether it does."""
     base = arms["unguided"]
-    accuracy = 100 * sum(base.correct) / len(base.correct)
+    accuracy = 100 * fmean(base.correct)
     semantic, full = gains(arms["semantic only"], base), gains(arms[FULL], base)
-    versus = paired_bootstrap([100 * c for c in arms[FULL].correct], [100 * c for c in best.correct])
+    versus = gains(arms[FULL], best)["judge"]
     return [
         (f"unguided accuracy {accuracy:.1f} % lies between 30 and 75 %", 30 <= accuracy <= 75),
         (f"semantic only raises accuracy: {semantic['judge'].text(1)} points", semantic["judge"].low > 0),
@@ -134,6 +137,7 @@ def verdicts(arms: dict[str, Arm], best: Arm) -> list[tuple[str, bool]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3, help="pictures a prompt")
     parser.add_argument("--quick", action="store_true", help="16 prompts")
     parser.add_argument("--core", action="store_true", help="without the changed rows")
     parser.add_argument("--out", type=Path, help="write the table as Markdown")
@@ -152,14 +156,14 @@ def main() -> int:
             continue
         part = chosen[: max(16, args.prompts // 2)] if name.startswith("…") else chosen
         arms[name] = kept(
-            args, fingerprint(args, name, make), lambda n=name, m=make, p=part: bench.run(n, p, SEED, m())
+            args, fingerprint(args, name, make), lambda n=name, m=make, p=part: bench.run(n, p, SEED, m(), args.seeds)
         )
-        print(f"{name}: judge {100 * sum(arms[name].correct) / len(part):.1f} %", file=sys.stderr, flush=True)
+        print(f"{name}: judge {100 * fmean(arms[name].correct):.1f} %", file=sys.stderr, flush=True)
         if name == FULL:
             n = math.ceil(sum(arms[FULL].seconds) / sum(arms["unguided"].seconds))
             key = fingerprint(args, f"best of {n}", aligners()["unguided"])
-            best = kept(args, key, lambda n=n: bench.best_of(n, chosen, SEED, "mini-pickscore"))
-            print(f"{best.name}: judge {100 * sum(best.correct) / len(chosen):.1f} %", file=sys.stderr, flush=True)
+            best = kept(args, key, lambda n=n: bench.best_of(n, chosen, SEED, "mini-pickscore", args.seeds))
+            print(f"{best.name}: judge {100 * fmean(best.correct):.1f} %", file=sys.stderr, flush=True)
     assert best is not None
     made, claims = table([*arms.values(), best]), verdicts(arms, best)
     lines = [f"- {line}" for line in changes(arms)]
@@ -167,10 +171,10 @@ def main() -> int:
     print(made.to_text(), *lines, sep="\n")
     if args.out:
         command = "python -m benchmarks.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
+        command += f" --seeds {args.seeds}" if args.seeds != 3 else ""
         command += " --core" if args.core else ""
-        head = (
-            f"# Quality on the miniature\n\n`{command}`: {args.prompts} held-out prompts, 25 steps; mean per picture.\n"
-        )
+        said = f"{args.prompts} held-out prompts of two objects, {args.seeds} seeds each, 25 steps; mean per picture."
+        head = f"# Quality on the miniature\n\n`{command}`: {said}\n"
         write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
     if args.json:
         write_text(args.json, json.dumps([asdict(a) for a in (*arms.values(), best)]))

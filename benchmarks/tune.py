@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="pictures a prompt")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--set", nargs="*", action="append", default=[], dest="settings")
@@ -47,11 +49,12 @@ def main() -> None:
             reward = settings.pop("reward", "mini-pickscore")
             preview = load_tiny_decoder() if settings.pop("tiny", False) else None
             aligner = DyMO(None if reward == "none" else reward, preview_vae=preview, **settings)
-        arm = bench.run(" ".join(line), chosen, args.seed, aligner, **call)
-        scores = "  ".join(f"{name} {sum(s) / len(s):7.3f}" for name, s in arm.scores.items())
-        mean = sum(arm.correct) / len(arm.correct)
-        cost = f"nfe {sum(arm.evaluations) / len(chosen):5.1f}  {sum(arm.seconds) / len(chosen):5.2f} s"
-        print(f"judge {100 * mean:5.1f} %  {scores}  {cost}  {arm.failures or ''}  {arm.name}", flush=True)
+        arm = bench.run(" ".join(line), chosen, args.seed, aligner, args.seeds, **call)
+        scores = "  ".join(f"{name} {fmean(s):7.3f}" for name, s in arm.scores.items())
+        cost = f"nfe {fmean(arm.evaluations):5.1f}  {fmean(arm.seconds):5.2f} s"
+        print(
+            f"judge {100 * fmean(arm.correct):5.1f} %  {scores}  {cost}  {arm.failures or ''}  {arm.name}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--grounding", type=float, default=0.1)
+    parser.add_argument("--grounded", type=int, default=2500, help="steps after which the grounding term is left out")
     parser.add_argument("--naming", type=float, default=0.1)
     parser.add_argument("--exchanged", type=float, default=0.0, help="share of captions with their colours exchanged")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop (resumably) after this long")
@@ -199,8 +200,9 @@ def main() -> None:
             for group in optimiser.param_groups:
                 group["lr"] = lr
             optimiser.zero_grad()
+            grounding = args.grounding * min(1, step / 200) * (step < args.grounded)
             name = naming.loss(masks[pick].float().to(args.device) / 255, nouns[pick].to(args.device))
-            (denoising + args.grounding * min(1, step / 200) * ground + args.naming * name).backward()
+            (denoising + grounding * ground + args.naming * name).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             step += 1

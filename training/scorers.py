@@ -16,7 +16,9 @@ cells must know the noun and colour at their place. The head of the latter is th
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,9 @@ from .judge import targets
 from .scenes import FLAWS, GRID, Painter
 
 GROUPS = 4000
+CAPTIONS = 20_000
+# How far a picture is pushed against mini-pickscore while it learns, in the L2 norm of a picture in [0, 1].
+ADVERSARY = 0.5
 KINDS = ("swap", "colour", "object", "missing", "relation")
 OPPOSITE = {
     "to the left of": "to the right of",
@@ -102,6 +107,21 @@ def groups(cache: Path, n: int, seed: int, test: bool = False) -> dict[str, np.n
     return dict(np.load(path))
 
 
+def facts(text: str) -> list[float]:
+    """What a caption says, many-hot: each noun in each colour (96); and, for each noun, the side it is said to be on (48)."""
+    things, sides = [0.0] * (len(NOUNS) * len(COLOUR_NAMES)), [0.0] * (len(NOUNS) * len(OPPOSITE))
+    words, found = text.split(), []
+    for before, word in pairwise(words):
+        if word in NOUNS:
+            found.append(NOUNS.index(word))
+            things[found[-1] * len(COLOUR_NAMES) + COLOUR_NAMES.index(before)] = 1.0
+    for k, (relation, opposite) in enumerate(OPPOSITE.items()):
+        if f" {relation} " in text:
+            sides[found[0] * len(OPPOSITE) + k] = 1.0
+            sides[found[1] * len(OPPOSITE) + list(OPPOSITE).index(opposite)] = 1.0
+    return things + sides
+
+
 class Batches:
     """Draws pairs from groups: `draw` gives pictures and texts of 2n and 2n, labels, and what the pictures' cells show."""
 
@@ -116,12 +136,13 @@ class Batches:
         )
         numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         self.number = torch.tensor([numbers[text] for text in texts]).view(2, GROUPS)
+        self.facts = torch.tensor([facts(text) for text in texts]).view(2, GROUPS, -1)
 
     def draw(self, n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """pictures (2n, 3, 64, 64): the first of each pair, then the second; ids (2n, T): the right text of each group,
         then the wrong one; own (2n,): which text each picture was painted from; same (2n, 2n): texts that are equal to
         a picture's own; label (n,): how often the first is preferred; reverse (n,): whether the wrong text would have it
-        the other way round; cells (2n, 22, 8, 8): soft noun and colour labels.
+        the other way round; cells (2n, 22, 8, 8): soft noun and colour labels; facts (2n, 144): of the texts.
         """
         pick = torch.randint(0, GROUPS, (n,), generator=generator)
         kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
@@ -138,7 +159,7 @@ class Batches:
         batch = {
             "pictures": x.contiguous(memory_format=torch.channels_last), "ids": self.ids[:, pick].flatten(0, 1), "own": own,
             "same": number[own][:, None] == number, "label": label, "reverse": (first < 2) & (second >= 2),
-            "cells": F.avg_pool2d(torch.cat(cells, 1), 2),
+            "cells": F.avg_pool2d(torch.cat(cells, 1), 2), "facts": self.facts[:, pick].flatten(0, 1),
         }  # fmt: skip
         return {key: value.to(self.device) for key, value in batch.items()}
 
@@ -171,12 +192,15 @@ def normalised(pictures: torch.Tensor) -> torch.Tensor:
     return (pictures - mean) / std
 
 
-def clip_scores(clip: CLIPModel, pictures: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores (pictures, texts) and the vision tower's cell states (pictures, 64, 128)."""
+def image_features(clip: CLIPModel, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit embeddings (B, 128) of pictures, and the vision tower's cell states (B, 64, 128)."""
     seen = clip.vision_model(pixel_values=normalised(pictures))
-    image = F.normalize(clip.visual_projection(seen.pooler_output), dim=-1)
-    text = F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
-    return clip.logit_scale.clamp(max=4.6).exp() * image @ text.T, seen.last_hidden_state[:, 1:]
+    return F.normalize(clip.visual_projection(seen.pooler_output), dim=-1), seen.last_hidden_state[:, 1:]
+
+
+def text_features(clip: CLIPModel, ids: torch.Tensor) -> torch.Tensor:
+    """Unit embeddings (B, 128) of texts (B, T)."""
+    return F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
 
 
 def accuracy(name: str, score, args) -> None:
@@ -209,25 +233,77 @@ def accuracy(name: str, score, args) -> None:
     record(**{name: found | {key: round(float(wrong[mask].mean()), 4) for key, mask in among.items()}})
 
 
+def fact_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of fact logits (B, 144), an item each; sides count only where the caption says one."""
+    things = len(NOUNS) * len(COLOUR_NAMES)
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    said = wanted[:, things:].amax(1)
+    return each[:, :things].sum(1) + said * each[:, things:].sum(1)
+
+
+def against(pictures: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], reach: torch.Tensor) -> torch.Tensor:
+    """Pictures (B, 3, H, W) moved by `reach` (B, 1, 1, 1) up the gradient of `loss`, in the L2 norm."""
+    source = pictures.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(source), source)
+    size = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return (pictures + reach * gradient / size).clamp(0, 1).detach()
+
+
+def learn_words(model: nn.ModuleDict, tok, args) -> None:
+    """Teach mini-pickscore's text tower what captions say, from captions of the train split alone."""
+    rng, texts = random.Random(f"captions-{args.seed}"), []
+    while len(texts) < CAPTIONS:
+        caption = sample_caption(rng, ALL_THINGS, 0.85)
+        if len(caption.things) == 1 or split_of(caption) == "train":
+            texts.append(caption.text)
+    ids = tok(texts, padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids.to(args.device)
+    said = torch.tensor([facts(text) for text in texts], device=args.device)
+
+    def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        pick = torch.randint(0, CAPTIONS, (64,), generator=generator)
+        return {"facts": fact_loss(model["facts"](11 * text_features(model["clip"], ids[pick])), said[pick]).mean()}
+
+    fit("pickscore-text", model, losses, args, steps=args.text_steps, lr=args.lr, weight_decay=0.05)
+
+
 def train_pickscore(args) -> None:
     tok = stack.tokenizer()
     batches = Batches(args.cache, args.seed, tok, args.device)
-    model = nn.ModuleDict({"clip": mini_clip(tok), "cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(
-        args.device
-    )
+    n_facts = len(NOUNS) * (len(COLOUR_NAMES) + len(OPPOSITE))
+    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2), "facts": nn.Linear(128, n_facts)}
+    model = nn.ModuleDict({"clip": mini_clip(tok), **heads}).to(args.device)
+    learn_words(model, tok, args)
     n = args.batch
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
         b = batches.draw(n, generator)
-        scores, cells = clip_scores(model["clip"], b["pictures"], b["ids"])
-        a, c, i = scores[:n], scores[n:], torch.arange(n, device=scores.device)
-        asked = preference(a[i, i], c[i, i], b["label"]).mean()
-        turned = (preference(c[i, n + i], a[i, n + i], torch.ones_like(b["label"])) * b["reverse"]).mean()
-        every = torch.arange(2 * n, device=scores.device)
+        i, every = torch.arange(n, device=b["ids"].device), torch.arange(2 * n, device=b["ids"].device)
+        texts = text_features(model["clip"], b["ids"])
+
+        def read(
+            pictures: torch.Tensor, words: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+            image, cells = image_features(model["clip"], pictures)
+            scores = model["clip"].logit_scale.clamp(max=4.6).exp() * image @ words.T
+            a, c = scores[:n], scores[n:]
+            asked = preference(a[i, i], c[i, i], b["label"]).mean()
+            turned = (preference(c[i, n + i], a[i, n + i], torch.ones_like(b["label"])) * b["reverse"]).mean()
+            return asked + turned, scores, image, cells
+
+        pictures = b["pictures"]
+        if step >= 5 * args.steps // 8:
+            reach = ADVERSARY * torch.rand(2 * n, 1, 1, 1, generator=generator).to(pictures.device)
+            fixed = texts.detach()
+            pictures = against(pictures, lambda x: read(x, fixed)[0], reach)
+        preferred, scores, image, cells = read(pictures, texts)
         rivals = scores.masked_fill(b["same"] & (every[None] != b["own"][:, None]), -1e4)
+        fact = fact_loss(model["facts"](11 * image), b["facts"][b["own"]]) + fact_loss(
+            model["facts"](11 * texts), b["facts"]
+        )
         return {
-            "preference": asked + turned,
+            "preference": preferred,
             "contrastive": 0.3 * F.cross_entropy(rivals, b["own"]),
+            "facts": 0.2 * fact.mean(),
             "cells": (1.0 - 0.9 * step / args.steps) * cell_loss(model["cells"](cells), b["cells"]),
         }
 
@@ -236,7 +312,8 @@ def train_pickscore(args) -> None:
 
     def score(pictures: torch.Tensor, texts: list[str]) -> np.ndarray:
         ids = tok(texts, **window).input_ids
-        return clip_scores(clip, pictures.to(args.device), ids.to(args.device))[0].diagonal().cpu().numpy()
+        image = image_features(clip, pictures.to(args.device))[0]
+        return (image * text_features(clip, ids.to(args.device))).sum(1).cpu().numpy()
 
     accuracy("mini_pickscore", score, args)
 
@@ -283,7 +360,8 @@ def train_hps(args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, ("pickscore", "hps"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--text-steps", type=int, default=1500, help="of mini-pickscore's text tower alone, first")
     parser.add_argument("--hps-steps", type=int, default=1100)
     parser.add_argument("--batch", type=int, default=24, help="pairs a step")
     parser.add_argument("--lr", type=float, default=1e-3)

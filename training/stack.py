@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from einops import rearrange
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dymo.miniature.world import ALL_THINGS, RELATIONS
@@ -22,23 +19,31 @@ LATENT_CHANNELS = 8
 PATCH = 4
 
 
+def joined(word: str, merges: list[tuple[str, str]]) -> list[str]:
+    """The pieces of `word` once `merges`, the earliest first, are made as often as they can be: byte-pair encoding."""
+    pieces = [*word[:-1], f"{word[-1]}</w>"]
+    rank = {pair: i for i, pair in enumerate(merges)}
+    while known := [(rank[pair], i) for i, pair in enumerate(itertools.pairwise(pieces)) if pair in rank]:
+        _, at = min(known)
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+    return pieces
+
+
 def tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer that knows each word of the world as one token and spells the rest out in bytes."""
+    """A CLIP tokenizer that knows each word of the world as one token and spells the rest out in bytes.
+
+    Its merges join each word from the left, in alphabetical order: a trainer's break ties at random, and then every
+    process would number the words in its own way.
+    """
     corpus = [thing.text for thing in ALL_THINGS] + [f"and {relation}" for relation in RELATIONS]
     words = sorted(set(itertools.chain.from_iterable(line.split() for line in corpus)))
-    alphabet = ByteLevel.alphabet()
-    trained = Tokenizer(BPE(end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    trained.train_from_iterator(
-        words * 10,
-        BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", initial_alphabet=sorted(alphabet), show_progress=False),
-    )
-    import json
-
-    model = json.loads(trained.to_str())["model"]
-    merges = [tuple(m) for m in model["merges"]]
-    tokens = sorted(alphabet) + [f"{symbol}</w>" for symbol in sorted(alphabet)]
-    tokens += [t for t in ("".join(m) for m in merges) if t not in set(tokens)]
+    alphabet = sorted(ByteLevel.alphabet())
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        pieces = joined(word, merges)
+        for first, second in zip(itertools.accumulate(pieces), pieces[1:], strict=False):
+            merges.append((first, second))
+    tokens = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *("".join(pair) for pair in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=WINDOW)
