@@ -17,7 +17,8 @@ def read_reference(data: Mapping[str, Any]) -> SemanticGraph:
     They are repaired as `dymo.prompt.align.align` does; what cannot be placed is left out, with a PromptWarning that
     names it. Raises PromptError on wrong types or keys.
     """
-    prompt, knowledge, general = data.get("prompt"), data.get("knowledge"), data.get("global") or []
+    prompt, general = data.get("prompt"), data.get("global") or []
+    knowledge: Any = data.get("knowledge")
     if not isinstance(prompt, str):
         raise PromptError(f"the prompt must be a string, got {prompt!r}")
     unknown = set(data) - {"prompt", "knowledge", "global"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from ..prompt.graph import SemanticGraph, Span
+    from ..prompt.graph import Attribute, Entity, SemanticGraph, Span
     from ..prompt.tokens import TokenPairs
 
 _ROW, _TOP, _BOX, _GAP = 64, 84, 36, 12
@@ -26,7 +26,8 @@ def draw(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
     parts, right = [], left + _width(graph.prompt)
     for n, entity in enumerate(graph.entities):
         x, y = float(left), _TOP + n * _ROW
-        for kind, word in (("e", entity), *(("a", a) for a in entity.attributes)):
+        words: list[tuple[str, Entity | Attribute]] = [("e", entity), *(("a", a) for a in entity.attributes)]
+        for kind, word in words:
             parts.append(_box(kind, x, y, word.text, positions.get(word.span)))
             x += _width(word.text) + _GAP
         right = max(right, x)

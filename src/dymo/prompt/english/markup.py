@@ -80,7 +80,7 @@ def _plain(letters: list[tuple[str, int]]) -> Cleaned:
 
 def quoted(text: str) -> list[tuple[int, int]]:
     """The places of texts within quotation marks; none where the marks embrace the whole."""
-    found = []
+    found: list[tuple[int, int]] = []
     for match in re.finditer(r"""(?<!\w)["“‘«'](?=\S)""", text):
         if found and match.start() < found[-1][1]:
             continue
