@@ -5,7 +5,7 @@ import tiny
 import torch
 import toys
 
-from dymo import Budget, ConfigError
+from dymo import Budget, ConfigError, SemanticGraph, parse
 from dymo.methods import load_method
 from dymo.methods.attend_excite import descend, excitation
 from dymo.rewards import load_reward
@@ -72,8 +72,12 @@ def test_the_update_is_plain_descent_and_leaves_a_failed_sample_alone():
 def test_attend_and_excite_looks_and_moves_in_the_first_half_and_keeps_its_account():
     pipe = tiny.sd()
     # Thresholds that cannot be reached: every round is taken.
-    method = load_method("attend-excite", length=5.0, thresholds=((0.0, 1.5),), rounds=3)
     prompts = ["a red apple and a green car", "red"]
+
+    def read(prompt):
+        return parse(prompt) if prompt == prompts[0] else SemanticGraph(prompt, ())
+
+    method = load_method("attend-excite", length=5.0, thresholds=((0.0, 1.5),), rounds=3, parser=read)
     call = dict(tiny.SMALL, height=64, width=64)
     found = method.run(pipe, prompts, None, generator=toys.seeds(0, 1), **call)
     plain = pipe(prompts, generator=toys.seeds(0, 1), **call).images

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -121,7 +122,9 @@ def test_diff_potentials_telescope_to_the_reward_of_the_end():
 def test_fk_steering_raises_its_reward_at_the_cost_of_its_particles():
     pipe, count = toys.pipeline(), 24
     call = {**toys.CALL, "num_inference_steps": 6}
-    reward = BlackBoxReward(lambda pictures, prompts: [sum(p.getdata(0)) / 64 for p in pictures], "redness")
+    reward = BlackBoxReward(
+        lambda pictures, prompts: [float(np.asarray(p)[..., 0].mean()) for p in pictures], "redness"
+    )
     runs = {
         k: load_method("fk-steering", k=k, strength=2.0).run(
             pipe, ["x"] * count, reward, generator=toys.seeds(*range(count)), **call

@@ -71,7 +71,7 @@ class _Excite(Hooks):
             far = torch.ones_like(loss, dtype=torch.bool) if wanted is None else loss.detach() > 1 - wanted
             if not far.any():
                 break
-            (gradient,) = torch.autograd.grad(loss.sum(), source)
+            (gradient,) = torch.autograd.grad(loss, source, torch.ones_like(loss))
             self.run.trace.cost.denoiser_backwards += len(z)
             z = torch.where(far.view(-1, 1, 1, 1), descend(z.detach(), gradient, length), z.detach())
         self.taps.clear()
