@@ -1,0 +1,123 @@
+"""Train mini-step-aware: mini-pickscore whose picture tower is told the timestep, on noisy one-step predictions.
+
+    python -m training.step_aware [--device cpu] [--minutes 15]
+
+The pictures of a group are noised to one t and predicted back by the miniature's own denoiser, conditioned on the prompt:
+what a guide sees during denoising. The preference between them stays what it was between the clean pictures. It starts
+from mini-pickscore, where the timestep changes nothing yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+
+from dymo.commands.defaults import MINIATURE_DEFAULTS
+from dymo.miniature import WEIGHTS
+from dymo.rewards.step_aware import StepAwareCLIP
+
+from . import stack
+from .augment import to_pictures
+from .export import of_pair
+from .fit import arguments, begin, fit, record
+from .scorers import PAIRS, groups, mini_clip, normalised, preference, text_features
+
+NOISIEST = 900
+"""Above it the predictions of a right and of a wrong picture are much the same."""
+
+
+def mini_step_aware(tok) -> StepAwareCLIP:
+    return StepAwareCLIP(mini_clip(tok).config)
+
+
+@torch.no_grad()
+def predictions(args, n: int, seed: int, test: bool = False) -> dict[str, np.ndarray]:
+    """The pictures of `groups(n)` as predicted from one t a group; kept on disk. pictures as there, timestep (n,)."""
+    path: Path = args.cache / f"predictions-{n}-{seed}-{'test' if test else 'train'}.npz"
+    if not path.exists():
+        data, generator = groups(args.cache, n, seed, test), torch.Generator().manual_seed(seed)
+        pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline").to(args.device)
+        abar, w = pipe.scheduler.alphas_cumprod.to(args.device), MINIATURE_DEFAULTS["guidance_scale"]
+        timestep = torch.randint(1, NOISIEST, (n,), generator=generator)
+        made = np.zeros_like(data["pictures"])
+        for i in range(0, n, 16):
+            x = to_pictures(torch.from_numpy(data["pictures"][i : i + 16]).flatten(0, 1)).to(args.device)
+            t = timestep[i : i + 16].repeat_interleave(4).to(args.device)
+            texts = [str(text) for text in data["right"][i : i + 16] for _ in range(4)]
+            words = torch.cat(pipe.encode_prompt(texts, args.device, 1, True)[::-1])
+            z = pipe.vae.encode(2 * x - 1).latent_dist.mode() * pipe.vae.config.scaling_factor
+            a = abar[t].view(-1, 1, 1, 1)
+            zt = a.sqrt() * z + (1 - a).sqrt() * torch.randn(z.shape, generator=generator).to(args.device)
+            without, with_words = pipe.unet(torch.cat([zt, zt]), torch.cat([t, t]), words).sample.chunk(2)
+            z0 = a.sqrt() * zt - (1 - a).sqrt() * torch.lerp(without, with_words, w)
+            shown = pipe.vae.decode(z0 / pipe.vae.config.scaling_factor).sample / 2 + 0.5
+            stored = (shown.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).unflatten(0, (-1, 4))
+            made[i : i + 16] = stored.cpu().numpy()
+        np.savez(path, pictures=made, timestep=timestep.numpy(), right=data["right"])
+    return dict(np.load(path))
+
+
+def scores(model: StepAwareCLIP, pictures: torch.Tensor, t: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """exp(logit_scale) cos of pictures (B, 3, 64, 64) at t (B,) and texts (B, d)."""
+    unit = torch.nn.functional.normalize(model.picture_features(normalised(pictures), t), dim=-1)
+    return model.logit_scale.clamp(max=4.6).exp() * (unit * words).sum(1)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--batch", type=int, default=24, help="pairs a step")
+    parser.add_argument("--lr", type=float, default=3e-4)
+    args = parser.parse_args()
+    begin(args)
+    tok, n = stack.tokenizer(), args.batch
+    plain = of_pair("pickscore", "clip", mini_clip(tok), args.cache)
+    model = mini_step_aware(tok)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    model.to(args.device), plain.to(args.device)
+    data = predictions(args, 3000, args.seed)
+    pictures, timestep = torch.from_numpy(data["pictures"]), torch.from_numpy(data["timestep"])
+    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
+    ids = tok([str(t) for t in data["right"]], **window).input_ids
+
+    def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        pick = torch.randint(0, len(ids), (n,), generator=generator)
+        kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
+        columns = torch.tensor([[p[0] for p in PAIRS], [p[1] for p in PAIRS]])[:, kinds].flatten()
+        shown = to_pictures(pictures[pick.repeat(2), columns]).to(args.device)
+        words = text_features(model, ids[pick].to(args.device)).repeat(2, 1)
+        first, second = scores(model, shown, timestep[pick].repeat(2).to(args.device), words).chunk(2)
+        return {
+            "preference": preference(first, second, torch.tensor([p[3] for p in PAIRS])[kinds].to(args.device)).mean()
+        }
+
+    fit("step-aware", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
+    plain_too = mini_step_aware(tok)
+    plain_too.load_state_dict(plain.state_dict(), strict=False)
+    fresh = predictions(args, 1000, 1000, test=True)
+    found = {}
+    for name, judge in (("", model), ("mini_pickscore_on_them_", plain_too.to(args.device).eval())):
+        made = []
+        for i in range(0, 1000, 100):
+            t = torch.from_numpy(fresh["timestep"][i : i + 100]).to(args.device)
+            with torch.no_grad():
+                words = text_features(
+                    judge, tok([str(x) for x in fresh["right"][i : i + 100]], **window).input_ids.to(args.device)
+                )
+                shown = torch.from_numpy(fresh["pictures"][i : i + 100])
+                made.append(
+                    torch.stack(
+                        [scores(judge, to_pictures(shown[:, j]).to(args.device), t, words) for j in range(4)]
+                    ).cpu()
+                )
+        all_scores = torch.cat(made, 1)
+        found[f"{name}quality"] = round((all_scores[0] > all_scores[1]).float().mean().item(), 4)
+        found[f"{name}content"] = round((all_scores[0] > all_scores[2]).float().mean().item(), 4)
+    record(mini_step_aware=found)
+
+
+if __name__ == "__main__":
+    main()
