@@ -17,9 +17,8 @@ KEY = "sk-very-secret-0123456789"
 
 def run(aligner):
     generator = torch.Generator().manual_seed(0)
-    return aligner(
-        tiny.sd(), tiny.PROMPT, generator=generator, output_type="pil", **{**tiny.SMALL, "num_inference_steps": 2}
-    )
+    settings = {**tiny.SMALL, "num_inference_steps": 2, "output_type": "pil"}
+    return aligner(tiny.sd(), tiny.PROMPT, generator=generator, **settings)
 
 
 def test_names_of_parsers():
