@@ -15,8 +15,7 @@ from dymo.rewards.head import AffineHead
 
 from . import stack
 from .augment import to_pictures
-from .export import of_pair
-from .fit import arguments, begin, fit, record
+from .fit import arguments, begin, fit, of_pair, record
 from .scorers import GROUPS, groups, image_features, mini_clip
 
 HIDDEN = (64, 32, 16, 8)

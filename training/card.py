@@ -24,8 +24,9 @@ tags: [text-to-image, diffusers, miniature]
 
 A small, trained copy of the stack that DyMO was made for, so that everything runs, and can be judged, without a
 download: a `StableDiffusionPipeline` (64x64 pictures, latents of 8x16x16, v-prediction), a distilled `AutoencoderTiny`,
-two preference scorers (`mini-pickscore` guides; `mini-hps`, of another architecture and seed, never does), and a judge
-that reads objects, colours and places from pixels.
+five scorers (`mini-pickscore` guides; `mini-hps`, of another architecture and seed, never does; `mini-imagereward`,
+`mini-aesthetic` and `mini-step-aware` mirror those published models), and a judge that reads objects, colours and places
+from pixels.
 
 ## Data
 
@@ -53,8 +54,8 @@ Measured by the recipes on fresh scenes (`training/figures.json`); what the pipe
 ## Training log of the denoiser
 
 {steps}, batch 48 for the first 1200 steps and 32 after them; one or two threads of a CPU. The recipe grew while it ran: the
-naming term and the floor of the min-SNR weights came at step 1600 (before them no noun took shape). The run was stopped
-there, with the learning rate not yet down. The weights are an exponential moving average.
+naming term and the floor of the min-SNR weights came at step 1600 (before them no noun took shape), the grounding term
+ended at 2500, and the learning rate came down from there on. The weights are an exponential moving average.
 
 ```
 {log}

@@ -15,29 +15,23 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline
 from torch import nn
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from dymo.miniature.judge import Judge
 from dymo.miniature.preference import ConvPreference
+from dymo.rewards.aesthetic import AestheticReward
+from dymo.rewards.image_reward import ImageRewardModel
+from dymo.rewards.step_aware import StepAwareCLIP
 
 from . import stack
+from .aesthetic import mini_head
 from .autoencoder import kl, tiny
-from .fit import trained
+from .fit import of_pair, part, trained
+from .image_reward import mini_image_reward
 from .scorers import conv_preference, mini_clip
+from .step_aware import mini_step_aware
 
 LIMIT = 48e6  # bytes, of all the weights together
-
-
-def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The entries of `state` under `prefix`, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def of_pair(name: str, key: str, model: nn.Module, cache: Path) -> nn.Module:
-    """`model` from a scorer's checkpoint, whose auxiliary head is left behind."""
-    saved = torch.load(cache / f"{name}.pt", weights_only=True, map_location="cpu")["model"]
-    model.load_state_dict(part(saved, f"{key}."))
-    return model.eval()
 
 
 def export_pipeline(folder: Path, cache: Path, dtype: torch.dtype) -> None:
@@ -80,6 +74,33 @@ def export_hps(folder: Path, cache: Path, dtype: torch.dtype) -> None:
     same(model, ConvPreference.from_pretrained(folder), dtype)
 
 
+def export_imagereward(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    tok = stack.tokenizer()
+    model = of_pair("imagereward", "reward", mini_image_reward(tok), cache).to(dtype)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    same(model, ImageRewardModel.from_pretrained(folder), dtype)
+
+
+def export_aesthetic(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    clip = of_pair("pickscore", "clip", mini_clip(stack.tokenizer()), cache)
+    tower = CLIPVisionModelWithProjection(clip.config.vision_config)
+    tower.vision_model, tower.visual_projection = clip.vision_model, clip.visual_projection
+    head = trained("aesthetic", mini_head(), cache)
+    AestheticReward(tower.to(dtype), head, "mini-aesthetic").save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
+    same(tower, CLIPVisionModelWithProjection.from_pretrained(folder), dtype)
+
+
+def export_step_aware(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+    tok = stack.tokenizer()
+    model = trained("step-aware", mini_step_aware(tok), cache).to(dtype)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
+    same(model, StepAwareCLIP.from_pretrained(folder), dtype)
+
+
 def export_judge(folder: Path, cache: Path, dtype: torch.dtype) -> None:
     model = trained("judge", Judge(), cache).to(dtype)
     model.save_pretrained(folder)
@@ -100,6 +121,9 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, torch.dtype], None
     "taesd": (("taesd",), export_taesd),
     "mini-pickscore": (("pickscore",), export_pickscore),
     "mini-hps": (("hps",), export_hps),
+    "mini-imagereward": (("imagereward",), export_imagereward),
+    "mini-aesthetic": (("pickscore", "aesthetic"), export_aesthetic),
+    "mini-step-aware": (("step-aware",), export_step_aware),
     "judge": (("judge",), export_judge),
 }
 

@@ -91,6 +91,18 @@ def trained(name: str, model: nn.Module, cache: Path) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The entries of `state` under `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def of_pair(name: str, key: str, model: nn.Module, cache: Path) -> nn.Module:
+    """`model` from a scorer's checkpoint, whose auxiliary head is left behind."""
+    saved = torch.load(cache / f"{name}.pt", weights_only=True, map_location="cpu")["model"]
+    model.load_state_dict(part(saved, f"{key}."))
+    return model.eval()
+
+
 def record(**figures: object) -> None:
     """Merge `figures` into training/figures.json, from which the model card is written."""
     known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}

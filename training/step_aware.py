@@ -21,8 +21,7 @@ from dymo.rewards.step_aware import StepAwareCLIP
 
 from . import stack
 from .augment import to_pictures
-from .export import of_pair
-from .fit import arguments, begin, fit, record
+from .fit import arguments, begin, fit, of_pair, record
 from .scorers import PAIRS, groups, mini_clip, normalised, preference, text_features
 
 NOISIEST = 900

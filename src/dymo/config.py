@@ -69,7 +69,7 @@ class Config:
     views: int = 1
     """Pictures scored a prediction: the clean one and `views - 1` augmented copies."""
     checkpointing: bool = False
-    """Trade compute for memory in the denoiser and the decoder."""
+    """Trade compute for memory in the denoiser, the decoder, and rewards that are loaded by name."""
 
     # Words.
     truncation: Truncation = "error"

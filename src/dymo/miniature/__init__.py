@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import RewardError
 
 WEIGHTS = Path(__file__).parent / "weights"
+SCORERS = ("mini-pickscore", "mini-hps", "mini-imagereward", "mini-aesthetic", "mini-step-aware")
 
 
 def load_miniature(**kwargs: Any) -> Any:
@@ -25,16 +26,31 @@ def load_tiny_decoder() -> Any:
 
 
 def load_scorer(name: str) -> Any:
-    """ "mini-pickscore" (the guide) or "mini-hps" (another architecture and seed; held out)."""
+    """ "mini-pickscore" (the guide), "mini-hps" (another architecture and seed; held out), "mini-imagereward",
+    "mini-aesthetic", or "mini-step-aware" (the guide's like that reads the timestep). Raises RewardError.
+    """
+    folder = WEIGHTS / name
     if name == "mini-pickscore":
         from ..rewards.clip import load_clip
 
-        return load_clip(WEIGHTS / name, name)
+        return load_clip(folder, name)
     if name == "mini-hps":
         from .preference import ConvPreference
 
-        return ConvPreference.from_pretrained(WEIGHTS / name)
-    raise RewardError(f"unknown scorer {name!r}: 'mini-pickscore' or 'mini-hps'")
+        return ConvPreference.from_pretrained(folder)
+    if name == "mini-imagereward":
+        from ..rewards.image_reward import load_image_reward
+
+        return load_image_reward(folder, name)
+    if name == "mini-aesthetic":
+        from ..rewards.aesthetic import load_aesthetic
+
+        return load_aesthetic(folder, name)
+    if name == "mini-step-aware":
+        from ..rewards.step_aware import load_step_aware
+
+        return load_step_aware(folder, "", name)
+    raise RewardError(f"unknown scorer {name!r}: choose one of {', '.join(map(repr, SCORERS))}")
 
 
 def load_judge() -> Any:

@@ -72,6 +72,8 @@ class ImageRewardModel(nn.Module):
                 vocab_size=sizes.vocabulary, hidden_size=sizes.text_width, encoder_hidden_size=sizes.vision_width,
                 intermediate_size=4 * sizes.text_width, num_hidden_layers=sizes.text_layers,
                 num_attention_heads=sizes.text_heads, max_position_embeddings=sizes.positions,
+                # Generation's tokens, which scoring does not use and a small vocabulary does not have.
+                bos_token_id=None, eos_token_id=None, sep_token_id=None,
             ),
             add_pooling_layer=False,
         )  # fmt: skip

@@ -138,6 +138,17 @@ _ALL = (
         "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6, _miniature,
         about="kept from guiding in the benchmarks",
     ),
+    Spec(
+        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-2, 2), "Apache-2.0", 1.4, 0.5, _miniature,
+    ),
+    Spec(
+        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (0, 1), "Apache-2.0", 0.6, 0.2, _miniature,
+        guides="with another",
+    ),
+    Spec(
+        "mini-step-aware", "mini-pickscore's preference on noisy one-step predictions", (5, 15), "Apache-2.0", 1.6, 0.8, _miniature,
+        reads_timestep=True,
+    ),
 )  # fmt: skip
 
 SPECS: dict[str, Spec] = {spec.name: spec for spec in _ALL}
