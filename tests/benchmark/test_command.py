@@ -1,0 +1,113 @@
+"""`dymo bench` from the command line, on the miniature: real pictures, a second run that only adds, the report anew."""
+
+import json
+
+import pytest
+import tiny
+import torch
+from typer.testing import CliRunner
+
+from dymo.benchmark.engines import Place, place_here
+from dymo.benchmark.painter import pixels, png
+from dymo.cli import app
+from dymo.errors import ConfigError, PipelineError
+from dymo.pipelines.variants import variant
+
+QUICK = ["--steps", "3", "--n", "2"]
+
+
+def bench(*words):
+    return CliRunner().invoke(app, ["bench", *map(str, words)])
+
+
+@pytest.mark.miniature
+def test_a_comparison_runs_goes_on_and_reports(tmp_path):
+    first = bench("--method", "plain", "--method", "best-of-n", "--budget-evaluations", 6, *QUICK, "--outdir", tmp_path)
+    assert first.exit_code == 0, first.output
+    assert "judge, %" in first.output and "best-of-n" in first.output
+    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "pictures").rglob("*.parquet")}
+    assert len(shards) == 4
+    more = ["--method", "plain", "--method", "best-of-n", "--method", "fk-steering", "--budget-evaluations", 6]
+    second = bench(*more, *QUICK, "--outdir", tmp_path, "--metrics", "mini-hps,judge,no-such-metric")
+    assert second.exit_code == 0, second.output
+    assert "left out: no-such-metric" in second.output
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "pictures").rglob("*.parquet")}
+    assert len(after) == 6 and {path: after[path] for path in shards} == shards
+    assert len(json.loads((tmp_path / "plan.json").read_text())["rows"]) == 3
+    anew = bench("report", tmp_path, "--versus", "best-of-n", "--out", tmp_path / "docs")
+    assert anew.exit_code == 0, anew.output
+    assert "Against best-of-n" in (tmp_path / "docs" / "report.html").read_text()
+    assert bench("report", tmp_path, "--versus", "nobody").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give one of"),
+        (["--table", 1, "--method", "plain"], "give one of"),
+        (["--table", 7], "--table 7"),
+        (["--method", "plane"], "did you mean 'plain'"),
+        (["--method", "plain", "--engine", "cloud"], "--engine 'cloud'"),
+        (["--table", 1, "--budget-seconds", 3], "leave out"),
+        (["--method", "plain", "--n", 0], "above 0"),
+        (["report", "/nowhere"], "no plan of a run"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_line(words, said, tmp_path):
+    extra = [] if words and words[0] == "report" else ["--outdir", tmp_path]
+    found = bench(*words, *extra)
+    assert found.exit_code == 2 and said in " ".join(found.output.split())
+
+
+def test_a_process_knows_its_place_from_the_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert place_here() == Place()
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert place_here() == Place(3, 4, 1)
+    monkeypatch.setenv("RANK", "three")
+    with pytest.raises(ConfigError, match="RANK"):
+        place_here()
+
+
+def test_pictures_go_through_the_store_to_eight_bits():
+    image = torch.rand(3, 5, 7)
+    assert (pixels([png(image)])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
+    pipe = tiny.sd()
+    plain = pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+    torch.manual_seed(5)
+    tiny.unet().save_pretrained(tmp_path / "unet")
+    own = pipe.unet
+    with variant(pipe, unet=str(tmp_path)):
+        other = pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+        assert pipe.unet is not own
+    assert pipe.unet is own and not torch.equal(other, plain)
+    assert torch.equal(pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images, plain)
+    tiny.unet(cross_attention_dim=64).save_pretrained(tmp_path / "wrong")
+    with pytest.raises(PipelineError, match="cross_attention_dim=64"), variant(pipe, unet=str(tmp_path / "wrong")):
+        pass
+    with pytest.raises(PipelineError, match="no-such-lora"), variant(pipe, lora=str(tmp_path / "no-such-lora")):
+        pass
+    assert pipe.unet is own
+
+
+def test_a_lora_that_a_trainer_saved_loads_by_its_file(tmp_path):
+    from training.lora import TARGETS, save
+
+    trained = tiny.sd_lora()
+    before = {k: v.clone() for k, v in trained.unet.state_dict().items()}
+    save(trained.unet, tmp_path / "mine.safetensors")
+    pipe, z, t = tiny.sd(), torch.randn(1, 4, 8, 8), torch.tensor(10)
+    words = torch.randn(1, 5, 32)
+    expected = trained.unet(z, t, encoder_hidden_states=words).sample
+    plain = pipe.unet(z, t, encoder_hidden_states=words).sample
+    with variant(pipe, lora=str(tmp_path / "mine.safetensors")):
+        found = pipe.unet(z, t, encoder_hidden_states=words).sample
+    assert TARGETS and before
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert (found - plain).abs().max() > 1e-4
+    torch.testing.assert_close(pipe.unet(z, t, encoder_hidden_states=words).sample, plain)
