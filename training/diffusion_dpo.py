@@ -11,15 +11,15 @@ import torch
 
 from . import lora
 from .preference_losses import dpo_loss
-from .scorers import groups
+from .scorers import GROUPS, groups
 
-BETA, GROUPS = 5000.0, 2000
+BETA = 5000.0
 
 
 def main() -> None:
     args = lora.arguments(__doc__, steps=400, lr=1e-4, batch=16)
     pipe = lora.miniature(args.rank, args.seed)
-    data, denoising = groups(args.cache, GROUPS, args.seed + 7), lora.Denoising(pipe, args.cache)
+    data, denoising = groups(args.cache, GROUPS, args.seed), lora.Denoising(pipe, args.cache)
 
     def losses(generator: torch.Generator, step: int) -> torch.Tensor:
         rows = torch.randint(0, GROUPS, (args.batch,), generator=generator).numpy()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..commands.defaults import MINIATURE_DEFAULTS
 from ..errors import ConfigError
 from ..miniature import WEIGHTS
 from .plan import Match, Plan, Row
@@ -55,7 +56,7 @@ def _miniature() -> _Stage:
     files = {row: WEIGHTS / "lora" / f"{name}.safetensors" for row, name in names.items()}
     return _Stage(
         "miniature", "unguided", "mini-pickscore", _MINIATURE_METRICS, "miniature", 32,
-        {"num_inference_steps": 25, "guidance_scale": 3.0}, {"preset": "fast"},
+        dict(MINIATURE_DEFAULTS), {"preset": "fast"},
         {row: {"lora": str(path)} for row, path in files.items() if path.is_file()},
         {row: f"no weights: python -m training.{names[row].replace('-', '_')} makes them" for row, path in files.items() if not path.is_file()}
         | {"PromptOpt (rewriting)": "no language model that knows the miniature's world is in the package"},

@@ -35,7 +35,7 @@ STALE = 120.0
 
 
 class StoreError(DyMOError, OSError):
-    """A result cannot be written. What was there before is whole."""
+    """A result cannot be written or read. What was there before is whole."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,13 @@ class Store:
         """The shard's row; None where it is not there. One that cannot be read is set aside, as if it were not."""
         path, arrow = self._path(key, metric), need("pyarrow")
         try:
-            # From memory: a path would be read in the background, past an unlink by another process.
-            return need("pyarrow.parquet").read_table(arrow.BufferReader(path.read_bytes())).to_pylist()[0]
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        try:
+            return need("pyarrow.parquet").read_table(arrow.BufferReader(content)).to_pylist()[0]
         except (arrow.ArrowException, OSError, IndexError):
             with contextlib.suppress(OSError):
                 os.replace(path, path.with_suffix(".corrupt"))
