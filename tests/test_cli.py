@@ -121,6 +121,8 @@ def refused(result, *words):
         ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "'height' is set by its own option"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
         ([PROMPT, "a cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
+        ([PROMPT, "--on-hacking", "best"], "--on-hacking 'best' goes by held-out rewards: add --watch"),
+        ([PROMPT, "--watch", "mini-hps", "--on-hacking", "flee"], "choose one of warn, stop, best"),
         ([PROMPT, "--outdir", "/proc/dymo"], "cannot write in /proc"),
     ],
 )
@@ -176,6 +178,15 @@ def test_generate_writes_pictures_that_carry_their_parameters(fakes, tmp_path):
     # The same seed paints the same with and without DyMO here, since the fake steers nothing.
     one, other = (Image.open(tmp_path / f"{stem}-0005{end}.png") for end in ("", "-unguided"))
     assert one.tobytes() == other.tobytes()
+
+
+def test_held_out_rewards_are_watched(fakes, tmp_path):
+    words = ("--watch", "mini-hps", "--watch", "mini-aesthetic", "--on-hacking", "best")
+    assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
+    wanted = {"watch": ["mini-hps", "mini-aesthetic"], "on_hacking": "best"}
+    assert fakes == [("mini-pickscore", "paper", wanted)]
+    _, data = read_png(tmp_path / "a-red-apple-and-a-green-car-0000.png")
+    assert {key: data[key] for key in wanted} == wanted
 
 
 def test_other_models_are_steered_by_pickscore(fakes, tmp_path):

@@ -144,6 +144,22 @@ def generate(
             rich_help_panel=_STEERING,
         ),
     ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A held-out reward that is scored and never followed; can be repeated.",
+            rich_help_panel=_STEERING,
+        ),
+    ] = None,
+    on_hacking: Annotated[
+        str,
+        typer.Option(
+            help="What to do where the guide rises and the watched rewards fall: warn, stop, or best (of this and the "
+            "unguided picture, by the watched rewards).",
+            rich_help_panel=_STEERING,
+        ),
+    ] = "warn",
     preset: Annotated[
         str, typer.Option(metavar="NAME", help=f"One of {_PRESETS}.", rich_help_panel=_STEERING)
     ] = "paper",
@@ -204,8 +220,9 @@ def generate(
     from .commands.generate import generate as run
 
     request = Request(
-        prompts=prompts, model=model, reward=reward, preset=preset, settings=settings or (), seeds=seeds, steps=steps,
-        guidance_scale=guidance_scale, negative_prompt=negative_prompt, scheduler=scheduler, height=height, width=width,
+        prompts=prompts, model=model, reward=reward, watch=watch or (), on_hacking=on_hacking, preset=preset,
+        settings=settings or (), seeds=seeds, steps=steps, guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt, scheduler=scheduler, height=height, width=width,
         dtype=dtype, device=device, lora=lora, unet=unet, graph=graph, budget_evaluations=budget_evaluations,
         budget_seconds=budget_seconds, pipeline_kwargs=pipeline_kwargs, preview_vae=preview_vae, compare=compare,
         outdir=outdir,
@@ -380,7 +397,8 @@ def bench(
         str | None, typer.Option(metavar="A,B,...", help="Rewards, and judge.", rich_help_panel=_WHAT)
     ] = None,
     versus: Annotated[
-        str | None, typer.Option(metavar="ROW", help="The row that the others are tested against.", rich_help_panel=_WHAT)
+        str | None,
+        typer.Option(metavar="ROW", help="The row that the others are tested against.", rich_help_panel=_WHAT),
     ] = None,
     pipeline: Annotated[
         str | None,
@@ -399,11 +417,10 @@ def bench(
         float | None, typer.Option(help="Classifier-free guidance.", rich_help_panel=_PAINTING)
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="ddim, ddpm, euler or euler-ancestral.", rich_help_panel=_PAINTING)
+        str | None,
+        typer.Option(metavar="NAME", help="ddim, ddpm, euler or euler-ancestral.", rich_help_panel=_PAINTING),
     ] = None,
-    reward: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What guides.", rich_help_panel=_STEERING)
-    ] = None,
+    reward: Annotated[str | None, typer.Option(metavar="NAME", help="What guides.", rich_help_panel=_STEERING)] = None,
     budget_evaluations: Annotated[
         int | None, typer.Option(metavar="N", help="A picture, for each --method.", rich_help_panel=_STEERING)
     ] = None,
@@ -415,9 +432,7 @@ def bench(
         str | None, typer.Option(help="Of the Ray cluster. [default: what RAY_ADDRESS says]", rich_help_panel=_MACHINE)
     ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps, cpu.", rich_help_panel=_MACHINE)] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, float16 or bfloat16.", rich_help_panel=_MACHINE)
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.", rich_help_panel=_MACHINE)] = None,
     outdir: Annotated[
         Path | None,
         typer.Option(help="Folder of the run. [default: runs/table-N or runs/bench]", rich_help_panel=_FILES),

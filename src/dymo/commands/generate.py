@@ -39,6 +39,8 @@ class Request:
     model: str | None = None
     """None is the embedded miniature."""
     reward: str | None = None
+    watch: Sequence[str] = ()
+    on_hacking: str = "warn"
     preset: str = "paper"
     settings: Sequence[str] = ()
     seeds: str = "0"
@@ -107,6 +109,7 @@ def check(request: Request) -> Plan:
     options.check_size(height=request.height, width=request.width)
     call = options.read_pipeline_kwargs(request.pipeline_kwargs, OWN_OPTIONS)
     graph = _read_graph(request.graph, prompts)
+    options.check_watch(request.watch, request.on_hacking)
     check_outdir(request.outdir)
     if request.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
@@ -157,6 +160,8 @@ def _aligner(plan: Plan, pipe: Any) -> Any:
     import dymo
 
     extra = dict(plan.overrides)
+    if plan.request.watch:
+        extra |= {"watch": list(plan.request.watch), "on_hacking": plan.request.on_hacking}
     if plan.request.preview_vae is not None:
         extra["preview_vae"] = models.load_preview_vae(plan.request.preview_vae, pipe)
     return dymo.DyMO(plan.reward_name, preset=plan.request.preset, **extra)
@@ -248,6 +253,8 @@ def _record(plan: Plan, result: Result, preset: str | None) -> dict[str, Any]:
             "preset": preset,
             "overrides": plan.overrides,
             "reward": plan.reward_name,
+            "watch": list(plan.request.watch),
+            "on_hacking": plan.request.on_hacking,
             "graph": result.trace.graphs[0] if result.trace.graphs else None,
             "budget": {"evaluations": plan.request.budget_evaluations, "seconds": plan.request.budget_seconds},
             "evaluations": result.trace.evaluations[0] if result.trace.evaluations else None,

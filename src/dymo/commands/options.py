@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError
 
 MOST_SEEDS = 10_000
+# As `dymo.guidance.watch` has it, which stands on torch: here nothing is loaded that slow.
+OnHacking = Literal["warn", "stop", "best"]
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 
@@ -87,6 +89,14 @@ def read_file(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what} {path}: cannot be read ({error}); name a readable UTF-8 file") from error
+
+
+def check_watch(watch: Sequence[str], on_hacking: str) -> None:
+    """Raises ConfigError for an --on-hacking that is none, or has no --watch to go by."""
+    if on_hacking not in get_args(OnHacking):
+        raise ConfigError(f"--on-hacking {on_hacking!r}: choose one of {', '.join(get_args(OnHacking))}")
+    if on_hacking != "warn" and not watch:
+        raise ConfigError(f"--on-hacking {on_hacking!r} goes by held-out rewards: add --watch hpsv2.1, or another")
 
 
 def check_positive(**values: float | None) -> None:
