@@ -91,7 +91,7 @@ def test_the_report_is_one_file_with_everything_in_it(run):
     html, words = page.read_text(), text.read_text()
     for said in (html, words):
         for part in (
-            "Against unguided", "p = ", "At the same compute", "What it costs", "own figures", "20.7300", "The pictures",
+            "Against unguided", "p = ", "on held-out columns", "What it costs", "own figures", "20.7300", "The pictures",
             "row SPO: no weights", "column absent: no such reward", "out of memory", "1 pictures are not painted yet", "dymo bench",
             "judge, %", "guide (guide)",
         ):  # fmt: skip

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#8a8a8a"
 
@@ -49,6 +50,9 @@ def pareto_plot(panels: Sequence[tuple[str, str, Sequence[Point]]]) -> bytes:
                 p.name.replace("$", r"\$"), (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=7
             )
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.margins(x=0.22, y=0.12)
         axis.set_xlabel(f"{cost} a picture", fontsize=9)
         axis.set_ylabel(metric, fontsize=9)

@@ -41,7 +41,7 @@ def write_report(
     sections = [_tests(results, base, metrics)]
     claims = verdicts(results, plan, metrics)
     if claims:
-        sections.append(Section("At the same compute", claims))
+        sections.append(Section("DyMO against best-of-N, ReNO and FK-steering, on held-out columns", claims))
     if plots:
         write_bytes(folder / "report" / "pareto.png", plots)
         sections.append(
