@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,10 +28,11 @@ def load_unet(source: str, like: Any) -> Any:
     else:
         raise PipelineError(f"cannot load a UNet from {source!r}: {reason}; give a hub id or folder of one")
     for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
-        if unet.config[name] != own.config[name]:
+        found, wanted = unet.config[name], own.config[name]
+        # A file has lists where a constructor was given tuples.
+        if json.dumps(found) != json.dumps(wanted):
             raise PipelineError(
-                f"the UNet of {source!r} has {name}={unet.config[name]!r}, this pipeline's {own.config[name]!r}: "
-                "it belongs to another family"
+                f"the UNet of {source!r} has {name}={found!r}, this pipeline's {wanted!r}: it belongs to another family"
             )
     return unet.to(own.device).eval()
 
