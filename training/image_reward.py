@@ -4,6 +4,8 @@
 
 A group of the scorers' pictures is a ranking: right, right and spoilt, wrong, wrong and spoilt. The score is the place in
 it, standardised over the training set. As in the original the head is affine and its mean and deviation stand in the file.
+Two heads that are thrown away stand in for BLIP's pretraining: the cells know what is at their place, and each noun of the
+text knows whether the picture shows it in its colour.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dymo.rewards.image_reward import ImageRewardModel, Sizes
 
 from . import stack
 from .augment import appearance, to_pictures
+from .denoiser import word_positions
 from .fit import arguments, begin, fit
 from .judge import targets
 from .scorers import GROUPS, accuracy, cell_loss, groups, normalised
@@ -38,6 +41,17 @@ def mini_image_reward(tok) -> ImageRewardModel:
     return ImageRewardModel(sizes)
 
 
+def asked(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each text its two things as [noun, colour] (n, 2, 2), -2 for none; and their nouns' tokens (n, 2), 0 for none."""
+    things, at = torch.full((len(texts), 2, 2), -2), torch.zeros(len(texts), 2, dtype=torch.long)
+    for i, text in enumerate(texts):
+        words = text.split()
+        for k, (colour, noun) in enumerate(word_positions(text)):
+            things[i, k] = torch.tensor([NOUNS.index(words[noun - 1]), COLOUR_NAMES.index(words[colour - 1])])
+            at[i, k] = noun
+    return things, at
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=1600)
@@ -54,7 +68,8 @@ def main() -> None:
     space = stack.PatchPCA(**torch.load(args.cache / "pca.pt", weights_only=True))
     reward = mini_image_reward(tok)
     reward.mlp.apply(lambda m: setattr(m, "p", 0.0) if isinstance(m, nn.Dropout) else None)  # too little data for it
-    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2)}
+    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2), "shown": nn.Linear(128, 1)}
+    said, at = asked([str(t) for t in data["right"]])
     model = nn.ModuleDict({"reward": reward, **heads}).to(args.device)
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
@@ -73,10 +88,17 @@ def main() -> None:
         ).last_hidden_state
         wanted = ((rank - MEAN) / STD).to(args.device)
         cover, what = masks[pick].flatten(0, 1).float() / 255, truth[pick].flatten(0, 1).long()
+        found = (said[text][:, :, None] == what.view(-1, 1, 2, 2)).all(-1).any(-1)  # (4n, 2): the text's things
+        there = at[text] > 0
+        nouns = states.gather(1, at[text].to(args.device)[..., None].expand(-1, -1, 128))
+        shown = F.binary_cross_entropy_with_logits(
+            model["shown"](nouns)[..., 0][there.to(args.device)], found[there].float().to(args.device)
+        )
         cells = [targets(cover, what[:, 0::2], len(NOUNS)), targets(cover, what[:, 1::2], len(COLOUR_NAMES))]
         cells = F.avg_pool2d(torch.cat(cells, 1), 2).to(args.device)
         return {
             "regression": F.mse_loss((reward.mlp(states[:, 0]) - MEAN) / STD, wanted),
+            "shown": shown,
             "cells": (0.5 - 0.45 * step / args.steps) * cell_loss(model["cells"](seen[:, 1:]), cells),
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 
 from dymo.commands.defaults import MINIATURE_DEFAULTS
@@ -61,7 +62,7 @@ def predictions(args, n: int, seed: int, test: bool = False) -> dict[str, np.nda
 
 def scores(model: StepAwareCLIP, pictures: torch.Tensor, t: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """exp(logit_scale) cos of pictures (B, 3, 64, 64) at t (B,) and texts (B, d)."""
-    unit = torch.nn.functional.normalize(model.picture_features(normalised(pictures), t), dim=-1)
+    unit = F.normalize(model.picture_features(normalised(pictures), t), dim=-1)
     return model.logit_scale.clamp(max=4.6).exp() * (unit * words).sum(1)
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch", type=int, default=24, help="pairs a step")
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
     begin(args)
     tok, n = stack.tokenizer(), args.batch
@@ -77,6 +78,9 @@ def main() -> None:
     model = mini_step_aware(tok)
     model.load_state_dict(plain.state_dict(), strict=False)
     model.to(args.device), plain.to(args.device)
+    # Only what reads the timestep learns: 3000 groups are too few to move the towers without learning them by heart.
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("adaLN" in name or "t_embedder" in name)
     data = predictions(args, 3000, args.seed)
     pictures, timestep = torch.from_numpy(data["pictures"]), torch.from_numpy(data["timestep"])
     window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
@@ -86,8 +90,11 @@ def main() -> None:
         pick = torch.randint(0, len(ids), (n,), generator=generator)
         kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
         columns = torch.tensor([[p[0] for p in PAIRS], [p[1] for p in PAIRS]])[:, kinds].flatten()
-        shown = to_pictures(pictures[pick.repeat(2), columns]).to(args.device)
-        words = text_features(model, ids[pick].to(args.device)).repeat(2, 1)
+        dy, dx = torch.randint(0, 9, (2,), generator=generator).tolist()
+        shown = F.pad(to_pictures(pictures[pick.repeat(2), columns]), (4, 4, 4, 4), mode="replicate")
+        shown = shown[:, :, dy : dy + 64, dx : dx + 64].to(args.device)
+        with torch.no_grad():
+            words = text_features(model, ids[pick].to(args.device)).repeat(2, 1)
         first, second = scores(model, shown, timestep[pick].repeat(2).to(args.device), words).chunk(2)
         return {
             "preference": preference(first, second, torch.tensor([p[3] for p in PAIRS])[kinds].to(args.device)).mean()
