@@ -99,12 +99,12 @@ def table(arms: list[Arm]) -> Table:
     return Table(columns, rows)
 
 
-def changes(arms: dict[str, Arm]) -> list[str]:
-    """What each change to "both + time travel" saves and loses."""
+def changes(arms: dict[str, Arm], best: Arm) -> list[str]:
+    """What each change to "both + time travel", and best-of-N, saves and loses."""
     full = arms[FULL]
     lines = []
-    for name, arm in arms.items():
-        if name.startswith("…"):
+    for name, arm in [*arms.items(), (best.name, best)]:
+        if name.startswith("…") or arm is best:
             gain, ratio = gains(arm, full), fmean(arm.seconds) / fmean(full.seconds)
             lines.append(
                 f"{name}, to {FULL}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
@@ -166,7 +166,7 @@ def main() -> int:
             print(f"{best.name}: judge {100 * fmean(best.correct):.1f} %", file=sys.stderr, flush=True)
     assert best is not None
     made, claims = table([*arms.values(), best]), verdicts(arms, best)
-    lines = [f"- {line}" for line in changes(arms)]
+    lines = [f"- {line}" for line in changes(arms, best)]
     lines += [f"- {'yes' if holds else 'NO'}: {claim}" for claim, holds in claims]
     print(made.to_text(), *lines, sep="\n")
     if args.out:
