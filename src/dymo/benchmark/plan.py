@@ -162,7 +162,7 @@ class Plan:
 
 def row_of(given: str | dict[str, Any]) -> Row:
     """A row from the name of a method, or from its fields; `name` defaults to the method's."""
-    data = {"method": given} if isinstance(given, str) else dict(given)
+    data: dict[str, Any] = {"method": given} if isinstance(given, str) else dict(given)
     data.setdefault("name", data.get("method", "plain"))
     _check_keys(f"the row {data['name']!r}", data, Row)
     if isinstance(data.get("match"), str):

@@ -38,7 +38,7 @@ class _Stage:
     call: dict[str, Any]
     ours: dict[str, Any]
     """Settings of the method "dymo"."""
-    trained: dict[str, dict[str, str]]
+    trained: dict[str, dict[str, Any]]
     """Row -> where its trained weights are: unet= or lora=."""
     missing: dict[str, str] = field(default_factory=dict)
     scheduler: str | None = None

@@ -38,7 +38,7 @@ def write_report(
     metrics = [name for name in plan.metrics if any(r.values.get(name) for r in results)]
     folder = folder or store.folder
     plots = _plots(results, metrics)
-    sections = [_tests(results, base, metrics)]
+    sections: list[Section | None] = [_tests(results, base, metrics)]
     claims = verdicts(results, plan, metrics)
     if claims:
         sections.append(Section("DyMO against best-of-N, ReNO and FK-steering, on held-out columns", claims))

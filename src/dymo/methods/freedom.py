@@ -48,6 +48,6 @@ class FreeDoM:
         scale = pipeline_kwargs.get("guidance_scale")
         if scale is None:
             scale = inspect.signature(type(pipe).__call__).parameters["guidance_scale"].default
-        values = settings(scale, self.length, tuple(self.guided), self.repeated, self.times)
+        values = settings(scale, self.length, (self.guided[0], self.guided[1]), self.repeated, self.times)
         aligned = Aligned("paper", values, preview_vae=self.preview_vae)
         return aligned.run(pipe, prompts, reward, budget, generator, **pipeline_kwargs)

@@ -23,6 +23,7 @@ from ..guidance.guide import Clock, Guide, Plan
 from ..guidance.transitions import renoise
 from .denoiser import DenoiserSeam, Memory
 from .families import levels_of
+from .freeze import checkpointed, frozen
 from .patch import patched
 
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
@@ -67,17 +68,9 @@ class Attachment(ExitStack):
 
     def _open(self) -> None:
         scheduler, pipe = self.scheduler, self.pipe
-        for component in pipe.components.values():
-            if isinstance(component, nn.Module):
-                for parameter in component.parameters():
-                    if parameter.requires_grad:
-                        parameter.requires_grad_(False)
-                        self.callback(parameter.requires_grad_, True)
+        self.enter_context(frozen(pipe))
         if self.guide.config.checkpointing:
-            for module in (pipe.unet, pipe.vae):
-                if getattr(module, "_supports_gradient_checkpointing", False) and not module.is_gradient_checkpointing:
-                    module.enable_gradient_checkpointing()
-                    self.callback(module.disable_gradient_checkpointing)
+            self.enter_context(checkpointed((pipe.unet, pipe.vae)))
         self._set_timesteps, self._step = scheduler.set_timesteps, scheduler.step
         self._scale, self._prepare = scheduler.scale_model_input, pipe.prepare_latents
         self.enter_context(self.seam)

@@ -81,6 +81,7 @@ class Loop(ExitStack):
         self.active: Sequence[int] | None = None
         """The rows that are still evaluated; the others get zeros for a prediction. None: all."""
         self._moved: Tensor | None = None
+        self._own: dict[str, Callable[..., Any]] = {}
 
     def __enter__(self) -> Loop:
         super().__enter__()
@@ -90,7 +91,7 @@ class Loop(ExitStack):
             self.enter_context(patched(self.scheduler, "step", self.step))
             for name, hook in (("prepare_latents", self.prepare_latents), ("encode_prompt", self.encode_prompt)):
                 if hasattr(self.pipe, name):
-                    setattr(self, f"_{name}", getattr(self.pipe, name))
+                    self._own[name] = getattr(self.pipe, name)
                     self.enter_context(patched(self.pipe, name, hook))
         except BaseException:
             self.close()
@@ -100,11 +101,11 @@ class Loop(ExitStack):
     # What the pipeline calls, in its order.
 
     def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
-        found = self._encode_prompt(*args, **kwargs)
+        found = self._own["encode_prompt"](*args, **kwargs)
         return (self.hooks.words(found[0]), *found[1:])
 
     def prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
-        found = self._prepare_latents(*args, **kwargs)
+        found = self._own["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
         sigma = getattr(self.scheduler, "init_noise_sigma", 1.0)
         start = (self.hooks.start(first / sigma) * sigma).to(first.dtype)
