@@ -1,6 +1,6 @@
 """Assemble src/dymo/miniature/weights from the checkpoints that exist, each part loadable by from_pretrained.
 
-    python -m training.export [--half] [--weights src/dymo/miniature/weights]
+    python -m training.export [--weights src/dymo/miniature/weights]
 
 It can run while a recipe still trains: a part without a checkpoint is left out, and said so.
 """
@@ -34,13 +34,13 @@ from .step_aware import mini_step_aware
 LIMIT = 48e6  # bytes, of all the weights together
 
 
-def export_pipeline(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+def export_pipeline(folder: Path, cache: Path) -> None:
     saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
     tok = stack.tokenizer()
     unet, text = stack.denoiser(), stack.text_encoder(tok)
     unet.load_state_dict(part(saved["ema"], "unet.")), text.load_state_dict(part(saved["ema"], "text."))
     StableDiffusionPipeline(
-        vae=trained("autoencoder", kl(), cache).to(dtype), text_encoder=text.eval().to(dtype), tokenizer=tok, unet=unet.eval().to(dtype),
+        vae=trained("autoencoder", kl(), cache), text_encoder=text.eval(), tokenizer=tok, unet=unet.eval(),
         scheduler=stack.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
     again = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
@@ -48,75 +48,77 @@ def export_pipeline(folder: Path, cache: Path, dtype: torch.dtype) -> None:
     picture = again("a red apple and a green car", num_inference_steps=2, output_type="np").images
     if picture.shape != (1, 64, 64, 3):
         raise RuntimeError(f"the saved pipeline draws {picture.shape}")
-    same(unet, again.unet, dtype), same(text, again.text_encoder, dtype)
+    same(unet, again.unet), same(text, again.text_encoder)
     print(f"pipeline: denoiser at step {saved['step']}")
 
 
-def export_taesd(folder: Path, cache: Path, dtype: torch.dtype) -> None:
-    model = trained("taesd", tiny(), cache).to(dtype)
+def export_taesd(folder: Path, cache: Path) -> None:
+    model = trained("taesd", tiny(), cache)
     model.save_pretrained(folder, safe_serialization=True)
-    same(model, AutoencoderTiny.from_pretrained(folder), dtype)
+    same(model, AutoencoderTiny.from_pretrained(folder))
 
 
-def export_pickscore(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+def export_pickscore(folder: Path, cache: Path) -> None:
     tok = stack.tokenizer()
-    model = of_pair("pickscore", "clip", mini_clip(tok), cache).to(dtype)
+    model = of_pair("pickscore", "clip", mini_clip(tok), cache)
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
-    same(model, CLIPModel.from_pretrained(folder), dtype)
+    same(model, CLIPModel.from_pretrained(folder))
     CLIPTokenizer.from_pretrained(folder)
 
 
-def export_hps(folder: Path, cache: Path, dtype: torch.dtype) -> None:
-    model = of_pair("hps", "scorer", conv_preference(stack.tokenizer()), cache).to(dtype)
+def export_hps(folder: Path, cache: Path) -> None:
+    model = of_pair("hps", "scorer", conv_preference(stack.tokenizer()), cache)
     model.save_pretrained(folder)
-    same(model, ConvPreference.from_pretrained(folder), dtype)
+    same(model, ConvPreference.from_pretrained(folder))
 
 
-def export_imagereward(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+def export_imagereward(folder: Path, cache: Path) -> None:
     tok = stack.tokenizer()
-    model = of_pair("imagereward", "reward", mini_image_reward(tok), cache).to(dtype)
+    model = of_pair("imagereward", "reward", mini_image_reward(tok), cache)
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
-    same(model, ImageRewardModel.from_pretrained(folder), dtype)
+    same(model, ImageRewardModel.from_pretrained(folder))
 
 
-def export_aesthetic(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+def export_aesthetic(folder: Path, cache: Path) -> None:
     clip = of_pair("pickscore", "clip", mini_clip(stack.tokenizer()), cache)
-    tower = CLIPVisionModelWithProjection(clip.config.vision_config)
+    config = clip.config.vision_config
+    config.projection_dim = clip.config.projection_dim
+    tower = CLIPVisionModelWithProjection(config)
     tower.vision_model, tower.visual_projection = clip.vision_model, clip.visual_projection
     head = trained("aesthetic", mini_head(), cache)
-    AestheticReward(tower.to(dtype), head, "mini-aesthetic").save_pretrained(folder)
+    AestheticReward(tower, head, "mini-aesthetic").save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
-    same(tower, CLIPVisionModelWithProjection.from_pretrained(folder), dtype)
+    same(tower, CLIPVisionModelWithProjection.from_pretrained(folder))
 
 
-def export_step_aware(folder: Path, cache: Path, dtype: torch.dtype) -> None:
+def export_step_aware(folder: Path, cache: Path) -> None:
     tok = stack.tokenizer()
-    model = trained("step-aware", mini_step_aware(tok), cache).to(dtype)
+    model = trained("step-aware", mini_step_aware(tok), cache)
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=64).save_pretrained(folder)
-    same(model, StepAwareCLIP.from_pretrained(folder), dtype)
+    same(model, StepAwareCLIP.from_pretrained(folder))
 
 
-def export_judge(folder: Path, cache: Path, dtype: torch.dtype) -> None:
-    model = trained("judge", Judge(), cache).to(dtype)
+def export_judge(folder: Path, cache: Path) -> None:
+    model = trained("judge", Judge(), cache)
     model.save_pretrained(folder)
-    same(model, Judge.from_pretrained(folder), dtype)
+    same(model, Judge.from_pretrained(folder))
 
 
-def same(saved: nn.Module, loaded: nn.Module, dtype: torch.dtype) -> None:
+def same(saved: nn.Module, loaded: nn.Module) -> None:
     """Raise unless the weights came back as they went out."""
     back = loaded.state_dict()
     for key, value in saved.state_dict().items():
-        if value.is_floating_point() and not torch.equal(value.to(dtype).float(), back[key].float()):
+        if value.is_floating_point() and not torch.equal(value, back[key]):
             raise RuntimeError(f"{type(saved).__name__}: {key} did not come back as it was saved")
 
 
 # Folder -> the checkpoints it is made of, and how.
-PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, torch.dtype], None]]] = {
+PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path], None]]] = {
     "pipeline": (("denoiser", "autoencoder"), export_pipeline),
     "taesd": (("taesd",), export_taesd),
     "mini-pickscore": (("pickscore",), export_pickscore),
@@ -132,7 +134,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=Path("src/dymo/miniature/weights"))
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--half", action="store_true", help="float16, half the size")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name, (needed, make) in PARTS.items():
@@ -143,14 +144,14 @@ def main() -> None:
         # Made beside the old folder and put in its place at the end: a reader never meets half a folder.
         partial, final = args.weights / f".{name}", args.weights / name
         shutil.rmtree(partial, ignore_errors=True)
-        make(partial, args.cache, torch.float16 if args.half else torch.float32)
+        make(partial, args.cache)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         print(f"{name}: {sum(f.stat().st_size for f in final.rglob('*') if f.is_file()) / 1e6:.2f} MB")
     total = sum(f.stat().st_size for f in args.weights.rglob("*") if f.is_file())
     print(f"together {total / 1e6:.2f} MB")
     if total > LIMIT:
-        raise SystemExit(f"more than {LIMIT / 1e6:.0f} MB: use --half")
+        raise SystemExit(f"more than {LIMIT / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":
