@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from dymo import DyMO, load_miniature, load_reward
-from dymo.miniature import WEIGHTS, load_judge, load_tiny_decoder
+from dymo.miniature import SCORERS, WEIGHTS, load_judge, load_tiny_decoder
 from dymo.miniature.judge import Seen, satisfied
 from dymo.miniature.world import COLOURS, NOUNS, Caption, Thing, captions
 from dymo.pipelines.decode import decoder
@@ -35,7 +35,7 @@ def test_every_part_numbers_the_words_alike(pipe):
     words = sorted({word for caption in captions("test", 200) for word in caption.text.split()} | {*NOUNS, *COLOURS})
     ids = pipe.tokenizer(words).input_ids
     assert all(len(one) == 3 for one in ids)  # start, the word, end
-    for name in ("mini-pickscore", "mini-hps"):
+    for name in ("mini-pickscore", "mini-hps", "mini-imagereward", "mini-step-aware"):
         assert load_reward(name).tokenizer(words).input_ids == ids
 
 
@@ -47,13 +47,36 @@ def test_a_scorer_knows_every_noun_and_colour_of_its_tokenizer(pipe, name):
         [thing.text for thing in things], num_inference_steps=15, guidance_scale=3.0, generator=generators(len(things)),
         output_type="pt",
     ).images  # fmt: skip
-    right = [satisfied(Caption((t,)), seen).correct for t, seen in zip(things, load_judge().read(pictures), strict=True)]
+    right = [
+        satisfied(Caption((t,)), seen).correct for t, seen in zip(things, load_judge().read(pictures), strict=True)
+    ]
     shown = [k for k, is_right in enumerate(right) if is_right]
     assert len(shown) >= 9
     scorer = load_reward(name)
     with torch.no_grad():
         table = torch.stack([scorer.score(pictures[shown], [t.text] * len(shown)) for t in things])  # texts x pictures
     assert (table.argmax(0) == torch.tensor(shown)).float().mean() > 0.85
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scorers_like_clear_pictures_better_than_blurred_ones_and_have_a_gradient(pipe, name):
+    prompts = ["a red apple", "a blue car", "a green tree", "a yellow star"]
+    call = dict(num_inference_steps=15, guidance_scale=3.0, generator=generators(4), output_type="pt")
+    pictures = pipe(prompts, **call).images.requires_grad_()
+    blurred = torch.nn.functional.avg_pool2d(pictures.detach(), 9, stride=1, padding=4, count_include_pad=False)
+    reward = load_reward(name)
+    assert reward.name == name and reward.reads_timestep == (name == "mini-step-aware")
+    scores = reward.score(pictures, prompts, 1.0)
+    assert (scores.detach() - reward.score(blurred, prompts, 1.0)).mean() > 0
+    (gradient,) = torch.autograd.grad(scores.sum(), pictures)
+    assert torch.isfinite(gradient).all() and (gradient.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_the_step_aware_mirror_reads_the_timestep():
+    reward, pictures = load_reward("mini-step-aware"), torch.rand(2, 3, 64, 64, generator=generators(1)[0])
+    with torch.no_grad():
+        early, late = (reward.score(pictures, ["a red apple", "a blue car"], t) for t in (800.0, 50.0))
+    assert not torch.allclose(early, late)
 
 
 def test_it_paints_pictures_of_64(pipe):
