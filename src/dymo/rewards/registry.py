@@ -139,10 +139,10 @@ _ALL = (
         about="kept from guiding in the benchmarks",
     ),
     Spec(
-        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-1.5, 1.5), "Apache-2.0", 1.7, 0.5, _miniature,
+        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25, _miniature,
     ),
     Spec(
-        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (0, 1.2), "Apache-2.0", 0.7, 0.2, _miniature,
+        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (-0.3, 1.1), "Apache-2.0", 0.7, 0.25, _miniature,
         guides="with another",
     ),
     Spec(
