@@ -171,8 +171,14 @@ def test_the_budget_is_kept_and_the_trajectory_is_whole():
         run(aligner, budget=Budget(evaluations=3))
 
 
+def test_a_budget_is_a_budget():
+    with pytest.raises(ConfigError, match=r"budget=7: give Budget\(evaluations=100\)"):
+        run(DyMO(tiny.brightness), budget=7)
+
+
 def test_a_budget_of_seconds_that_is_gone_leaves_the_rest_unguided():
-    output = run(DyMO(tiny.brightness, recurrences=0), budget=Budget(seconds=1e-6))
+    with pytest.warns(RuntimeWarning, match="the remaining steps are left unguided"):
+        output = run(DyMO(tiny.brightness, recurrences=0), budget=Budget(seconds=1e-6))
     assert len(output.trace.steps) == 4
     assert [step.unguided[0] for step in output.trace.steps[1:]] == ["budget"] * 3
     assert output.trace.failures["budget"] == 3

@@ -119,6 +119,8 @@ class DyMO:
             config=dataclasses.asdict(self.config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
+        if budget is not None and not isinstance(budget, Budget):
+            raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
         purse = Purse(budget or Budget())
         with lock_of(pipe), torch.enable_grad():
             plain = self._unguided(pipe, trace, purse, pipeline_kwargs) if self.on_hacking == "best" else None

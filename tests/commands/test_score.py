@@ -105,6 +105,14 @@ def test_pictures_are_found_once_and_in_order(folder):
         read_picture(folder / "notes.txt")
 
 
+def test_what_generate_puts_beside_its_pictures_is_left_out(tmp_path):
+    for name in ("a-0000.png", "a-0000-trace.png", "a-0000-unguided.png", "lonely-trace.png", "sheet.png"):
+        (tmp_path / name).write_bytes(b"")
+    names = [path.name for path in find_pictures([tmp_path])]
+    assert names == ["a-0000-unguided.png", "a-0000.png", "lonely-trace.png"]
+    assert find_pictures([tmp_path / "sheet.png"]) == [tmp_path / "sheet.png"]
+
+
 def test_pixels_are_read_as_they_are_and_transparency_is_white(tmp_path):
     colour(255, 51, 0).save(tmp_path / "a.png")
     expected = torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1).expand(3, 16, 20)

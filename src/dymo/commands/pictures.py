@@ -22,11 +22,14 @@ _NAME_KEYS = ("image", "file", "file_name", "path")
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and the pictures in the folders named, in order, each once. Raises ConfigError."""
+    """The files named, and the pictures in the folders named, in order, each once. Raises ConfigError.
+
+    Plots and contact sheets that `dymo generate` wrote into a folder are left out.
+    """
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and not _beside(p))
             if not inside:
                 raise ConfigError(f"{path}: no picture ({', '.join(ENDINGS)}) in this folder")
             found.update(dict.fromkeys(inside))
@@ -35,6 +38,13 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
         else:
             raise ConfigError(f"{path}: there is no such picture or folder")
     return list(found)
+
+
+def _beside(path: Path) -> bool:
+    """Whether it is a plot or a contact sheet that `dymo generate` put beside its pictures."""
+    return path.name == "sheet.png" or (
+        path.stem.endswith("-trace") and path.with_stem(path.stem.removesuffix("-trace")).is_file()
+    )
 
 
 def read_picture(path: Path) -> Tensor:

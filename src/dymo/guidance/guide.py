@@ -196,6 +196,16 @@ class Guide:
         )
         return Outcome(Move(made.displacement * clock.there.radius, made.length), again)
 
+    def out_of_time(self, samples: int) -> None:
+        """Count and tell of a step that is left unguided because the budget's seconds are spent."""
+        self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + samples
+        if "budget" not in self.warned:
+            self.warned.add("budget")
+            warnings.warn(
+                "the budget's seconds are spent: the remaining steps are left unguided (the trace counts them); give "
+                "more seconds, fewer steps, or Budget(evaluations=)", RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+
     def accept(self) -> None:
         """Close the record of a step."""
         assert self.record is not None

@@ -186,7 +186,7 @@ class Attachment(ExitStack):
             self.guide.begin(self.now, self.plan, samples)
             if self.late and self.guide.record is not None:
                 self.guide.record.unguided = ["budget"] * samples
-                self.guide.trace.failures["budget"] = self.guide.trace.failures.get("budget", 0) + samples
+                self.guide.out_of_time(samples)
         self._count(active, samples)
         again: list[int] = []
         moved: Tensor | None = None
