@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from dymo import DyMO
-from dymo.commands.defaults import MINIATURE_DEFAULTS
-from dymo.miniature import load_judge, load_scorer
+from dymo import DyMO, load_reward
+from dymo.miniature import MINIATURE_DEFAULTS, load_judge
 from dymo.miniature.judge import satisfied
 from dymo.miniature.world import Caption
 
@@ -49,7 +48,7 @@ class Bench:
         self.pipe = pipe
         pipe.set_progress_bar_config(disable=True)
         self.judge = load_judge()
-        self.scorers = {name: load_scorer(name) for name in SCORERS}
+        self.scorers = {name: load_reward(name) for name in SCORERS}
 
     def measure(self, arm: Arm, captions: Sequence[Caption], pictures: torch.Tensor) -> None:
         """Fill in what the pictures (n, 3, 64, 64) in [0, 1] show."""

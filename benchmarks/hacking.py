@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from dymo import DyMO, RewardHackingWarning, load_miniature, load_reward
-from dymo.commands.defaults import MINIATURE_DEFAULTS
+from dymo.miniature import MINIATURE_DEFAULTS
 from dymo.miniature.world import captions
 from dymo.report.atomic import write_text
 from dymo.report.interval import paired_bootstrap

@@ -26,8 +26,7 @@ from typing import Any
 import torch
 
 from dymo import DyMO, load_miniature
-from dymo.commands.defaults import MINIATURE_DEFAULTS
-from dymo.miniature import WEIGHTS, load_tiny_decoder
+from dymo.miniature import MINIATURE_DEFAULTS, WEIGHTS, load_tiny_decoder
 from dymo.miniature.world import captions
 from dymo.report.atomic import write_text
 from dymo.report.interval import Interval, paired_bootstrap

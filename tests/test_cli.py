@@ -292,10 +292,9 @@ def test_the_pipeline_refuses_an_impossible_call_in_one_line(tmp_path):
 
 @pytest.mark.miniature
 def test_the_demo_writes_its_report(tmp_path, monkeypatch):
-    from dymo.commands import defaults, demo
+    from dymo.commands import demo
 
-    for module in (defaults, demo):
-        monkeypatch.setattr(module, "MINIATURE_DEFAULTS", {**defaults.MINIATURE_DEFAULTS, "num_inference_steps": 3})
+    monkeypatch.setattr(demo, "MINIATURE_DEFAULTS", {**demo.MINIATURE_DEFAULTS, "num_inference_steps": 3})
     result = invoke("demo", "--prompts", "2", "--outdir", tmp_path)
     assert result.exit_code == 0, result.output
     for name in ("sheet.png", "report.html", "report.md", "traces/batch-1.json"):

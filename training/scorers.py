@@ -18,7 +18,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from dymo.miniature.world import ALL_THINGS, COLOURS, NOUNS, Caption, sample_cap
 
 from . import stack
 from .augment import appearance, to_pictures
+from .denoiser import word_positions
 from .fit import arguments, begin, fit, record
 from .judge import targets
 from .scenes import FLAWS, GRID, Painter
@@ -110,15 +110,17 @@ def groups(cache: Path, n: int, seed: int, test: bool = False) -> dict[str, np.n
 def facts(text: str) -> list[float]:
     """What a caption says, many-hot: each noun in each colour (96); and, for each noun, the side it is said to be on (48)."""
     things, sides = [0.0] * (len(NOUNS) * len(COLOUR_NAMES)), [0.0] * (len(NOUNS) * len(OPPOSITE))
-    words, found = text.split(), []
-    for before, word in pairwise(words):
-        if word in NOUNS:
-            found.append(NOUNS.index(word))
-            things[found[-1] * len(COLOUR_NAMES) + COLOUR_NAMES.index(before)] = 1.0
+    words = text.split()
+    # Token positions count the start token.
+    pairs = [
+        (COLOUR_NAMES.index(words[colour - 1]), NOUNS.index(words[noun - 1])) for colour, noun in word_positions(text)
+    ]
+    for colour, noun in pairs:
+        things[noun * len(COLOUR_NAMES) + colour] = 1.0
     for k, (relation, opposite) in enumerate(OPPOSITE.items()):
         if f" {relation} " in text:
-            sides[found[0] * len(OPPOSITE) + k] = 1.0
-            sides[found[1] * len(OPPOSITE) + list(OPPOSITE).index(opposite)] = 1.0
+            sides[pairs[0][1] * len(OPPOSITE) + k] = 1.0
+            sides[pairs[1][1] * len(OPPOSITE) + list(OPPOSITE).index(opposite)] = 1.0
     return things + sides
 
 

@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 
-from dymo.commands.defaults import MINIATURE_DEFAULTS
-from dymo.miniature import WEIGHTS
+from dymo.miniature import MINIATURE_DEFAULTS, WEIGHTS
 from dymo.rewards.step_aware import StepAwareCLIP
 
 from . import stack
 from .augment import to_pictures
 from .fit import arguments, begin, fit, of_pair, record
-from .scorers import PAIRS, groups, mini_clip, normalised, preference, text_features
+from .scorers import PAIRS, groups, image_features, mini_clip, normalised, preference, text_features
 
 NOISIEST = 900
 """Above it the predictions of a right and of a wrong picture are much the same."""
@@ -101,27 +100,25 @@ def main() -> None:
         }
 
     fit("step-aware", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
-    plain_too = mini_step_aware(tok)
-    plain_too.load_state_dict(plain.state_dict(), strict=False)
     fresh = predictions(args, 1000, 1000, test=True)
+    shown, timestep = torch.from_numpy(fresh["pictures"]), torch.from_numpy(fresh["timestep"])
+    ids = tok([str(text) for text in fresh["right"]], **window).input_ids
+    towers = {
+        "": (model, lambda x, t: F.normalize(model.picture_features(normalised(x), t), dim=-1)),
+        "mini_pickscore_on_them_": (plain, lambda x, t: image_features(plain, x)[0]),
+    }
     found = {}
-    for name, judge in (("", model), ("mini_pickscore_on_them_", plain_too.to(args.device).eval())):
-        made = []
-        for i in range(0, 1000, 100):
-            t = torch.from_numpy(fresh["timestep"][i : i + 100]).to(args.device)
+    for name, (clip, embed) in towers.items():
+        cosines = torch.zeros(4, len(ids))
+        for part in torch.arange(len(ids)).split(100):
+            t = timestep[part].to(args.device)
             with torch.no_grad():
-                words = text_features(
-                    judge, tok([str(x) for x in fresh["right"][i : i + 100]], **window).input_ids.to(args.device)
-                )
-                shown = torch.from_numpy(fresh["pictures"][i : i + 100])
-                made.append(
-                    torch.stack(
-                        [scores(judge, to_pictures(shown[:, j]).to(args.device), t, words) for j in range(4)]
-                    ).cpu()
-                )
-        all_scores = torch.cat(made, 1)
-        found[f"{name}quality"] = round((all_scores[0] > all_scores[1]).float().mean().item(), 4)
-        found[f"{name}content"] = round((all_scores[0] > all_scores[2]).float().mean().item(), 4)
+                words = text_features(clip, ids[part].to(args.device))
+                for j in range(4):
+                    pictures = to_pictures(shown[part, j]).to(args.device)
+                    cosines[j, part] = (embed(pictures, t) * words).sum(1).cpu()
+        found[f"{name}quality"] = round((cosines[0] > cosines[1]).float().mean().item(), 4)
+        found[f"{name}content"] = round((cosines[0] > cosines[2]).float().mean().item(), 4)
     record(mini_step_aware=found)
 
 

@@ -11,19 +11,19 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from .config import Config
+from .config import Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .guidance.guide import Guide
 from .guidance.recurrence import Budget, Purse
-from .guidance.watch import OnHacking, Watch
+from .guidance.watch import Watch
 from .pipelines.attach import Attachment, lock_of
 from .pipelines.attention import AttentionTaps
 from .pipelines.checks import check_offload, check_pipeline
 from .pipelines.decode import decoder
 from .pipelines.denoiser import DenoiserSeam
 from .pipelines.ends import Noise, exchange, pictures_of
-from .pipelines.families import map_layers
+from .pipelines.families import latent_side, map_layers
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
@@ -159,10 +159,7 @@ class DyMO:
         )  # fmt: skip
         taps = None
         if guide.semantic:
-            side = (
-                kwargs.get("height") or pipe.unet.config.sample_size * pipe.vae_scale_factor
-            ) // pipe.vae_scale_factor
-            layers, _ = map_layers(pipe.unet, side, config.map_size)
+            layers, _ = map_layers(pipe.unet, latent_side(pipe, kwargs.get("height")), config.map_size)
             taps = AttentionTaps(layers)
         if not guide.active:
             config = dataclasses.replace(config, recurrences=0)

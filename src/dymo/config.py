@@ -15,6 +15,7 @@ Borders = Literal["timestep", "progress"]
 Normalisation = Literal["none", "instance"]
 PreferenceForm = Literal["exponential", "score", "norm"]
 Truncation = Literal["error", "report"]
+OnHacking = Literal["warn", "stop", "best"]
 ByStage = tuple[float, float, float]
 
 

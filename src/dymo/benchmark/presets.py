@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..commands.defaults import MINIATURE_DEFAULTS
 from ..errors import ConfigError
-from ..miniature import WEIGHTS
+from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
 from .plan import Match, Plan, Row
 from .prompts import load_prompts
 

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 from rich.console import Console
 
 from ..errors import ConfigError
+from ..miniature import MINIATURE_DEFAULTS
 from ..report.outdir import check_outdir
 from . import models, options
-from .defaults import MINIATURE_DEFAULTS
 
 Engine = Literal["local", "ray"]
 EVERY = 30.0

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ..errors import ConfigError
+from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.interval import Interval, paired_bootstrap
 from ..report.outdir import check_outdir
 from ..report.page import Entry, Page, Picture
 from ..report.table import Column, Table
 from . import models
-from .defaults import DEMO_BATCH, DEMO_PRESET, MINIATURE_DEFAULTS, MINIATURE_NAME
+from .defaults import DEMO_BATCH, DEMO_PRESET, MINIATURE_NAME
 from .names import file_stems
 from .progress import shown
 

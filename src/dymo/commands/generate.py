@@ -12,10 +12,11 @@ from rich.console import Console
 
 from ..config import Config
 from ..errors import ConfigError, DyMOError, PipelineError, PromptError
+from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
 from . import models, options
-from .defaults import MINIATURE_DEFAULTS, MINIATURE_NAME
+from .defaults import MINIATURE_NAME
 from .names import file_stems
 from .progress import shown
 

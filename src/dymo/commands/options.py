@@ -6,14 +6,12 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from ..config import Config, preset
+from ..config import Config, OnHacking, preset
 from ..errors import ConfigError, PromptError
 
 MOST_SEEDS = 10_000
-# As `dymo.guidance.watch` has it, which stands on torch: here nothing is loaded that slow.
-OnHacking = Literal["warn", "stop", "best"]
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..config import OnHacking
 from ..errors import RewardError
 
-OnHacking = Literal["warn", "stop", "best"]
 Scorer = Callable[[Tensor, list[int], "float | None"], Tensor]
 """Pictures (n, 3, H, W) in [0, 1], their samples' indices, t or None for a clean picture -> (n,)."""
 

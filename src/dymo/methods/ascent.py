@@ -61,7 +61,7 @@ def ascend(
             return images
         with torch.set_grad_enabled(not last):
             found = run.score(images)
-        if best is None:
+        if best is None or keep == "last":
             best, scores = images.detach(), found.detach()
         else:
             best, scores = keep_best(best, scores, images.detach(), found.detach())
@@ -76,7 +76,5 @@ def ascend(
             leaf.grad = gradient
         steps.step()
         run.trace.config["updates"] = i + 1
-        if keep == "last":
-            best = images.detach()
     assert best is not None
     return best

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..aligner import Parser
 from ..guidance.step import failures
 from ..pipelines.attention import AttentionTaps
-from ..pipelines.families import map_layers
+from ..pipelines.families import latent_side, map_layers
 from ..pipelines.loop import Hooks
 from ..prompt import parse
 from ..prompt.tokens import token_pairs
@@ -109,10 +109,7 @@ class AttendExcite:
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         with Run(pipe, prompts, None, budget, generator, pipeline_kwargs) as run:
-            side = (
-                run.kwargs.get("height") or pipe.unet.config.sample_size * pipe.vae_scale_factor
-            ) // pipe.vae_scale_factor
-            layers, _ = map_layers(pipe.unet, side, None)
+            layers, _ = map_layers(pipe.unet, latent_side(pipe, run.kwargs.get("height")), None)
             graphs = [(self.parser or parse)(text) for text in run.texts]
             pairs = [token_pairs(graph, pipe.tokenizer).words for graph in graphs]
             subjects = [

@@ -23,12 +23,7 @@ class Aligned:
     preview_vae: Any = None
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        aligner = DyMO(reward, self.preset, _parser(self.parser), preview_vae=self.preview_vae, **self.settings)
+        parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
+        aligner = DyMO(reward, self.preset, parser, preview_vae=self.preview_vae, **self.settings)
         output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
         return Result(output.images, output.trace)
-
-
-def _parser(given: Parser | str | dict[str, Any] | None) -> Parser | None:
-    if isinstance(given, dict):
-        return load_parser(**given)
-    return load_parser(given) if isinstance(given, str) else given

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import RewardError
-
 WEIGHTS = Path(__file__).parent / "weights"
-SCORERS = ("mini-pickscore", "mini-hps", "mini-imagereward", "mini-aesthetic", "mini-step-aware")
+MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 1.5}
+"""What the embedded miniature is judged with: at 3 it obeys so well by itself that little is left to mend."""
 
 
 def load_miniature(**kwargs: Any) -> Any:
@@ -23,34 +22,6 @@ def load_tiny_decoder() -> Any:
     from diffusers import AutoencoderTiny
 
     return AutoencoderTiny.from_pretrained(WEIGHTS / "taesd").eval()
-
-
-def load_scorer(name: str) -> Any:
-    """ "mini-pickscore" (the guide), "mini-hps" (another architecture and seed; held out), "mini-imagereward",
-    "mini-aesthetic", or "mini-step-aware" (the guide's like that reads the timestep). Raises RewardError.
-    """
-    folder = WEIGHTS / name
-    if name == "mini-pickscore":
-        from ..rewards.clip import load_clip
-
-        return load_clip(folder, name)
-    if name == "mini-hps":
-        from .preference import ConvPreference
-
-        return ConvPreference.from_pretrained(folder)
-    if name == "mini-imagereward":
-        from ..rewards.image_reward import load_image_reward
-
-        return load_image_reward(folder, name)
-    if name == "mini-aesthetic":
-        from ..rewards.aesthetic import load_aesthetic
-
-        return load_aesthetic(folder, name)
-    if name == "mini-step-aware":
-        from ..rewards.step_aware import load_step_aware
-
-        return load_step_aware(folder, "", name)
-    raise RewardError(f"unknown scorer {name!r}: choose one of {', '.join(map(repr, SCORERS))}")
 
 
 def load_judge() -> Any:

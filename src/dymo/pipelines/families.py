@@ -61,6 +61,12 @@ def levels_of(scheduler: Any) -> Levels:
     return SCHEDULERS[name]
 
 
+def latent_side(pipe: Any, height: int | None) -> int:
+    """Rows of the latents of a picture `height` pixels high; None is the pipeline's own size."""
+    factor = pipe.vae_scale_factor
+    return (height or pipe.unet.config.sample_size * factor) // factor
+
+
 def map_layers(unet: nn.Module, latent_side: int, map_size: int | None) -> tuple[dict[str, nn.Module], int]:
     """(name -> cross-attention module, s): the modules whose maps have side latent_side / s.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..errors import RewardError
+from ..miniature import WEIGHTS
 from .base import FunctionReward, Reward, is_differentiable, scale_of
 from .blackbox import BlackBoxReward
 from .combine import CombinedReward, Conflicts
@@ -46,7 +47,7 @@ def load_reward(
     settings = {"checkpointing": checkpointing} if checkpointing else {}
     if name in SPECS:
         known = SPECS[name]
-        return known.load(known, source or known.source, dtype, settings).to(device)
+        return known.load(known, source or known.source or WEIGHTS / name, dtype, settings).to(device)
     if Path(name).is_dir():
         from .clip import load_clip
 

@@ -84,10 +84,10 @@ def _aesthetic(spec: Spec, source: Source, dtype: torch.dtype | None, settings: 
     return load_aesthetic(source, spec.name, dtype, scale=spec.scale, **settings)
 
 
-def _miniature(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from ..miniature import load_scorer
+def _conv(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
+    from ..miniature.preference import ConvPreference
 
-    reward = load_scorer(spec.name)
+    reward = ConvPreference.from_pretrained(source).to(dtype)  # too small for checkpointing to matter
     reward.scale = spec.scale
     return reward
 
@@ -132,21 +132,21 @@ _ALL = (
         427.6, 0.03, _clip_score, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
     ),
     Spec(
-        "mini-pickscore", "the miniature's preference, CLIP's architecture", (5, 15), "Apache-2.0", 1.1, 0.8, _miniature,
+        "mini-pickscore", "the miniature's preference, CLIP's architecture", (5, 15), "Apache-2.0", 1.1, 0.8, _clip,
     ),
     Spec(
-        "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6, _miniature,
+        "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6, _conv,
         about="kept from guiding in the benchmarks",
     ),
     Spec(
-        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25, _miniature,
+        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25, _image_reward,
     ),
     Spec(
-        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (-0.3, 1.1), "Apache-2.0", 0.7, 0.25, _miniature,
+        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (-0.3, 1.1), "Apache-2.0", 0.7, 0.25, _aesthetic,
         guides="with another",
     ),
     Spec(
-        "mini-step-aware", "mini-pickscore's preference on noisy one-step predictions", (5, 15), "Apache-2.0", 1.6, 0.8, _miniature,
+        "mini-step-aware", "mini-pickscore's preference on noisy one-step predictions", (5, 15), "Apache-2.0", 1.6, 0.8, _step_aware,
         reads_timestep=True,
     ),
 )  # fmt: skip
