@@ -431,6 +431,9 @@ def bench(
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster. [default: what RAY_ADDRESS says]", rich_help_panel=_MACHINE)
     ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Prompts painted together. [default: 1]", rich_help_panel=_MACHINE)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps, cpu.", rich_help_panel=_MACHINE)] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.", rich_help_panel=_MACHINE)] = None,
     outdir: Annotated[
@@ -451,7 +454,7 @@ def bench(
     request = Request(
         config=config, table=table, methods=methods or (), pipeline=pipeline, prompts=prompts, n=n, seeds=seeds,
         metrics=metrics, reward=reward, steps=steps, guidance_scale=guidance_scale, budget_evaluations=budget_evaluations,
-        budget_seconds=budget_seconds, scheduler=scheduler, dtype=dtype, unet=unet, lora=lora, versus=versus,
+        budget_seconds=budget_seconds, scheduler=scheduler, dtype=dtype, unet=unet, lora=lora, batch=batch, versus=versus,
         device=device, engine=engine, address=address, outdir=outdir,
     )  # fmt: skip
     run(request, Console())

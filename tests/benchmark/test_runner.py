@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,21 +28,23 @@ class Worker:
     def __init__(self, store, pause=0.0, log=None):
         self.store, self.pause, self.log, self.painted = store, pause, log, []
 
-    def paint(self, row, key):
+    def paint(self, row, keys):
         time.sleep(self.pause)
-        self.store.put(key, {"row": row.name, "seconds": 0.1})
-        self.painted.append((row.name, key))
-        if self.log is not None:
-            with open(self.log, "a") as file:
-                file.write(f"{key.name}\n")
+        for key in keys:
+            self.store.put(key, {"row": row.name, "seconds": 0.1})
+            self.painted.append((row.name, key))
+            if self.log is not None:
+                with open(self.log, "a") as file:
+                    file.write(f"{key.name}\n")
 
-    def measure(self, key):
-        if not self.store.has(key, "m"):
-            self.store.put(key, {"score": 1.0}, "m")
+    def measure(self, keys):
+        for key in keys:
+            if not self.store.has(key, "m"):
+                self.store.put(key, {"score": 1.0}, "m")
 
 
 def is_whole(plan, store):
-    keys = [job.key for job in jobs_of(plan)]
+    keys = [key for job in jobs_of(plan) for key in job.keys]
     assert all(store.get(key)["prompt"] == key.prompt and store.get(key, "m")["score"] == 1.0 for key in keys)
     shards = [
         p for p in store.folder.rglob("*") if p.is_file() and "claims" not in p.parts and not p.name.startswith(".")
@@ -72,32 +75,53 @@ def test_equal_settings_are_one_picture_whatever_the_rows_are_called(tmp_path):
     assert work(other, store, Worker(store)).painted == 1
 
 
-def test_a_picture_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it_again(tmp_path):
-    store = Store(tmp_path)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_picture_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it_again(tmp_path, batch):
+    plan, store = replace(PLAN, batch=batch), Store(tmp_path)
 
     class Fails(Worker):
-        def paint(self, row, key):
-            if row.name == "ours" and key.prompt == "a green car":
+        def paint(self, row, keys):
+            if row.name == "ours" and "a green car" in [key.prompt for key in keys]:
                 raise PipelineError("does not fit")
-            super().paint(row, key)
+            super().paint(row, keys)
 
-    progress = work(PLAN, store, Fails(store))
+    progress = work(plan, store, Fails(store))
     assert progress.failed == 4 and progress.painted == 14  # ours and the row that needs it, two seeds each
-    assert store.failure(Key(PLAN.hash_of(PLAN.row("ours")), "a green car", 0)) == "PipelineError: does not fit"
-    assert work(PLAN, store, Worker(store)).painted == 4
-    assert is_whole(PLAN, store)
+    assert store.failure(Key(plan.hash_of(plan.row("ours")), "a green car", 0)) == "PipelineError: does not fit"
+    assert work(plan, store, Worker(store)).painted == 4
+    assert is_whole(plan, store)
+
+
+def test_prompts_are_painted_in_batches_of_one_row_and_seed(tmp_path):
+    plan, store = replace(PLAN, batch=2), Store(tmp_path)
+    batches = []
+
+    class Notes(Worker):
+        def paint(self, row, keys):
+            assert len({(key.configuration, key.seed) for key in keys}) == 1
+            batches.append(len(keys))
+            super().paint(row, keys)
+
+    progress = work(plan, store, Notes(store))
+    assert sorted(batches) == [1] * 6 + [2] * 6 and (progress.painted, progress.done) == (18, 18)
+    assert is_whole(plan, store)
+    # What is left of a batch that was cut off is painted by itself.
+    lost = next(job for job in jobs_of(plan) if len(job.keys) == 2).keys[1]
+    store._path(lost, None).unlink()
+    batches.clear()
+    assert work(plan, store, Notes(store)).painted == 1 and batches == [1]
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
     store = Store(tmp_path)
 
     class Fills(Worker):
-        def paint(self, row, key):
+        def paint(self, row, keys):
             if len(self.painted) == 5:
                 monkeypatch.setattr(
                     os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
                 )
-            super().paint(row, key)
+            super().paint(row, keys)
 
     with pytest.raises(StoreError):
         work(PLAN, store, Fills(store))

@@ -102,11 +102,11 @@ def test_resampling_gives_the_law_that_enumeration_gives(kind):
     random = torch.Generator().manual_seed(0)
     x1 = torch.multinomial(torch.tensor(p1), k, replacement=True, generator=random)
     history = torch.tensor(r1)[x1][None, None]  # (times, pictures, particles)
-    chosen = resample(log_potential(history, kind, strength), random)
+    chosen = resample(log_potential(history, kind, strength), [random])
     x1, history = x1[chosen[0]], history.gather(2, chosen[None])
     x0 = torch.multinomial(torch.tensor(p0)[x1], 1, generator=random)[:, 0]
     history = torch.cat([history, torch.tensor(r0)[x0][None, None]])
-    chosen = resample(log_potential(history, kind, strength), random)[0]
+    chosen = resample(log_potential(history, kind, strength), [random])[0]
     shares = torch.bincount(x1[chosen] * 2 + x0[chosen], minlength=6).view(3, 2) / k
     torch.testing.assert_close(shares.double(), law(kind, strength, p1, p0, r1, r0), atol=6e-3, rtol=0)
 

@@ -1,4 +1,4 @@
-"""One picture of a benchmark: the row's method on its pipeline, measured."""
+"""The pictures of a benchmark: a row's method on its pipeline, measured."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..guidance.recurrence import Budget
 from ..methods import load_method
 from ..pipelines.variants import variant
+from ..prompt import parse
 from ..rewards import Reward, load_reward
 from .metrics import Metric, shard_of
 from .plan import Plan, Row
@@ -33,6 +34,7 @@ class Painter:
         self.plan, self.store, self.load, self.metrics = plan, store, load, metrics
         self._pipes: dict[str, Any] = {}
         self._rewards: dict[str, Reward] = {}
+        self._warm: set[tuple[int, int]] = set()
         self._variant: tuple | None = None
         self._open = ExitStack()
 
@@ -41,32 +43,52 @@ class Painter:
         self._variant = None
         self._open.close()
 
-    def paint(self, row: Row, key: Key) -> None:
-        """Paint `key` by `row` into the store. Raises DyMOError where the row cannot be painted."""
-        pipe = self._pipe(row)
+    def paint(self, row: Row, keys: Sequence[Key]) -> None:
+        """Paint `keys`, all of one seed, by `row` into the store. Raises DyMOError where the row cannot be painted."""
+        pipe, reward = self._pipe(row), self._reward(row)
         method = load_method(row.method, **row.settings)
         call = {k: v for k, v in {**self.plan.call, **row.call}.items() if v is not None} | {"output_type": "pt"}
-        # On the CPU, so that a seed paints the same picture on every device.
-        generator = torch.Generator("cpu").manual_seed(key.seed)
-        made = method.run(pipe, key.prompt, self._reward(row), self._budget(row, key), generator, **call)
-        cost = made.trace.cost
-        self.store.put(key, {
-            "row": row.name, "method": row.method, "png": png(made.images[0]), "evaluations": int(made.trace.evaluations[0]),
-            "denoiser_rows": cost.denoiser_rows, "denoiser_backwards": cost.denoiser_backwards, "decodes": cost.decodes,
-            "reward_calls": cost.reward_calls, "seconds": cost.seconds, "peak_bytes": cost.peak_bytes,
-            "failures": json.dumps(made.trace.failures), "settings": json.dumps(self.plan.settings_of(row), default=str),
-        })  # fmt: skip
+        self._warm_up(pipe, reward, call)
+        # On the CPU, so that a seed paints the same picture on every device; one each, so that the batch is of no account.
+        generators = [torch.Generator("cpu").manual_seed(key.seed) for key in keys]
+        texts = [key.prompt for key in keys]
+        made = method.run(pipe, texts, reward, self._budget(row, keys), generators, **call)
+        cost, n = made.trace.cost, len(keys)
+        for i, key in enumerate(keys):
+            self.store.put(key, {
+                "row": row.name, "method": row.method, "png": png(made.images[i]), "evaluations": int(made.trace.evaluations[i]),
+                "denoiser_rows": cost.denoiser_rows / n, "denoiser_backwards": cost.denoiser_backwards / n,
+                "decodes": cost.decodes / n, "reward_calls": cost.reward_calls / n, "seconds": cost.seconds / n,
+                "peak_bytes": cost.peak_bytes, "failures": json.dumps(made.trace.failures),
+                "settings": json.dumps(self.plan.settings_of(row), default=str),
+            })  # fmt: skip
 
-    def measure(self, key: Key) -> None:
-        """Score a picture of the store by the metrics that have not scored it."""
-        missing = [name for name in self.metrics if not self.store.has(key, shard_of(name))]
-        found = self.store.get(key) if missing else None
-        if found is None:
+    def measure(self, keys: Sequence[Key]) -> None:
+        """Score pictures of the store, all of one row, by the metrics that have not scored them."""
+        found: dict[Key, bytes] = {}
+        for name, metric in self.metrics.items():
+            missing = [key for key in keys if not self.store.has(key, shard_of(name))]
+            for key in missing:
+                if key not in found and (picture := self.store.get(key)) is not None:
+                    found[key] = picture["png"]
+            there = [key for key in missing if key in found]
+            if not there:
+                continue
+            scores = metric(pixels([found[key] for key in there]), [key.prompt for key in there])
+            for key, score in zip(there, scores, strict=True):
+                self.store.put(key, {"metric": name, "score": score}, shard_of(name))
+
+    def _warm_up(self, pipe: Any, reward: Reward | None, call: dict[str, Any]) -> None:
+        """What only the first picture of a process pays (a parser's model, kernels, buffers) belongs to none of them."""
+        if (id(pipe), id(reward)) in self._warm:
             return
-        images = pixels([found["png"]])
-        for name in missing:
-            (score,) = self.metrics[name](images, [key.prompt])
-            self.store.put(key, {"metric": name, "score": score}, shard_of(name))
+        self._warm.add((id(pipe), id(reward)))
+        text = self.plan.prompts[0]
+        parse(text)
+        with torch.no_grad():
+            images = pipe(text, **{**call, "num_inference_steps": 2}).images
+            if reward is not None:
+                reward.to(images.device).score(images.float(), [text])
 
     def _pipe(self, row: Row) -> Any:
         """The row's pipeline with the row's trained weights in it."""
@@ -90,18 +112,20 @@ class Painter:
             self._rewards[name] = load_reward(wanted)
         return self._rewards[name]
 
-    def _budget(self, row: Row, key: Key) -> Budget | None:
+    def _budget(self, row: Row, keys: Sequence[Key]) -> Budget | None:
+        """The row's own, or what the other row spent on these pictures: the most evaluations, and all seconds."""
         if row.budget is not None:
             return Budget(**row.budget)
         if row.match is None:
             return None
-        spent = self.store.get(base_key(self.plan, row, key))
-        if spent is None:
+        spent = [self.store.get(base_key(self.plan, row, key)) for key in keys]
+        there = [found for found in spent if found is not None]
+        if len(there) < len(keys):
             raise ConfigError(f"row {row.name!r}: the picture of {row.match.row!r} that sets its budget is not there")
         if row.match.by == "seconds":
-            return Budget(seconds=spent["seconds"])
+            return Budget(seconds=sum(found["seconds"] for found in there))
         steps = {**self.plan.call, **row.call}.get("num_inference_steps") or 1
-        return Budget(evaluations=-(-spent["evaluations"] // steps) * steps)
+        return Budget(evaluations=-(-max(found["evaluations"] for found in there) // steps) * steps)
 
 
 def base_key(plan: Plan, row: Row, key: Key) -> Key:

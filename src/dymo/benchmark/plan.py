@@ -17,13 +17,13 @@ from .digest import weights_of
 from .needs import need
 
 By = Literal["evaluations", "seconds"]
-VERSION = 1
+VERSION = 2
 """Of what a result means: raised when an old result must not stand for a new one."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A budget that is what another row spent on the same prompt and seed.
+    """A budget that is what another row spent on the same prompt and seed (in a batch: the most evaluations, all seconds).
 
     Evaluations are rounded up to whole trajectories, so that the row gets at least as many.
     """
@@ -82,6 +82,8 @@ class Plan:
     dtype: str | None = None
     unet: str | None = None
     lora: str | None = None
+    batch: int = 1
+    """Prompts painted together. Seconds are then those of the batch by its pictures."""
     versus: str | None = None
     """The row that the others are tested against; the first one where None."""
     guides: tuple[str, ...] = ()
@@ -103,6 +105,8 @@ class Plan:
             raise ConfigError(f"two rows are called {twice[0]!r}: give each its own name")
         if not self.prompts or not self.seeds:
             raise ConfigError("no prompt or no seed: give at least one of each")
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise ConfigError(f"batch={self.batch!r}: give a whole number from 1 on")
         if self.versus is not None and self.versus not in names:
             raise ConfigError(f"versus={self.versus!r} is no row: choose one of {', '.join(names)}")
         for row in self.rows:
@@ -124,7 +128,7 @@ class Plan:
         for key in ("pipeline", "unet", "lora", "reward"):
             found[key] = getattr(self, key) if found[key] is None else found[key]
         found["call"] = {**self.call, **row.call}
-        found |= {"scheduler": self.scheduler, "dtype": self.dtype, "version": VERSION}
+        found |= {"scheduler": self.scheduler, "dtype": self.dtype, "batch": self.batch, "version": VERSION}
         parts = found["reward"] if isinstance(found["reward"], dict) else [found["reward"]]
         names = [found["pipeline"], found["unet"], found["lora"], *parts]
         found["weights"] = [weights_of(name) if isinstance(name, str) else "" for name in names]

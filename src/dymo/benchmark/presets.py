@@ -41,6 +41,7 @@ class _Stage:
     """Row -> where its trained weights are: unet= or lora=."""
     missing: dict[str, str] = field(default_factory=dict)
     scheduler: str | None = None
+    batch: int = 1
 
     @property
     def guides(self) -> tuple[str, ...]:
@@ -59,6 +60,7 @@ def _miniature() -> _Stage:
         {row: {"lora": str(path)} for row, path in files.items() if path.is_file()},
         {row: f"no weights: python -m training.{names[row].replace('-', '_')} makes them" for row, path in files.items() if not path.is_file()}
         | {"PromptOpt (rewriting)": "no language model that knows the miniature's world is in the package"},
+        batch=4,
     )  # fmt: skip
 
 
@@ -103,7 +105,7 @@ def table(number: int, pipeline: str = "miniature", prompts: int | None = None, 
     return Plan(
         rows=tuple(rows), prompts=tuple(load_prompts(stage.prompts, prompts or stage.n)), seeds=tuple(seeds),
         metrics=stage.metrics, pipeline=pipeline, reward=stage.reward, call=stage.call, scheduler=stage.scheduler,
-        guides=stage.guides, versus=next((row.name for row in rows if row.name.startswith(OURS)), None),
+        guides=stage.guides, batch=stage.batch, versus=next((row.name for row in rows if row.name.startswith(OURS)), None),
         title=f"Table {number} on {on}", left_out=missing, notes=tuple(notes),
         paper={} if pipeline == "miniature" else PAPER[number],
     )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..methods import load_method
 from ..report.atomic import write_bytes, write_text
 from ..report.page import Page, Picture, Section
 from ..report.sheet import Row as SheetRow
@@ -15,12 +16,14 @@ from ..report.sheet import contact_sheet
 from ..report.table import Cell, Column, Table
 from .figures import Point, pareto_plot
 from .metrics import JUDGE
-from .plan import Plan
+from .plan import Plan, Row
 from .results import RowResult, Test, collect, compare
 from .store import Store
 
 SHOWN = 12
 """Prompts in the grid of pictures."""
+FEWEST = 6
+"""Pairs from which on the signed-rank test can fall below 0.05: 2 / 2^n."""
 RIVALS = ("best-of-n", "reno", "fk-steering")
 _DIGITS = {JUDGE: 1, "hpsv2": 4, "hpsv2.1": 4, "imagereward": 3, "clipscore": 4}
 
@@ -107,18 +110,24 @@ def verdicts(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -
 def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]) -> Section:
     columns = [Column(""), *(Column(name) for name in metrics)]
     rows: list[list[Cell]] = []
+    fewest = FEWEST
     for r in results:
         if r is base:
             continue
         tests = [compare(r, base, name) for name in metrics]
+        fewest = min([fewest, *(test.pairs for test in tests if test is not None)])
         rows.append(
             [r.row.name, *(None if t is None else _test_text(n, t) for n, t in zip(metrics, tests, strict=True))]
         )
-    note = (
+    notes = [
         "Mean difference over the same prompts and seeds with its paired bootstrap 95 % interval, and the p of Wilcoxon's "
         "signed-rank test, two-sided and not corrected for the number of comparisons."
-    )
-    return Section(f"Against {base.row.name}", (note,), (Table(columns, rows),) if rows else ())
+    ]
+    if fewest < FEWEST:
+        notes.append(
+            f"Only {fewest} pairs: with fewer than {FEWEST} p cannot fall below 0.05, and the intervals are too narrow."
+        )
+    return Section(f"Against {base.row.name}", notes, (Table(columns, rows),) if rows else ())
 
 
 def _test_text(name: str, test: Test) -> str:
@@ -207,7 +216,21 @@ def _guides(plan: Plan) -> str:
 def _facts(plan: Plan, command: str) -> list[tuple[str, str]]:
     facts = [("command", command)] if command else []
     facts += [("pipeline", plan.pipeline), ("reward", str(plan.reward)), ("call", str(plan.call))]
-    return [*facts, *((row.name, f"{row.method} {row.settings or ''}".strip()) for row in plan.rows)]
+    if plan.batch > 1:
+        facts.append(
+            ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch by its pictures")
+        )
+    return [*facts, *((row.name, _how(row)) for row in plan.rows)]
+
+
+def _how(row: Row) -> str:
+    """The row's method with all its settings, and what it is given."""
+    said = [repr(load_method(row.method, **row.settings))]
+    said += [
+        f"{name}={value}" for name in ("lora", "unet", "pipeline", "reward", "budget") if (value := getattr(row, name))
+    ]
+    said += [f"{row.match.by} of {row.match.row}"] if row.match else []
+    return ", ".join(said + ([f"call={row.call}"] if row.call else []))
 
 
 def _title(name: str, plan: Plan) -> str:

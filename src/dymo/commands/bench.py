@@ -21,7 +21,7 @@ from . import models, options
 Engine = Literal["local", "ray"]
 EVERY = 30.0
 """Seconds between lines of progress where there is no terminal."""
-_PLAN = ("pipeline", "reward", "scheduler", "dtype", "unet", "lora", "versus")
+_PLAN = ("pipeline", "reward", "scheduler", "dtype", "unet", "lora", "batch", "versus")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Request:
     dtype: str | None = None
     unet: str | None = None
     lora: str | None = None
+    batch: int | None = None
     versus: str | None = None
     device: str | None = None
     engine: str = "local"
@@ -62,7 +63,7 @@ def plan_of(request: Request) -> Any:
         raise ConfigError("give one of --config FILE, --table 1 to 4, or --method NAME (repeated for more)")
     models.check_choices(request.scheduler, request.dtype)
     options.check_positive(
-        n=request.n, steps=request.steps, budget_evaluations=request.budget_evaluations,
+        n=request.n, batch=request.batch, steps=request.steps, budget_evaluations=request.budget_evaluations,
         budget_seconds=request.budget_seconds,
     )  # fmt: skip
     seeds = None if request.seeds is None else tuple(options.read_seeds(request.seeds))

@@ -6,7 +6,7 @@ Any scorer will do. The particles of a picture are rows of one run, the first of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -36,10 +36,17 @@ def log_potential(history: Tensor, kind: Potential, strength: float) -> Tensor:
     return strength * (history[-1] - (history[-2] if len(history) > 1 else 0.0))
 
 
-def resample(log_weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Ancestors of the k particles of each picture, drawn with probability softmax(log_weights): (B, k) -> (B, k) int."""
+def resample(log_weights: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Ancestors of the k particles of each picture, drawn with probability softmax(log_weights): (B, k) -> (B, k) int.
+
+    generators: one a picture, so that a batch is as its pictures one by one.
+    """
     weights = torch.softmax(log_weights.double(), dim=-1).cpu()
-    return torch.multinomial(weights, weights.shape[-1], replacement=True, generator=generator)
+    rows = [
+        torch.multinomial(row, len(row), replacement=True, generator=generator)
+        for row, generator in zip(weights, generators, strict=True)
+    ]
+    return torch.stack(rows)
 
 
 class _Particles(Hooks):
@@ -47,7 +54,7 @@ class _Particles(Hooks):
 
     def __init__(self, run: Run, k: int, when: set[int], kind: Potential, strength: float, decode: Callable, seed: int):
         self.run, self.k, self.when, self.kind, self.strength, self.decode = run, k, when, kind, strength, decode
-        self.random = torch.Generator().manual_seed(seed)
+        self.random = [torch.Generator().manual_seed(seed) for _ in run.prompts]
         self.history: list[Tensor] = []
         self.ancestors: list[list[list[int]]] = []
         self.began = time.perf_counter()
