@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 
 Gradient = Literal["full", "conditional", "straight-through"]
 StepRule = Literal["polyak", "residual"]
@@ -166,5 +166,7 @@ def preset(name: str, **overrides: Any) -> Config:
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(overrides) - known)
     if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"unknown setting {unknown[0]!r}{did_you_mean(unknown[0], known)}: choose from {', '.join(sorted(known))}"
+        )
     return dataclasses.replace(PRESETS[name], **overrides)

@@ -40,9 +40,11 @@ class Watch:
         found = {}
         for name, scorer in self.scorers.items():
             scores = scorer(images, samples, timestep)
-            if scores.shape != (len(samples),) or not torch.isfinite(scores).all():
+            tensor = isinstance(scores, Tensor)
+            if not tensor or scores.shape != (len(samples),) or not torch.isfinite(scores).all():
+                got = scores.tolist() if tensor else type(scores).__name__
                 raise RewardError(
-                    f"the watched reward {name!r} returned {scores.tolist()} for {len(samples)} pictures: it must return "
+                    f"the watched reward {name!r} returned {got} for {len(samples)} pictures: it must return a tensor of "
                     "one finite number each"
                 )
             found[name] = scores.float().tolist()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..errors import RewardError
+from ..errors import RewardError, did_you_mean
 from ..miniature import WEIGHTS
 from .base import FunctionReward, Reward, is_differentiable, scale_of
 from .blackbox import BlackBoxReward
@@ -16,6 +16,11 @@ from .combine import CombinedReward, Conflicts
 from .registry import SPECS, Spec
 
 RewardLike: TypeAlias = "str | Path | Reward | Callable[..., Any] | Mapping[Any, float]"
+
+
+_REMEDY = (
+    f"choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, or a function f(images, prompts) -> scores"
+)
 
 
 def load_reward(
@@ -39,10 +44,16 @@ def load_reward(
             raise RewardError(f"source={str(source)!r} cannot serve {len(spec)} rewards: load each with its own source")
         parts = [(load_reward(k, None, device, dtype, checkpointing=checkpointing), w) for k, w in spec.items()]
         return CombinedReward(parts, conflicts)
+    if isinstance(spec, type):
+        raise RewardError(f"{spec.__name__} is a class: give one of its objects, as {spec.__name__}(...)")
     if isinstance(spec, Reward):
         return spec.to(device)
     if callable(spec):
         return FunctionReward(spec)
+    if not isinstance(spec, (str, Path)):
+        several = isinstance(spec, (list, tuple, set))
+        remedy = "several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else _REMEDY
+        raise RewardError(f"{spec!r:.80} is no reward: {remedy}")
     name = str(spec)
     settings = {"checkpointing": checkpointing} if checkpointing else {}
     if name in SPECS:
@@ -52,10 +63,7 @@ def load_reward(
         from .clip import load_clip
 
         return load_clip(name, Path(name).name, None, dtype, **settings).to(device)
-    raise RewardError(
-        f"unknown reward {name!r}: choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, "
-        "or a function f(images, prompts) -> scores"
-    )
+    raise RewardError(f"unknown reward {name!r}{did_you_mean(name, SPECS)}: {_REMEDY}")
 
 
 __all__ = [

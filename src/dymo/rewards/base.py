@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -34,8 +34,15 @@ class Reward(Protocol):
     def to(self, device: torch.device | str) -> Any: ...
 
 
+TAKES = "(images, prompts) or (images, prompts, timestep), with images (B, 3, H, W) in [0, 1] and a list of B prompts"
+
+
 class FunctionReward:
-    """A plain function `f(images, prompts)` or `f(images, prompts, timestep)` as a reward."""
+    """A plain function `f(images, prompts)` or `f(images, prompts, timestep)` as a reward.
+
+    It is given the timestep where an argument of it is called so, or where its third one must be given. Raises
+    RewardError where it cannot be called so, as far as its signature tells.
+    """
 
     resolution: int | None = None
     cosine_scale: float | None = None
@@ -45,21 +52,75 @@ class FunctionReward:
     def __init__(self, function: Callable[..., Tensor]):
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
-        try:
-            parameters = list(inspect.signature(function).parameters)
-        except (TypeError, ValueError):
-            parameters = []
-        self.reads_timestep = "timestep" in parameters or len(parameters) >= 3
+        signature = signature_of(function)
+        parameters = {} if signature is None else signature.parameters
+        self._named = "timestep" in parameters
+        self.reads_timestep = self._named or _must_have_third(parameters.values())
+        named = {"timestep": None} if self._named else {}
+        if signature is not None and not can_take(signature, *[None] * (2 + self._third), **named):
+            raise RewardError(
+                f"the reward {self.name}{signature} cannot be called so: a reward function takes {TAKES}, and returns a "
+                "tensor (B,), one score a picture, higher is better"
+            )
+
+    @property
+    def _third(self) -> bool:
+        """Whether the timestep is given by its place."""
+        return self.reads_timestep and not self._named
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        return (
-            self.function(images, list(prompts), timestep)
-            if self.reads_timestep
-            else self.function(images, list(prompts))
-        )
+        """images (B, 3, H, W) in [0, 1] -> (B,). Raises RewardError where the function returns anything else."""
+        words = list(prompts)
+        if self._named:
+            scores = self.function(images, words, timestep=timestep)
+        else:
+            scores = self.function(images, words, *[timestep] * self._third)
+        check_scores(self.name, scores, len(words))
+        return scores
 
     def to(self, device: torch.device | str) -> FunctionReward:
         return self
+
+
+_PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """What a function takes (of a module, what its `forward` takes); None where Python cannot tell."""
+    called = function.forward if isinstance(function, torch.nn.Module) else function
+    try:
+        return inspect.signature(called)
+    except (TypeError, ValueError):
+        return None
+
+
+def can_take(signature: inspect.Signature, *given: Any, **named: Any) -> bool:
+    """Whether a call with these arguments fits."""
+    try:
+        signature.bind(*given, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def _must_have_third(parameters: Iterable[inspect.Parameter]) -> bool:
+    """Whether there is a third argument by place, and no default for it."""
+    placed = [p for p in parameters if p.kind in _PLACED]
+    return len(placed) > 2 and placed[2].default is inspect.Parameter.empty
+
+
+def check_scores(name: str, scores: object, count: int) -> None:
+    """Raises RewardError where `scores` is no tensor of one score a picture."""
+    if isinstance(scores, Tensor) and scores.shape == (count,):
+        return
+    got = (
+        f"the shape {tuple(scores.shape)}"
+        if isinstance(scores, Tensor)
+        else f"{scores!r:.60} ({type(scores).__name__})"
+    )
+    raise RewardError(
+        f"the reward {name} returned {got} for {count} pictures: it must return a tensor ({count},), one score a picture"
+    )
 
 
 def scale_of(reward: Reward) -> float:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import RewardError
-from .base import check_pairs
+from .base import can_take, check_pairs, signature_of
 
 Scorer = Callable[[list[Image.Image], list[str]], Sequence[float]]
 
@@ -18,7 +18,8 @@ class BlackBoxReward:
     """`scorer(pictures, prompts) -> one number a picture`, declared not differentiable; higher is better.
 
     It can measure (`dymo score`), be watched (`DyMO(..., watch=[...])`) and choose among pictures; it cannot guide.
-    scale: points of score that one unit is worth where it is compared with other rewards.
+    scale: points of score that one unit is worth where it is compared with other rewards. Raises RewardError where the
+    scorer does not take two arguments.
     """
 
     resolution: int | None = None
@@ -29,17 +30,25 @@ class BlackBoxReward:
     def __init__(self, scorer: Scorer, name: str | None = None, scale: float = 1.0):
         self.scorer, self.scale = scorer, scale
         self.name = name or str(getattr(scorer, "__name__", type(scorer).__name__))
+        signature = signature_of(scorer)
+        if signature is not None and not can_take(signature, None, None):
+            raise RewardError(
+                f"the scorer {self.name}{signature} cannot be called with 2 arguments: it takes (pictures, prompts), a list "
+                "of PIL pictures and one of their prompts, and returns one number a picture"
+            )
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong count."""
+        """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong return."""
         check_pairs(self.name, images, prompts)
         pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        found = torch.as_tensor(self.scorer([Image.fromarray(p) for p in pixels], list(prompts)), dtype=torch.float32)
+        returned = self.scorer([Image.fromarray(p) for p in pixels], list(prompts))
+        must = f"for {len(prompts)} pictures: it must return one number a picture, as [0.5, ...]"
+        try:
+            found = torch.as_tensor(returned, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RewardError(f"{self.name} returned {returned!r:.60} ({type(returned).__name__}) {must}") from error
         if found.shape != (len(prompts),):
-            raise RewardError(
-                f"{self.name} returned the shape {tuple(found.shape)} for {len(prompts)} pictures: it must return one "
-                "number a picture"
-            )
+            raise RewardError(f"{self.name} returned the shape {tuple(found.shape)} {must}")
         return found.to(images.device)
 
     def to(self, device: torch.device | str) -> BlackBoxReward:

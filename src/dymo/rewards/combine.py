@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RewardError
-from .base import Reward, is_differentiable, scale_of
+from .base import Reward, check_scores, is_differentiable, scale_of
 
 Conflicts = Literal["sum", "project"]
 """What is done with the gradients of the parts: added up, or each first freed of what opposes another (PCGrad)."""
@@ -54,10 +54,15 @@ class CombinedReward:
         return self.scores(images, prompts, timestep).sum(0)
 
     def scores(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """The summands w_k s_k / scale_k of K rewards: images (B, 3, H, W) in [0, 1] -> (K, B)."""
-        summands = [
-            weight / scale_of(reward) * reward.score(images, prompts, timestep).float() for reward, weight in self.parts
-        ]
+        """The summands w_k s_k / scale_k of K rewards: images (B, 3, H, W) in [0, 1] -> (K, B).
+
+        Raises RewardError where one of them does not return (B,).
+        """
+        summands = []
+        for reward, weight in self.parts:
+            scores = reward.score(images, prompts, timestep)
+            check_scores(reward.name, scores, len(prompts))
+            summands.append(weight / scale_of(reward) * scores.float())
         return torch.stack(summands)
 
     def to(self, device: torch.device | str) -> CombinedReward:
