@@ -1,6 +1,6 @@
 """SPO on the miniature: at each step several candidates, the best preferred to the worst.
 
-    python -m training.spo [--steps 60] [--minutes 10]
+    python -m training.spo [--steps 40] [--minutes 10]
 
 20 DDIM steps with eta 1; candidates of a step share z_t, are compared on their one-step predictions, and one of them,
 drawn at random, goes on. The miniature's scorer stands in for the step-aware preference model.
@@ -23,7 +23,7 @@ STEPS, CANDIDATES, BETA, GUIDANCE = 20, 4, 10.0, 3.0
 
 
 def main() -> None:
-    args = lora.arguments(__doc__, steps=60, lr=1e-4, batch=4)
+    args = lora.arguments(__doc__, steps=40, lr=5e-4, batch=4)
     pipe = lora.miniature(args.rank, args.seed)
     reward, decode = load_reward("mini-pickscore"), decoder(pipe.vae)
     scheduler = pipe.scheduler

@@ -1,5 +1,6 @@
 """`dymo bench` from the command line, on the miniature: real pictures, a second run that only adds, the report anew."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,12 +8,17 @@ import tiny
 import torch
 from typer.testing import CliRunner
 
+from dymo import Budget, load_miniature
 from dymo.benchmark.engines import Place, place_here
-from dymo.benchmark.painter import pixels, png
+from dymo.benchmark.painter import Painter, pixels, png
+from dymo.benchmark.plan import Match, Plan, Row
+from dymo.benchmark.runner import jobs_of, work
+from dymo.benchmark.store import Key, Store
 from dymo.cli import app
 from dymo.errors import ConfigError, PipelineError
 from dymo.pipelines.variants import variant
 
+CALL = {"num_inference_steps": 3, "guidance_scale": 1.5}
 QUICK = ["--steps", "3", "--n", "2"]
 
 
@@ -38,6 +44,38 @@ def test_a_comparison_runs_goes_on_and_reports(tmp_path):
     assert anew.exit_code == 0, anew.output
     assert "Against best-of-n" in (tmp_path / "docs" / "report.html").read_text()
     assert bench("report", tmp_path, "--versus", "nobody").exit_code == 2
+
+
+@pytest.mark.miniature
+def test_a_batch_is_as_its_pictures_one_by_one(tmp_path):
+    rows = ({"method": "plain"}, {"method": "fk-steering", "settings": {"k": 2}})
+    plan = Plan.from_dict(
+        {"rows": rows, "prompts": ["a red apple", "a blue car"], "reward": "mini-pickscore", "call": CALL}
+    )
+    found = {}
+    for batch in (1, 2):
+        store, batched = Store(tmp_path / str(batch)), dataclasses.replace(plan, batch=batch)
+        painter = Painter(batched, store, lambda name: load_miniature(), {})
+        assert work(batched, store, painter).painted == 4
+        found[batch] = [store.get(key) for job in jobs_of(batched) for key in job.keys]
+    order = [sorted(found[batch], key=lambda one: (one["row"], one["prompt"])) for batch in (1, 2)]
+    for one, other in zip(*order, strict=True):
+        assert one["evaluations"] == other["evaluations"] and one["denoiser_rows"] == other["denoiser_rows"]
+        assert (pixels([one["png"]]) - pixels([other["png"]])).abs().max() < 2 / 255
+
+
+def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
+    rows = (Row("a"), Row("b", "best-of-n", match=Match("a")), Row("c", "best-of-n", match=Match("a", "seconds")))
+    plan, store = Plan(rows=rows, prompts=("x", "y"), batch=2, call={"num_inference_steps": 10}), Store(tmp_path)
+    keys = [Key(plan.hash_of(plan.row("a")), prompt, 0) for prompt in plan.prompts]
+    for key, evaluations, seconds in zip(keys, (10, 13), (1.5, 2.0), strict=True):
+        store.put(key, {"evaluations": evaluations, "seconds": seconds})
+    painter = Painter(plan, store, lambda name: None, {})
+    budget = {row.name: painter._budget(row, [Key(plan.hash_of(row), p, 0) for p in plan.prompts]) for row in rows}
+    assert budget == {"a": None, "b": Budget(evaluations=20), "c": Budget(seconds=3.5)}
+    store._path(keys[1], None).unlink()
+    with pytest.raises(ConfigError, match="is not there"):
+        painter._budget(rows[1], [Key(plan.hash_of(rows[1]), p, 0) for p in plan.prompts])
 
 
 @pytest.mark.parametrize(

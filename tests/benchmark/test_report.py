@@ -9,8 +9,9 @@ from scipy.stats import wilcoxon
 
 from dymo.benchmark.figures import Point, front
 from dymo.benchmark.plan import Plan, Row
-from dymo.benchmark.report import verdicts, write_report
+from dymo.benchmark.report import write_report
 from dymo.benchmark.results import RowResult, collect, compare
+from dymo.benchmark.standing import standing
 from dymo.benchmark.store import Key, Store
 
 PROMPTS = tuple(f"a red apple and a {c} car" for c in ("green", "blue", "white", "black", "yellow", "purple"))
@@ -51,10 +52,12 @@ def test_where_it_is_not_ahead_the_report_says_so():
         row("fk", "fk-steering", held=[1.1, 1.9, 3.1, 3.9]),
     )
     ahead = row("reno", "reno", held=[0.0, 1.0, 2.0, 2.9], guide=[0.0] * 4)
-    said = verdicts([ours, behind, level, ahead], PLAN, ["guide", "held"])
-    assert len(said) == 3, "on what guided it nobody is compared"
-    assert "is BEHIND best" in said[0] and "is NOT clearly ahead of fk" in said[1] and "is ahead of reno" in said[2]
-    assert "evaluations 40 against" in said[0]
+    found = standing([ours, behind, level, ahead], PLAN, ["guide", "held"])
+    assert [cells[1].partition(":")[0] for cells in found.tables[0].rows] == ["BEHIND", "not clearly ahead", "ahead"]
+    assert len(found.tables[0].columns) == 2, "on what guided it nobody is compared"
+    assert found.notes[0] == "DyMO is BEHIND: best on held." and "not clearly ahead of: fk on held." in found.notes[1]
+    assert "40 evaluations" in found.tables[0].columns[0].title
+    assert standing([behind, level], PLAN, ["held"]) is None
 
 
 @pytest.fixture

@@ -14,18 +14,18 @@ from ..report.page import Page, Picture, Section
 from ..report.sheet import Row as SheetRow
 from ..report.sheet import contact_sheet
 from ..report.table import Cell, Column, Table
+from .columns import difference, digits, label, scaled, title
 from .figures import Point, pareto_plot
 from .metrics import JUDGE
 from .plan import Plan, Row
-from .results import RowResult, Test, collect, compare
+from .results import RowResult, collect, compare
+from .standing import standing
 from .store import Store
 
 SHOWN = 12
 """Prompts in the grid of pictures."""
 FEWEST = 6
 """Pairs from which on the signed-rank test can fall below 0.05: 2 / 2^n."""
-RIVALS = ("best-of-n", "reno", "fk-steering")
-_DIGITS = {JUDGE: 1, "hpsv2": 4, "hpsv2.1": 4, "imagereward": 3, "clipscore": 4}
 
 
 def write_report(
@@ -42,9 +42,7 @@ def write_report(
     folder = folder or store.folder
     plots = _plots(results, metrics)
     sections: list[Section | None] = [_tests(results, base, metrics)]
-    claims = verdicts(results, plan, metrics)
-    if claims:
-        sections.append(Section("DyMO against best-of-N, ReNO and FK-steering, on held-out columns", claims))
+    sections.append(standing(results, plan, metrics))
     if plots:
         write_bytes(folder / "report" / "pareto.png", plots)
         sections.append(
@@ -68,12 +66,12 @@ def write_report(
 
 def table(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> Table:
     """Means a row: metrics, evaluations, seconds."""
-    columns = [Column(""), *(Column(_title(name, plan), _digits(name)) for name in metrics)]
+    columns = [Column(""), *(Column(title(name, plan.guides), digits(name)) for name in metrics)]
     columns += [Column("evaluations", 1), Column("seconds", 2), Column("pictures", 0)]
     rows: list[list[Cell]] = [
         [
             r.row.name,
-            *(_scaled(name, r.mean(name)) for name in metrics),
+            *(scaled(name, r.mean(name)) for name in metrics),
             r.mean("evaluations"),
             r.mean("seconds"),
             len(r.pictures),
@@ -81,30 +79,6 @@ def table(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> T
         for r in results
     ]
     return Table(columns, rows)
-
-
-def verdicts(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> list[str]:
-    """Whether DyMO is ahead of each rival at the compute it was given, on every column that guided neither."""
-    ours = next((r for r in results if r.row.method == "dymo" and not r.row.lora and not r.row.unet), None)
-    if ours is None:
-        return []
-    held_out = [name for name in metrics if name not in plan.guides]
-    found = []
-    for rival in results:
-        if rival.row.method not in RIVALS:
-            continue
-        for name in held_out:
-            test = compare(ours, rival, name)
-            if test is None:
-                continue
-            low, high = test.difference.low, test.difference.high
-            said = "is ahead of" if low > 0 else "is BEHIND" if high < 0 else "is NOT clearly ahead of"
-            found.append(
-                f"{ours.row.name} {said} {rival.row.name} on {name}: {_test_text(name, test)}; evaluations "
-                f"{ours.mean('evaluations') or 0:.0f} against {rival.mean('evaluations') or 0:.0f}, seconds "
-                f"{ours.mean('seconds') or 0:.2f} against {rival.mean('seconds') or 0:.2f}"
-            )
-    return found
 
 
 def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]) -> Section:
@@ -117,7 +91,7 @@ def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]
         tests = [compare(r, base, name) for name in metrics]
         fewest = min([fewest, *(test.pairs for test in tests if test is not None)])
         rows.append(
-            [r.row.name, *(None if t is None else _test_text(n, t) for n, t in zip(metrics, tests, strict=True))]
+            [r.row.name, *(None if t is None else difference(n, t) for n, t in zip(metrics, tests, strict=True))]
         )
     notes = [
         "Mean difference over the same prompts and seeds with its paired bootstrap 95 % interval, and the p of Wilcoxon's "
@@ -128,14 +102,6 @@ def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]
             f"Only {fewest} pairs: with fewer than {FEWEST} p cannot fall below 0.05, and the intervals are too narrow."
         )
     return Section(f"Against {base.row.name}", notes, (Table(columns, rows),) if rows else ())
-
-
-def _test_text(name: str, test: Test) -> str:
-    scale = 100 if name == JUDGE else 1
-    digits = _digits(name)
-    mean, low, high = (scale * value for value in test.difference)
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}], {p}"
 
 
 def _costs(results: Sequence[RowResult]) -> Table:
@@ -156,11 +122,11 @@ def _plots(results: Sequence[RowResult], metrics: Sequence[str]) -> bytes | None
     for name in metrics:
         for cost in ("evaluations", "seconds"):
             points = [
-                Point(r.row.name, r.mean(cost) or 1e-3, _scaled(name, r.mean(name)) or 0.0, r.row.method == "dymo")
+                Point(r.row.name, r.mean(cost) or 1e-3, scaled(name, r.mean(name)) or 0.0, r.row.method == "dymo")
                 for r in results
                 if r.mean(name) is not None
             ]
-            panels.append((_label(name), cost, points))
+            panels.append((label(name), cost, points))
     return pareto_plot(panels) if panels else None
 
 
@@ -231,22 +197,6 @@ def _how(row: Row) -> str:
     ]
     said += [f"{row.match.by} of {row.match.row}"] if row.match else []
     return ", ".join(said + ([f"call={row.call}"] if row.call else []))
-
-
-def _title(name: str, plan: Plan) -> str:
-    return f"{_label(name)} (guide)" if name in plan.guides else _label(name)
-
-
-def _label(name: str) -> str:
-    return "judge, %" if name == JUDGE else name
-
-
-def _digits(name: str) -> int:
-    return _DIGITS.get(name, 2)
-
-
-def _scaled(name: str, value: float | None) -> float | None:
-    return 100 * value if name == JUDGE and value is not None else value
 
 
 def _short(name: str, most: int = 18) -> str:
