@@ -122,6 +122,74 @@ def test_settings_out_of_range_name_the_value():
         DyMO("nothing-of-this-name")
 
 
+@pytest.mark.parametrize("name", ["budget", "graph", "on_step", "num_inference_steps"])
+def test_an_argument_of_the_call_in_the_constructor(name):
+    with pytest.raises(ConfigError, match=rf"{name}= is an argument of the call.*aligner\(pipe, prompt, {name}=...\)"):
+        DyMO(tiny.brightness, **{name: None})
+
+
+def test_a_misspelt_setting_is_told_the_like():
+    with pytest.raises(ConfigError, match=r"unknown setting 'recurences' \(did you mean 'recurrences'\?\)"):
+        DyMO(tiny.brightness, recurences=2)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        (
+            "num_inference_step",
+            r"StableDiffusionPipeline has no argument 'num_inference_step' \(did you mean 'num_inf\w+s'",
+        ),
+        ("buget", r"did you mean 'budget'"),
+        ("max_recurrences", r"a setting of DyMO\(..., max_recurrences=...\)"),
+        ("quality", r"no argument 'quality': it takes prompt, "),
+    ],
+)
+def test_an_argument_that_the_pipeline_would_swallow_is_refused(name, said):
+    with pytest.raises(ConfigError, match=said):
+        run(DyMO(None), **{name: 5})
+
+
+def test_the_deprecated_callback_still_reaches_the_pipeline():
+    seen = []
+    aligner = DyMO(None, semantic_weight=0)
+    with pytest.warns(FutureWarning, match="callback"):
+        run(aligner, callback=lambda step, timestep, latents: seen.append(step), callback_steps=2)
+    assert seen == [0, 2]
+
+
+def test_a_pipeline_from_elsewhere_is_believed_in_its_arguments():
+    class Own(type(tiny.sd())):
+        @torch.no_grad()
+        def __call__(self, *given, shade=0.0, **more):
+            # What a subclass does with more arguments is its own affair.
+            more.pop("hue", None)
+            return super().__call__.__wrapped__(self, *given, **more)
+
+    pipe = tiny.sd(Own)
+    assert run(DyMO(None, semantic_weight=0), pipe, shade=0.5, hue=0.1).images.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5])
+def test_no_pictures_of_a_prompt_are_refused(number):
+    with pytest.raises(ConfigError, match=rf"num_images_per_prompt={number}: give a whole number above 0"):
+        run(DyMO(None), num_images_per_prompt=number)
+
+
+def test_the_aligner_and_its_trace_are_shown_in_a_line():
+    assert (
+        repr(DyMO(tiny.brightness, preset="fast", eta=0.2))
+        == "DyMO(reward='brightness', preset='fast', eta=(0.2, 0.2, 0.2))"
+    )
+    held_out = DyMO(tiny.brightness, watch=lambda images, prompts: 0, on_hacking="stop", preview_vae=tiny.vae())
+    assert repr(held_out) == (
+        "DyMO(reward='brightness', preset='paper', watch=['<lambda>'], on_hacking='stop', preview_vae='AutoencoderKL')"
+    )
+    trace = Trace(prompts=[tiny.PROMPT] * 20, evaluations=[7] * 20)
+    assert repr(trace).startswith(f"Trace(prompts=['{tiny.PROMPT}', ") and len(repr(trace)) < 250
+    assert repr(trace).endswith("steps=0, evaluations=[7, 7, 7, 7, ...], seconds=0.0)")
+
+
 def test_presets_are_hashable_and_differ():
     assert len(set(PRESETS.values())) == len(PRESETS)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from .config import Config, OnHacking
+from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .guidance.guide import Guide
@@ -19,7 +21,7 @@ from .guidance.recurrence import Budget, Purse
 from .guidance.watch import Watch
 from .pipelines.attach import Attachment, lock_of
 from .pipelines.attention import AttentionTaps
-from .pipelines.checks import check_offload, check_pipeline
+from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder
 from .pipelines.denoiser import DenoiserSeam
 from .pipelines.ends import Noise, exchange, pictures_of
@@ -32,6 +34,13 @@ from .trace import Step, Trace
 
 Parser = Callable[[str], SemanticGraph]
 GraphLike = SemanticGraph | dict | str
+
+
+# The commonest arguments of pipelines, for the message to somebody who gives them to the constructor.
+_OF_PIPELINES = (
+    "prompt_embeds", "negative_prompt", "num_inference_steps", "guidance_scale", "generator", "latents", "height", "width",
+    "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end",
+)  # fmt: skip
 
 
 class TracedTuple(tuple):
@@ -72,7 +81,9 @@ class DyMO:
         on_hacking: OnHacking = "warn",
         **overrides: Any,
     ):
+        _check_place(overrides)
         self.config: Config = preset_config(preset, **overrides)
+        self.preset = preset
         wanted = reward is not None and self.config.preference_weight > 0
         checkpointing = self.config.checkpointing
         self.reward = load_reward(reward, checkpointing=checkpointing) if wanted and reward is not None else None
@@ -86,6 +97,16 @@ class DyMO:
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.preview_vae = preview_vae
+
+    def __repr__(self) -> str:
+        base = PRESETS[self.preset]
+        shown: dict[str, Any] = {"reward": None if self.reward is None else self.reward.name, "preset": self.preset}
+        shown |= {k: v for k, v in dataclasses.asdict(self.config).items() if v != getattr(base, k)}
+        if self.watched:
+            shown |= {"watch": list(self.watched), "on_hacking": self.on_hacking}
+        if self.preview_vae is not None:
+            shown["preview_vae"] = type(self.preview_vae).__name__
+        return f"DyMO({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __call__(
         self,
@@ -101,15 +122,17 @@ class DyMO:
 
         graph: what the prompt says, if not to be parsed: a SemanticGraph, its JSON, or one a prompt.
         budget: what a picture may spend; on_step: called with the record of each accepted step.
-        Returns the pipeline's own output with a `trace`. The pipeline is as before afterwards, also after an
-        exception. Raises PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
+        Returns the pipeline's own output with a `trace`; with `return_dict=False` the pipeline's own tuple, which then
+        has the `trace` as its attribute. The pipeline is as before afterwards, also after an exception. Raises
+        PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         check_pipeline(pipe, self.config)
         check_offload(pipe, self.config, self.reward is not None, self.preview_vae is not None)
+        check_arguments(pipe, pipeline_kwargs, _of_the_call())
         began = time.perf_counter()
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
-        repeats = pipeline_kwargs.get("num_images_per_prompt") or 1
+        repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
         graphs, pairs = self._words(pipe, pipeline_kwargs, graph)
         prompts = self._prompts(pipeline_kwargs, graphs)
         samples = [i for i in range(len(prompts)) for _ in range(repeats)]
@@ -286,6 +309,31 @@ class DyMO:
         if self.reward is not None and None in prompts:
             raise PromptError("the reward needs the prompt's words: give graph= beside prompt_embeds=")
         return prompts
+
+
+def _of_the_call() -> list[str]:
+    """The arguments of `DyMO.__call__` that have a name of their own."""
+    parameters = inspect.signature(DyMO.__call__).parameters.values()
+    return [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+
+def _check_place(overrides: Iterable[str]) -> None:
+    """Raises ConfigError on an argument of the call, or of the pipeline, that was given to the constructor."""
+    for name in overrides:
+        if name in _of_the_call() or name in _OF_PIPELINES:
+            more = "" if name in ("pipe", "prompt") else f", {name}=..."
+            raise ConfigError(
+                f"{name}= is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt{more})"
+            )
+
+
+def _repeats(number: Any) -> int:
+    """Pictures a prompt; None is 1, as diffusers takes it. Raises ConfigError."""
+    if number is None:
+        return 1
+    if not isinstance(number, Integral) or number < 1:
+        raise ConfigError(f"num_images_per_prompt={number!r}: give a whole number above 0")
+    return int(number)
 
 
 def _scorer(reward: Reward, trace: Trace) -> Callable[[Tensor, list[int], float | None], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -75,6 +76,14 @@ class Trace:
     """With on_hacking="best": which of them each picture returned is, "aligned" or "unguided"."""
     maps: dict[int, dict[str, list]] = field(default_factory=dict)
     """step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
+
+    def __repr__(self) -> str:
+        brief = reprlib.Repr()
+        brief.maxlist, brief.maxstring = 4, 60
+        return (
+            f"Trace(prompts={brief.repr(self.prompts)}, steps={len(self.steps)}, "
+            f"evaluations={brief.repr(self.evaluations)}, seconds={self.cost.seconds:.1f})"
+        )
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(asdict(self), indent=indent, allow_nan=False)

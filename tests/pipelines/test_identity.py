@@ -140,4 +140,6 @@ def test_after_an_exception_the_next_plain_call_is_bit_identical(error):
 
 def test_return_dict_false_still_carries_the_trace():
     output = DyMO(None, semantic_weight=0)(tiny.sd(), tiny.PROMPT, **arguments({"return_dict": False}))
+    images, unsafe = output
     assert isinstance(output, tuple) and len(output.trace.steps) == 4
+    assert images.shape == (1, 3, 64, 64) and unsafe is None

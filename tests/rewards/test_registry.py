@@ -57,6 +57,18 @@ def test_every_row_is_whole():
     assert SPECS["aesthetic"].guides == "with another"
 
 
+def test_without_the_hub_the_one_in_the_package_is_named(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("We couldn't connect to 'https://huggingface.co'")
+
+    monkeypatch.setattr(CLIPModel, "from_pretrained", unreachable)
+    with pytest.raises(RewardError, match=r"couldn't connect.*reward='mini-pickscore' is in the package"):
+        load_reward("pickscore")
+    with pytest.raises(RewardError, match="couldn't connect") as told:
+        load_reward("pickscore", source="somewhere/else")
+    assert "mini-pickscore" not in str(told.value)
+
+
 @pytest.mark.miniature
 @pytest.mark.parametrize("name", ["mini-pickscore", "mini-hps"])
 def test_the_miniature_s_are_rewards(name):

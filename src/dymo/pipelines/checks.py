@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..config import Config
-from ..errors import PipelineError
+from ..errors import ConfigError, PipelineError, did_you_mean
 from .families import levels_of
 
 # Names under which diffusers registers hooks that reuse features across steps or change dtypes on the way.
 _REUSING = ("cache", "pyramid_attention_broadcast", "fbc_", "taylorseer")
+# What diffusers still takes out of its **kwargs.
+_DEPRECATED = ("callback", "callback_steps")
 
 
 def check_pipeline(pipe: Any, config: Config) -> None:
@@ -46,6 +51,26 @@ def check_pipeline(pipe: Any, config: Config) -> None:
         raise PipelineError(
             "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
         )
+
+
+def check_arguments(pipe: Any, given: Iterable[str], own: Iterable[str] = ()) -> None:
+    """Raises ConfigError on a name that a pipeline of diffusers does not know: its **kwargs would swallow it in silence.
+
+    own: the names that the caller knows besides. A pipeline from elsewhere is believed: what its **kwargs are for,
+    nobody can tell.
+    """
+    call = type(pipe).__call__
+    if not call.__module__.startswith("diffusers."):
+        return
+    parameters = inspect.signature(call).parameters.values()
+    known = [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for name in given:
+        if name in known or name in _DEPRECATED:
+            continue
+        if name in {field.name for field in dataclasses.fields(Config)}:
+            raise ConfigError(f"{name}= is a setting of DyMO(..., {name}=...), not an argument of the call")
+        close = did_you_mean(name, [*own, *known])
+        raise ConfigError(f"{type(pipe).__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
 
 
 def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) -> None:

@@ -23,6 +23,9 @@ _REMEDY = (
 )
 
 
+_WITHOUT_HUB = "Without the hub, reward='mini-pickscore' is in the package; it is trained on the miniature's pictures"
+
+
 def load_reward(
     spec: RewardLike,
     source: str | Path | None = None,
@@ -58,7 +61,12 @@ def load_reward(
     settings = {"checkpointing": checkpointing} if checkpointing else {}
     if name in SPECS:
         known = SPECS[name]
-        return known.load(known, source or known.source or WEIGHTS / name, dtype, settings).to(device)
+        try:
+            return known.load(known, source or known.source or WEIGHTS / name, dtype, settings).to(device)
+        except RewardError as error:
+            if source is None and known.source and isinstance(error.__cause__, OSError):
+                raise RewardError(f"{error}. {_WITHOUT_HUB}") from error
+            raise
     if Path(name).is_dir():
         from .clip import load_clip
 
