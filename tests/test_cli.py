@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import namedtuple
 from types import SimpleNamespace
 from typing import ClassVar
@@ -121,6 +122,13 @@ def refused(result, *words):
         ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "'height' is set by its own option"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
         ([PROMPT, "a cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
+        ([PROMPT, "--parser", "gpt"], "--parser 'gpt': choose one of spacy, llm, transformers"),
+        ([PROMPT, "--parser", "transformers"], "--parser transformers needs --parser-model"),
+        ([PROMPT, "--parser-model", "m"], "--parser spacy asks no model: leave out --parser-model"),
+        (
+            [PROMPT, "--graph", "g.json", "--parser", "llm"],
+            "--graph g.json says what the prompt means: leave out --parser",
+        ),
         ([PROMPT, "--on-hacking", "best"], "--on-hacking 'best' goes by held-out rewards: add --watch"),
         ([PROMPT, "--watch", "mini-hps", "--on-hacking", "flee"], "choose one of warn, stop, best"),
         ([PROMPT, "--outdir", "/proc/dymo"], "cannot write in /proc"),
@@ -153,7 +161,9 @@ def test_a_graph_of_another_prompt(no_model, tmp_path):
     file.write_text(json.dumps({"prompt": "a cat", "entities": [{"text": "cat"}]}))
     refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "it is for the prompt 'a cat'")
     file.write_text(json.dumps({"prompt": PROMPT, "entities": [{"text": "zebra"}]}))
-    refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "'zebra' is not in the prompt")
+    words = (f"--graph {file}: ", "'zebra' is not in the prompt")
+    refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), *words)
+    refused(invoke("graph", "--graph", file), *words)
     file.write_bytes(b"\xff\xfe")
     refused(invoke("generate", PROMPT, "--graph", file, "--outdir", tmp_path / "out"), "UTF-8")
     assert not (tmp_path / "out").exists()
@@ -187,6 +197,55 @@ def test_held_out_rewards_are_watched(fakes, tmp_path):
     assert fakes == [("mini-pickscore", "paper", wanted)]
     _, data = read_png(tmp_path / "a-red-apple-and-a-green-car-0000.png")
     assert {key: data[key] for key in wanted} == wanted
+
+
+def test_what_the_held_out_rewards_said_is_printed_for_each_picture(fakes, tmp_path, monkeypatch):
+    class Watching(FakeDyMO):
+        ends: ClassVar[list[str]] = ["unguided", "aligned", ""]
+
+        def __call__(self, *given, **more):
+            output = super().__call__(*given, **more)
+            end = self.ends.pop(0)
+            if end:
+                output.trace.returned = [end]
+                output.trace.ends = {"mini-hps": {"aligned": [-1.25], "unguided": [0.5]}}
+            else:
+                output.trace.hacked = {0: 1}
+                for step, score in zip(output.trace.steps, (0.25, -2.0), strict=True):
+                    step.watched = {"mini-hps": [score]}
+            return output
+
+    monkeypatch.setattr(dymo, "DyMO", Watching)
+    words = ("--watch", "mini-hps", "--on-hacking", "best", "--seeds", "0-2")
+    lines = invoke("generate", PROMPT, *words, "--outdir", tmp_path).stdout.splitlines()
+    assert lines[1::2] == [
+        "  returned the unguided picture: mini-hps aligned -1.250, unguided 0.500",
+        "  returned the aligned picture: mini-hps aligned -1.250, unguided 0.500",
+        "  watched: mini-hps 0.250 → -2.000 · reward hacking from step 2 on",
+    ]
+    assert all("0.5 s" in line for line in lines[::2])
+
+
+def test_a_warning_is_its_text_alone(fakes, tmp_path, monkeypatch):
+    class Running(FakeDyMO):
+        def __call__(self, *given, **more):
+            warnings.warn("the budget's seconds\n  are spent", RuntimeWarning, stacklevel=1)
+            return super().__call__(*given, **more)
+
+    monkeypatch.setattr(dymo, "DyMO", Running)
+    result = invoke("generate", PROMPT, "--outdir", tmp_path)
+    assert result.exit_code == 0 and result.stderr == "Warning: the budget's seconds are spent\n"
+
+
+def test_another_parser_reads_the_prompts(fakes, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "dymo.prompt.load_parser", lambda name, **settings: asked.append((name, settings)) or dymo.parse
+    )
+    words = ("--parser", "llm", "--parser-model", "some-model", "--base-url", "http://localhost:1/v1")
+    assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
+    assert asked == [("llm", {"model": "some-model", "base_url": "http://localhost:1/v1"})]
+    assert fakes == [("mini-pickscore", "paper", {"parser": dymo.parse})]
 
 
 def test_other_models_are_steered_by_pickscore(fakes, tmp_path):

@@ -19,11 +19,14 @@ REFUSED = 2
 
 
 class _ClearErrors(TyperGroup):
-    """Says in one red line what was wrong with the input; anything unexpected keeps its traceback."""
+    """Says in one red line what was wrong with the input, and warns in a yellow one; a bug keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        from .commands.notices import plain_warnings
+
         try:
-            return super().invoke(ctx)
+            with plain_warnings():
+                return super().invoke(ctx)
         except DyMOError as error:
             said = " ".join(line.strip() for line in str(error).splitlines())
             Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), (said, "red")), soft_wrap=True)
@@ -42,6 +45,8 @@ app = typer.Typer(
 
 _PAINTING, _STEERING, _MACHINE, _FILES = "Painting", "Steering", "Machine", "Output"
 _WHAT = "Comparison"
+_PARSER_MODEL = "The model of llm [default: $DYMO_LLM_MODEL] or transformers."
+_BASE_URL = "The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."
 _PRESETS = ", ".join(PRESETS)
 _SETTINGS = ", ".join(field.name for field in dataclasses.fields(Config))
 
@@ -180,6 +185,18 @@ def generate(
             rich_help_panel=_STEERING,
         ),
     ] = None,
+    parser: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What reads the prompts: spacy (offline), llm (an endpoint) or transformers (a local model).",
+            rich_help_panel=_STEERING,
+        ),
+    ] = "spacy",
+    parser_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help=_PARSER_MODEL, rich_help_panel=_STEERING)
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help=_BASE_URL, rich_help_panel=_STEERING)] = None,
     budget_evaluations: Annotated[
         int | None,
         typer.Option(metavar="N", help="At most this many denoiser evaluations a picture.", rich_help_panel=_STEERING),
@@ -218,12 +235,14 @@ def generate(
     """
     from .commands.generate import Request
     from .commands.generate import generate as run
+    from .commands.parsers import ParserChoice
 
     request = Request(
         prompts=prompts, model=model, reward=reward, watch=watch or (), on_hacking=on_hacking, preset=preset,
         settings=settings or (), seeds=seeds, steps=steps, guidance_scale=guidance_scale,
         negative_prompt=negative_prompt, scheduler=scheduler, height=height, width=width,
-        dtype=dtype, device=device, lora=lora, unet=unet, graph=graph, budget_evaluations=budget_evaluations,
+        dtype=dtype, device=device, lora=lora, unet=unet, graph=graph,
+        parser=ParserChoice(parser, parser_model, base_url), budget_evaluations=budget_evaluations,
         budget_seconds=budget_seconds, pipeline_kwargs=pipeline_kwargs, preview_vae=preview_vae, compare=compare,
         outdir=outdir,
     )  # fmt: skip
@@ -242,15 +261,8 @@ def graph(
     parser: Annotated[
         str, typer.Option(metavar="NAME", help="spacy (offline), llm (an endpoint) or transformers (a local model).")
     ] = "spacy",
-    parser_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model of llm [default: $DYMO_LLM_MODEL] or transformers.")
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."
-        ),
-    ] = None,
+    parser_model: Annotated[str | None, typer.Option(metavar="NAME", help=_PARSER_MODEL)] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help=_BASE_URL)] = None,
     on_failure: Annotated[
         str | None, typer.Option(metavar="WHAT", help="Where the model fails: error, or fallback to spacy.")
     ] = None,

@@ -18,11 +18,13 @@ from ..report.outdir import check_outdir
 from . import models, options
 from .defaults import MINIATURE_NAME
 from .names import file_stems
+from .parsers import ParserChoice
 from .progress import shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..prompt import Parser
     from ..prompt.graph import SemanticGraph
     from ..trace import Trace
 
@@ -56,6 +58,7 @@ class Request:
     lora: str | None = None
     unet: str | None = None
     graph: Path | None = None
+    parser: ParserChoice = field(default_factory=ParserChoice)
     budget_evaluations: int | None = None
     budget_seconds: float | None = None
     pipeline_kwargs: str | None = None
@@ -109,6 +112,11 @@ def check(request: Request) -> Plan:
     )
     options.check_size(height=request.height, width=request.width)
     call = options.read_pipeline_kwargs(request.pipeline_kwargs, OWN_OPTIONS)
+    if request.graph is not None and request.parser != ParserChoice():
+        raise ConfigError(
+            f"--graph {request.graph} says what the prompt means: leave out --parser and what belongs to it"
+        )
+    request.parser.check()
     graph = _read_graph(request.graph, prompts)
     options.check_watch(request.watch, request.on_hacking)
     check_outdir(request.outdir)
@@ -126,17 +134,19 @@ def generate(request: Request, console: Console) -> list[Result]:
     """Paint, write, and say where. Raises DyMOError; every file that is there is whole."""
     plan = check(request)
     device = models.choose_device(request.device)
+    parser = None if request.parser == ParserChoice() else request.parser.load()
     with console.status(f"Loading {plan.model_name} …") if console.is_terminal else nullcontext():
         models.quiet_libraries()
         pipe = models.load_pipeline(request.model, request.scheduler, request.dtype, device, request.lora, request.unet)
-        aligner = _aligner(plan, pipe)
+        aligner = _aligner(plan, pipe, parser)
     stems = dict(zip(plan.prompts, file_stems(plan.prompts), strict=True))
     results = []
     for prompt in dict.fromkeys(plan.prompts):
         for seed in plan.seeds:
             result = _paint(plan, pipe, aligner, prompt, seed, console)
             _write(plan, pipe, result, request.outdir / f"{stems[prompt]}-{seed:04d}")
-            console.print(f"{result.files[0]}  {_outcome(result.trace)}", markup=False, highlight=False, soft_wrap=True)
+            said = "\n".join([f"{result.files[0]}  {_outcome(result.trace)}", *_held_out(result.trace)])
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
             results.append(result)
     if request.compare:
         path = write_bytes(request.outdir / "sheet.png", _sheet(results))
@@ -147,22 +157,22 @@ def generate(request: Request, console: Console) -> list[Result]:
 def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | None:
     if path is None:
         return None
-    from ..prompt.graph import SemanticGraph
-
     if len(prompts) != 1:
         raise ConfigError(f"--graph {path}: it describes one prompt, but {len(prompts)} are given; run them one by one")
-    graph = SemanticGraph.from_json(options.read_file(path, "--graph"))
+    graph = options.read_graph(path)
     if graph.prompt != prompts[0]:
         raise PromptError(f"--graph {path}: it is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     return graph
 
 
-def _aligner(plan: Plan, pipe: Any) -> Any:
+def _aligner(plan: Plan, pipe: Any, parser: Parser | None) -> Any:
     import dymo
 
     extra = dict(plan.overrides)
     if plan.request.watch:
         extra |= {"watch": list(plan.request.watch), "on_hacking": plan.request.on_hacking}
+    if parser is not None:
+        extra["parser"] = parser
     if plan.request.preview_vae is not None:
         extra["preview_vae"] = models.load_preview_vae(plan.request.preview_vae, pipe)
     return dymo.DyMO(plan.reward_name, preset=plan.request.preset, **extra)
@@ -270,6 +280,26 @@ def _outcome(trace: Trace) -> str:
     parts = [f"reward {rewards[0]:.3f} → {rewards[-1]:.3f}"] if rewards else []
     parts += [f"{trace.evaluations[0]} evaluations"] if trace.evaluations else []
     return " · ".join([*parts, f"{trace.cost.seconds:.1f} s"])
+
+
+def _held_out(trace: Trace) -> list[str]:
+    """What the watched rewards said of the one picture: which end was returned, or their course; [] where none watched."""
+    if trace.returned:
+        scores = (
+            f"{name} aligned {ends['aligned'][0]:.3f}, unguided {ends['unguided'][0]:.3f}"
+            for name, ends in trace.ends.items()
+        )
+        return [f"  returned the {trace.returned[0]} picture: {'; '.join(scores)}"]
+    courses: dict[str, list[float]] = {}
+    for step in trace.steps:
+        for name, values in step.watched.items():
+            if values[0] is not None:
+                courses.setdefault(name, []).append(values[0])
+    if not courses:
+        return []
+    said = [f"{name} {values[0]:.3f} → {values[-1]:.3f}" for name, values in courses.items()]
+    alarm = f" · reward hacking from step {trace.hacked[0] + 1} on" if 0 in trace.hacked else ""
+    return [f"  watched: {'; '.join(said)}{alarm}"]
 
 
 def _sheet(results: Sequence[Result]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from ..errors import ConfigError, PromptError, PromptWarning
+from ..errors import ConfigError, PromptError
 from ..report.atomic import write_text
 from . import options
 from .lines import Resumable
@@ -40,22 +39,7 @@ class Request:
 
 
 def run(request: Request, console: Console) -> None:
-    """Show or write the graphs asked for; what was read less well than it might be is said. Raises DyMOError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", PromptWarning)
-        shown = warnings.showwarning
-
-        def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-            if issubclass(category, PromptWarning):
-                Console(stderr=True).print(Text(f"Warning: {message}", style="yellow"), soft_wrap=True)
-            else:
-                shown(message, category, *rest, **more)
-
-        warnings.showwarning = say
-        _run(request, console)
-
-
-def _run(request: Request, console: Console) -> None:
+    """Show or write the graphs asked for. Raises DyMOError."""
     if request.file is not None:
         _many(request, console)
         return
@@ -81,9 +65,7 @@ def _one(request: Request) -> SemanticGraph:
             "give a PROMPT, or --graph FILE.json with one that was read before, or --file with many prompts"
         )
     if request.graph is not None:
-        from ..prompt.graph import SemanticGraph
-
-        return SemanticGraph.from_json(options.read_file(request.graph, "--graph"))
+        return options.read_graph(request.graph)
     (prompt,) = options.read_prompts([request.prompt or ""])
     return request.parser.load()(prompt)
 

@@ -118,8 +118,11 @@ def call_default(pipe: Any, name: str) -> Any:
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and notices off the screen; errors still show."""
     import diffusers.utils.logging
+    import huggingface_hub.utils.logging
     import transformers.utils.logging
 
+    # The hub keeps its bars: a download takes minutes.
+    huggingface_hub.utils.logging.set_verbosity_error()
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()

@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import Config, OnHacking, preset
 from ..errors import ConfigError, PromptError
+
+if TYPE_CHECKING:
+    from ..prompt.graph import SemanticGraph
 
 MOST_SEEDS = 10_000
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
@@ -87,6 +90,16 @@ def read_file(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what} {path}: cannot be read ({error}); name a readable UTF-8 file") from error
+
+
+def read_graph(path: Path) -> SemanticGraph:
+    """The graph in the file of --graph. Raises ConfigError or PromptError, which name the file."""
+    from ..prompt.graph import SemanticGraph
+
+    try:
+        return SemanticGraph.from_json(read_file(path, "--graph"))
+    except PromptError as error:
+        raise PromptError(f"--graph {path}: {error}") from error
 
 
 def check_watch(watch: Sequence[str], on_hacking: str) -> None:

@@ -23,20 +23,28 @@ class ParserChoice:
     on_failure: str | None = None
     concurrency: int | None = None
 
-    def load(self) -> Parser:
-        """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
-        from ..prompt import load_parser
+    def check(self) -> dict[str, Any]:
+        """The settings that were given. Raises ConfigError on an unknown name, or where one does not belong to it."""
+        from ..prompt import PARSERS
 
         given = {
             "model": self.model, "base_url": self.base_url, "on_failure": self.on_failure,
             "concurrency": self.concurrency,
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
+        if self.name not in PARSERS:
+            raise ConfigError(f"--parser {self.name!r}: choose one of {', '.join(PARSERS)}")
         if self.name == "spacy" and given:
             raise ConfigError(f"--parser spacy asks no model: leave out {', '.join(map(_option, given))}")
         if self.name == "transformers" and self.model is None:
             raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
-        return load_parser(self.name, **given)
+        return given
+
+    def load(self) -> Parser:
+        """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
+        from ..prompt import load_parser
+
+        return load_parser(self.name, **self.check())
 
 
 def _option(name: str) -> str:
