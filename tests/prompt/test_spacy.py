@@ -93,6 +93,16 @@ def test_nouns_that_are_also_verbs_or_colours_are_read_right():
         ("2girls, long_hair, smiling", [("girls", ["smiling"]), ("hair", ["long"])]),
         ("((frog head:1.2)), [blue] chair <lora:x:0.5>", [("head", ["frog"]), ("chair", ["blue"])]),
         ("the friendship", [("friendship", [])]),
+        ("cat dog", [("cat", []), ("dog", [])]),
+        ("a cat dog", [("dog", ["cat"])]),
+        ("the cat's red collar", [("collar", ["cat", "red"])]),
+        ("a bowl full of red strawberries", [("bowl", []), ("strawberries", ["red"])]),
+        ("a full moon", [("moon", ["full"])]),
+        ("two men in blue suits", [("men", ["two"]), ("suits", ["blue"])]),
+        ("a red apple 🍎 and a 🚗 green car ❤️", [("apple", ["red"]), ("car", ["green"])]),
+        ("✨ a cat 🐱🐱 on a mat", [("cat", []), ("mat", [])]),
+        ("a red 🍎 and a green 🚗", [("🍎", ["red"]), ("🚗", ["green"])]),
+        ("🐱🐶", [("🐱", []), ("🐶", [])]),
     ],
 )
 def test_how_english_attaches_attributes(prompt, expected):
@@ -109,6 +119,7 @@ def test_how_english_attaches_attributes(prompt, expected):
         ("a man is holding a cup next to a lamp", [("man", "holding", "cup"), ("cup", "next to", "lamp")]),
         ("a woman with red hair wearing a coat", [("woman", "with", "hair"), ("woman", "wearing", "coat")]),
         ("a cat and a dog", []),
+        ("a bowl full of strawberries", [("bowl", "full of", "strawberries")]),
         ("a man without a hat on a horse", [("man", "on", "horse")]),
     ],
 )

@@ -16,13 +16,14 @@ from dymo.prompt.english.markup import clean, quoted
         (r"saber \(fate\)", "saber fate"), ("long_hair, blue_eyes", "long hair, blue eyes"),
         ("a cat BREAK a dog", "a cat , a dog"), ("take a break", "take a break"), ("a clock at 12:30", "a clock at 12:30"),
         ("a cat\nNegative prompt: bad hands\nSteps: 20", "a cat"), ("A RED APPLE HERE", "a red apple here"),
+        ("a cat 😀, ❤️‍🔥 dog", "a cat , dog"), ("a 👍🏽 on a 🇫🇷.", "a 👍 on a 🇫."), ("a – b", "a – b"),
     ],
 )  # fmt: skip
 def test_markup_is_taken_out(prompt, said):
     assert " ".join(clean(prompt).text.split()) == said
 
 
-@given(st.text(alphabet="ab (){}[]<>:|_-.,0123\\\n\"'", max_size=40))
+@given(st.text(alphabet="ab (){}[]<>:|_-.,0123\\\n\"'🐱❤\ufe0f\u200d", max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_every_letter_left_keeps_its_place(prompt):
     cleaned = clean(prompt)

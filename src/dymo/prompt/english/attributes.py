@@ -84,7 +84,8 @@ class _Attacher:
         owners: dict[int, Thing] = {}
         for i, word in enumerate(self.words):
             descriptive = word.kind == "A" and word.low not in lexicon.NO_ATTRIBUTE and word.low not in lexicon.QUALITY
-            if not descriptive or i in self.inside or self._is_denied(i):
+            relates = word.low == "full" and self.low(i + 1) == "of"
+            if not descriptive or relates or i in self.inside or self._is_denied(i):
                 continue
             owner = self._owner(i, owners)
             if owner is not None:

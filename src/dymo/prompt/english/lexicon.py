@@ -191,6 +191,12 @@ ING_NOUNS = _set(
     "wrapping writing"
 )
 PEOPLE = _set("man men woman women girl girls boy boys lady ladies guy guys gentleman gentlemen person people")
+# Two of these side by side, with no article, are two things: "cat dog". Names of breeds and species are made of others.
+ANIMALS = _set(
+    "cat cats dog dogs horse horses cow cows pig pigs goat goats chicken chickens rabbit rabbits fox foxes lion lions "
+    "elephant elephants monkey monkeys giraffe giraffes zebra zebras kitten kittens puppy puppies parrot parrots penguin "
+    "penguins owl owls turtle turtles frog frogs bird birds"
+)
 # Adjectives that stand for a person where a noun must be: "a blonde in a car".
 PERSONAL = _set("female male blonde blond brunette redhead teen teenager")
 # A segment of these alone tells the mood of the whole picture.

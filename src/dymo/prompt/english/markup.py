@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dymo.prompt.english import lexicon
+
 _NUMBER = r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*"
 # What is dropped, or becomes the break that it stood for; the first that fits at a place is taken.
 _MARKUP = re.compile(
@@ -27,6 +29,16 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+# One emoji: a flag, or a sign with what is joined to it (its colour, "‍👩").
+_EMOJI = re.compile(
+    "[\U0001f1e6-\U0001f1ff]{2}|[\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55]"
+    "(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[\U0001f300-\U0001faff\u2600-\u27bf])*"
+)
+# A noun is still to come after these, and has been before those.
+_OPEN = frozenset(
+    "a an the my his her their its two three and or & + on in at of with by to from under over behind".split()
+)
+_CLOSE = frozenset("and or & + on in at of with by to from under over behind beside near".split())
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "'": "'"}
 
 
@@ -51,7 +63,29 @@ def clean(prompt: str) -> Cleaned:
         letters.append(("," if match.lastgroup == "break" else " ", match.start()))
         at = match.end()
     letters += [(prompt[i], i) for i in range(at, len(prompt))]
-    return _plain(_single_spaced(letters))
+    return _plain(_single_spaced(_without_decoration(letters)))
+
+
+def is_emoji(text: str) -> bool:
+    """Whether a text is an emoji and nothing else."""
+    return _EMOJI.fullmatch(text) is not None
+
+
+def _without_decoration(letters: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Emoji that stand where a noun must be ("a 🐱 on a mat") as one letter each; the others ("a cat 🐱") as spaces."""
+    text = "".join(letter for letter, _ in letters)
+    kept: list[tuple[str, int]] = []
+    at = 0
+    for match in _EMOJI.finditer(text):
+        kept += letters[at : match.start()]
+        before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[: match.start()]))
+        after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() :]))
+        last, following = (before[-1:] or [","])[0].lower(), (after[:1] or [","])[0].lower()
+        awaited = last in _OPEN or last in lexicon.COLOURS or last in lexicon.ADJECTIVES or not last[0].isalnum()
+        named = awaited and (following in _CLOSE or not following[0].isalnum())
+        kept.append((text[match.start()] if named else " ", letters[match.start()][1]))
+        at = match.end()
+    return kept + letters[at:]
 
 
 def _single_spaced(letters: list[tuple[str, int]]) -> list[tuple[str, int]]:

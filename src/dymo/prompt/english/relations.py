@@ -50,7 +50,8 @@ def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> 
     while start > 0 and end - start < _LONGEST:
         word = words[start - 1]
         of_place = start - 1 in places or (word.kind == "D" and start in places)
-        if not (word.kind in "PVR" or of_place or word.low == "next"):
+        full = word.low == "full" and start < end and words[start].low == "of"
+        if not (word.kind in "PVR" or of_place or full or word.low == "next"):
             break
         start -= 1
     while start < end and (words[start].low in lexicon.BE or words[start].kind in "RD"):

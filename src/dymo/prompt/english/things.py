@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.markup import is_emoji
 from dymo.prompt.english.words import Word
 
 # Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun.
@@ -72,7 +73,10 @@ class _Finder:
         return 1 + max((i for i in range(start, end) if self.kind(i) == ","), default=start - 1)
 
     def _split(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The runs within a row of nouns: people are rarely said to be a kind of another thing."""
+        """The runs within a row of nouns: people, and animals, are rarely said to be a kind of another thing."""
+        animals = self.kind(start - 1) != "D" and all(self.low(i) in lexicon.ANIMALS for i in range(start, end))
+        if animals or all(is_emoji(self.low(i)) for i in range(start, end)):
+            return [(i, i + 1) for i in range(start, end)]
         found = []
         for i in range(start, end - 1):
             follower = self.words[i + 1]
@@ -132,13 +136,8 @@ class _Finder:
         if self._is_place(thing):
             return Role.PLACE
         head = self.low(thing.head)
-        if (
-            self._is_vague(thing.head)
-            or len(head) < 2
-            or not re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
-        ):
-            return Role.VAGUE
-        return Role.SHOWN
+        word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
+        return Role.SHOWN if (word or is_emoji(head)) and not self._is_vague(thing.head) else Role.VAGUE
 
     def _is_style(self, thing: Thing) -> bool:
         low, before = self.low(thing.head), self.before(thing)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dymo.prompt.english import lexicon
-from dymo.prompt.english.markup import Cleaned, quoted
+from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
 from dymo.prompt.graph import Span
 
 # One letter a word: Determiner, Adjective, Noun, number (M), Conjunction, Preposition, Verb, adveRb, possessive (S),
@@ -93,7 +93,10 @@ def _mend_known(words: list[Word]) -> None:
         after = words[i + 1].kind if i + 1 < end else "."
         if word.kind == "Q":
             continue
-        if word.low in ("a", "an", "the"):
+        if is_emoji(word.text):
+            # Only those that stand for a noun are left.
+            word.kind = "N"
+        elif word.low in ("a", "an", "the"):
             word.kind = "D"
         elif word.low in ("and", "or", "&", "+"):
             word.kind = "C"
