@@ -170,6 +170,11 @@ def test_a_pipeline_from_elsewhere_is_believed_in_its_arguments():
     assert run(DyMO(None, semantic_weight=0), pipe, shade=0.5, hue=0.1).images.shape == (1, 3, 64, 64)
 
 
+def test_the_reference_s_step_needs_guidance():
+    with pytest.raises(ConfigError, match="step_rule='residual'.*guidance_scale= above 1"):
+        run(DyMO(None, preset="official-sd15"), guidance_scale=1.0)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5])
 def test_no_pictures_of_a_prompt_are_refused(number):
     with pytest.raises(ConfigError, match=rf"num_images_per_prompt={number}: give a whole number above 0"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
-from ..errors import RewardError, RewardHackingWarning
+from ..errors import ConfigError, RewardError, RewardHackingWarning
 from ..trace import Step, Trace
 from . import objectives, schedule
 from .conflict import without_conflict
@@ -183,7 +183,11 @@ class Guide:
         stage_index = schedule.STAGES.index(plan.stage)
         eta = self.config.eta[stage_index]
         if self.config.step_rule == "residual":
-            assert residual is not None
+            if residual is None:
+                raise ConfigError(
+                    "step_rule='residual' measures its steps by classifier-free guidance, and there is none: give "
+                    "guidance_scale= above 1, or set step_rule='polyak'"
+                )
             length = residual_length(eta, residual[rows])
         else:
             length = polyak_length(eta, noise, size)
