@@ -12,6 +12,7 @@ from dymo import Budget, load_miniature
 from dymo.benchmark.engines import Place, place_here
 from dymo.benchmark.painter import Painter, pixels, png
 from dymo.benchmark.plan import Match, Plan, Row
+from dymo.benchmark.results import collect
 from dymo.benchmark.runner import jobs_of, work
 from dymo.benchmark.store import Key, Store
 from dymo.cli import app
@@ -44,6 +45,22 @@ def test_a_comparison_runs_goes_on_and_reports(tmp_path):
     assert anew.exit_code == 0, anew.output
     assert "Against best-of-n" in (tmp_path / "docs" / "report.html").read_text()
     assert bench("report", tmp_path, "--versus", "nobody").exit_code == 2
+
+
+@pytest.mark.miniature
+def test_the_first_table_reduced_has_every_row_and_column(tmp_path):
+    """The command of docs/tables.md with fewer prompts and steps."""
+    found = bench("--table", 1, "--n", 2, "--steps", 2, "--outdir", tmp_path)
+    assert found.exit_code == 0, found.output
+    plan, store = Plan.load(tmp_path / "plan.json"), Store(tmp_path)
+    names = {row.name for row in plan.rows}
+    assert {"DNO", "FreeDoM", "ReNO", "Attend-and-Excite", "AlignProp + DyMO", "best-of-N, DyMO's seconds"} <= names
+    assert max(row.budget["evaluations"] for row in plan.rows if row.budget) == 20
+    for result in collect(plan, store):
+        assert len(result.pictures) == 2 and not result.failures, result.row.name
+        assert all(len(result.values[name]) == 2 for name in plan.metrics)
+    text = (tmp_path / "report.md").read_text()
+    assert "DyMO against best-of-N, ReNO and FK-steering" in text and "Only 2 pairs" in text
 
 
 @pytest.mark.miniature

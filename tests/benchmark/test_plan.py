@@ -136,3 +136,13 @@ def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_ou
         assert row.split(" (")[0].replace("graphs by Llama-3.3", "graphs by a language model") in names, row
     with pytest.raises(ConfigError, match="--table 5"):
         presets.table(5)
+
+
+def test_a_set_of_the_hub_is_read_by_its_column(tmp_path):
+    """A folder stands for the id; the client reads it by the same code."""
+    pytest.importorskip("datasets")
+    lines = [{"said": text, "other": i} for i, text in enumerate(("a red apple", "a red apple", "a cat", "a dog"))]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert prompts.load_prompts(f"hub:{tmp_path}:train:said", 2) == ["a red apple", "a cat"]
+    with pytest.raises(ConfigError, match="no column of prompts: said, other"):
+        prompts.load_prompts(f"hub:{tmp_path}:train:prompt", 2)

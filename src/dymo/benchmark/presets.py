@@ -6,7 +6,7 @@ The paper's figures are those of arXiv 2412.00759 (500 prompts of Pick-a-Pic, on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
@@ -90,15 +90,20 @@ def _sdxl() -> _Stage:
     )  # fmt: skip
 
 
-def table(number: int, pipeline: str = "miniature", prompts: int | None = None, seeds: Sequence[int] = (0,)) -> Plan:
+def table(
+    number: int, pipeline: str = "miniature", prompts: int | None = None, seeds: Sequence[int] = (0,),
+    call: dict[str, Any] | None = None,
+) -> Plan:  # fmt: skip
     """The plan of the paper's table `number` on "miniature", or on the hub id or folder of an SD1.5 or SDXL.
 
     Tables 1, 3 and 4 are SD1.5's, table 2 is SDXL's. prompts: how many; by default 32 on the miniature, else the paper's
-    500. Raises ConfigError on another number.
+    500. call: over the table's own arguments of the pipeline; budgets follow its steps. Raises ConfigError on another
+    number.
     """
     if number not in TABLES:
         raise ConfigError(f"--table {number}: choose one of {', '.join(map(str, TABLES))}")
     stage = _miniature() if pipeline == "miniature" else _sdxl() if number == 2 else _sd15()
+    stage = replace(stage, call={**stage.call, **(call or {})})
     build = {1: _systems, 2: _together, 3: _ablation, 4: _recurrences}[number]
     rows, missing, notes = build(stage)
     on = "the miniature" if pipeline == "miniature" else pipeline

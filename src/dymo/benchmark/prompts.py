@@ -90,6 +90,8 @@ def _from_hub(wanted: HubSet, n: int | None) -> list[str]:
     datasets = need("datasets")
     try:
         rows = datasets.load_dataset(wanted.id, split=wanted.split, streaming=True)
+        if wanted.column in (rows.column_names or ()):  # the pictures beside the prompts are not decoded
+            rows = rows.select_columns(wanted.column)
         found: dict[str, None] = {}
         for row in rows:
             found[row[wanted.column if wanted.column in row else _column(list(row), wanted.id)]] = None

@@ -77,8 +77,8 @@ def plan_of(request: Request) -> Any:
     if request.table is not None:
         if request.prompts is not None or budget:
             raise ConfigError("--table sets its prompts and budgets itself: leave out --prompts and --budget-*")
-        found = table(request.table, request.pipeline or "miniature", request.n, seeds or (0,))
-        return dataclasses.replace(found, **{**given, "call": {**found.call, **call}})
+        found = table(request.table, request.pipeline or "miniature", request.n, seeds or (0,), call)
+        return dataclasses.replace(found, **given)
     data = {} if request.config is None else plans.read_yaml(request.config)
     data |= given
     if request.methods:
