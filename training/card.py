@@ -25,8 +25,9 @@ tags: [text-to-image, diffusers, miniature]
 A small, trained copy of the stack that DyMO was made for, so that everything runs, and can be judged, without a
 download: a `StableDiffusionPipeline` (64x64 pictures, latents of 8x16x16, v-prediction), a distilled `AutoencoderTiny`,
 five scorers (`mini-pickscore` guides; `mini-hps`, of another architecture and seed, never does; `mini-imagereward`,
-`mini-aesthetic` and `mini-step-aware` mirror those published models), and a judge that reads objects, colours and places
-from pixels.
+`mini-aesthetic` and `mini-step-aware` mirror those published models), a judge that reads objects, colours and places from
+pixels, and four LoRAs on the denoiser (`lora/`: AlignProp, Diffusion-DPO, Diffusion-KTO, SPO), the trained systems of
+`dymo bench`.
 
 ## Data
 
