@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from .models import quiet_libraries
 
 if TYPE_CHECKING:
     from ..prompt import Parser
@@ -44,7 +45,10 @@ class ParserChoice:
         """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
         from ..prompt import load_parser
 
-        return load_parser(self.name, **self.check())
+        settings = self.check()
+        if self.name == "transformers":
+            quiet_libraries()
+        return load_parser(self.name, **settings)
 
 
 def _option(name: str) -> str:
