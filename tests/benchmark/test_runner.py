@@ -153,7 +153,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         store = Store(Path(folder))
-        work(PLAN, store, Worker(store, float(pause), log))
+        work(PLAN, store, Worker(store, float(pause), log), on_change=lambda progress, left: None)
         os._exit(0)
     print(child, flush=True)
 """

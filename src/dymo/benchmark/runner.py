@@ -139,9 +139,10 @@ def _take(job: Job, store: Store, worker: Worker, progress: Progress, failed: se
             for key in todo:
                 _paint(job.row, [key], store, worker, failed)
         painted = [key for key in todo if key not in failed]
-        each = (time.perf_counter() - began) / max(len(painted), 1)
-        progress.painted += len(painted)
-        progress.spent.setdefault(job.row.name, []).extend([each] * len(painted))
+        if painted:
+            progress.painted += len(painted)
+            each = (time.perf_counter() - began) / len(painted)
+            progress.spent.setdefault(job.row.name, []).extend([each] * len(painted))
         return len(mine) == len(job.keys)
 
 
