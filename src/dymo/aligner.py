@@ -54,7 +54,7 @@ class DyMO:
 
     reward: a name, a folder, a `Reward`, a function f(images, prompts) -> (B,), a table of them with their weights, or
     None for no preference objective.
-    preset: "paper", "official-sd15", "official-sdxl" or "fast"; `overrides` replace single values of `Config`.
+    preset: "paper", "official-sd15", "official-sdxl", "fast" or "thorough"; `overrides` replace single values of `Config`.
     parser: prompt -> SemanticGraph, or "spacy" (the default), "llm" or "transformers" for one with the usual settings.
     preview_vae: an AutoencoderTiny (or another VAE of the same latent space) that decodes the predictions in place of
     the pipeline's own.

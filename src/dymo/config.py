@@ -156,6 +156,8 @@ PRESETS: dict[str, Config] = {
         max_recurrences=10,
     ),
     "fast": Config(gradient="straight-through"),
+    # Two to three evaluations a step where the layout is not yet what the words say, and in the mixed stage.
+    "thorough": Config(gradient="straight-through", h=(100.0, 4.0, 0.0)),
 }
 
 

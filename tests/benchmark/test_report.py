@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.stats import wilcoxon
 
 from dymo.benchmark.figures import Point, front
-from dymo.benchmark.plan import Plan, Row
+from dymo.benchmark.plan import Match, Plan, Row
 from dymo.benchmark.report import write_report
 from dymo.benchmark.results import RowResult, collect, compare
 from dymo.benchmark.standing import standing
@@ -52,12 +52,18 @@ def test_where_it_is_not_ahead_the_report_says_so():
         row("fk", "fk-steering", held=[1.1, 1.9, 3.1, 3.9]),
     )
     ahead = row("reno", "reno", held=[0.0, 1.0, 2.0, 2.9], guide=[0.0] * 4)
-    found = standing([ours, behind, level, ahead], PLAN, ["guide", "held"])
+    (found,) = standing([ours, behind, level, ahead], PLAN, ["guide", "held"])
     assert [cells[1].partition(":")[0] for cells in found.tables[0].rows] == ["BEHIND", "not clearly ahead", "ahead"]
     assert len(found.tables[0].columns) == 2, "on what guided it nobody is compared"
     assert found.notes[0] == "DyMO is BEHIND: best on held." and "not clearly ahead of: fk on held." in found.notes[1]
     assert "40 evaluations" in found.tables[0].columns[0].title
-    assert standing([behind, level], PLAN, ["held"]) is None
+    assert standing([behind, level], PLAN, ["held"]) == []
+    other = RowResult(Row("full", "dymo"), values=ours.values)
+    matched = RowResult(Row("best, full's", "best-of-n", match=Match("full")), values=level.values)
+    first, second = standing([ours, other, behind, matched], PLAN, ["held"])
+    assert len(first.tables[0].rows) == 1 and len(second.tables[0].rows) == 2, (
+        "a matched rival against its own row alone"
+    )
 
 
 @pytest.fixture

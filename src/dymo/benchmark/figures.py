@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -32,7 +34,10 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto_plot(panels: Sequence[tuple[str, str, Sequence[Point]]]) -> bytes:
-    """The PNG of panels (metric, cost, points) side by side, two a line; the front as a stair."""
+    """The PNG of panels (metric, cost, points) side by side, two a line; the front as a stair.
+
+    A name that would cover another is left out: the front's come first, then ours.
+    """
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 4.4 * lines), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -45,10 +50,6 @@ def pareto_plot(panels: Sequence[tuple[str, str, Sequence[Point]]]) -> bytes:
             axis.scatter(
                 [p.cost for p in chosen], [p.score for p in chosen], color=colour, marker=marker, s=26, zorder=3
             )
-        for p in points:
-            axis.annotate(
-                p.name.replace("$", r"\$"), (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=7
-            )
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -60,6 +61,26 @@ def pareto_plot(panels: Sequence[tuple[str, str, Sequence[Point]]]) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
     for axis in list(grid.flat)[len(panels) :]:
         axis.set_visible(False)
+    figure.draw_without_rendering()  # so that the axes know where a point will lie
+    for axis, (_, _, points) in zip(grid.flat, panels, strict=False):
+        for p in _readable(axis, points):
+            axis.annotate(
+                p.name.replace("$", r"\$"), (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=7
+            )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": "dymo"})
     return buffer.getvalue()
+
+
+def _readable(axis: Axes, points: Sequence[Point]) -> list[Point]:
+    """The points whose names can stand beside them without covering one another; the front first, then ours."""
+    best, found, taken = front(points), [], np.zeros((0, 4))
+    for point in sorted(points, key=lambda p: (p not in best, not p.ours)):
+        x, y = axis.transData.transform((point.cost, point.score))
+        # A name of 7 points at 110 dots an inch is 11 dots high, a letter of it some 6 wide.
+        box = np.array([x, y, x + 8 + 6 * len(point.name), y + 14])
+        apart = (box[:2] >= taken[:, 2:]) | (box[2:] <= taken[:, :2])
+        if apart.any(1).all():
+            taken = np.vstack([taken, box])
+            found.append(point)
+    return found

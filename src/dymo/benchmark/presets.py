@@ -16,7 +16,7 @@ from .prompts import load_prompts
 
 SD15, SDXL = "stable-diffusion-v1-5/stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl-base-1.0"
 TABLES = (1, 2, 3, 4)
-OURS = "DyMO"
+OURS, THOROUGH = "DyMO", "DyMO, thorough"
 TRAJECTORIES = 10
 """What the methods that climb get on an ordinary pipeline, in trajectories: their own numbers are 50 and 100."""
 
@@ -42,6 +42,8 @@ class _Stage:
     missing: dict[str, str] = field(default_factory=dict)
     scheduler: str | None = None
     batch: int = 1
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Row -> other settings of the method "dymo" that are worth a row."""
 
     @property
     def guides(self) -> tuple[str, ...]:
@@ -60,7 +62,9 @@ def _miniature() -> _Stage:
         {row: {"lora": str(path)} for row, path in files.items() if path.is_file()},
         {row: f"no weights: python -m training.{names[row].replace('-', '_')} makes them" for row, path in files.items() if not path.is_file()}
         | {"PromptOpt (rewriting)": "no language model that knows the miniature's world is in the package"},
-        batch=4,
+        batch=4, more={
+            f"{OURS}, full gradient": {"preset": "fast", "settings": {"gradient": "full"}}, THOROUGH: {"preset": "thorough"},
+        },
     )  # fmt: skip
 
 
@@ -130,11 +134,7 @@ def _systems(stage: _Stage) -> _Built:
         Row("FreeDoM", "freedom"),
         *(Row(name, **weights) for name, weights in stage.trained.items()),
         Row(OURS, "dymo", stage.ours),
-        *(
-            [Row(f"{OURS}, full gradient", "dymo", {**stage.ours, "settings": {"gradient": "full"}})]
-            if stage.pipeline == "miniature"
-            else []
-        ),
+        *(Row(name, "dymo", settings) for name, settings in stage.more.items()),
         *(Row(f"{name} + DyMO", "dymo", stage.ours, **weights) for name, weights in stage.trained.items()),
         Row("Attend-and-Excite", "attend-excite"),
         Row("ReNO", "reno", budget=climbing),
@@ -142,18 +142,29 @@ def _systems(stage: _Stage) -> _Built:
         Row("best of 4", "best-of-n", {"n": 4}),
     ]
     if stage.pipeline == "miniature":
-        rows.insert(1, Row(f"{stage.plain}, eta 1", call={"eta": 1.0}))
+        # What noise in the steps alone is worth, for itself and for us: DNO and FK-steering have it.
+        noisy: dict[str, Any] = {"call": {"eta": 1.0}}
+        rows.insert(1, Row(f"{stage.plain}, eta 1", **noisy))
+        rows += [Row("best of 4, eta 1", "best-of-n", {"n": 4}, **noisy)]
+        rows += [
+            Row(f"{name}, eta 1", "dymo", s, **noisy)
+            for name, s in ((OURS, stage.ours), (THOROUGH, stage.more[THOROUGH]))
+        ]
     else:
         rows.insert(3, Row("PromptOpt (rewriting)", "rewrite"))
     for name, method in (("best-of-N", "best-of-n"), ("FK-steering", "fk-steering"), ("ReNO", "reno")):
         rows.append(Row(f"{name}, DyMO's evaluations", method, match=Match(OURS, "evaluations")))
         if method != "fk-steering":
             rows.append(Row(f"{name}, DyMO's seconds", method, match=Match(OURS, "seconds")))
+        if THOROUGH in stage.more and method != "reno":
+            rows.append(Row(f"{name}, thorough's evaluations", method, match=Match(THOROUGH, "evaluations")))
+    if THOROUGH in stage.more:
+        rows.append(Row("best-of-N, thorough's seconds", "best-of-n", match=Match(THOROUGH, "seconds")))
     note = (
         f"DNO, ReNO and the embedding's optimisation stop after {TRAJECTORIES} trajectories ({TRAJECTORIES * steps} evaluations), "
         "where their authors take 50 to 100; each is differentiated as well, which the evaluations do not count and the seconds do. "
         "A matched number of evaluations is rounded up to whole trajectories, in the other method's favour. DNO and FK-steering "
-        "need noise in the steps (eta 1), whatever the other rows have: what that alone is worth, the row with eta 1 says."
+        "need noise in the steps (eta 1), whatever the other rows have: what that alone is worth, the rows with eta 1 say."
     )
     return rows, stage.missing, [note]
 
@@ -234,7 +245,10 @@ def _other_rule(stage: _Stage) -> dict[str, Any]:
 def _recurrences(stage: _Stage) -> _Built:
     """Table 4: how often each guided step is taken."""
     rows = [Row(f"{n} a step", "dymo", {**stage.ours, "settings": {"recurrences": n - 1}}) for n in (1, 5, 10)]
-    rows += [Row(f"{OURS}, dynamic", "dymo", stage.ours), Row(stage.plain)]
+    rows += [Row(f"{OURS}, dynamic", "dymo", stage.ours)]
+    if THOROUGH in stage.more:
+        rows += [Row(f"{THOROUGH}, dynamic", "dymo", stage.more[THOROUGH])]
+    rows += [Row(stage.plain)]
     note = "n a step: each guided step is evaluated n times (n - 1 recurrences), as the paper's seconds, which grow by n, suggest."
     return rows, {}, [note]
 

@@ -22,8 +22,8 @@ from .results import RowResult, collect, compare
 from .standing import standing
 from .store import Store
 
-SHOWN = 12
-"""Prompts in the grid of pictures."""
+SHOWN, CELLS = 12, 112
+"""Most prompts, and most pictures, in the grid."""
 FEWEST = 6
 """Pairs from which on the signed-rank test can fall below 0.05: 2 / 2^n."""
 
@@ -42,7 +42,7 @@ def write_report(
     folder = folder or store.folder
     plots = _plots(results, metrics)
     sections: list[Section | None] = [_tests(results, base, metrics)]
-    sections.append(standing(results, plan, metrics))
+    sections += standing(results, plan, metrics)
     if plots:
         write_bytes(folder / "report" / "pareto.png", plots)
         sections.append(
@@ -139,7 +139,8 @@ def _paper(plan: Plan) -> Section:
 def _sheet(results: Sequence[RowResult], plan: Plan) -> bytes | None:
     """The first prompts that every row with a picture has, a column a row of the table."""
     shown = [r for r in results if r.pictures]
-    places = [(p, s) for p in plan.prompts for s in plan.seeds if all((p, s) in r.pictures for r in shown)][:SHOWN]
+    places = [(p, s) for p in plan.prompts for s in plan.seeds if all((p, s) in r.pictures for r in shown)]
+    places = places[: max(1, min(SHOWN, CELLS // max(1, len(shown))))]
     if not shown or not places:
         return None
     rows = []

@@ -21,16 +21,25 @@ def verdict(test: Test) -> Standing:
     return "ahead" if low > 0 else "BEHIND" if high < 0 else "not clearly ahead"
 
 
-def standing(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> Section | None:
-    """DyMO against each rival at the compute that either was given, on every column that guided neither.
+def standing(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> list[Section]:
+    """Each row of DyMO against the rivals at the compute that either was given, on every column that guided neither.
 
-    None where one of them is not there.
+    A rival whose budget is one row's is held against that row alone; rows on trained weights are left out.
     """
-    ours = next((r for r in results if r.row.method == "dymo" and not r.row.lora and not r.row.unet), None)
-    rivals = [r for r in results if r.row.method in RIVALS]
     held_out = [name for name in metrics if name not in plan.guides]
-    if ours is None or not rivals or not held_out:
-        return None
+    found = []
+    for ours in results:
+        if ours.row.method != "dymo" or ours.row.lora or ours.row.unet or not held_out:
+            continue
+        rivals = [
+            r for r in results if r.row.method in RIVALS and (r.row.match is None or r.row.match.row == ours.row.name)
+        ]
+        if rivals:
+            found.append(_section(ours, rivals, held_out))
+    return found
+
+
+def _section(ours: RowResult, rivals: Sequence[RowResult], held_out: Sequence[str]) -> Section:
     rows: list[list[Cell]] = []
     sorted_by: dict[Standing, list[str]] = {"BEHIND": [], "not clearly ahead": [], "ahead": []}
     for rival in rivals:
