@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dymo.benchmark.store import Key, Store, StoreError
+from dymo.benchmark.store import Key, Store, StoreError, _born
 
 KEY = Key("c0ffee", "a red apple", 3)
 
@@ -87,6 +87,14 @@ def test_a_claim_is_taken_over_where_its_process_is_gone_or_another_has_its_numb
         claim_of(tmp_path, **gone)
         with Store(tmp_path).claimed(KEY) as mine:
             assert mine
+
+
+def test_the_claim_of_a_process_killed_behind_its_last_write_is_swept_away(tmp_path):
+    living = claim_of(tmp_path, born=_born(os.getpid()))
+    dead = living.with_name("other.json")
+    dead.write_text(living.read_text().replace(str(_born(os.getpid())), "long ago"))
+    Store(tmp_path).sweep()
+    assert living.is_file() and not dead.exists()
 
 
 def test_another_machines_claim_is_taken_over_once_it_is_stale(tmp_path):

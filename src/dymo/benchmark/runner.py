@@ -123,6 +123,7 @@ def work(
         if left and sum(len(job.keys) for job in left) == before:
             # All that is left is in other hands: wait for it, and take it over where they die.
             time.sleep(PATIENCE)
+    store.sweep()
     tell()
     return progress
 

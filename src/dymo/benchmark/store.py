@@ -134,6 +134,13 @@ class Store:
             if _token(path) == token:
                 path.unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Take away the claims of dead processes: one that was killed behind its last write is taken over by nobody."""
+        for path in (self.folder / "claims").glob("*.json"):
+            dead = self._dead(path)
+            if dead is not None:
+                self._bury(path, dead)
+
     def _claim(self, key: Key) -> str | None:
         """The token of a claim that was made; None where another process holds it."""
         path, token = self._claim_path(key), uuid.uuid4().hex
