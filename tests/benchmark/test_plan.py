@@ -66,6 +66,10 @@ def test_the_hash_follows_what_a_picture_depends_on_and_nothing_else(tmp_path):
         digest._digest.cache_clear()
         seen.add(base(lora=str(path)).hash_of(plan.rows[0]))
     assert len(seen) == 2
+    # The same content in another folder is the same weights.
+    (tmp_path / "moved").mkdir()
+    moved = path.rename(tmp_path / "moved" / path.name)
+    assert base(lora=str(moved)).hash_of(plan.rows[0]) in seen
 
 
 @pytest.mark.parametrize(

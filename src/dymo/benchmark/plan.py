@@ -132,6 +132,8 @@ class Plan:
         parts = found["reward"] if isinstance(found["reward"], dict) else [found["reward"]]
         names = [found["pipeline"], found["unet"], found["lora"], *parts]
         found["weights"] = [weights_of(name) if isinstance(name, str) else "" for name in names]
+        # A local file is told by what is in it, so that a run can go on in another folder.
+        found |= {key: named(found[key]) for key in ("pipeline", "unet", "lora")}
         if row.match is not None:
             found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row))}
         return found
@@ -162,6 +164,11 @@ class Plan:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: no plan of a run ({error}); give the folder that dymo bench wrote") from error
+
+
+def named(source: str | None) -> str | None:
+    """A file or folder of this machine by its last name; anything else as it is."""
+    return Path(source).name if source and Path(source).exists() else source
 
 
 def row_of(given: str | dict[str, Any]) -> Row:

@@ -17,7 +17,7 @@ from ..report.table import Cell, Column, Table
 from .columns import difference, digits, label, scaled, title
 from .figures import Point, pareto_plot
 from .metrics import JUDGE
-from .plan import Plan, Row
+from .plan import Plan, Row, named
 from .results import RowResult, collect, compare
 from .standing import standing
 from .store import Store
@@ -182,7 +182,7 @@ def _guides(plan: Plan) -> str:
 
 def _facts(plan: Plan, command: str) -> list[tuple[str, str]]:
     facts = [("command", command)] if command else []
-    facts += [("pipeline", plan.pipeline), ("reward", str(plan.reward)), ("call", str(plan.call))]
+    facts += [("pipeline", str(named(plan.pipeline))), ("reward", str(plan.reward)), ("call", str(plan.call))]
     if plan.batch > 1:
         facts.append(
             ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch by its pictures")
@@ -193,9 +193,8 @@ def _facts(plan: Plan, command: str) -> list[tuple[str, str]]:
 def _how(row: Row) -> str:
     """The row's method with all its settings, and what it is given."""
     said = [repr(load_method(row.method, **row.settings))]
-    said += [
-        f"{name}={value}" for name in ("lora", "unet", "pipeline", "reward", "budget") if (value := getattr(row, name))
-    ]
+    said += [f"{name}={named(value)}" for name in ("lora", "unet", "pipeline") if (value := getattr(row, name))]
+    said += [f"{name}={value}" for name in ("reward", "budget") if (value := getattr(row, name))]
     said += [f"{row.match.by} of {row.match.row}"] if row.match else []
     return ", ".join(said + ([f"call={row.call}"] if row.call else []))
 
