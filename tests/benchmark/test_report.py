@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.stats import wilcoxon
 
 from dymo.benchmark.figures import Point, front
+from dymo.benchmark.grid import picture_grid
 from dymo.benchmark.plan import Match, Plan, Row
 from dymo.benchmark.report import write_report
 from dymo.benchmark.results import RowResult, collect, compare
@@ -111,3 +112,18 @@ def test_the_report_is_one_file_with_everything_in_it(run):
     assert results[1].mean("guide") == pytest.approx(1.25) and results[3].absent == 1 and len(results[3].failures) == 1
     other, _ = write_report(PLAN, run, versus="DyMO", folder=run.folder / "elsewhere")
     assert "Against DyMO" in other.read_text()
+
+
+@pytest.mark.parametrize(("count", "lines"), [(4, 1), (10, 5)])
+def test_the_grid_has_the_rows_across_or_where_they_are_many_down(count, lines):
+    results = [
+        RowResult(Row(f"row {i}"), {("a red apple", 0): picture(20 * i + 5)}, {"judge": {("a red apple", 0): 1.0}})
+        for i in range(count)
+    ]
+    plan = Plan(rows=tuple(r.row for r in results), prompts=("a red apple", "a cat"))
+    drawn = Image.open(io.BytesIO(picture_grid(results, plan)))
+    pixels = np.asarray(drawn.convert("RGB"))
+    # The first line with as many pixels of a picture's grey as no letter has.
+    tops = [int(((pixels == 20 * i + 5).all(-1).sum(1) >= 12).argmax()) for i in range(count)]
+    assert len(set(tops)) == lines, "many rows stand in two panels, the prompts above them"
+    assert picture_grid([RowResult(Row("none"))], plan) is None

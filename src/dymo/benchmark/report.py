@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from ..methods import load_method
 from ..report.atomic import write_bytes, write_text
 from ..report.page import Page, Picture, Section
-from ..report.sheet import Row as SheetRow
-from ..report.sheet import contact_sheet
 from ..report.table import Cell, Column, Table
 from .columns import difference, digits, label, scaled, title
 from .figures import Point, pareto_plot
-from .metrics import JUDGE
+from .grid import picture_grid
 from .plan import Plan, Row, named
 from .results import RowResult, collect, compare
 from .standing import standing
 from .store import Store
 
-SHOWN, CELLS = 12, 112
-"""Most prompts, and most pictures, in the grid."""
 FEWEST = 6
 """Pairs from which on the signed-rank test can fall below 0.05: 2 / 2^n."""
 
@@ -52,7 +45,7 @@ def write_report(
         )
     if plan.paper:
         sections.append(_paper(plan))
-    sheet = _sheet(results, plan)
+    sheet = picture_grid(results, plan)
     if sheet is not None:
         write_bytes(folder / "report" / "pictures.png", sheet)
         sections.append(Section("The pictures", (), (), (Picture("the same seeds", sheet, "report/pictures.png"),)))
@@ -136,25 +129,6 @@ def _paper(plan: Plan) -> Section:
     return Section("The paper's own figures", (), (Table([Column(""), *(Column(n, 4) for n in names)], rows),))
 
 
-def _sheet(results: Sequence[RowResult], plan: Plan) -> bytes | None:
-    """The first prompts that every row with a picture has, a column a row of the table."""
-    shown = [r for r in results if r.pictures]
-    places = [(p, s) for p in plan.prompts for s in plan.seeds if all((p, s) in r.pictures for r in shown)]
-    places = places[: max(1, min(SHOWN, CELLS // max(1, len(shown))))]
-    if not shown or not places:
-        return None
-    rows = []
-    for place in places:
-        judged = [r.values.get(JUDGE, {}).get(place) for r in shown]
-        correct = [None if value is None else bool(value) for value in judged]
-        pictures = [Image.open(io.BytesIO(r.pictures[place])) for r in shown]
-        rows.append(SheetRow(place[0], pictures, f"seed {place[1]}", correct))
-    drawn = contact_sheet([_short(r.row.name) for r in shown], rows)
-    buffer = io.BytesIO()
-    drawn.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _missing(results: Sequence[RowResult], plan: Plan, metrics: dict[str, str]) -> Section | None:
     """Everything that should be here and is not."""
     notes = [f"column {name}: {reason}" for name, reason in metrics.items()]
@@ -197,7 +171,3 @@ def _how(row: Row) -> str:
     said += [f"{name}={value}" for name in ("reward", "budget") if (value := getattr(row, name))]
     said += [f"{row.match.by} of {row.match.row}"] if row.match else []
     return ", ".join(said + ([f"call={row.call}"] if row.call else []))
-
-
-def _short(name: str, most: int = 18) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
