@@ -3,11 +3,11 @@
     python -m benchmarks.quality [--quick] [--prompts 64] [--seeds 3] [--out docs/quality.md] [--json runs/quality.json]
 
 Every arm starts from the same seeds, three a prompt. "Both + time travel" is the preset "fast", whose preference
-gradient is straight-through; each row under it changes one thing. Differences are to the unguided pictures, with
-paired bootstrap 95 % intervals over the prompts (a prompt's seeds are averaged first); the changed rows are on the
-first half of the prompts, and their differences to "both + time travel" stand below the table. Best-of-N gets at least
-as many seconds as "both + time travel" took in the same run. Arms are kept in `--cache` as they end, so that a run
-that is cut off goes on where it was.
+gradient is straight-through; "thorough" is that preset; each row under them changes one thing of "fast". Differences
+are to the unguided pictures, with paired bootstrap 95 % intervals over the prompts (a prompt's seeds are averaged
+first); the changed rows are on the first half of the prompts, and their differences to "both + time travel" stand
+below the table. Best-of-N gets at least as many seconds as "both + time travel" took. Arms are kept in `--cache` as they
+end, so that a run that is cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from dymo.report.table import Column, Table
 
 from .arm import Arm, Bench
 
-FULL = "both + time travel"
+FULL, THOROUGH = "both + time travel", "thorough"
 SEED = 1000
+USED = ("judge", "mini-hps", "mini-pickscore", "pipeline", "taesd")
+"""The weights that a figure of this benchmark depends on."""
 
 
 def aligners() -> dict[str, Callable[[], DyMO | None]]:
@@ -50,6 +52,7 @@ def aligners() -> dict[str, Callable[[], DyMO | None]]:
         "preference only": fast(semantic_weight=0, recurrences=0),
         "both": fast(recurrences=0),
         FULL: fast(),
+        THOROUGH: lambda: DyMO("mini-pickscore", preset="thorough"),
         "… gradient conditional": fast(gradient="conditional"),
         "… gradient full": fast(gradient="full"),
         "… tiny decoder": lambda: DyMO("mini-pickscore", preset="fast", preview_vae=load_tiny_decoder()),
@@ -60,7 +63,8 @@ def fingerprint(args: argparse.Namespace, name: str, make: Callable[[], DyMO | N
     """A key of everything an arm's result depends on: settings, prompts, weights."""
     aligner = make()
     settings = None if aligner is None else asdict(aligner.config)
-    weights = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(WEIGHTS.rglob("*.safetensors"))]
+    files = sorted(p for part in USED for p in (WEIGHTS / part).rglob("*.safetensors"))
+    weights = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
     said = json.dumps([name, settings, MINIATURE_DEFAULTS, args.prompts, args.seeds, weights], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -103,7 +107,7 @@ def changes(arms: dict[str, Arm], best: Arm) -> list[str]:
     full = arms[FULL]
     lines = []
     for name, arm in [*arms.items(), (best.name, best)]:
-        if name.startswith("…") or arm is best:
+        if name.startswith("…") or name == THOROUGH or arm is best:
             gain, ratio = gains(arm, full), fmean(arm.seconds) / fmean(full.seconds)
             lines.append(
                 f"{name}, to {FULL}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
