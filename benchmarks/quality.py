@@ -103,17 +103,18 @@ def table(arms: list[Arm]) -> Table:
 
 
 def changes(arms: dict[str, Arm], best: Arm) -> list[str]:
-    """What each change to "both + time travel", and best-of-N, saves and loses."""
-    full = arms[FULL]
-    lines = []
-    for name, arm in [*arms.items(), (best.name, best)]:
-        if name.startswith("…") or name == THOROUGH or arm is best:
-            gain, ratio = gains(arm, full), fmean(arm.seconds) / fmean(full.seconds)
-            lines.append(
-                f"{name}, to {FULL}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
-                f"seconds x {ratio:.2f}"
-            )
-    return lines
+    """What each change to "both + time travel", and best-of-N, saves and loses; and "thorough" against best-of-N."""
+    full, thorough = arms[FULL], arms[THOROUGH]
+    pairs = [(arm, full) for name, arm in arms.items() if name.startswith("…") or arm is thorough]
+    return [_against(arm, base) for arm, base in [*pairs, (best, full), (thorough, best)]]
+
+
+def _against(arm: Arm, base: Arm) -> str:
+    gain, ratio = gains(arm, base), fmean(arm.seconds) / fmean(base.seconds)
+    return (
+        f"{arm.name}, to {base.name}: judge {gain['judge'].text(1)} points, mini-hps {gain['mini-hps'].text(2)}, "
+        f"seconds x {ratio:.2f}"
+    )
 
 
 def verdicts(arms: dict[str, Arm], best: Arm) -> list[tuple[str, bool]]:
