@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,22 @@ def test_prompts_are_painted_in_batches_of_one_row_and_seed(tmp_path):
     store._path(lost, None).unlink()
     batches.clear()
     assert work(plan, store, Notes(store)).painted == 1 and batches == [1]
+
+
+def test_what_another_process_painted_and_did_not_live_to_measure_is_measured(tmp_path, monkeypatch):
+    plan, store = Plan(rows=(Row("a"),), prompts=("x",), metrics=("m",)), Store(tmp_path)
+    claimed = store.claimed
+
+    @contextmanager
+    def as_it_came_free(key):
+        with claimed(key) as mine:
+            store.put(key, {"row": "a", "seconds": 0.1})
+            yield mine
+
+    monkeypatch.setattr(store, "claimed", as_it_came_free)
+    worker = Worker(store)
+    work(plan, store, worker)
+    assert not worker.painted and is_whole(plan, store)
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):

@@ -79,7 +79,9 @@ def test_the_miniature_s_are_rewards(name):
 
 
 def test_what_is_not_there():
-    with pytest.raises(RewardError, match=r"'prickscore' \(did you mean 'pickscore'\?\): choose 'pickscore', 'step-aware-sd15'"):
+    with pytest.raises(
+        RewardError, match=r"'prickscore' \(did you mean 'pickscore'\?\): choose 'pickscore', 'step-aware-sd15'"
+    ):
         load_reward("prickscore")
 
 

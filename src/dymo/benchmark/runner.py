@@ -109,8 +109,9 @@ def work(
         before = sum(len(job.keys) for job in left)
         while left:
             job = left.pop(0)
-            worker.measure([key for key in job.keys if store.has(key)])
-            job = job.only([key for key in job.keys if not store.has(key)])
+            there = [key for key in job.keys if store.has(key)]
+            worker.measure(there)
+            job = job.only([key for key in job.keys if key not in there])
             if job.after:
                 failed.update(key for key, base in zip(job.keys, job.after, strict=True) if base in failed)
                 job = job.only([key for key in job.keys if key not in failed])
@@ -132,8 +133,9 @@ def _take(job: Job, store: Store, worker: Worker, progress: Progress, failed: se
     """Paint what nobody else paints of a job; False where somebody holds a part of it."""
     with ExitStack() as stack:
         mine = [key for key in job.keys if stack.enter_context(store.claimed(key))]
-        # Some may have been finished just before their claims came free.
+        # Some may have been finished just before their claims came free, by a process that did not live to measure them.
         todo = [key for key in mine if not store.has(key)]
+        worker.measure([key for key in mine if key not in todo])
         began = time.perf_counter()
         if len(todo) < 2 or not _paint(job.row, todo, store, worker, failed):
             # One that does not fit, or too many for the memory: each by itself.

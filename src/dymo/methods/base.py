@@ -19,6 +19,7 @@ from ..pipelines.freeze import checkpointed, frozen
 from ..pipelines.loop import Hooks, Layers, Loop, undecorated
 from ..pipelines.patch import patched
 from ..rewards import Reward, is_differentiable
+from ..rewards.base import check_scores
 from ..trace import Trace
 
 
@@ -197,10 +198,7 @@ class Run(ExitStack):
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
         found = reward.score(images, words, timestep)
-        if not isinstance(found, Tensor) or found.shape != (len(words),):
-            raise RewardError(
-                f"{reward.name} gave {found!r} for {len(words)} pictures: it must give a tensor of one each"
-            )
+        check_scores(reward.name, found, len(words))
         if not torch.isfinite(found).all():
             raise RewardError(f"{reward.name} gave {found.tolist()}: scores must be finite")
         self.trace.cost.reward_calls += len(words)
