@@ -13,7 +13,7 @@ FORBIDDEN = {
     "guidance": ("diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.prompt"),
     "pipelines": ("transformers", "dymo.rewards", "dymo.prompt", "dymo.aligner"),
     "rewards": ("diffusers", "dymo.guidance", "dymo.pipelines", "dymo.prompt"),
-    "methods": ("diffusers", "dymo.benchmark", "dymo.miniature"),
+    "methods": ("diffusers", "dymo.bench", "dymo.miniature"),
 }
 ABOVE = ("dymo.commands", "dymo.cli", "dymo.report")
 

@@ -44,7 +44,7 @@ this world.
 ## Figures
 
 Measured by the recipes on fresh scenes (`training/figures.json`); what the pipeline itself reaches is measured by
-`python -m benchmarks.quality` and `python -m benchmarks.pointing`.
+`python -m tools.quality` and `python -m tools.pointing`.
 
 {figures}
 

@@ -55,9 +55,9 @@ class Request:
 
 def plan_of(request: Request) -> Any:
     """The plan: the file's, the table's, or that of the flags, with the flags over it. Raises ConfigError."""
-    from ..benchmark import plan as plans
-    from ..benchmark.presets import table
-    from ..benchmark.prompts import load_prompts
+    from ..bench import plan as plans
+    from ..bench.presets import table
+    from ..bench.prompts import load_prompts
 
     if sum((request.config is not None, request.table is not None, bool(request.methods))) != 1:
         raise ConfigError("give one of --config FILE, --table 1 to 4, or --method NAME (repeated for more)")
@@ -104,8 +104,8 @@ def plan_of(request: Request) -> Any:
 
 def bench(request: Request, console: Console) -> None:
     """Run the plan, or go on with it, and write its report. Raises DyMOError; every result that is there is whole."""
-    from ..benchmark import engines
-    from ..benchmark.store import Store
+    from ..bench import engines
+    from ..bench.store import Store
 
     if request.engine not in get_args(Engine):
         raise ConfigError(f"--engine {request.engine!r}: choose one of {', '.join(get_args(Engine))}")
@@ -146,7 +146,7 @@ def bench(request: Request, console: Console) -> None:
 
 def report(folder: Path, versus: str | None, out: Path | None, console: Console) -> None:
     """Write the report of a run anew, from what its store holds."""
-    from ..benchmark.plan import Plan
+    from ..bench.plan import Plan
 
     plan = Plan.load(folder / "plan.json")
     if versus is not None and versus not in [row.name for row in plan.rows]:
@@ -165,9 +165,9 @@ def _report(
     missing: dict[str, str],
     console: Console,
 ) -> None:
-    from ..benchmark.report import table, write_report
-    from ..benchmark.results import collect
-    from ..benchmark.store import Store
+    from ..bench.report import table, write_report
+    from ..bench.results import collect
+    from ..bench.store import Store
     from ..report.atomic import write_text
 
     store = Store(folder)

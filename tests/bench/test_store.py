@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dymo.benchmark.store import Key, Store, StoreError, _born
+from dymo.bench.store import Key, Store, StoreError, _born
 
 KEY = Key("c0ffee", "a red apple", 3)
 

@@ -1,6 +1,6 @@
 """Try settings on the tune split, which the benchmarks never use.
 
-    python -m benchmarks.tune [--prompts 24] --set eta=0.2 max_recurrences=2 --set gradient=straight-through ...
+    python -m tools.tune [--prompts 24] --set eta=0.2 max_recurrences=2 --set gradient=straight-through ...
 
 Each `--set` is one line: values of `Config` (JSON, or a word), and `preset=`, `reward=` ("none") and `tiny=true`.
 """

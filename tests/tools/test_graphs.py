@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.graphs import Reading, counts, f1, figures, read_truth
+from tools.graphs import Reading, counts, f1, figures, read_truth
 from dymo.errors import ConfigError
 
 

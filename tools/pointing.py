@@ -1,6 +1,6 @@
 """The pointing game: does a word's attention map have its maximum inside the word's object?
 
-    python -m benchmarks.pointing [--scenes 400] [--timestep 600]
+    python -m tools.pointing [--scenes 400] [--timestep 600]
 
 Real scenes are noised to t, the denoiser sees them with their caption, and the conditional maps are read just as the
 semantic objective reads them (same layers, mean over heads and layers). A map hits where its maximum lies in a cell

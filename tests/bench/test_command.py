@@ -9,12 +9,12 @@ import torch
 from typer.testing import CliRunner
 
 from dymo import Budget, load_miniature
-from dymo.benchmark.engines import Place, place_here
-from dymo.benchmark.painter import Painter, pixels, png
-from dymo.benchmark.plan import Match, Plan, Row
-from dymo.benchmark.results import collect
-from dymo.benchmark.runner import jobs_of, work
-from dymo.benchmark.store import Key, Store
+from dymo.bench.engines import Place, place_here
+from dymo.bench.painter import Painter, pixels, png
+from dymo.bench.plan import Match, Plan, Row
+from dymo.bench.results import collect
+from dymo.bench.runner import jobs_of, work
+from dymo.bench.store import Key, Store
 from dymo.cli import app
 from dymo.errors import ConfigError, PipelineError
 from dymo.pipelines.variants import variant

@@ -1,4 +1,4 @@
-"""Where a benchmark's prompts come from."""
+"""Where a bench run's prompts come from."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 from scipy.stats import wilcoxon
 
-from dymo.benchmark.figures import Point, front
-from dymo.benchmark.grid import picture_grid
-from dymo.benchmark.plan import Match, Plan, Row
-from dymo.benchmark.report import write_report
-from dymo.benchmark.results import RowResult, collect, compare
-from dymo.benchmark.standing import standing
-from dymo.benchmark.store import Key, Store
+from dymo.bench.figures import Point, front
+from dymo.bench.grid import picture_grid
+from dymo.bench.plan import Match, Plan, Row
+from dymo.bench.report import write_report
+from dymo.bench.results import RowResult, collect, compare
+from dymo.bench.standing import standing
+from dymo.bench.store import Key, Store
 
 PROMPTS = tuple(f"a red apple and a {c} car" for c in ("green", "blue", "white", "black", "yellow", "purple"))
 PLAN = Plan(
@@ -90,7 +90,7 @@ def run(tmp_path):
                 },
             )
             for metric, score in (("guide", r + i / 10), ("held", r - i / 10), ("judge", float(r > 0))):
-                from dymo.benchmark.metrics import shard_of
+                from dymo.bench.metrics import shard_of
 
                 store.put(key, {"score": score}, shard_of(metric))
     return store

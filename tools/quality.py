@@ -1,6 +1,6 @@
 """What each part of the method is worth, on held-out prompts of two objects that no setting was tuned on.
 
-    python -m benchmarks.quality [--quick] [--prompts 64] [--seeds 3] [--out docs/quality.md] [--json runs/quality.json]
+    python -m tools.quality [--quick] [--prompts 64] [--seeds 3] [--out docs/quality.md] [--json runs/quality.json]
 
 Every arm starts from the same seeds, three a prompt. "Both + time travel" is the preset "fast", whose preference
 gradient is straight-through; "thorough" is that preset; each row under them changes one thing of "fast". Differences
@@ -174,7 +174,7 @@ def main() -> int:
     lines += [f"- {'yes' if holds else 'NO'}: {claim}" for claim, holds in claims]
     print(made.to_text(), *lines, sep="\n")
     if args.out:
-        command = "python -m benchmarks.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
+        command = "python -m tools.quality" + (f" --prompts {args.prompts}" if args.prompts != 64 else "")
         command += f" --seeds {args.seeds}" if args.seeds != 3 else ""
         command += " --core" if args.core else ""
         said = f"{args.prompts} held-out prompts of two objects, {args.seeds} seeds each, 25 steps; mean per picture."

@@ -12,7 +12,7 @@ from diffusers import AutoencoderTiny
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks import cost
+from tools import cost
 from dymo.rewards import FunctionReward
 from tests import tiny
 

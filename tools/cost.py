@@ -1,6 +1,6 @@
 """What one guided evaluation spends at the real SD1.5 (512) and SDXL (1024) sizes, counted without weights.
 
-    python -m benchmarks.cost [--json FILE] [--markdown FILE] [--no-check]
+    python -m tools.cost [--json FILE] [--markdown FILE] [--no-check]
 
 The code that is counted is the library's own: `DyMO` runs a diffusers pipeline of the real configuration for one step,
 with one recurrence-free evaluation of one picture under classifier-free guidance (two rows of the denoiser). Only the
@@ -528,7 +528,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser("python -m benchmarks.cost", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser("python -m tools.cost", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--family", choices=tuple(REFERENCE), action="append", help="only this one")
     parser.add_argument("--json", metavar="FILE", help="write every count there")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables there")

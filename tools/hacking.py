@@ -1,6 +1,6 @@
 """The hacking watch on the miniature: whether it hears a run that is driven too hard, and what "best" returns.
 
-    python -m benchmarks.hacking [--prompts 32] [--out FILE.md]
+    python -m tools.hacking [--prompts 32] [--out FILE.md]
 
 mini-pickscore guides, mini-hps is watched. Three claims, on held-out prompts with one seed each:
 
@@ -137,7 +137,7 @@ def main() -> int:
     lines = [f"- {'yes' if holds else 'NO'}: {claim}" for claim, holds in claims]
     print(made.to_text(), *lines, sep="\n")
     if args.out:
-        command = "python -m benchmarks.hacking" + (f" --prompts {args.prompts}" if args.prompts != 32 else "")
+        command = "python -m tools.hacking" + (f" --prompts {args.prompts}" if args.prompts != 32 else "")
         head = f"# The hacking watch on the miniature\n\n`{command}`: mean per picture.\n"
         write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
     return 0 if all(holds for _, holds in claims) else 1

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from dymo.benchmark import digest, presets, prompts
-from dymo.benchmark.metrics import caption_of
-from dymo.benchmark.plan import Match, Plan, Row, read_yaml
+from dymo.bench import digest, presets, prompts
+from dymo.bench.metrics import caption_of
+from dymo.bench.plan import Match, Plan, Row, read_yaml
 from dymo.errors import ConfigError
 from dymo.miniature.world import captions
 

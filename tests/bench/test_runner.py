@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dymo.benchmark.plan import Match, Plan, Row
-from dymo.benchmark.runner import Progress, jobs_of, work
-from dymo.benchmark.store import Key, Store, StoreError
+from dymo.bench.plan import Match, Plan, Row
+from dymo.bench.runner import Progress, jobs_of, work
+from dymo.bench.store import Key, Store, StoreError
 from dymo.errors import PipelineError
 
 PLAN = Plan(
@@ -162,9 +162,9 @@ FORKS = """
 import os, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from benchmark.test_runner import PLAN, Worker
-from dymo.benchmark.runner import work
-from dymo.benchmark.store import Store
+from bench.test_runner import PLAN, Worker
+from dymo.bench.runner import work
+from dymo.bench.store import Store
 for line in sys.stdin:
     folder, pause, log = line.rstrip("\\n").split("\\t")
     child = os.fork()

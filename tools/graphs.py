@@ -1,6 +1,6 @@
 """How well a parser reads prompts: precision, recall and F1 against graphs that somebody else wrote.
 
-    python -m benchmarks.graphs FILE [--parser spacy|llm|transformers|simple] [--errors] [--seed 0]
+    python -m tools.graphs FILE [--parser spacy|llm|transformers|simple] [--errors] [--seed 0]
 
 FILE holds one graph a line in the reference format: {"prompt": ..., "knowledge": [{thing: [attribute, ...]}, ...],
 "global": [...]}. Two figures, each summed over all prompts (micro):

@@ -1,4 +1,4 @@
-"""What a benchmark is to do: methods x prompts x seeds x metrics, checked before any model is loaded."""
+"""What a bench run is to do: methods x prompts x seeds x metrics, checked before any model is loaded."""
 
 from __future__ import annotations
 

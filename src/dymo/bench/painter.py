@@ -1,4 +1,4 @@
-"""The pictures of a benchmark: a row's method on its pipeline, measured."""
+"""The pictures of a bench run: a row's method on its pipeline, measured."""
 
 from __future__ import annotations
 
