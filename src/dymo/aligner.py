@@ -36,7 +36,7 @@ from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
 from .recorder import Recorder
-from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, scale_of
+from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, placed, scale_of
 from .trace import Trace
 
 log = logging.getLogger(__name__)

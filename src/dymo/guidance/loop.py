@@ -97,8 +97,8 @@ class Loop(Protocol):
         """Evaluate the denoiser at this level: where the loop stands, or, later, again from z (n, c, h, w) of `rows`."""
         ...
 
-    def sampler_step(self, seen: Seen) -> Tensor:
-        """The sampler's own z_{t-1} (n, c, h, w) float32 of what was seen last."""
+    def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
+        """The sampler's own z_{t-1} (n, c, h, w) float32 of what was seen last, with its own noise or the one given."""
         ...
 
     def accept(self, z: Tensor) -> None:
