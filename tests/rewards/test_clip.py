@@ -68,7 +68,7 @@ def test_gradcheck_through_preprocessing_and_tower(size, prepare):
     assert gradient_is_right(lambda images: reward.score(images, ["a red car"]), size)
 
 
-def test_the_gradient_reaches_every_part_of_the_picture(folder):
+def test_the_gradient_reaches_every_part_of_the_image(folder):
     images = (0.3 + 0.4 * torch.rand(2, 3, 16, 16)).requires_grad_()
     (gradient,) = torch.autograd.grad(load_reward(folder).score(images, ["a", "b"]).sum(), images)
     assert gradient.isfinite().all() and (gradient.flatten(1).abs().sum(1) > 0).all()
@@ -196,7 +196,7 @@ def test_the_folder_s_own_normalisation_is_taken(folder):
 
 
 def test_a_count_that_does_not_fit(folder):
-    with pytest.raises(RewardError, match="2 pictures with 1 prompts; give one each"):
+    with pytest.raises(RewardError, match="2 images with 1 prompts; give a list with one prompt each"):
         load_reward(folder).score(torch.rand(2, 3, 16, 16), ["a"])
 
 
