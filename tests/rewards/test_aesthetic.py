@@ -112,3 +112,8 @@ def test_a_whole_clip_serves_as_its_tower(tmp_path):
     images = torch.rand(2, 3, 16, 16)
     again = load_reward("aesthetic", source=tmp_path)
     torch.testing.assert_close(again.score(images, ["", ""]), small.score(images, ["", ""]))
+    exact = load_reward("aesthetic", source=tmp_path, dtype=torch.float64)  # R1
+    assert {p.dtype for p in exact.model.parameters()} == {torch.float64}
+    assert exact.score(images, ["", ""]).dtype == torch.float64
+    half = load_reward("aesthetic", source=tmp_path, dtype=torch.bfloat16)
+    assert (half.dtype, half.head.layers[0].weight.dtype) == (torch.bfloat16, torch.float32)

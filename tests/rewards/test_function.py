@@ -88,17 +88,13 @@ def test_what_it_returns_is_looked_at(returned, said):
         return returned
 
     for reward in (load_reward(sloppy), load_reward({sloppy: 1.0})):
-        with pytest.raises(
-            RewardError, match=rf"sloppy returned {said} for 2 images: it must return a tensor \(2,\)"
-        ):
+        with pytest.raises(RewardError, match=rf"sloppy returned {said} for 2 images: it must return a tensor \(2,\)"):
             reward.score(IMAGES, ["a", "b"])
 
 
 @pytest.mark.parametrize("returned, said", [(None, "NoneType"), (["good", "bad"], "list"), (0.5, r"shape \(\)")])
 def test_what_a_black_box_returns_is_looked_at(returned, said):
-    with pytest.raises(
-        RewardError, match=rf"box returned .*{said}.* for 2 images: it must return one number an image"
-    ):
+    with pytest.raises(RewardError, match=rf"box returned .*{said}.* for 2 images: it must return one number an image"):
         BlackBoxReward(lambda images, prompts: returned, "box").score(IMAGES, ["a", "b"])
 
 

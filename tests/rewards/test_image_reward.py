@@ -1,6 +1,7 @@
 """ImageReward against transformers' ViT and BERT with cross-attention on the same weights, and its published layout."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -189,9 +190,16 @@ def test_a_saved_folder_is_loaded_by_name(tmp_path):
     again = load_reward("imagereward", source=tmp_path)
     torch.testing.assert_close(again.score(images, PROMPTS), small.score(images, PROMPTS))
     assert again.model.sizes == dataclasses.replace(SIZES, mean=0.5, hidden=list(SIZES.hidden))
-    (tmp_path / "config.json").write_text('{"width": 3}')
-    with pytest.raises(RewardError, match=r"config.json is not an ImageReward's.*width"):
-        ImageRewardModel.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for content, said in (
+        ('{"width": 3}', "is not an ImageReward's.*width"),
+        ("[]", r"holds \[\], not an object"),
+        ("{", "cannot read"),
+        (json.dumps({**config, "patch_size": 0}), "is not an ImageReward's: .*zero"),  # R2
+    ):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(RewardError, match=f"imagereward: .*config.json.*{said}|imagereward: {said}.*config.json"):
+            ImageRewardModel.from_pretrained(tmp_path)
 
 
 def test_the_published_sizes_are_the_defaults():

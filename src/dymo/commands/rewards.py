@@ -89,14 +89,14 @@ def check(
     models.quiet_libraries()
     with console.status(f"Loading {name} …") if console.is_terminal else nullcontext():
         reward = load_reward(spec, source, where, None if dtype is None else getattr(torch, dtype))
-    findings = [*try_out(reward, spec, where), *compare_with_published(reward, images, where)]
+    findings = [*try_out(reward, where, spec), *compare_with_published(reward, images, where)]
     columns = [Column("check"), Column("holds"), Column("found")]
     table = Table(columns, [[finding.what, finding.result, finding.detail] for finding in findings])
     console.print(table.to_text(), markup=False, highlight=False, soft_wrap=True)
     return all(finding.result != "NO" for finding in findings)
 
 
-def try_out(reward: Reward, spec: Spec, device: str) -> list[Finding]:
+def try_out(reward: Reward, device: str, spec: Spec | None = None) -> list[Finding]:
     """Two supplied images, a red circle and noise: finite scores, a gradient, a batch like its images one by one."""
     import torch
 
@@ -110,7 +110,7 @@ def try_out(reward: Reward, spec: Spec, device: str) -> list[Finding]:
     finite = bool(torch.isfinite(scores).all())
     apart = (scores - alone).abs().max().item()
     close = apart <= BATCH_TOLERANCE * max(1e-6, scores.abs().max().item())
-    usual = f"; ordinary images lie in {_usual(spec)}" if spec.typical is not None else ""
+    usual = f"; ordinary images lie in {_usual(spec)}" if spec is not None and spec.typical is not None else ""
     findings = [
         Finding(
             "scores are finite", _said(finite), f"a red circle as {PROMPT!r}: {circle:.4f}; noise: {noise:.4f}{usual}"

@@ -105,7 +105,7 @@ _ALL = (
     ),
     Spec(
         "judge", _ours(_judge), "whether the miniature's image shows all things, in their colours and places", (0, 1), "Apache-2.0",
-        0.3, 1.0, guides="measure only", about="reads the miniature's own captions alone",
+        0.3, 0.5, guides="measure only", about="reads the miniature's own captions alone",
     ),
 )  # fmt: skip
 
