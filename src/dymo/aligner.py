@@ -253,7 +253,7 @@ class DyMO:
             first = generator[0] if isinstance(generator, list) else generator
             objectives.append(
                 Preference(
-                    _scorer(self.reward, trace), config.preference_form, config.tau, getattr(self.reward, "cosine_scale", None),
+                    _scorer(self.reward, trace, guides=True), config.preference_form, config.tau, getattr(self.reward, "cosine_scale", None),
                     config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
                     config.clamp, resting,
                 )
@@ -264,7 +264,7 @@ class DyMO:
         if not self.watched or self.reward is None:
             return None
         return Watch(
-            {name: _scorer(reward, trace) for name, reward in self.watched.items()},
+            {name: _scorer(reward, trace, guides=False) for name, reward in self.watched.items()},
             {name: scale_of(reward) for name, reward in self.watched.items()},
             scale_of(self.reward),
             self.on_hacking,
@@ -384,12 +384,12 @@ def _repeats(number: Any) -> int:
     return int(number)
 
 
-def _scorer(reward: Reward, trace: Trace) -> Callable[[Tensor, list[int], float | None], Tensor]:
+def _scorer(reward: Reward, trace: Trace, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
     """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
     score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
 
     def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
-        trace.cost.reward_calls += len(samples)
+        trace.cost.reward_calls += len(samples) * guides
         return score(images, [trace.prompts[i] for i in samples], t)
 
     return scored

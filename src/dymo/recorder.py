@@ -76,7 +76,8 @@ class Recorder(Observer):
         self._keep(step.displacement, rows, moved.length)
         self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
         if self.watch is not None and "reward" in seen.notes:
-            self.images |= zip(rows, seen.images.detach().clamp(0, 1), strict=True)
+            images = zip(rows, seen.images.detach().clamp(0, 1), strict=True)
+            self.images |= {i: image for i, image in images if i not in self.resting}
         if self.record_maps and seen.maps is not None:
             self._maps(step, seen)
         if self.listeners:
