@@ -61,7 +61,7 @@ from diffusers import (
 from diffusers.callbacks import SDCFGCutoffCallback, SDXLCFGCutoffCallback, SDXLControlnetCFGCutoffCallback
 from tiny import PROMPT
 from transformers import (
-    CLIPTextModelWithProjection,
+    CLIPImageProcessor,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -172,7 +172,9 @@ def ip_adapter(pipe, tokens: int = 4):
     for name, module in unet.named_modules():
         if name.endswith("attn2"):
             for projection in ("to_k_ip", "to_v_ip"):
-                weights[f"{2 * layers + 1}.{projection}.weight"] = torch.randn(module.to_k.out_features, width) / width**0.5
+                weights[f"{2 * layers + 1}.{projection}.weight"] = (
+                    torch.randn(module.to_k.out_features, width) / width**0.5
+                )
             layers += 1
     clip = pipe.image_encoder.config.projection_dim
     proj = {
@@ -257,7 +259,7 @@ CASES: dict[str, Case] = {
             )
         ),
         cutoff=SDCFGCutoffCallback, **SQUARE,
-    ),  # fmt: skip
+    ),
     "sd-clip-sample": case(sd_clip_sample, cutoff=SDCFGCutoffCallback, **SQUARE),
     # -- Stable Diffusion: arguments of the call ----------------------------------------------------------------------------------
     # The rescaling comes after the guidance: its factor is a ratio of standard deviations of each sample, and depends on the latents.
@@ -279,11 +281,11 @@ CASES: dict[str, Case] = {
     "sd-img2img-euler": case(
         lambda: sd(StableDiffusionImg2ImgPipeline, EulerDiscreteScheduler), calls=3, cutoff=SDCFGCutoffCallback,
         image=IMAGE, strength=0.75,
-    ),  # fmt: skip
+    ),
     # 4 channels: after `step`, the loop itself noises the known region for `timesteps[i + 1]` (`add_noise`, none after the last step) and
     # blends it in by the mask, so what `step` returned is not what the next step is given. Euler's `add_noise` takes the noise level at
-    # `step_index`, once that is set, and not at the timestep that it is given. With SDCFGCutoffCallback the mask keeps both rows,
-    # the blend doubles the latents, and the images come out two for one.
+    # `step_index`, once that is set, and not at the timestep that it is given. With SDCFGCutoffCallback the mask keeps both rows, the
+    # blend doubles the latents, and the UNet is given two for one row of embeddings: an error of sizes.
     "sd-inpaint": case(lambda: sd(StableDiffusionInpaintPipeline), image=IMAGE, mask_image=MASK, **SQUARE),
     "sd-inpaint-euler": case(
         lambda: sd(StableDiffusionInpaintPipeline, EulerDiscreteScheduler), image=IMAGE, mask_image=MASK, **SQUARE
@@ -298,31 +300,34 @@ CASES: dict[str, Case] = {
     ),
     # -- ControlNet ---------------------------------------------------------------------------------------------------------------
     # `controlnet_keep[i]`, a list over `len(timesteps)` made before the loop, says whether the net is heard at the loop's own index i.
+    # SDCFGCutoffCallback leaves the control image at two rows: an error of sizes.
     "sd-controlnet": case(
         lambda: sd(StableDiffusionControlNetPipeline, controlnet=controlnet()), image=CONTROL, control_guidance_end=0.5, **SQUARE
     ),
-    # The net sees the conditional row alone, so `scale_model_input` is called twice in a step, the second time with one row.
+    # In guess mode the net sees the conditional row alone (and so serves the callback): `scale_model_input` is called twice in a step,
+    # the second time with one row.
     "sd-controlnet-guess": case(
-        lambda: sd(StableDiffusionControlNetPipeline, controlnet=controlnet()), image=CONTROL, guess_mode=True, **SQUARE
+        lambda: sd(StableDiffusionControlNetPipeline, controlnet=controlnet()), cutoff=SDCFGCutoffCallback, image=CONTROL,
+        guess_mode=True, **SQUARE,
     ),
     "sd-controlnet-guess-two-images": case(
         lambda: sd(StableDiffusionControlNetPipeline, controlnet=controlnet()), samples=2, image=CONTROL, guess_mode=True,
         num_images_per_prompt=2, **SQUARE,
-    ),  # fmt: skip
+    ),
     "sd-controlnet-img2img": case(
         lambda: sd(StableDiffusionControlNetImg2ImgPipeline, controlnet=controlnet()), calls=3, image=IMAGE,
         control_image=CONTROL, strength=0.75,
-    ),  # fmt: skip
+    ),
     # The blend of the 4-channel inpainting, and the net.
     "sd-controlnet-inpaint": case(
         lambda: sd(StableDiffusionControlNetInpaintPipeline, controlnet=controlnet()), image=IMAGE, mask_image=MASK,
         control_image=CONTROL, **SQUARE,
-    ),  # fmt: skip
+    ),
     # A list of nets becomes a MultiControlNetModel; `controlnet_keep[i]` is a list then, one number a net.
     "sd-controlnet-two": case(
         lambda: sd(StableDiffusionControlNetPipeline, controlnet=MultiControlNetModel([controlnet(1), controlnet(2)])),
         image=[CONTROL, IMAGE], controlnet_conditioning_scale=[0.7, 0.4], control_guidance_start=[0.0, 0.5], **SQUARE,
-    ),  # fmt: skip
+    ),
     # -- T2I-Adapter --------------------------------------------------------------------------------------------------------------
     # No `interrupt`, no `num_timesteps`, no `callback_on_step_end`: the old `callback` only. The guidance scale is a local of
     # `__call__` on SD. SD has no `adapter_conditioning_factor`: the adapter is added at every step. Its images go through the deprecated
@@ -358,35 +363,36 @@ CASES: dict[str, Case] = {
     "sd-pix2pix": case(
         lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=unet(in_channels=8)), rows=("cond", "image", "uncond"),
         image=IMAGE, image_guidance_scale=1.5,
-    ),  # fmt: skip
+    ),
     "sd-pix2pix-two-images": case(
         lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=unet(in_channels=8)), rows=("cond", "image", "uncond"), samples=2,
         image=IMAGE.repeat(2, 1, 1, 1), image_guidance_scale=1.5, num_images_per_prompt=2,
-    ),  # fmt: skip
+    ),
     # SDXL's has no `do_classifier_free_guidance` (a local of `__call__`), no `num_timesteps`, no `callback_on_step_end`.
     "sdxl-pix2pix": case(
         lambda: sdxl(StableDiffusionXLInstructPix2PixPipeline, unet=unet_xl(in_channels=8)), rows=("cond", "image", "uncond"),
         image=IMAGE, image_guidance_scale=1.5, **SQUARE,
-    ),  # fmt: skip
+    ),
     # -- Perturbed attention guidance ---------------------------------------------------------------------------------------------
     # Three rows (uncond, cond, perturbed), two without guidance (cond, perturbed). `__call__` puts its processors on the self-attention
     # before the loop, which chunk the batch in three, and takes them off at its end only: an exception in the loop leaves them there.
+    # The latents are repeated `prompt_embeds.shape[0] // latents.shape[0]` times. The cutoff callbacks' one row fails in `chunk`.
     "sd-pag": case(
         lambda: sd(StableDiffusionPAGPipeline, pag_applied_layers="mid"), rows=("uncond", "cond", "perturbed"), pag_scale=3.0, **SQUARE
     ),
     "sd-pag-two-images": case(
         lambda: sd(StableDiffusionPAGPipeline, pag_applied_layers="mid"), rows=("uncond", "cond", "perturbed"), samples=2, pag_scale=3.0,
         num_images_per_prompt=2, **SQUARE,
-    ),  # fmt: skip
+    ),
     "sd-pag-no-guidance": case(
         lambda: sd(StableDiffusionPAGPipeline, pag_applied_layers="mid"), rows=("cond", "perturbed"), pag_scale=3.0, guidance_scale=1.0,
         **SQUARE,
-    ),  # fmt: skip
+    ),
     # No `interrupt` here.
     "sd-pag-controlnet": case(
         lambda: sd(StableDiffusionControlNetPAGPipeline, controlnet=controlnet(), pag_applied_layers="mid"),
         rows=("uncond", "cond", "perturbed"), image=CONTROL, pag_scale=3.0, **SQUARE,
-    ),  # fmt: skip
+    ),
     "sdxl-pag": case(
         lambda: sdxl(StableDiffusionXLPAGPipeline, pag_applied_layers="mid"), rows=("uncond", "cond", "perturbed"), pag_scale=3.0, **SQUARE
     ),
@@ -403,7 +409,7 @@ CASES: dict[str, Case] = {
     "sdxl-img2img-denoising-start": case(
         lambda: sdxl(StableDiffusionXLImg2ImgPipeline), calls=2, cutoff=SDXLCFGCutoffCallback,
         image=noise(1, 4, SIZE // 4, SIZE // 4), denoising_start=0.5,
-    ),  # fmt: skip
+    ),
     # The default strength is .9999: int(4 * .9999) = 3 steps of 4. The blend of the 4-channel inpainting, as on SD.
     "sdxl-inpaint": case(
         lambda: sdxl(StableDiffusionXLInpaintPipeline), calls=3, image=IMAGE, mask_image=MASK, strength=0.9999, **SQUARE
@@ -411,11 +417,212 @@ CASES: dict[str, Case] = {
     "sdxl-controlnet": case(
         lambda: sdxl(StableDiffusionXLControlNetPipeline, controlnet=controlnet_xl()), cutoff=SDXLControlnetCFGCutoffCallback,
         image=CONTROL, **SQUARE,
-    ),  # fmt: skip
+    ),
     # One tokenizer and one text encoder, the second: `pipe.tokenizer` is None. Five time ids (aesthetic score) for six.
     "sdxl-refiner": case(sdxl_refiner, calls=3, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75),
     # The first half of a split run: `timesteps` are filtered and sliced just before the loop; the last latents are noisy (t = 501).
     "sdxl-denoising-end": case(
         sdxl, calls=2, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
     ),
+}  # fmt: skip
+
+
+# -- What has to be refused, and why ----------------------------------------------------------------------------------------------------
+
+
+def animatediff():
+    """UNetMotionModel; the latents are (B, 4, frames, h, w), and an image reward has no frames. The loop itself is like SD's."""
+    motion = MotionAdapter(
+        block_out_channels=(8, 16), motion_layers_per_block=1, motion_norm_num_groups=4, motion_num_attention_heads=2,
+    )  # fmt: skip
+    return tiny.quiet(
+        AnimateDiffPipeline(
+            vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=unet(), motion_adapter=motion,
+            scheduler=tiny.scheduler(),
+        )
+    )  # fmt: skip
+
+
+def upscale():
+    """The UNet takes the low-resolution image (7 channels) and its noise level as a class. No `do_classifier_free_guidance`, no
+    `callback_on_step_end`, no `interrupt`."""
+    return tiny.quiet(
+        StableDiffusionUpscalePipeline(
+            vae=vae(scaling_factor=0.08333), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(),
+            unet=unet(in_channels=7, num_class_embeds=1000), low_res_scheduler=DDPMScheduler(), scheduler=tiny.scheduler(),
+            max_noise_level=350,
+        )
+    )  # fmt: skip
+
+
+def latent_upscale():
+    """A denoiser of Karras' kind: its preconditioning is in the loop, the UNet's timestep is log(sigma) / 4, read at `scheduler.sigmas[i]`,
+    and its attention blocks are no BasicTransformerBlocks."""
+    settings = dict(
+        act_fn="gelu", attention_head_dim=8, norm_num_groups=None, block_out_channels=[32, 32, 64, 64], time_cond_proj_dim=160,
+        conv_in_kernel=1, conv_out_kernel=1, cross_attention_dim=32, in_channels=8, out_channels=5, mid_block_type=None,
+        down_block_types=("KDownBlock2D", *["KCrossAttnDownBlock2D"] * 3), up_block_types=(*["KCrossAttnUpBlock2D"] * 3, "KUpBlock2D"),
+        layers_per_block=2, resnet_time_scale_shift="scale_shift", time_embedding_type="fourier", timestep_post_act="gelu",
+    )  # fmt: skip
+    parts = dict(
+        vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=tiny.unet(**settings),
+        scheduler=EulerDiscreteScheduler(prediction_type="sample"),
+    )  # fmt: skip
+    return tiny.quiet(StableDiffusionLatentUpscalePipeline(**parts))
+
+
+def gligen():
+    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; the latents may be redrawn before
+    the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
+    return sd(StableDiffusionGLIGENPipeline, unet=unet(attention_type="gated"))
+
+
+def video_diffusion():
+    """Stable Video Diffusion: no prompt and no text encoder; latents (B, frames, 4, h, w); guidance grows over the frames."""
+    net = UNetSpatioTemporalConditionModel(
+        sample_size=16, in_channels=8, out_channels=4, num_attention_heads=(2, 2), block_out_channels=(32, 32), layers_per_block=1,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"), cross_attention_dim=12,
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), projection_class_embeddings_input_dim=24,
+        addition_time_embed_dim=8,
+    ).eval()  # fmt: skip
+    decoder = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2
+    ).eval()
+    scheduler = EulerDiscreteScheduler(
+        prediction_type="v_prediction", timestep_type="continuous", use_karras_sigmas=True
+    )
+    processor = CLIPImageProcessor(size=SIZE, crop_size=SIZE)
+    return tiny.quiet(
+        StableVideoDiffusionPipeline(
+            vae=decoder, image_encoder=image_encoder(), unet=net, scheduler=scheduler, feature_extractor=processor
+        )
+    )
+
+
+def text_to_video():
+    """UNet3DConditionModel; the latents are (B, 4, frames, h, w) in the loop and (B x frames, 4, h, w) in `step`."""
+    net = UNet3DConditionModel(
+        sample_size=16, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32, attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    ).eval()  # fmt: skip
+    return tiny.quiet(
+        TextToVideoSDPipeline(
+            vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=net, scheduler=tiny.scheduler()
+        )
+    )
+
+
+def self_attention_guidance():
+    """Two passes of the UNet in each step, the second on latents blurred where the first attended, read by a processor of its own: the
+    prediction is not one pass's. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
+    return sd(StableDiffusionSAGPipeline, image_encoder=None)
+
+
+def ldm3d():
+    """The loop is SD's, but the VAE decodes six channels, RGB and depth: an image reward takes three."""
+    return sd(StableDiffusionLDM3DPipeline, vae=vae(in_channels=6, out_channels=6), image_encoder=None)
+
+
+def layerwise_casting():
+    """Weights are stored in float8 and cast in place around each module's forward pass: a backward pass finds them as float8."""
+    pipe = sd()
+    pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    return pipe
+
+
+def repeated_blocks_compiled():
+    """Each BasicTransformerBlock has a compiled call: hooks on the projections inside, set later, are not called."""
+    pipe = sd()
+    pipe.unet.compile_repeated_blocks(backend="eager")
+    return pipe
+
+
+def compiled():
+    """`torch.compile` gives an OptimizedModule around the UNet (`_orig_mod`)."""
+    pipe = sd()
+    pipe.unet = torch.compile(pipe.unet, backend="eager")
+    return pipe
+
+
+def compiled_in_place():
+    """`Module.compile` leaves the class as it is (`_compiled_call_impl`)."""
+    pipe = sd()
+    pipe.unet.compile(backend="eager")
+    return pipe
+
+
+def peft_model():
+    """`get_peft_model` gives a PeftModel around the UNet, whose keyword arguments hide those of the UNet's forward."""
+    from peft import LoraConfig, get_peft_model
+
+    pipe = sd()
+    pipe.unet = get_peft_model(pipe.unet, LoraConfig(r=2, target_modules=["to_q", "to_k"], init_lora_weights=False))
+    return pipe
+
+
+def inference_tensors():
+    """Parameters made under inference_mode can never be part of a graph: autograd cannot save them for a backward pass."""
+    with torch.inference_mode():
+        return sd()
+
+
+def fused_projections():
+    """`to_q`, `to_k`, `to_v` of self-attention are one matrix, `to_k`, `to_v` of cross-attention another."""
+    pipe = sd()
+    pipe.fuse_qkv_projections(vae=False)
+    return pipe
+
+
+def cache_hooks():
+    """Pyramid attention broadcast: an attention's output is kept for some calls of the UNet, so a gradient would be that of another call.
+    UNet2DConditionModel is no CacheMixin (no `is_cache_enabled`); the trace of it is a HookRegistry `_diffusers_hook` on each attention."""
+    pipe = sd()
+    settings = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2, cross_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+    )
+    apply_pyramid_attention_broadcast(pipe.unet, settings)
+    return pipe
+
+
+def unconditional():
+    """Pixels of a UNet2DModel: no prompt, no VAE, no cross-attention; the loop is `for t in progress_bar(scheduler.timesteps)`."""
+    net = UNet2DModel(
+        sample_size=16, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    ).eval()  # fmt: skip
+    return tiny.quiet(DDPMPipeline(unet=net, scheduler=DDPMScheduler()))
+
+
+REFUSED: dict[str, Make] = {
+    "animatediff": seeded(animatediff),
+    "upscale": seeded(upscale),
+    "latent-upscale": seeded(latent_upscale),
+    "gligen": seeded(gligen),
+    "video-diffusion": seeded(video_diffusion),
+    "text-to-video": seeded(text_to_video),
+    "self-attention-guidance": seeded(self_attention_guidance),
+    "ldm3d": seeded(ldm3d),
+    "layerwise-casting": seeded(layerwise_casting),
+    "compile-repeated-blocks": seeded(repeated_blocks_compiled),
+    "compiled": seeded(compiled),
+    "compiled-in-place": seeded(compiled_in_place),
+    "peft-model": seeded(peft_model),
+    "inference-tensors": seeded(inference_tensors),
+    "fused-projections": seeded(fused_projections),
+    "cache-hooks": seeded(cache_hooks),
+    "unconditional": seeded(unconditional),
 }
+
+
+# What an engine may steer or refuse, so long as what it says is true.
+OPEN: dict[str, Case] = {
+    # `step` of LCMScheduler returns (noised latents, x0), and the pipeline decodes the last x0 and not the last latents: noise is drawn
+    # anew from x0 at each step, and there is no state across steps but the step's index. One row: guidance is an embedding.
+    "lcm": case(
+        lambda: sd(
+            LatentConsistencyModelPipeline, unet=unet(time_cond_proj_dim=8), scheduler=tiny.scheduler(LCMScheduler),
+            image_encoder=None,
+        ),
+        rows=ALONE, **SQUARE,
+    ),
+}  # fmt: skip
