@@ -203,9 +203,6 @@ class DyMO:
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(placed(rewards, device))
-            stack.enter_context(frozen(modules))
-            if config.checkpointing:
-                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
             plain = None
             if self.on_hacking == "best":
                 noise = Noise(kwargs.get("generator"))
@@ -216,6 +213,10 @@ class DyMO:
                 noise.rewind()
                 allotment.before = max(trace.evaluations)
             objectives, resting = self._objectives(trace, pairs, kwargs)
+            if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
+                stack.enter_context(frozen(modules))
+            if objectives and config.checkpointing:
+                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
             watch = self._watch(trace)
             recorder = Recorder(
                 trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting

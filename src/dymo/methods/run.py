@@ -26,7 +26,7 @@ Algorithm = Callable[[Loop], None]
 
 
 class Run(ExitStack):
-    """One run: holds the pipeline's components, freezes its parameters, counts what is done, and knows what is left.
+    """One run: holds the pipeline's components, counts what is done, and knows what is left.
 
     Images are float32 tensors (n, 3, H, W) in [0, 1] until `result`. Every trajectory starts from the same state of the
     user's generators unless it is given others, so that the same choice gives the same image.
@@ -79,9 +79,7 @@ class Run(ExitStack):
         super().__enter__()
         try:
             self.denoiser = denoiser_of(self.pipe)
-            modules = [m for m in self.pipe.components.values() if isinstance(m, nn.Module)]
             self.enter_context(held(self.pipe, (self.denoiser, self.pipe.scheduler)))
-            self.enter_context(frozen(modules))
             self.enter_context(placed([] if self.reward is None else [self.reward], self.pipe._execution_device))
         except BaseException:
             self.close()
@@ -163,6 +161,7 @@ class Run(ExitStack):
             self._whole |= whole
             with ExitStack() as stack:
                 stack.enter_context(torch.enable_grad())
+                stack.enter_context(frozen(m for m in self.pipe.components.values() if isinstance(m, nn.Module)))
                 if whole:
                     stack.enter_context(checkpointed([self.pipe.vae]))
                 loop = stack.enter_context(
