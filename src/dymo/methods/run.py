@@ -89,7 +89,8 @@ class Run(ExitStack):
         return self
 
     def need_gradient(self) -> Reward:
-        """The reward, where it can be followed. Raises RewardError otherwise."""
+        """The reward, where it can be followed; the parameters are frozen from here on. Raises RewardError otherwise."""
+        self._freeze(self)
         reward = self.need_reward()
         if not is_differentiable(reward):
             raise RewardError(
@@ -161,7 +162,7 @@ class Run(ExitStack):
             self._whole |= whole
             with ExitStack() as stack:
                 stack.enter_context(torch.enable_grad())
-                stack.enter_context(frozen(m for m in self.pipe.components.values() if isinstance(m, nn.Module)))
+                self._freeze(stack)
                 if whole:
                     stack.enter_context(checkpointed([self.pipe.vae]))
                 loop = stack.enter_context(
@@ -174,6 +175,9 @@ class Run(ExitStack):
             raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for output_type='pt'")
         self._rounds.append(max(self.trace.evaluations) - before)
         return found.images.float()
+
+    def _freeze(self, stack: ExitStack) -> None:
+        stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))
 
     def _count(self, rows: list[int]) -> None:
         """Evaluations by row: the images share the rows of their copies."""

@@ -35,6 +35,7 @@ from .schedulers import initial_scale, kind_of, limited, noise_like, shrink, sna
 from .taps import AttentionTaps
 
 Change = Callable[[Tensor], Tensor]
+_STOP = object()
 
 
 class PipelineLoop:
@@ -110,7 +111,11 @@ class PipelineLoop:
 
     def __iter__(self) -> Iterator[Timestep]:
         while self._arrived is not None:
-            yield self._arrived
+            if self.cancel is not None and self.cancel.is_set():
+                self.cancelled, self._arrived = True, None
+                self._to_pipeline(_STOP)
+            else:
+                yield self._arrived
 
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
         """See `Loop.predict`. Raises PipelineError where the pipeline ends in the middle of a step."""
@@ -279,15 +284,13 @@ class PipelineLoop:
             return
         self.timesteps = timesteps(self.scheduler, int(where[0]), len(things))
         for i, t in builtins.enumerate(things, start):
-            if self.cancel is not None and self.cancel.is_set():
-                self.cancelled = True
-                break
             if getattr(self.pipe, "interrupt", False):
                 self.cancelled = True
                 yield i, t
                 continue
             self._now, self._arrived = t, self.timesteps[i - start]
-            self._to_caller()
+            if self._to_caller() is _STOP:
+                break
             self._again = True
             while self._again:
                 self._again, self._in_body = False, True
