@@ -6,7 +6,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from dymo.errors import PipelineError
-from dymo.pipelines.families.unet import UNet, _cross_attentions
+from dymo.pipelines.families.unet import UNet, cross_attentions
 from dymo.pipelines.taps import AttentionTaps, probabilities
 
 
@@ -39,7 +39,7 @@ def inputs():
 
 def test_taps_equal_the_reference_attention():
     unet = tiny.unet()
-    modules = _cross_attentions(unet)
+    modules = cross_attentions(unet)
     with torch.no_grad(), AttentionTaps(modules) as taps:
         unet(*inputs())
         found = {name: read(taps, name) for name in modules}
@@ -54,14 +54,14 @@ def test_taps_equal_the_reference_attention():
 
 def test_with_an_ip_adapter_the_text_s_attention_is_read():
     pipe = tiny.sd()
-    modules = _cross_attentions(pipe.unet)
+    modules = cross_attentions(pipe.unet)
     with torch.no_grad(), AttentionTaps(modules) as taps:
         pipe.unet(*inputs())
         plain = read(taps, next(iter(modules))).clone()
     pipe.unet._load_ip_adapter_weights([ip_adapter_weights(pipe.unet)])
     z, t, text = inputs()
     pictures = [torch.randn(2, 1, 16)]
-    modules = _cross_attentions(pipe.unet)
+    modules = cross_attentions(pipe.unet)
     first = next(iter(modules))
     with torch.no_grad(), AttentionTaps(modules) as taps:
         pipe.unet(z, t, text, added_cond_kwargs={"image_embeds": pictures})
@@ -94,7 +94,7 @@ def ip_adapter_weights(unet):
 
 def test_hooks_leave_with_the_context_also_after_an_exception():
     unet = tiny.unet()
-    with pytest.raises(ValueError, match="inside"), AttentionTaps(_cross_attentions(unet)):
+    with pytest.raises(ValueError, match="inside"), AttentionTaps(cross_attentions(unet)):
         raise ValueError("inside")
     assert not any(m._forward_hooks for m in unet.modules())
 
@@ -103,7 +103,7 @@ def test_a_gradient_reaches_the_latent_through_the_taps():
     unet = tiny.unet().requires_grad_(False)
     z, t, text = inputs()
     z.requires_grad_()
-    modules = _cross_attentions(unet)
+    modules = cross_attentions(unet)
     with AttentionTaps(modules) as taps:
         unet(z, t, text)
         loss = sum(read(taps, name)[..., 3].square().mean() for name in modules)
