@@ -276,11 +276,21 @@ def test_a_budget_is_a_budget():
 
 
 def test_a_budget_of_seconds_that_is_gone_leaves_the_rest_unguided():
-    with pytest.warns(RuntimeWarning, match="the remaining steps are left unguided"):
+    with pytest.warns(RuntimeWarning, match="seconds do not suffice: the remaining steps are left unguided"):
         output = run(DyMO(tiny.brightness, recurrences=0), budget=Budget(seconds=1e-6))
     assert len(output.trace.steps) == 4
     assert [step.unguided[0] for step in output.trace.steps] == ["budget"] * 4
     assert output.trace.failures["budget"] == 4
+
+
+def test_a_budget_of_bytes_leaves_the_denoiser_out_of_the_gradient_and_then_the_guidance():
+    aligner = DyMO(tiny.brightness, semantic_weight=0, borders=(1000, 1000), recurrences=0)
+    free = run(aligner).trace
+    held = run(aligner, budget=Budget(bytes=8_000_000)).trace
+    assert free.cost.denoiser_backwards == 8 and held.cost.denoiser_backwards == 2 and held.failures == {}
+    with pytest.warns(RuntimeWarning, match="bytes do not suffice"):
+        none = run(aligner, budget=Budget(bytes=1000)).trace
+    assert [step.stage for step in none.steps] == ["preference"] * 2 + ["unguided"] * 2
 
 
 def test_semantic_stages_decode_nothing_and_straight_through_differentiates_no_denoiser():

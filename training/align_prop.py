@@ -12,8 +12,8 @@ import random
 import torch
 
 from dymo import load_reward
-from dymo.miniature.world import sample_caption, split_of
 from dymo.guidance.loop import Loop
+from dymo.miniature.world import sample_caption, split_of
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.loop import PipelineLoop
 from dymo.trace import Cost

@@ -301,7 +301,8 @@ class DyMO:
         count = len(texts) if texts else len(kwargs["prompt_embeds"]) if kwargs.get("prompt_embeds") is not None else 0
         if not count:
             raise PromptError("no prompt: give prompt= or prompt_embeds= with graph=")
-        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or [None] * count
+        every: list[Any] = [None] * count
+        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or every
         if len(several) != count:
             raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []

@@ -9,7 +9,10 @@ from dymo.guidance.step import FAILURES, damped, failure, move, norms
 PLAIN = dict(damping=0.0, max_step=None)
 
 
-def seen(eps, residual=None, here=Level(0.6, 0.8), there=Level(0.8, 0.6)):
+HERE, THERE = Level(0.6, 0.8), Level(0.8, 0.6)
+
+
+def seen(eps, residual=None, here=HERE, there=THERE):
     now = Timestep(0, 1, 500.0, here, there, 0.0)
     return Seen(list(range(len(eps))), now, eps, eps, eps, residual, None, (0, 0), None, None)
 

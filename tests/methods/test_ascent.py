@@ -10,9 +10,9 @@ import toys
 from dymo import Budget, RewardError
 from dymo.methods import load_method
 from dymo.methods.ascent import ascend, clip_each
-from dymo.methods.run import Run
 from dymo.methods.dno import _Chain, log_probability
 from dymo.methods.reno import _Start, noise_penalty
+from dymo.methods.run import Run
 from dymo.rewards import BlackBoxReward, load_reward
 
 TARGET = 0.5 + 0.05 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))

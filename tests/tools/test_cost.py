@@ -12,9 +12,9 @@ from diffusers import AutoencoderTiny
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tools import cost
 from dymo.rewards import FunctionReward
 from tests import tiny
+from tools import cost
 
 PLACES = {"semantic": 0, "preference": 1}
 

@@ -13,6 +13,7 @@ from .best_of_n import keep_best
 from .contract import Result
 from .run import Run
 
+
 @dataclass(frozen=True)
 class Rewrite:
     """Generates from the rewritten prompt with the user's seed. With a budget: further rewritings, the best by the reward.

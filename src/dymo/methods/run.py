@@ -190,7 +190,7 @@ class Run(ExitStack):
         rows: list[int] = []
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
-            sample = args[0] if args else named.get("sample", named.get("hidden_states"))
+            sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
             rows.append(sample.shape[0])
 
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
