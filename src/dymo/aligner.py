@@ -22,7 +22,9 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, PromptWarning, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener, Started
+from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
+from .guidance.schedule import stage
 from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.unguided import unguided
@@ -229,6 +231,7 @@ class DyMO:
                     allotment.open(len(loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
+                    _check_stages(config, objectives, loop.timesteps)
                     recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
                     dymo(loop, objectives, config, allotment, recorder)
                     recorder.finish()
@@ -416,6 +419,17 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
         if names.count(name) > 1 or (guide is not None and name == guide.name):
             raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
     return dict(zip(names, rewards, strict=True))
+
+
+def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
+    """Warns where the reward acts at no step of the run: at one or two steps, all may lie in the semantic stage."""
+    stages = [stage(config, now) for now in timesteps]
+    if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
+        t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
+        warnings.warn(
+            f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
+            f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:
