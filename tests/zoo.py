@@ -472,8 +472,8 @@ def latent_upscale():
 
 
 def gligen():
-    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; the latents may be redrawn before
-    the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
+    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; with an image to inpaint, the
+    latents are blended before the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
     return sd(StableDiffusionGLIGENPipeline, unet=unet(attention_type="gated"))
 
 
