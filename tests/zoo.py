@@ -79,7 +79,7 @@ class Case:
 
     rows: what the UNet's batch consists of, in order, each row `samples` long (row-major: all samples of a row lie together).
     calls: how often a plain call runs the UNet. cutoff: diffusers' own callback that ends classifier-free guidance here, or None
-    where none of them works.
+    where none of them works, or where there is no such guidance to end.
     """
 
     make: Make
@@ -251,7 +251,7 @@ CASES: dict[str, Case] = {
     "sd-v": case(
         lambda: sd(scheduler=tiny.scheduler(prediction_type="v_prediction")), cutoff=SDCFGCutoffCallback, **SQUARE
     ),
-    # The first timestep is 999 with alpha_bar = 0: the latents are noise alone there, and eps cannot be told from x0.
+    # The first timestep is 999 with alpha_bar = 0: x0 = -v there, and whatever divides by sqrt(alpha_bar) is not finite.
     "sd-zero-snr": case(
         lambda: sd(
             scheduler=tiny.scheduler(
