@@ -25,11 +25,14 @@ from diffusers import (
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     MotionAdapter,
     MultiControlNetModel,
     PyramidAttentionBroadcastConfig,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetInpaintPipeline,
@@ -62,6 +65,7 @@ from diffusers.callbacks import SDCFGCutoffCallback, SDXLCFGCutoffCallback, SDXL
 from tiny import PROMPT
 from transformers import (
     CLIPImageProcessor,
+    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -626,3 +630,24 @@ OPEN: dict[str, Case] = {
         rows=ALONE, **SQUARE,
     ),
 }  # fmt: skip
+
+
+def sd3():
+    """Without T5: 48 tokens of CLIP, padded with zeros to 64 channels, and 256 tokens of zeros in T5's place."""
+    net = SD3Transformer2DModel(
+        sample_size=16, patch_size=1, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        caption_projection_dim=16, joint_attention_dim=64, pooled_projection_dim=64, pos_embed_max_size=24,
+    ).eval()  # fmt: skip
+    encoders = {f"text_encoder{number}": tiny.text_model(CLIPTextModelWithProjection) for number in ("", "_2")}
+    tokenizers = {f"tokenizer{number}": tiny.tokenizer() for number in ("", "_2")}
+    decoder = vae(shift_factor=0.0, use_quant_conv=False, use_post_quant_conv=False)
+    return tiny.quiet(
+        StableDiffusion3Pipeline(
+            transformer=net, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=decoder, **encoders, **tokenizers,
+            text_encoder_3=None, tokenizer_3=None,
+        )
+    )  # fmt: skip
+
+
+# Flow matching: a transformer in the UNet's place, the same loop, and two rows (uncond, cond).
+FLOW: dict[str, Case] = {"sd3": case(sd3, **SQUARE)}
