@@ -25,11 +25,14 @@ from diffusers import (
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     MotionAdapter,
     MultiControlNetModel,
     PyramidAttentionBroadcastConfig,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionAdapterPipeline,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetInpaintPipeline,
@@ -62,6 +65,7 @@ from diffusers.callbacks import SDCFGCutoffCallback, SDXLCFGCutoffCallback, SDXL
 from tiny import PROMPT
 from transformers import (
     CLIPImageProcessor,
+    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -79,7 +83,7 @@ class Case:
 
     rows: what the UNet's batch consists of, in order, each row `samples` long (row-major: all samples of a row lie together).
     calls: how often a plain call runs the UNet. cutoff: diffusers' own callback that ends classifier-free guidance here, or None
-    where none of them works.
+    where none of them works, or where there is no such guidance to end.
     """
 
     make: Make
@@ -251,7 +255,7 @@ CASES: dict[str, Case] = {
     "sd-v": case(
         lambda: sd(scheduler=tiny.scheduler(prediction_type="v_prediction")), cutoff=SDCFGCutoffCallback, **SQUARE
     ),
-    # The first timestep is 999 with alpha_bar = 0: the latents are noise alone there, and eps cannot be told from x0.
+    # The first timestep is 999 with alpha_bar = 0: x0 = -v there, and whatever divides by sqrt(alpha_bar) is not finite.
     "sd-zero-snr": case(
         lambda: sd(
             scheduler=tiny.scheduler(
@@ -472,8 +476,8 @@ def latent_upscale():
 
 
 def gligen():
-    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; the latents may be redrawn before
-    the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
+    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; with an image to inpaint, the
+    latents are blended before the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
     return sd(StableDiffusionGLIGENPipeline, unet=unet(attention_type="gated"))
 
 
@@ -626,3 +630,24 @@ OPEN: dict[str, Case] = {
         rows=ALONE, **SQUARE,
     ),
 }  # fmt: skip
+
+
+def sd3():
+    """Without T5: 48 tokens of CLIP, padded with zeros to 64 channels, and 256 tokens of zeros in T5's place."""
+    net = SD3Transformer2DModel(
+        sample_size=16, patch_size=1, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        caption_projection_dim=16, joint_attention_dim=64, pooled_projection_dim=64, pos_embed_max_size=24,
+    ).eval()  # fmt: skip
+    encoders = {f"text_encoder{number}": tiny.text_model(CLIPTextModelWithProjection) for number in ("", "_2")}
+    tokenizers = {f"tokenizer{number}": tiny.tokenizer() for number in ("", "_2")}
+    decoder = vae(shift_factor=0.0, use_quant_conv=False, use_post_quant_conv=False)
+    return tiny.quiet(
+        StableDiffusion3Pipeline(
+            transformer=net, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=decoder, **encoders, **tokenizers,
+            text_encoder_3=None, tokenizer_3=None,
+        )
+    )  # fmt: skip
+
+
+# Flow matching: a transformer in the UNet's place, the same loop, and two rows (uncond, cond).
+FLOW: dict[str, Case] = {"sd3": case(sd3, **SQUARE)}

@@ -66,6 +66,21 @@ def test_a_plain_call_is_deterministic_and_has_the_rows_that_the_case_names(name
         assert not torch.allclose(images[0], images[1])
 
 
+@pytest.mark.parametrize("name", zoo.FLOW)
+def test_a_flow_pipeline_is_deterministic_and_has_the_rows_that_the_case_names(name):
+    case = zoo.FLOW[name]
+    pipe = case.make()
+    seen = []
+    pipe.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    images = case.run(pipe)
+    assert images.isfinite().all() and images.std() > 0.01
+    assert seen == [len(case.rows) * case.samples] * case.calls
+    assert torch.equal(case.run(pipe), images)
+    assert "for i, t in enumerate(timesteps):" in inspect.getsource(type(pipe).__call__.__wrapped__)
+
+
 def test_the_same_weights_each_time():
     first, second = (zoo.CASES["sd-controlnet-two"].make() for _ in range(2))
     for part in ("unet", "vae", "text_encoder", "controlnet"):
