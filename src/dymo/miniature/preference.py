@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..rewards.base import check_images
+from ..rewards.checkpoint import load_folder, save_folder
+from ..rewards.clip import load_tokenizer
 
 
 class Block(nn.Module):
@@ -97,21 +97,13 @@ class ConvPreference(nn.Module):
     forward = score
 
     def save_pretrained(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"_class_name": "ConvPreference", **self.config}, indent=2) + "\n"
-        )
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_folder(self, folder, self.config)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> ConvPreference:
-        from transformers import CLIPTokenizer
-
-        config = json.loads((Path(folder) / "config.json").read_text())
-        config.pop("_class_name", None)
-        model = cls(**config, tokenizer=CLIPTokenizer.from_pretrained(str(folder)))
-        model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-        return model.eval().requires_grad_(False)
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = None) -> ConvPreference:
+        """What `save_pretrained` wrote. Raises RewardError."""
+        model = load_folder(cls, folder, cls.name, dtype)
+        model.tokenizer = load_tokenizer(cls.name, folder)
+        return model

@@ -16,7 +16,6 @@ from ..rewards.base import Reward, check_images
 from ..rewards.registry import Loader, Spec, lazily
 from . import WEIGHTS
 from .judge import Judge, satisfied
-from .preference import ConvPreference
 from .world import COLOURS, NOUNS, RELATIONS, Caption, Thing
 
 _THING = re.compile(rf"an? ({'|'.join(COLOURS)}) ({'|'.join(NOUNS)})")
@@ -69,8 +68,10 @@ def _judge(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_
     return JudgeReward(Judge.from_pretrained(source).to(dtype), spec.name)
 
 
-def _conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> ConvPreference:
-    return ConvPreference.from_pretrained(source).to(dtype)  # too small for checkpointing to matter
+def _conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> Reward:
+    from .preference import ConvPreference
+
+    return ConvPreference.from_pretrained(source, dtype)  # too small for checkpointing to matter
 
 
 def _ours(loader: Loader) -> Loader:

@@ -136,6 +136,11 @@ _ALL = (
         "clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
         427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
     ),
+    Spec(
+        "vqascore", lazily("vqa", "load_vqa"), "how likely a vision-language model says that the image shows the prompt", (0, 1),
+        "Apache-2.0", 8292.2, 0.2, "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
+        about="source= takes any other",
+    ),
 )  # fmt: skip
 
 OWN: dict[str, Spec] = {spec.name: spec for spec in _ALL}
