@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..rewards.base import check_images
+from ..rewards.base import check_images, full_precision
 from ..rewards.checkpoint import load_folder, save_folder
 from ..rewards.clip import load_tokenizer
 
@@ -63,8 +63,10 @@ class ConvPreference(nn.Module):
     def cells(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> features (B, 64, width)."""
         if images.shape[-2:] != (self.resolution, self.resolution):
-            images = F.interpolate(images, size=(self.resolution, self.resolution), mode="bilinear", antialias=True)
-        return self.norms[0]((self.image(images * 4 - 2) + self.place).flatten(2).transpose(1, 2))
+            size = (self.resolution, self.resolution)
+            images = F.interpolate(full_precision(images), size=size, mode="bilinear", antialias=True)
+        images = (images * 4 - 2).to(self.head.weight.dtype)
+        return self.norms[0]((self.image(images) + self.place).flatten(2).transpose(1, 2))
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (B, T) -> states (B, T, width)."""
@@ -92,7 +94,7 @@ class ConvPreference(nn.Module):
         """Scores (B,) of images (B, 3, H, W) in [0, 1], differentiable in them; the timestep is not read."""
         check_images(self.name, images, prompts)
         ids, real = self.tokens(list(prompts))
-        return self.compare(self.cells(images.to(self.head.weight)), self.words(ids), real)
+        return full_precision(self.compare(self.cells(images.to(self.head.weight.device)), self.words(ids), real))
 
     forward = score
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import RewardError
-from ..rewards.base import Reward, check_images
+from ..rewards.base import Reward, check_images, full_precision
 from ..rewards.registry import Loader, Spec, lazily
 from . import WEIGHTS
 from .judge import Judge, satisfied
@@ -55,7 +55,7 @@ class JudgeReward:
         check_images(self.name, images, prompts)
         captions = [caption_of(prompt) for prompt in prompts]
         if images.shape[-2:] != (64, 64):
-            images = F.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
+            images = F.interpolate(full_precision(images), size=(64, 64), mode="bilinear", antialias=True)
         verdicts = [satisfied(c, seen) for c, seen in zip(captions, self.judge.read(images), strict=True)]
         return images.new_tensor([v.correct and v.relation is not False for v in verdicts])
 
