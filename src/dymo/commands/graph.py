@@ -90,7 +90,9 @@ def _done(path: Path, lines: Sequence[str], prompts: Sequence[str]) -> int:
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite") from error
+            raise ConfigError(
+                f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite"
+            ) from error
         if n >= len(prompts) or held != prompts[n]:
             wanted = repr(prompts[n]) if n < len(prompts) else "no further prompt"
             raise ConfigError(

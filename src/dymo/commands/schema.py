@@ -20,7 +20,6 @@ MINIATURE = "dymo-miniature"
 
 _IMAGE, _METHOD, _MACHINE, _OUTPUT, _WHAT, _MESSAGES = "Image", "Method", "Machine", "Output", "Comparison", "Messages"
 Settings = TypeVar("Settings", bound="Common")
-Precision = Literal["float32", "float16", "bfloat16"]
 Offload = Literal["none", "model", "sequential"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -39,9 +38,12 @@ Overwrite = Annotated[
 ]
 Device = Annotated[str | None, _option("cuda, cuda:1, mps, cpu. [default: the best there is]", panel=_MACHINE)]
 Dtype = Annotated[
-    Precision | None,
-    _option("Precision. [default: a pipeline float16 on cuda, else float32; a reward as its file]", panel=_MACHINE),
-]
+    str | None,
+    _option(
+        "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]",
+        metavar="NAME", panel=_MACHINE,
+    ),
+]  # fmt: skip
 Steps = Annotated[int | None, _option("Steps of the sampler. [default: the pipeline's own]", panel=_IMAGE)]
 GuidanceScale = Annotated[
     float | None, _option("Classifier-free guidance. [default: the pipeline's own]", panel=_IMAGE)
@@ -97,9 +99,7 @@ class Generate(Parsing):
     prompts: Annotated[
         list[str], typer.Argument(metavar="PROMPT", help="What the image should show, in quotes.", show_default=False)
     ] = ()  # type: ignore[assignment]
-    file: Annotated[
-        Path | None, _option("More prompts, one a line.", metavar="PROMPTS.txt", panel=_IMAGE)
-    ] = None
+    file: Annotated[Path | None, _option("More prompts, one a line.", metavar="PROMPTS.txt", panel=_IMAGE)] = None
     model: Annotated[
         str | None,
         _option(
@@ -120,9 +120,7 @@ class Generate(Parsing):
     guidance_scale: GuidanceScale = None
     negative_prompt: Annotated[str | None, _option("What to keep out of the image.", panel=_IMAGE)] = None
     scheduler: Scheduler = None
-    height: Annotated[
-        int | None, _option("Pixels, a multiple of 8. [default: the model's own]", panel=_IMAGE)
-    ] = None
+    height: Annotated[int | None, _option("Pixels, a multiple of 8. [default: the model's own]", panel=_IMAGE)] = None
     width: Annotated[int | None, _option("Pixels, a multiple of 8. [default: the model's own]", panel=_IMAGE)] = None
     loras: Annotated[
         list[str],
@@ -255,9 +253,7 @@ class Score(Common):
             metavar="FILE.jsonl",
         ),
     ] = None
-    sources: Annotated[
-        list[str], _several("Where a metric's weights are.", "--source", metavar="METRIC=PATH")
-    ] = ()  # type: ignore[assignment]
+    sources: Annotated[list[str], _several("Where a metric's weights are.", "--source", metavar="METRIC=PATH")] = ()  # type: ignore[assignment]
     json: Json = False
     out: Annotated[Path | None, _option("Write the table: .csv, .json or .md.", metavar="FILE", panel=_OUTPUT)] = None
     overwrite: Overwrite = False
@@ -282,7 +278,7 @@ class RewardsCheck(Common):
     ] = None
     images: Annotated[
         Path | None,
-        _option("Where the images are whose scores the authors published.", "--images", metavar="FOLDER"),
+        _option("Where the images are whose scores the authors published.", "--images", "--pictures", metavar="FOLDER"),
     ] = None
     device: Device = None
     dtype: Dtype = None
@@ -294,9 +290,7 @@ class Bench(Common):
 
     config: Annotated[Path | None, _option("A whole comparison.", metavar="FILE.yaml", panel=_WHAT)] = None
     table: Annotated[int | None, _option("One of the paper's tables, 1 to 4.", panel=_WHAT)] = None
-    methods: Annotated[
-        list[str], _several("A row.", "--method", metavar="NAME", panel=_WHAT)
-    ] = ()  # type: ignore[assignment]
+    methods: Annotated[list[str], _several("A row.", "--method", metavar="NAME", panel=_WHAT)] = ()  # type: ignore[assignment]
     prompts: Annotated[
         str | None,
         _option(
@@ -311,13 +305,9 @@ class Bench(Common):
     versus: Annotated[
         str | None, _option("The row that the others are tested against.", metavar="ROW", panel=_WHAT)
     ] = None
-    pipeline: Annotated[
-        str | None, _option("[default: miniature]", metavar="ID_OR_PATH", panel=_IMAGE)
-    ] = None
+    pipeline: Annotated[str | None, _option("[default: miniature]", metavar="ID_OR_PATH", panel=_IMAGE)] = None
     unet: Unet = None
-    lora: Annotated[
-        str | None, _option("LoRA weights on the pipeline.", metavar="ID_OR_PATH", panel=_IMAGE)
-    ] = None
+    lora: Annotated[str | None, _option("LoRA weights on the pipeline.", metavar="ID_OR_PATH", panel=_IMAGE)] = None
     steps: Steps = None
     guidance_scale: GuidanceScale = None
     scheduler: Scheduler = None
@@ -329,9 +319,9 @@ class Bench(Common):
         float | None, _option("Seconds an image, for each --method.", metavar="S", panel=_METHOD)
     ] = None
     engine: Annotated[str, _option("local, or ray.", panel=_MACHINE)] = "local"
-    address: Annotated[
-        str | None, _option("Of the Ray cluster. [default: what RAY_ADDRESS says]", panel=_MACHINE)
-    ] = None
+    address: Annotated[str | None, _option("Of the Ray cluster. [default: what RAY_ADDRESS says]", panel=_MACHINE)] = (
+        None
+    )
     batch: Annotated[int | None, _option("Prompts generated together. [default: 1]", panel=_MACHINE)] = None
     device: Device = None
     dtype: Dtype = None
@@ -377,5 +367,9 @@ def _parameter(name: str, annotation: Any, default: Any = dataclasses.MISSING) -
 
 def _own_first(kind: type[Common]) -> list[dataclasses.Field]:
     """The fields that the class declares itself, then its parent's, last those of all commands."""
-    depth = {name: n for n, parent in reversed(list(enumerate(kind.__mro__))) for name in vars(parent).get("__annotations__", {})}
+    depth = {
+        name: n
+        for n, parent in reversed(list(enumerate(kind.__mro__)))
+        for name in vars(parent).get("__annotations__", {})
+    }
     return sorted(dataclasses.fields(kind), key=lambda field: depth[field.name])

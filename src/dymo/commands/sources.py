@@ -38,7 +38,9 @@ def check_source(option: str, value: str, files: Sequence[str] = (), what: str =
     said = f"{option} {value}"
     if path.is_dir() and files and not any((path / file).exists() for file in files):
         there = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        raise ConfigError(f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder")
+        raise ConfigError(
+            f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder"
+        )
     if path.exists():
         return
     parts = value.split("/")
@@ -136,7 +138,7 @@ def _downloaded(repo: str, files: Sequence[str]) -> bool:
 def _hub_says(repo: str) -> str | None:
     """Why the model cannot be had from the hub now, in words after "the hub"; None where it can."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         return "is not asked (HF_HUB_OFFLINE is set; unset it to download)"
