@@ -24,6 +24,7 @@ from dymo.commands.names import file_stems
 from dymo.commands.notices import in_words_of_options
 from dymo.commands.options import check_miniature_words, read_config, read_loras, read_seeds
 from dymo.errors import ConfigError, PromptError
+from dymo.events import Accepted
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
 
@@ -54,17 +55,15 @@ class FakeDyMO:
     def __init__(self, reward, preset="default", **overrides):
         self.made.append((reward and reward.name, preset, overrides))
 
-    def __call__(self, pipe, prompt, graph=None, budget=None, on_step=None, listeners=(), **kwargs):
+    def __call__(self, pipe, prompt, graph=None, budget=None, listeners=(), **kwargs):
         output = pipe(prompt, **kwargs)
         steps = [
-            Step(i, 900 - 400 * i, "semantic", [1.0], [0.0], [0.0], [None], [0.1 * i], [1.0], [0.1], [i], [None])
+            Step(i, 900 - 400 * i, "semantic", reward=[0.1 * i], gradient_norm=[1.0], displacement=[0.1], recurrences=[i])
             for i in range(2)
         ]
         for step in steps:
             for listener in listeners:
-                listener(SimpleNamespace(step=step, preview=None))
-            if on_step is not None:
-                on_step(step)
+                listener(Accepted(step, lambda: None))
         output.trace = Trace([prompt], [None], {}, steps, evaluations=[3], cost=Cost(seconds=0.5))
         return output
 

@@ -157,7 +157,7 @@ def _aligned(pipe: Any, aligner: Any, texts: Sequence[str], seeds: Sequence[int]
         label = f"Aligning, batch {n} of {len(batches)}"
         with watched(notes, label, MINIATURE_DEFAULTS["num_inference_steps"]) as watcher:
             began = time.perf_counter()
-            output = aligner(pipe, prompts, generator=generators, **watcher.arguments, **MINIATURE_DEFAULTS)
+            output = aligner(pipe, prompts, generator=generators, listeners=[watcher], **MINIATURE_DEFAULTS)
             elapsed = time.perf_counter() - began
         made.images += output.images
         made.seconds += [elapsed / len(prompts)] * len(prompts)

@@ -11,8 +11,9 @@ from functools import cache
 from typing import Any
 
 from ..errors import ConfigError
-from .base import Result, Run
 from .best_of_n import keep_best
+from .contract import Result
+from .run import Run
 
 Rewriter = Callable[[str], list[str]]
 """A prompt -> its rewritings, the best first."""
@@ -50,10 +51,10 @@ def promptist(model: str = PROMPTIST, beams: int = 8, new_tokens: int = 75) -> R
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Paints the rewritten prompt with the user's seed. With a budget: further rewritings, the best by the reward.
+    """Generates from the rewritten prompt with the user's seed. With a budget: further rewritings, the best by the reward.
 
     rewriter: a hub id, a folder, or a function prompt -> rewritings. The reward always reads the user's own prompt.
-    A prompt that the rewriter says nothing about is painted as it is.
+    A prompt that the rewriter says nothing about is used as it is.
     """
 
     rewriter: str | Rewriter = PROMPTIST
@@ -65,12 +66,12 @@ class Rewrite:
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             said = [rewriter(text) or [text] for text in run.texts]
             most = self.candidates or (1 if budget is None else max(map(len, said)))
-            best = run.paint(prompts=[texts[0] for texts in said])
+            best = run.generate(prompts=[texts[0] for texts in said])
             used = 1
             if most > 1 and run.affords():
                 scores = run.score(best)
                 while used < min(most, max(map(len, said))) and run.affords():
-                    images = run.paint(prompts=[texts[min(used, len(texts) - 1)] for texts in said])
+                    images = run.generate(prompts=[texts[min(used, len(texts) - 1)] for texts in said])
                     best, scores = keep_best(best, scores, images, run.score(images))
                     used += 1
             run.trace.config = {"rewritings": [texts[:used] for texts in said]}

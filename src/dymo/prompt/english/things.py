@@ -114,10 +114,9 @@ class _Finder:
 
     def _is_vague(self, i: int) -> bool:
         low = self.low(i)
-        if low in lexicon.ABSTRACT or (low == "field" and self.low(i - 2) == "depth"):
-            return True
-        single = low[:-1] if low.endswith("s") and not low.endswith("ss") else low
-        return len(single) > 5 and single.endswith(lexicon.ABSTRACT_ENDINGS) and single not in lexicon.CONCRETE
+        if lexicon.is_compound(self.low(i - 1), low):
+            return False
+        return lexicon.is_abstract(low) or (low == "field" and self.low(i - 2) == "depth")
 
     def before(self, thing: Thing) -> int:
         """The place of the word before a thing and its determiners."""
