@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from .commands.bench import app as bench_app
 from .config import PRESETS, Config
 from .errors import DyMOError
 
@@ -44,7 +45,6 @@ app = typer.Typer(
 )
 
 _PAINTING, _STEERING, _MACHINE, _FILES = "Painting", "Steering", "Machine", "Output"
-_WHAT = "Comparison"
 _PARSER_MODEL = "The model of llm [default: $DYMO_LLM_MODEL] or transformers."
 _BASE_URL = "The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY."
 _PRESETS = ", ".join(PRESETS)
@@ -369,121 +369,7 @@ def score(
     run(Request(images, metrics, prompt, prompts, sources or (), out, device, dtype), Console())
 
 
-bench_app = typer.Typer(
-    cls=_ClearErrors,
-    invoke_without_command=True,
-    rich_markup_mode="markdown",
-    epilog="Examples:\n\n"
-    "`dymo bench --table 1` — the paper's table on the miniature, no download\n\n"
-    "`dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5` — in the paper's own setting\n\n"
-    "`dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16`\n\n"
-    "`accelerate launch -m dymo bench --config comparison.yaml` — over GPUs and machines that share the folder\n\n"
-    "`dymo bench report runs/table-1 --versus DyMO`",
-)
 app.add_typer(bench_app, name="bench")
-
-
-@bench_app.callback()
-def bench(
-    ctx: typer.Context,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="A whole comparison.", rich_help_panel=_WHAT)
-    ] = None,
-    table: Annotated[int | None, typer.Option(help="One of the paper's tables, 1 to 4.", rich_help_panel=_WHAT)] = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option("--method", metavar="NAME", help="A row; can be repeated.", rich_help_panel=_WHAT),
-    ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SET",
-            help="miniature; a .txt, .jsonl or .parquet file; pick-a-pic, hpdv2, parti-prompts, drawbench, "
-            "t2i-compbench; hub:OWNER/NAME:SPLIT:COLUMN. [default: miniature]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="How many prompts.", rich_help_panel=_WHAT)] = None,
-    seeds: Annotated[str | None, typer.Option(help="As `0-3`. [default: 0]", rich_help_panel=_WHAT)] = None,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Rewards, and judge.", rich_help_panel=_WHAT)
-    ] = None,
-    versus: Annotated[
-        str | None,
-        typer.Option(metavar="ROW", help="The row that the others are tested against.", rich_help_panel=_WHAT),
-    ] = None,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(metavar="ID_OR_PATH", help="[default: miniature]", rich_help_panel=_PAINTING),
-    ] = None,
-    unet: Annotated[
-        str | None,
-        typer.Option(metavar="ID_OR_PATH", help="Another UNet in the pipeline.", rich_help_panel=_PAINTING),
-    ] = None,
-    lora: Annotated[
-        str | None,
-        typer.Option(metavar="ID_OR_PATH", help="LoRA weights on the pipeline.", rich_help_panel=_PAINTING),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.", rich_help_panel=_PAINTING)] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance.", rich_help_panel=_PAINTING)
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="ddim, ddpm, euler or euler-ancestral.", rich_help_panel=_PAINTING),
-    ] = None,
-    reward: Annotated[str | None, typer.Option(metavar="NAME", help="What guides.", rich_help_panel=_STEERING)] = None,
-    budget_evaluations: Annotated[
-        int | None, typer.Option(metavar="N", help="A picture, for each --method.", rich_help_panel=_STEERING)
-    ] = None,
-    budget_seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="A picture, for each --method.", rich_help_panel=_STEERING)
-    ] = None,
-    engine: Annotated[str, typer.Option(help="local, or ray.", rich_help_panel=_MACHINE)] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster. [default: what RAY_ADDRESS says]", rich_help_panel=_MACHINE)
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Prompts painted together. [default: 1]", rich_help_panel=_MACHINE)
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, mps, cpu.", rich_help_panel=_MACHINE)] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.", rich_help_panel=_MACHINE)] = None,
-    outdir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run. [default: runs/table-N or runs/bench]", rich_help_panel=_FILES),
-    ] = None,
-) -> None:
-    """Compare **methods x prompts x seeds x metrics**, DyMO among them, on any pipeline.
-
-    Results are kept as they come: run the same command again to go on after a stop, or in a second shell to share the
-    work. Ends with a report: tables with intervals and tests, score against cost, pictures, failures.
-    """
-    if ctx.invoked_subcommand is not None:
-        return
-    from .commands.bench import Request
-    from .commands.bench import bench as run
-
-    request = Request(
-        config=config, table=table, methods=methods or (), pipeline=pipeline, prompts=prompts, n=n, seeds=seeds,
-        metrics=metrics, reward=reward, steps=steps, guidance_scale=guidance_scale, budget_evaluations=budget_evaluations,
-        budget_seconds=budget_seconds, scheduler=scheduler, dtype=dtype, unet=unet, lora=lora, batch=batch, versus=versus,
-        device=device, engine=engine, address=address, outdir=outdir,
-    )  # fmt: skip
-    run(request, Console())
-
-
-@bench_app.command("report")
-def bench_report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    versus: Annotated[
-        str | None, typer.Option(metavar="ROW", help="The row that the others are tested against.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write it there. [default: RUN]")] = None,
-) -> None:
-    """Write the **report** of a run anew: `report.html`, which opens without a server, and `report.md`."""
-    from .commands.bench import report
-
-    report(run, versus, out, Console())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Where a bench run's prompts come from."""
+"""The prompts of a comparison: the miniature's, a file's, a data set's."""
 
 from __future__ import annotations
 
@@ -38,30 +38,33 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """
+    if n is not None and n < 1:
+        raise ConfigError(f"{n} prompts asked for: give at least 1")
     if source == "miniature":
         try:
             return [caption.text for caption in captions("test", 64 if n is None else n, seed)]
         except ValueError as error:
-            raise ConfigError(f"prompts: {error}") from error
+            raise ConfigError(str(error)) from error
+    found: Iterable[str]
     if source in HUB_SETS:
-        found: Iterable[str] = _from_hub(HUB_SETS[source], n)
+        found = _from_hub(HUB_SETS[source], n)
     elif source.startswith("hub:"):
         parts = source[4:].split(":")
         if len(parts) != 3 or not all(parts):
-            raise ConfigError(f"prompts={source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
+            raise ConfigError(f"{source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
         found = _from_hub(HubSet(*parts), n)
     else:
         found = _from_file(Path(source))
     prompts = list(dict.fromkeys(text.strip() for text in found if text and text.strip()))
     if not prompts or (n is not None and len(prompts) < n):
-        raise ConfigError(f"prompts={source!r} holds {len(prompts)} prompts, {n or 'at least one'} asked for")
+        raise ConfigError(f"{source!r} holds {len(prompts)} prompts, {n or 'at least one'} asked for")
     return prompts[:n]
 
 
 def _from_file(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(
-            f"prompts={str(path)!r}: no such file; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
+            f"no file {str(path)!r}; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
             f"or one of {', '.join(HUB_SETS)}"
         )
     try:
@@ -73,10 +76,10 @@ def _from_file(path: Path) -> list[str]:
             return lines
         rows = [json.loads(line) for line in lines if line.strip()]
         return [row if isinstance(row, str) else row[_column(list(row), path)] for row in rows]
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"prompts={str(path)!r}: cannot be read ({error})") from error
+        raise ConfigError(f"{str(path)!r} cannot be read ({error})") from error
 
 
 def _column(names: list[str], where: object) -> str:
@@ -90,7 +93,7 @@ def _from_hub(wanted: HubSet, n: int | None) -> list[str]:
     datasets = need("datasets")
     try:
         rows = datasets.load_dataset(wanted.id, split=wanted.split, streaming=True)
-        if wanted.column in (rows.column_names or ()):  # the pictures beside the prompts are not decoded
+        if wanted.column in (rows.column_names or ()):  # the images beside the prompts are not decoded
             rows = rows.select_columns(wanted.column)
         found: dict[str, None] = {}
         for row in rows:
