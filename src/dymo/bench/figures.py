@@ -50,11 +50,14 @@ def pareto_plot(panels: Sequence[tuple[str, Sequence[Point]]], cost: str) -> byt
         axis.step([p.cost for p in best], [p.score for p in best], where="post", color=_GREY, linewidth=1)
         for ours, colour, marker in ((False, _BLUE, "o"), (True, _ORANGE, "D")):
             chosen = [p for p in points if p.ours == ours]
-            axis.scatter([p.cost for p in chosen], [p.score for p in chosen], color=colour, marker=marker, s=26, zorder=3)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axis.scatter(
+                [p.cost for p in chosen], [p.score for p in chosen], color=colour, marker=marker, s=26, zorder=3
+            )
+        if max(p.cost for p in points) > 8 * min(p.cost for p in points):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.margins(x=0.22, y=0.12)
         axis.set_xlabel(cost, fontsize=9, color=_INK)
         axis.set_title(metric, fontsize=10, color=_INK)

@@ -46,7 +46,7 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
 
 
 def load_metric(name: str, device: str = "cpu") -> Metric:
-    """The metric `name`: "judge" (1 where the miniature's judge finds every object in its colour, else 0) or a reward.
+    """The metric `name`: "judge" (100 where the miniature's judge finds every object in its colour, else 0) or a reward.
 
     Raises RewardError where a reward cannot be loaded.
     """
@@ -82,6 +82,6 @@ def _judge() -> Metric:
 
     def measure(images: Tensor, prompts: Sequence[str]) -> list[float]:
         seen = judge.read(images.cpu())
-        return [float(satisfied(caption_of(p), s).correct) for p, s in zip(prompts, seen, strict=True)]
+        return [100.0 * satisfied(caption_of(p), s).correct for p, s in zip(prompts, seen, strict=True)]
 
     return measure

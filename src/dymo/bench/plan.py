@@ -9,8 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
-from pydantic import field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..config import preset
 from ..errors import ConfigError, did_you_mean
@@ -23,6 +31,7 @@ from .prompts import load_prompts
 VERSION = 3
 """Of what a result means: raised when an old result must not stand for a new one."""
 TABLES = (1, 2, 3, 4)
+SCHEDULERS = ("ddim", "ddpm", "euler", "euler-ancestral")
 LARGE = 64 * 2**20
 """Bytes from which a weight file is told by its size and time instead of its content."""
 
@@ -111,7 +120,7 @@ class Comparison(_Part):
     pipeline: str = "miniature"
     reward: RewardSpec = None
     call: dict[str, Any] = {}
-    scheduler: Literal["ddim", "ddpm", "euler", "euler-ancestral"] | None = None
+    scheduler: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     unet: str | None = None
     lora: str | None = None
@@ -159,15 +168,17 @@ class Comparison(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Comparison:
+        names = [row.name for row in self.rows]
         for key in ("rows", "prompts", "seeds"):
             if not getattr(self, key):
                 raise ConfigError(f"{key}: there is none; give at least one")
-        names = [row.name for row in self.rows]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
+        if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"rows: two are called {twice[0]!r}: give each its own name")
         if self.versus is not None and self.versus not in names:
             raise ConfigError(f"versus: {self.versus!r} is no row: choose one of {', '.join(names)}")
+        if self.scheduler and self.scheduler not in SCHEDULERS and not self.scheduler.endswith("Scheduler"):
+            known = ", ".join(SCHEDULERS)
+            raise ConfigError(f"scheduler: {self.scheduler!r}: choose one of {known}, or the name of a diffusers class")
         for row in self.rows:
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
                 raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
@@ -197,7 +208,12 @@ class Comparison(_Part):
         """Everything that an image of `row` depends on, but the prompt and the seed."""
         found = row.model_dump(mode="json", exclude={"name"})
         places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet", "lora")}
-        found |= {"call": self.call_of(row), "reward": self.reward_of(row), "scheduler": self.scheduler, "dtype": self.dtype}
+        found |= {
+            "call": self.call_of(row),
+            "reward": self.reward_of(row),
+            "scheduler": self.scheduler,
+            "dtype": self.dtype,
+        }
         # A local file is told by what is in it, so that a run can be continued in another folder.
         found |= {key: short_name(place) for key, place in places.items()}
         found |= {"batch": self.batch, "version": VERSION}
@@ -230,7 +246,9 @@ class Comparison(_Part):
     def load(cls, folder: Path) -> Comparison:
         """The comparison of a run. Raises ConfigError where the folder holds none."""
         try:
-            return cls.read(json.loads((folder / "plan.json").read_text(encoding="utf-8")), where=str(folder / "plan.json"))
+            return cls.read(
+                json.loads((folder / "plan.json").read_text(encoding="utf-8")), where=str(folder / "plan.json")
+            )
         except (OSError, ValueError) as error:
             raise ConfigError(f"{folder}: no comparison ({error}); give the folder that dymo bench wrote") from error
 
@@ -260,8 +278,15 @@ def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:
     if pipeline is not None:
         data["pipeline"] = pipeline
     data["title"] = f"Table {number} on {'the miniature' if mini else data['pipeline']}"
-    missing = {row["name"]: row["lora"] for row in data["rows"] if mini and "lora" in row and not (WEIGHTS / row["lora"]).is_file()}
-    data["left_out"] = {**data.get("left_out", {}), **{name: f"{file} is not in the package" for name, file in missing.items()}}
+    missing = {
+        row["name"]: row["lora"]
+        for row in data["rows"]
+        if mini and "lora" in row and not (WEIGHTS / row["lora"]).is_file()
+    }
+    data["left_out"] = {
+        **data.get("left_out", {}),
+        **{name: f"{file} is not in the package" for name, file in missing.items()},
+    }
     data["rows"] = [row for row in data["rows"] if row["name"] not in missing]
     return data
 
@@ -311,13 +336,19 @@ _INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "matc
 
 def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
     """One line for a pydantic error: where it is, in the user's words, what is wrong, and the value."""
-    path = [part for part in error["loc"] if isinstance(part, int) or not part.startswith(("function-", "dict[", "str", "literal["))]
+    path = [
+        part
+        for part in error["loc"]
+        if isinstance(part, int) or not part.startswith(("function-", "dict[", "str", "literal["))
+    ]
     cause = error.get("ctx", {}).get("error")
     reason = str(cause) if cause is not None else error["msg"]
     if error["type"] == "extra_forbidden":
         names = [part for part in path[:-1] if isinstance(part, str)]
         known = list((_INNER[names[-1]] if names else Comparison).model_fields)
-        reason = f"there is no {path.pop()!r}{did_you_mean(str(error['loc'][-1]), known)}: choose from {', '.join(known)}"
+        reason = (
+            f"there is no {path.pop()!r}{did_you_mean(str(error['loc'][-1]), known)}: choose from {', '.join(known)}"
+        )
     elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
         reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
     key = ".".join(part for part in path if isinstance(part, str))

@@ -6,7 +6,6 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +26,19 @@ from .store import Store
 SHOWN = 4
 """Prompts whose images are shown."""
 THUMBNAIL = 256
-_DIGITS = {JUDGE: 1, "hpsv2": 4, "hpsv2.1": 4, "imagereward": 3, "clipscore": 4}
-_MARKS: dict[Word, str] = {"higher": " ▲", "lower": " ▼", "no difference shown": "", "too few pairs": " (too few pairs)"}
+_MARKS: dict[Word, str] = {
+    "higher": " ▲",
+    "lower": " ▼",
+    "no difference shown": "",
+    "too few pairs": " (too few pairs)",
+}
+_AHEAD: dict[Word, str] = {
+    "lower": "ahead",
+    "higher": "behind",
+    "no difference shown": "no difference shown",
+    "too few pairs": "too few pairs",
+}
+"""What the word for a row says of the row that it is tested against."""
 
 
 class Written(NamedTuple):
@@ -47,139 +57,142 @@ def write_report(plan: Comparison, store: Store, versus: str | None = None, fold
 
     versus: the row that the others are tested against, in place of the comparison's. folder: by default the run's.
     """
-    results = collect(plan, store)
-    base = versus or plan.base
+    results, base, folder = collect(plan, store), versus or plan.base, folder or store.folder
     tested, level = compare(plan, results, base)
-    folder = folder or store.folder
-    beside = folder / "report"
-    measured = [name for name in plan.metrics if any(result.values.get(name) for result in results)]
-    table, summary = means(plan, results, measured), summarise(plan, results, tested, base)
-    sections = _tests(results, tested, measured, base, level)
-    sections.append(Section("What it costs", (), (_costs(results),), _plots(plan, results, measured, beside)))
+    metrics = [name for name in plan.metrics if any(result.values.get(name) for result in results)]
+    held = [name for name in metrics if name not in plan.guides]
+    table, summary = means(results, [*metrics, *ACCOUNT[:3]]), summarise(plan, results, tested, base, held)
+    plot = _plot(results, held or metrics)
+    sheet, entries = _images(results, _shown(plan, results))
+    sections = _tests(tested, metrics, base, level)
+    sections.append(Section("What it costs", (), (means(results, ACCOUNT),), plot))
     if plan.paper:
         sections.append(_published(plan))
-    if missing := _missing(plan, results, measured):
+    if missing := _missing(plan, results, metrics):
         sections.append(Section("Left out, and failures", missing))
-    cases = shown_cases(plan, results)
-    sheet = _sheet(results, cases)
-    if sheet is not None:
-        write_bytes(beside / "images.webp", sheet)
-    page = Page(
-        plan.title, summary, table, (*plan.notes, *_notes(plan)), _entries(results, cases), _facts(plan, store.noted("command")),
-        "report/images.webp" if sheet else None, sections,
-    )  # fmt: skip
-    write_text(beside / "table.tex", table.to_latex())
-    write_text(beside / "images.csv", images_table(plan, results).to_csv())
-    write_text(beside / "results.json", json.dumps({
-        "plan": plan.model_dump(mode="json"), "summary": summary, "level": level,
-        "rows": [{"name": r.row.name, "images": len(r.images), "failed": len(r.failures), "means": {n: r.mean(n) for n in r.values}} for r in results],
-        "differences": [_finite(asdict(t) | {"difference": t.difference._asdict()}) for t in tested],
-    }, indent=1) + "\n")  # fmt: skip
+    notes = [*plan.notes, *_notes(plan, held)]
+    facts = _facts(plan, store.noted("command"))
+    page = Page(plan.title, summary, table, notes, entries, facts, "report/images.webp" if sheet else None, sections)
+    found = {"plan": plan.model_dump(mode="json"), "summary": summary, "level": level}
+    found["rows"] = [
+        {"name": r.row.name, "failed": len(r.failures), **{n: r.mean(n) for n in r.values}} for r in results
+    ]
+    found["differences"] = [{**t._asdict(), "difference": t.difference.finite()} for t in tested]
+    for name, content in {image.path: image.content for image in plot}.items() | (
+        {("report/images.webp", sheet)} if sheet else set()
+    ):
+        write_bytes(folder / name, content)
+    write_text(folder / "report" / "results.json", json.dumps(found, indent=1) + "\n")
+    write_text(folder / "report" / "images.csv", images_table(plan, results).to_csv())
+    write_text(folder / "report" / "table.tex", table.to_latex())
     html = write_text(folder / "report.html", page.to_html())
     markdown = write_text(folder / "report.md", page.to_markdown())
     return Written(html, markdown, table, summary, sum(len(r.failures) for r in results))
 
 
-def means(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[str]) -> Table:
-    """Means a row: metrics, evaluations, counted TFLOP, seconds."""
-    columns = [Column(""), *(Column(_label(name) + (" (guide)" if name in plan.guides else ""), _digits(name)) for name in metrics)]
-    columns += [Column("evaluations", 1), Column("TFLOP", _tflop_digits(results)), Column("seconds", 2), Column("images", 0)]
+def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
+    """Means a row of metrics and parts of the account, each with about four figures; and the number of images."""
+    found = {name: [r.mean(name) for r in results] for name in names}
+    columns = [Column(name.replace("_", " "), digits(values)) for name, values in found.items()]
     rows: list[list[Cell]] = [
-        [_name(r.row), *(_scaled(name, r.mean(name)) for name in metrics), *map(r.mean, ACCOUNT[:3]), len(r.images)]
-        for r in results
+        [
+            f"{r.row.name} †" if _by_seconds(r.row) else r.row.name,
+            *(values[i] for values in found.values()),
+            len(r.images),
+        ]
+        for i, r in enumerate(results)
     ]
-    return Table(columns, rows)
+    return Table([Column(""), *columns, Column("images", 0)], rows)
 
 
 def images_table(plan: Comparison, results: Sequence[RowResult]) -> Table:
     """One line an image, with all that is known of it."""
     names = [*plan.metrics, *ACCOUNT]
-    columns = [Column("row"), Column("method"), Column("prompt"), Column("seed", 0), *(Column(name, 6) for name in names)]
     rows: list[list[Cell]] = [
-        [r.row.name, r.row.method, *case, *(r.values.get(name, {}).get(case) for name in names)] for r in results for case in r.images
+        [r.row.name, r.row.method, *case, *(r.values.get(name, {}).get(case) for name in names)]
+        for r in results
+        for case in r.images
     ]
-    return Table(columns, rows)
+    return Table([Column(name) for name in ("row", "method", "prompt", "seed", *names)], rows)
 
 
-def summarise(plan: Comparison, results: Sequence[RowResult], tested: Sequence[Tested], base: str) -> str:
+def digits(values: Sequence[float | None]) -> int:
+    """Decimals with which the largest value has about four figures, 1 to 6."""
+    most = max((abs(value) for value in values if value), default=1.0)
+    return min(6, max(1, 3 - math.floor(math.log10(most))))
+
+
+def summarise(
+    plan: Comparison, results: Sequence[RowResult], tested: Sequence[Tested], base: str, held: Sequence[str]
+) -> str:
     """What was found on the held-out metrics, in a few sentences."""
-    held = [name for name in plan.metrics if name not in plan.guides]
-    said = []
-    counts = {word: [t for t in tested if t.against == base and t.metric in held and t.difference.word == word] for word in _MARKS}
-    total = sum(map(len, counts.values()))
-    if total:
-        others = len({t.row for t in tested if t.against == base})
-        said.append(
-            f"{base} against {others} other row{'s' * (others != 1)} on the held-out {', '.join(map(_label, held))}, over {len(plan.prompts)} "
-            f"prompts: ahead in {len(counts['lower'])} of {total} comparisons, behind in {len(counts['higher'])}, no difference shown in "
-            f"{len(counts['no difference shown'])}" + (f", too few pairs in {few}" if (few := len(counts["too few pairs"])) else "") + "."
+    said, words = [], [t.difference.word for t in tested if t.against == base and t.metric in held]
+    if words:
+        counts = "; ".join(
+            f"{ahead} {words.count(word)}"
+            for word, ahead in _AHEAD.items()
+            if word in words or ahead in ("ahead", "behind")
         )
-    failed, absent = (sum(values) for values in ((len(r.failures) for r in results), (r.absent for r in results)))
-    if failed:
-        rows = ", ".join(r.row.name for r in results if r.failures)
-        said.append(f"{failed} image{'s' * (failed != 1)} failed ({rows}): the reasons are below.")
-    if absent:
-        said.append(f"{absent} images are not generated yet: run the same command again.")
-    return " ".join(said) or f"{len(results)} row{'s' * (len(results) != 1)}, {len(plan.prompts)} prompts."
+        said.append(
+            f"{base} against {len(results) - 1} other row{'s' * (len(results) != 2)} on the held-out {', '.join(held)}, over {len(plan.prompts)} prompts: "
+            f"of {len(words)} comparisons, {counts}."
+        )
+    if failed := [r for r in results if r.failures]:
+        n = sum(len(r.failures) for r in failed)
+        said.append(f"Images that failed: {n} ({', '.join(r.row.name for r in failed)}); the reasons are below.")
+    if absent := sum(r.absent for r in results):
+        said.append(f"Images that are not generated yet: {absent}; run the same command again.")
+    return " ".join(said) or f"{len(results)} rows, {len(plan.prompts)} prompts."
 
 
-def _tests(results: Sequence[RowResult], tested: Sequence[Tested], metrics: Sequence[str], base: str, level: float) -> list[Section]:
+def _tests(tested: Sequence[Tested], metrics: Sequence[str], base: str, level: float) -> list[Section]:
     """A section for each row that others are tested against."""
-    notes = [
-        f"Difference of the means over the same prompts (a prompt's seeds averaged first). ▲ and ▼: shown by the data, at most {ALPHA:.0%} "
-        f"risk of any false one among the {len(tested)} comparisons of this report (sign-flip tests, Holm's correction; p is the adjusted one). "
-        f"Intervals are of {100 * (1 - level):.4g} %: 0 is outside exactly where ▲ or ▼ stands. Fewer than {FEWEST} pairs say nothing.",
-    ]
     sections = []
     for against in dict.fromkeys(t.against for t in tested):
-        cells = {(t.row, t.metric): _cell(t) for t in tested if t.against == against}
-        names = dict.fromkeys(row for row, _ in cells)
-        columns = [Column(f"less {against}"), *(Column(_label(name)) for name in metrics)]
-        rows: list[list[Cell]] = [[name, *(cells.get((name, metric)) for metric in metrics)] for name in names]
-        lines = [line for name in names for line in _said(tested, name, against)] if against != base else []
-        sections.append(Section(f"Against {against}", [*lines, *notes], (Table(columns, rows),)))
-        notes = []
+        of_row: dict[str, dict[str, Tested]] = {}
+        for t in tested:
+            if t.against == against:
+                of_row.setdefault(t.row, {})[t.metric] = t
+        notes = [
+            f"Mean differences over the same prompts (a prompt's seeds averaged first). ▲ higher and ▼ lower are shown by the data: the risk "
+            f"of any false one among the {len(tested)} comparisons of this report is at most {ALPHA:.0%} (sign-flip tests with Holm's correction; "
+            f"p is the corrected one). Intervals are of {100 * (1 - level):.4g} %: 0 is outside exactly where ▲ or ▼ stands. "
+            f"Nothing is said of fewer than {FEWEST} pairs."
+        ]
+        if against != base:
+            notes = [f"{against} to {row}: {_in_words(list(found.values()))}." for row, found in of_row.items()]
+        columns = [Column(f"row minus {against}"), *(Column(name) for name in metrics)]
+        rows: list[list[Cell]] = [[row, *(_cell(found.get(name)) for name in metrics)] for row, found in of_row.items()]
+        sections.append(Section(f"Against {against}", notes, (Table(columns, rows),)))
     return sections
 
 
-def _said(tested: Sequence[Tested], row: str, against: str) -> list[str]:
-    """Against whom `against` is ahead, and on what; in one line a rival."""
-    found = {word: [_label(t.metric) for t in tested if (t.row, t.against) == (row, against) and t.difference.word == word] for word in _MARKS}
-    words = {"lower": "ahead on", "higher": "behind on", "no difference shown": "no difference shown on", "too few pairs": "too few pairs on"}
-    return [f"{against} to {row}: " + "; ".join(f"{words[word]} {', '.join(them)}" for word, them in found.items() if them) + "."]
+def _in_words(tested: Sequence[Tested]) -> str:
+    found = {ahead: [t.metric for t in tested if t.difference.word == word] for word, ahead in _AHEAD.items()}
+    return "; ".join(f"{ahead} on {', '.join(names)}" for ahead, names in found.items() if names)
 
 
-def _cell(t: Tested) -> str:
-    mean, low, high = (_scaled(t.metric, value) for value in t.difference[:3])
-    n = _digits(t.metric)
-    p = "p < 0.001" if t.difference.p < 0.001 else f"p = {t.difference.p:.3f}"
-    first = f"{mean:+.{n}f}{_MARKS[t.difference.word]}"
-    return first if t.difference.word == "too few pairs" else f"{first}\n[{low:+.{n}f}, {high:+.{n}f}], {p}"
+def _cell(t: Tested | None) -> str | None:
+    if t is None:
+        return None
+    mean, low, high, p, _, word = t.difference
+    n = max(1, digits([mean if word == "too few pairs" else max(-low, high)]) - 1)
+    if word == "too few pairs":
+        return f"{mean:+.{n}f} (too few pairs)"
+    return f"{mean:+.{n}f}{_MARKS[word]}\n[{low:+.{n}f}, {high:+.{n}f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
-def _costs(results: Sequence[RowResult]) -> Table:
-    names = ("denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
-    columns = [Column("per image"), Column("evaluations", 1), Column("TFLOP", _tflop_digits(results))]
-    columns += [*(Column(name.replace("_", " "), 1) for name in names), Column("peak MB", 0), Column("seconds", 2)]
-    rows: list[list[Cell]] = []
-    for r in results:
-        peak = r.mean("peak_bytes")
-        rows.append([_name(r.row), *map(r.mean, (*ACCOUNT[:2], *names)), peak and peak / 1e6, r.mean("seconds")])
-    return Table(columns, rows)
-
-
-def _plots(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[str], beside: Path) -> list[PageImage]:
-    """One plot, a panel a held-out metric."""
+def _plot(results: Sequence[RowResult], metrics: Sequence[str]) -> list[PageImage]:
+    """One plot, a panel a metric."""
     panels = []
-    for name in [m for m in metrics if m not in plan.guides] or metrics:
-        known = [r for r in results if r.mean(name) is not None and r.mean("tflop")]
-        points = [Point(r.row.name, r.mean("tflop") or 0.0, _scaled(name, r.mean(name)) or 0.0, r.row.method == "dymo") for r in known]
-        panels += [(_label(name), points)] if points else []
-    if not panels:
-        return []
-    drawn = pareto_plot(panels, "counted TFLOP an image")
-    write_bytes(beside / "pareto.svg", drawn)
-    return [PageImage("score against cost; the line joins the rows that none beats at their cost", drawn, "report/pareto.svg")]
+    for name in metrics:
+        costs = [(r, r.mean("tflop"), r.mean(name)) for r in results]
+        panels.append(
+            (name, [Point(r.row.name, x, y, r.row.method == "dymo") for r, x, y in costs if x and y is not None])
+        )
+    panels = [panel for panel in panels if panel[1]]
+    what = "score against counted TFLOP an image; the line joins the rows that none beats at their cost"
+    return [PageImage(what, pareto_plot(panels, "TFLOP an image"), "report/pareto.svg")] if panels else []
 
 
 def _published(plan: Comparison) -> Section:
@@ -192,73 +205,69 @@ def _missing(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[s
     """Everything that should be here and is not."""
     notes = [f"metric {name}: no image was measured by it" for name in plan.metrics if name not in metrics]
     notes += [f"row {name}: {reason}" for name, reason in plan.left_out.items()]
-    for r in results:
-        notes += [f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for (prompt, seed), why in r.failures.items()]
-    return notes
+    return notes + [
+        f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for r in results for (prompt, seed), why in r.failures.items()
+    ]
 
 
-def shown_cases(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:
-    """The first prompts that every row with an image has, with the first seed of each."""
+def _shown(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:
+    """The first prompts that every row with an image has, with the first such seed of each."""
+    there = [set(r.images) for r in results if r.images]
+    common = set.intersection(*there) if there else set()
+    cases = [(p, next((s for s in plan.seeds if (p, s) in common), None)) for p in plan.prompts]
+    return [(p, s) for p, s in cases if s is not None][:SHOWN]
+
+
+def _images(results: Sequence[RowResult], cases: Sequence[Case]) -> tuple[bytes | None, list[Entry]]:
+    """The same images twice: as one sheet, for Markdown, and one by one, for HTML."""
     shown = [r for r in results if r.images]
-    cases = [(p, next((s for s in plan.seeds if all((p, s) in r.images for r in shown)), None)) for p in plan.prompts]
-    return [(p, s) for p, s in cases if s is not None][:SHOWN] if shown else []
-
-
-def _entries(results: Sequence[RowResult], cases: Sequence[Case]) -> list[Entry]:
-    entries = []
-    for prompt, seed in cases:
-        images = []
-        for r in results:
-            if (prompt, seed) in r.images:
-                content, small = _thumbnail(r.images[prompt, seed])
-                images.append(PageImage(r.row.name, content, correct=_right(r, (prompt, seed)), small=small))
-        entries.append(Entry(f"{prompt} (seed {seed})", images))
-    return entries
-
-
-def _thumbnail(path: Path) -> tuple[bytes, bool]:
-    """The file itself where it is small, else a smaller PNG; and whether it is to be enlarged with hard edges."""
-    with Image.open(path) as image:
-        if max(image.size) <= THUMBNAIL:
-            return path.read_bytes(), max(image.size) <= THUMBNAIL // 2
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.convert("RGB").quantize(256).save(buffer, format="PNG", optimize=True)
-        return buffer.getvalue(), False
-
-
-def _sheet(results: Sequence[RowResult], cases: Sequence[Case]) -> bytes | None:
-    """The rows under one another, a column a prompt: for Markdown, which has no page of its own."""
-    shown = [r for r in results if r.images]
+    right = {r.row.name: [r.values[JUDGE].get(c, 0.0) > 0 if JUDGE in r.values else None for c in cases] for r in shown}
     if not cases:
-        return None
-    rows = [Row(r.row.name, [Image.open(r.images[c]) for c in cases], correct=[_right(r, c) for c in cases]) for r in shown]
-    drawn = contact_sheet([prompt for prompt, _ in cases], rows, panels=2 if len(rows) > 8 else 1, image_size=128)
+        return None, []
+    rows = [Row(r.row.name, [Image.open(r.images[c]) for c in cases], correct=right[r.row.name]) for r in shown]
+    names = [f"{prompt} (seed {seed})" for prompt, seed in cases]
+    sheet = contact_sheet(names, rows, panels=2 if len(rows) > 8 else 1, image_size=128)
+    entries = []
+    for i, name in enumerate(names):
+        entries.append(Entry(name, [
+            PageImage(row.caption, _thumbnail(row.images[i]), correct=right[row.caption][i], small=max(row.images[i].size) <= 128)
+            for row in rows
+        ]))  # fmt: skip
+    return _encoded(sheet, format="WEBP", quality=88), entries
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    if max(image.size) <= THUMBNAIL:
+        return _encoded(image, format="PNG")
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return _encoded(image.quantize(256), format="PNG", optimize=True)
+
+
+def _encoded(image: Image.Image, **how: object) -> bytes:
     buffer = io.BytesIO()
-    drawn.save(buffer, format="WEBP", quality=88)
+    image.save(buffer, **how)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
-def _right(result: RowResult, case: Case) -> bool | None:
-    value = result.values.get(JUDGE, {}).get(case)
-    return None if value is None else bool(value)
-
-
-def _notes(plan: Comparison) -> list[str]:
-    held = [_label(name) for name in plan.metrics if name not in plan.guides]
+def _notes(plan: Comparison, held: Sequence[str]) -> list[str]:
     notes = [
         f"Guided by {', '.join(plan.guides) or 'nothing'}; held out: {', '.join(held) or 'nothing'}. An evaluation is one prediction of the "
-        "denoiser with its unconditional half. TFLOP are counted on one image of each row, all that it did divided by its evaluations."
+        "denoiser with its unconditional half. TFLOP are counted on one image of each row: all that it did, divided by its evaluations."
     ]
-    if any(by_seconds(row) for row in plan.rows):
+    notes += (
+        ["The judge says for how many images, in %, every object is there in its colour."]
+        if JUDGE in plan.metrics
+        else []
+    )
+    if any(map(_by_seconds, plan.rows)):
         notes.append(
-            "†: its budget is seconds, which follow the load of the machine; prefer the rows matched by evaluations or by TFLOP."
+            "†: its budget is in seconds, which follow the machine's load; prefer the rows matched by evaluations or TFLOP."
         )
     return notes
 
 
-def by_seconds(row: RowSpec) -> bool:
-    """Whether the row's budget is a time, so that its results follow the load of the machine."""
+def _by_seconds(row: RowSpec) -> bool:
     return bool((row.match and row.match.by == "seconds") or (row.budget and row.budget.seconds))
 
 
@@ -267,45 +276,16 @@ def _facts(plan: Comparison, command: str | None) -> list[tuple[str, str]]:
     facts += [("pipeline", str(short_name(plan.pipeline))), ("reward", str(plan.reward)), ("call", str(plan.call))]
     facts += [("prompts and seeds", f"{len(plan.prompts)} prompts, seeds {', '.join(map(str, plan.seeds))}")]
     if plan.batch > 1:
-        facts.append(("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch, divided by its images"))
+        facts.append(
+            ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch, divided by its images")
+        )
     return [*facts, *((row.name, _how(row)) for row in plan.rows)]
 
 
 def _how(row: RowSpec) -> str:
     """The row's method with all its settings, and what it is given."""
-    said = [repr(load_method(row.method, **row.settings))]
-    said += [f"{name}={short_name(value)}" for name in ("lora", "unet", "pipeline") if (value := getattr(row, name))]
-    said += [f"reward={row.reward}"] if row.reward is not None else []
-    said += [f"budget: {row.budget.model_dump(exclude_none=True)}"] if row.budget else []
-    said += [f"the {row.match.by} of {row.match.row}"] if row.match else []
-    return ", ".join(said + ([f"call={row.call}"] if row.call else []))
-
-
-def _name(row: RowSpec) -> str:
-    return f"{row.name} †" if by_seconds(row) else row.name
-
-
-def _label(name: str) -> str:
-    return "judge, %" if name == JUDGE else name
-
-
-def _digits(name: str) -> int:
-    return _DIGITS.get(name, 2)
-
-
-def _tflop_digits(results: Sequence[RowResult]) -> int:
-    """So many decimals that the smallest has three figures."""
-    known = [value for r in results if (value := r.mean("tflop"))]
-    return max(0, 2 - math.floor(math.log10(min(known)))) if known else 1
-
-
-def _scaled(name: str, value: float | None) -> float | None:
-    """The judge's fraction as a percentage; anything else as it is."""
-    return 100 * value if name == JUDGE and value is not None else value
-
-
-def _finite(value: dict) -> dict:
-    """JSON has no infinity: the ends of an interval that has none are null."""
-    return {
-        k: _finite(v) if isinstance(v, dict) else None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()
-    }
+    given = row.model_dump(exclude={"name", "method", "settings"}, exclude_defaults=True, exclude_none=True)
+    given |= {name: short_name(given[name]) for name in ("lora", "unet", "pipeline") if name in given}
+    return ", ".join(
+        [repr(load_method(row.method, **row.settings)), *(f"{name}: {value}" for name, value in given.items())]
+    )

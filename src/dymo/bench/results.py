@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,15 @@ from .store import Key, Store
 from .worker import scores_of
 
 ACCOUNT = (
-    "evaluations", "tflop", "seconds", "denoiser_rows", "denoiser_backwards", "decodes", "reward_calls", "peak_bytes",
-)  # fmt: skip
+    "evaluations",
+    "tflop",
+    "seconds",
+    "denoiser_rows",
+    "denoiser_backwards",
+    "decodes",
+    "reward_calls",
+    "peak_mb",
+)
 Case = tuple[str, int]
 """Prompt and seed."""
 
@@ -36,8 +44,7 @@ class RowResult:
         return sum(found.values()) / len(found) if found else None
 
 
-@dataclass(frozen=True)
-class Tested:
+class Tested(NamedTuple):
     """One comparison of the report: a row less another, on a metric."""
 
     row: str
@@ -52,21 +59,20 @@ def collect(plan: Comparison, store: Store) -> list[RowResult]:
     for row in plan.rows:
         result, configuration = RowResult(row), plan.hash_of(row)
         held = {key: (record, failure) for key, record, failure in store.images(configuration)}
-        cases = [(prompt, seed) for prompt in plan.prompts for seed in plan.seeds]
-        for name in plan.metrics:
-            scores = store.scores(configuration, scores_of(name))
-            result.values[name] = {case: scores[case] for case in cases if case in scores}
-        for case in cases:
-            record, failure = held.get(Key(configuration, *case), (None, None))
-            if failure and not (record and all(case in result.values[name] for name in plan.metrics)):
+        for case in ((prompt, seed) for prompt in plan.prompts for seed in plan.seeds):
+            key = Key(configuration, *case)
+            record, failure = held.get(key, (None, None))
+            if failure is not None:
                 result.failures[case] = failure
             if record is None:
                 result.absent += failure is None
                 continue
-            result.images[case] = store.image_path(Key(configuration, *case))
-            for name in ACCOUNT:
-                if record.get(name) is not None:
-                    result.values.setdefault(name, {})[case] = float(record[name])
+            result.images[case] = store.image_path(key)
+            known = {name: record.get(name) for name in ACCOUNT}
+            known |= {name: record["scores"].get(scores_of(name)) for name in plan.metrics}
+            for name, value in known.items():
+                if value is not None:
+                    result.values.setdefault(name, {})[case] = float(value)
         found.append(result)
     return found
 
@@ -81,7 +87,9 @@ def compare(plan: Comparison, results: list[RowResult], base: str) -> tuple[list
     pairs += [
         (rival, by_name[rival.row.match.row])
         for rival in results
-        if rival.row.match is not None and rival.row.match.row != base and by_name[rival.row.match.row].row.method == "dymo"
+        if rival.row.match is not None
+        and rival.row.match.row != base
+        and by_name[rival.row.match.row].row.method == "dymo"
     ]
     family = {
         (row.row.name, other.row.name, name): paired(row, other, name) for row, other in pairs for name in plan.metrics

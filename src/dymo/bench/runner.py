@@ -7,7 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,18 @@ class Rank(NamedTuple):
     local: int = 0
 
 
+ALONE = Rank()
+
+
 def rank_here() -> Rank:
     """What `accelerate launch` (or torchrun) says in the environment; alone where it says nothing.
 
     The processes need no connection to each other: they share the store.
     """
     try:
-        return Rank(*(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))))
+        return Rank(
+            *(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+        )
     except ValueError as error:
         raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
 
@@ -58,21 +63,6 @@ class Progress:
     failed: int = 0
     generated: int = 0
     """By this process."""
-    spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Row -> seconds of each of its images in this process."""
-
-    def remaining(self, jobs: Sequence[Job], workers: int = 1) -> float | None:
-        """Estimated seconds for `jobs`: each by the mean of its row so far, or by that of all. None before the first."""
-        everything = [seconds for row in self.spent.values() for seconds in row]
-        if not everything:
-            return None
-        rows = {name: sum(row) / len(row) for name, row in self.spent.items() if row}
-        mean = sum(everything) / len(everything)
-        return sum(rows.get(job.row.name, mean) * len(job.keys) for job in jobs) / workers
-
-
-OnChange = Callable[[Progress, "float | None"], None]
-"""Called with the progress and the estimated seconds that are left."""
 
 
 def jobs_of(plan: Comparison) -> list[Job]:
@@ -86,7 +76,11 @@ def jobs_of(plan: Comparison) -> list[Job]:
     hashes = {row.name: plan.hash_of(row) for row in plan.rows}
     batches = [plan.prompts[i : i + plan.batch] for i in range(0, len(plan.prompts), plan.batch)]
     jobs = [
-        Job(row, tuple(Key(hashes[row.name], prompt, seed) for prompt in batch), row.match and hashes[row.match.row])
+        Job(
+            row,
+            tuple(Key(hashes[row.name], prompt, seed) for prompt in batch),
+            hashes[row.match.row] if row.match else None,
+        )
         for rows in variants.values()
         for seed in plan.seeds
         for batch in batches
@@ -95,7 +89,9 @@ def jobs_of(plan: Comparison) -> list[Job]:
     return list({job.keys: job for job in jobs}.values())
 
 
-def work(plan: Comparison, store: Store, worker: Any, rank: Rank = Rank(), on_change: OnChange | None = None) -> Progress:
+def work(
+    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: Callable[[Progress], None] | None = None
+) -> Progress:
     """Generate and measure what is not there, until nothing is left or in the hands of others.
 
     worker: has `generate(row, keys)` and `measure(keys)`, as `Worker`. Each rank begins at another place. An image that
@@ -104,11 +100,11 @@ def work(plan: Comparison, store: Store, worker: Any, rank: Rank = Rank(), on_ch
     jobs = jobs_of(plan)
     start = len(jobs) * rank.rank // rank.world
     left = jobs[start:] + jobs[:start]
-    names = [scores_of(name) for name in plan.metrics]
+    names = {scores_of(name) for name in plan.metrics}
     progress, failed = Progress(sum(len(job.keys) for job in jobs)), set[Key]()
 
     def done(key: Key) -> bool:
-        return key in failed or (store.record(key) is not None and all(store.scored(key, name) for name in names))
+        return key in failed or ((record := store.record(key)) is not None and names <= record["scores"].keys())
 
     def attempt(job: Job) -> bool:
         """Whether the job is done now; else another process is at it, or it waits for a row."""
@@ -121,18 +117,13 @@ def work(plan: Comparison, store: Store, worker: Any, rank: Rank = Rank(), on_ch
             return True
         with store.claimed(repr(job.keys)) as mine:
             if mine:
-                todo = [key for key in job.keys if key not in failed and store.record(key) is None]
-                began = time.perf_counter()
+                todo = [key for key in job.keys if not done(key)]
+                fresh = [key for key in todo if store.record(key) is None]
                 # Where a batch fails: one that cannot be generated, or too many for the memory. Each by itself.
                 if len(todo) < 2 or not _tried(job.row, todo, store, worker, failed):
                     for key in todo:
                         _tried(job.row, [key], store, worker, failed)
-                here = [key for key in todo if key not in failed]
-                progress.generated += len(here)
-                progress.spent[job.row.name] += [(time.perf_counter() - began) / len(here)] * len(here) if here else []
-                for key in job.keys:
-                    if not done(key):
-                        _tried(job.row, [key], store, worker, failed)
+                progress.generated += sum(key not in failed for key in fresh)
             return mine
 
     while left:
@@ -143,7 +134,7 @@ def work(plan: Comparison, store: Store, worker: Any, rank: Rank = Rank(), on_ch
             progress.failed = len(failed)
             progress.done = progress.total - sum(len(job.keys) for job in [*waiting, *left[i + 1 :]])
             if on_change is not None:
-                on_change(progress, progress.remaining([*waiting, *left[i + 1 :]], rank.world))
+                on_change(progress)
         if len(waiting) == len(left):
             # All that is left is in other hands: wait for it, and take it over where they die.
             time.sleep(PATIENCE)
@@ -169,8 +160,9 @@ def _tried(row: RowSpec, keys: Sequence[Key], store: Store, worker: Any, failed:
 
 
 def work_here(
-    plan: Comparison, store: Store, load: LoadPipeline, device: str, rank: Rank = Rank(), on_change: OnChange | None = None
-) -> Progress:
+    plan: Comparison, store: Store, load: LoadPipeline, device: str, rank: Rank = ALONE,
+    on_change: Callable[[Progress], None] | None = None,
+) -> Progress:  # fmt: skip
     """`work` in this process. Raises ConfigError where a metric or reward cannot be loaded."""
     worker = Worker(plan, store, load, device)
     try:
@@ -179,7 +171,9 @@ def work_here(
         worker.close()
 
 
-def work_on_ray(plan: Comparison, folder: Path, load_on: Callable[[str], LoadPipeline], address: str | None = None) -> Progress:
+def work_on_ray(
+    plan: Comparison, folder: Path, load_on: Callable[[str], LoadPipeline], address: str | None = None
+) -> Progress:
     """`work` by one worker an accelerator of a Ray cluster, or one a CPU where it has none. `folder` must be shared."""
     ray = need("ray")
     ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)

@@ -1,12 +1,12 @@
 """Results of a comparison on disk, shared by any number of processes and machines.
 
-    RUN/plan.json                  the comparison
-    RUN/results.sqlite             one row an image, one a score
-    RUN/images/CONFIGURATION/*.png
-    RUN/claims/*.lock              the locks of what is being generated
+    RUN/plan.json                             the comparison
+    RUN/results.sqlite                        one row an image: what it cost, its scores, or why it failed
+    RUN/images/CONFIGURATION/SEED-PROMPT.png
+    RUN/claims/*.lock                         the locks of what is being generated
 
 An image is in the table only once its file is whole. A claim is a lock of the operating system, which is released however
-its process ends, so that a killed process loses the images it was generating and nothing else.
+its process ends, so that a killed process loses the images that it was generating and nothing else.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from ..report.atomic import write_bytes, write_text
 _TABLES = """
 CREATE TABLE IF NOT EXISTS images (configuration TEXT, prompt TEXT, seed INTEGER, record TEXT, failure TEXT,
     PRIMARY KEY (configuration, prompt, seed));
-CREATE TABLE IF NOT EXISTS scores (configuration TEXT, prompt TEXT, seed INTEGER, metric TEXT, score REAL,
-    PRIMARY KEY (configuration, prompt, seed, metric));
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
 """
 
@@ -62,49 +60,33 @@ class Store:
         words = re.sub(r"[^a-z0-9]+", "-", key.prompt.lower())[:60].strip("-")
         return self.folder / "images" / key.configuration / f"{key.seed:04d}-{words}-{mark}.png"
 
-    def put(self, key: Key, png: bytes, record: dict[str, Any]) -> None:
-        """Keep an image and what is to be said of it. Raises StoreError."""
+    def put(self, key: Key, record: dict[str, Any], png: bytes | None = None) -> None:
+        """Keep what is to be said of an image, in the place of what was said; and the image, where it is new."""
         with self._guarded():
-            write_bytes(self.image_path(key), png)
-            self._db.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, NULL)", (*key, json.dumps(record)))
+            if png is not None:
+                write_bytes(self.image_path(key), png)
+        self._rows("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, NULL)", (*key, json.dumps(record)))
 
     def fail(self, key: Key, reason: str) -> None:
         """Note why an image could not be generated or measured; the next run tries it again."""
-        with self._guarded():
-            self._db.execute(
-                "INSERT INTO images VALUES (?, ?, ?, NULL, ?) ON CONFLICT DO UPDATE SET failure = excluded.failure", (*key, reason)
-            )
+        update = "ON CONFLICT DO UPDATE SET failure = excluded.failure"
+        self._rows(f"INSERT INTO images VALUES (?, ?, ?, NULL, ?) {update}", (*key, reason))
 
     def record(self, key: Key) -> dict[str, Any] | None:
-        """What was put with the image; None where it is not there."""
-        where = "configuration = ? AND prompt = ? AND seed = ? AND record IS NOT NULL"
-        found = self._rows(f"SELECT record FROM images WHERE {where}", key)
-        # The file counts too: where a user deleted it, it is generated again.
+        """What was put of the image; None where it is not there, be it that its file was deleted."""
+        query = "SELECT record FROM images WHERE configuration = ? AND prompt = ? AND seed = ? AND record IS NOT NULL"
+        found = self._rows(query, key)
         return json.loads(found[0][0]) if found and self.image_path(key).is_file() else None
 
-    def put_score(self, key: Key, metric: str, score: float) -> None:
-        with self._guarded():
-            self._db.execute("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", (*key, metric, score))
-
-    def scored(self, key: Key, metric: str) -> bool:
-        where = "configuration = ? AND prompt = ? AND seed = ? AND metric = ?"
-        return bool(self._rows(f"SELECT 1 FROM scores WHERE {where}", (*key, metric)))
-
     def images(self, configuration: str) -> Iterator[tuple[Key, dict[str, Any] | None, str | None]]:
-        """Every image of a configuration: its key, its record or None, and the last reason of failure or None."""
+        """Every image of a configuration: its key, its record or None, and its last failure or None."""
         query = "SELECT prompt, seed, record, failure FROM images WHERE configuration = ?"
         for prompt, seed, record, failure in self._rows(query, (configuration,)):
             yield Key(configuration, prompt, seed), json.loads(record) if record else None, failure
 
-    def scores(self, configuration: str, metric: str) -> dict[tuple[str, int], float]:
-        """(prompt, seed) -> the score."""
-        query = "SELECT prompt, seed, score FROM scores WHERE configuration = ? AND metric = ?"
-        return {(prompt, seed): score for prompt, seed, score in self._rows(query, (configuration, metric))}
-
     def note(self, name: str, value: Any) -> None:
         """Keep something of the whole run under a name."""
-        with self._guarded():
-            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
+        self._rows("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
 
     def noted(self, name: str) -> Any:
         found = self._rows("SELECT value FROM notes WHERE name = ?", (name,))
@@ -115,12 +97,9 @@ class Store:
         """Whether this process alone may work on `name`, until the end of the block."""
         path = self.folder / "claims" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
         lock = FileLock(path)
-        with self._guarded():
+        with self._guarded(), contextlib.suppress(Timeout):
             path.parent.mkdir(exist_ok=True)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                pass
+            lock.acquire(blocking=False)
         try:
             yield lock.is_locked
         finally:
@@ -136,12 +115,10 @@ class Store:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except StoreError:
-            raise
         except (OSError, ConfigError, sqlite3.Error, NotImplementedError) as error:
             raise StoreError(
-                f"{self.folder}: {error}. Results written before are whole: make room, or choose a folder on another disk, "
-                "and run the same command again to continue"
+                f"{self.folder}: {error}. Results written before are whole: make room, or choose a folder on another "
+                "disk, and run the same command again to continue"
             ) from error
 
 
@@ -152,17 +129,18 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     of configurations that both have are kept).
     """
     path = folder / "plan.json"
-    if not path.is_file() and folder.is_dir() and any(p.name not in ("claims", "results.sqlite") for p in folder.iterdir()):
+    own = ("claims", "results.sqlite", "results.sqlite-journal")
+    if not path.is_file() and folder.is_dir() and any(p.name not in own for p in folder.iterdir()):
         raise ConfigError(f"--outdir {folder}: holds other files and no comparison; choose another folder")
-    held = path.read_text(encoding="utf-8") if path.is_file() else plan
-    if held != plan and not extend:
-        old, new = json.loads(held), json.loads(plan)
+    held = path.read_text(encoding="utf-8") if path.is_file() else None
+    if held not in (None, plan) and not extend:
+        old, new = json.loads(held or ""), json.loads(plan)
         differ = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
         raise ConfigError(
-            f"--outdir {folder}: holds another comparison (it differs in: {differ}); choose another folder, or add --extend to turn "
-            "it into this one, which keeps the images that both have"
+            f"--outdir {folder}: holds another comparison (it differs in: {differ}); choose another folder, or add "
+            "--extend to turn it into this one, which keeps the images that both have"
         )
     store = Store(folder)
-    if held != plan or not path.is_file():
+    if held != plan:
         write_text(path, plan)
     return store

@@ -57,21 +57,25 @@ class Worker:
         for i, key in enumerate(keys):
             evaluations = int(made.trace.evaluations[i])
             said = {"prompt": key.prompt, "seed": key.seed, "row": row.name, "method": row.method}
-            self.store.put(key, png_bytes(to_pil(made.images[i]), data=said), {
+            record = {
                 **said, "evaluations": evaluations, "tflop": evaluations * flops / 1e12, "seconds": cost.seconds / n,
                 "denoiser_rows": cost.denoiser_rows / n, "denoiser_backwards": cost.denoiser_backwards / n,
-                "decodes": cost.decodes / n, "reward_calls": cost.reward_calls / n, "peak_bytes": cost.peak_bytes,
-                "failures": made.trace.failures,
-            })  # fmt: skip
+                "decodes": cost.decodes / n, "reward_calls": cost.reward_calls / n,
+                "peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures, "scores": {},
+            }  # fmt: skip
+            self.store.put(key, record, png_bytes(to_pil(made.images[i]), data=said))
 
     def measure(self, keys: Sequence[Key]) -> None:
-        """Score the images of `keys` by the metrics that have not scored them."""
+        """Add to the records of `keys` the scores of the metrics that have not scored them."""
+        records = {key: record for key in keys if (record := self.store.record(key)) is not None}
         for name, metric in self.metrics.items():
-            missing = [key for key in keys if not self.store.scored(key, scores_of(name))]
+            missing = [key for key, record in records.items() if scores_of(name) not in record["scores"]]
             if missing:
                 images = pixels([self.store.image_path(key) for key in missing])
-                for key, score in zip(missing, metric(images, [key.prompt for key in missing]), strict=True):
-                    self.store.put_score(key, scores_of(name), score)
+                scores = metric(images, [key.prompt for key in missing])
+                for key, score in zip(missing, scores, strict=True):
+                    records[key]["scores"][scores_of(name)] = score
+                    self.store.put(key, records[key])
 
     def _run(self, row: RowSpec, prompts: list[str], seed: int, budget: Budget | None) -> Any:
         # Generators on the CPU, so that a seed gives the same image on every device; one each, so that the batch does not matter.
@@ -113,7 +117,9 @@ class Worker:
         steps = self.plan.call_of(row).get("num_inference_steps") or 1
         if row.budget is not None:
             own = row.budget
-            return Budget(evaluations=own.evaluations or (own.trajectories and own.trajectories * steps), seconds=own.seconds)
+            return Budget(
+                evaluations=own.evaluations or (own.trajectories and own.trajectories * steps), seconds=own.seconds
+            )
         if row.match is None:
             return None
         base = self.plan.hash_of(self.plan.row(row.match.row))
@@ -162,4 +168,6 @@ def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:
         return load(spec)
     except (DyMOError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: {reason}. Nothing was generated: mend it, or leave it out") from error
+        raise ConfigError(
+            f"the {kind} {spec!r} cannot be loaded: {reason}. Nothing was generated: mend it, or leave it out"
+        ) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +63,8 @@ def bench(settings: Bench, console: Console) -> None:
     else:
         if settings.device is None and device == "cuda" and rank.world > 1:
             device = f"cuda:{rank.local}"
-        with _Bar(console if rank.rank == 0 else Console(quiet=True)) as bar:
-            runner.work_here(plan, store, load_on(device), device, rank, bar.update)
+        with _shown(console if rank.rank == 0 else Console(quiet=True)) as update:
+            runner.work_here(plan, store, load_on(device), device, rank, update)
     if rank.rank == 0 and _write(plan, store, None, None, console):
         raise typer.Exit(1)
 
@@ -97,7 +99,11 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     else:
         data = {"rows": [{"method": method, **({"budget": budget} if budget else {})} for method in given["methods"]]}
         words |= {"rows": "--method"} | {f"rows.budget.{name}": f"--budget-{name}" for name in budget}
-    data |= {name: given[name] for name in given if name in Comparison.model_fields and name not in ("seeds", "metrics", "prompts")}
+    data |= {
+        name: given[name]
+        for name in given
+        if name in Comparison.model_fields and name not in ("seeds", "metrics", "prompts")
+    }
     if "reward" in given:
         data.pop("guides", None)
     if "seeds" in given:
@@ -133,33 +139,25 @@ def _need_extra() -> None:
         need(module)
 
 
-class _Bar:
-    """The progress of a run: a bar on a terminal; elsewhere a line every now and then."""
+@contextmanager
+def _shown(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Show the progress of a run: a bar on a terminal; elsewhere a line every now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-    def __init__(self, console: Console):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    columns = TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    said = time.monotonic()
+    # Rows differ in what an image costs: the speed is a mean over an hour.
+    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=3600)
+    with bar:
+        task = bar.add_task("", total=None)
 
-        self.console, self.said = console, time.monotonic()
-        columns = TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task = self.bar.add_task("", total=None)
+        def update(progress: Progress) -> None:
+            nonlocal said
+            bar.update(task, total=progress.total, completed=progress.done)
+            if not console.is_terminal and time.monotonic() - said > EVERY:
+                said, left = time.monotonic(), bar.tasks[0].time_remaining
+                words = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+                console.print(f"{progress.done} of {progress.total} images{words}", markup=False, highlight=False)
 
-    def __enter__(self) -> _Bar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def update(self, progress: Progress, left: float | None) -> None:
-        words = "" if left is None else f"about {_clock(left)} left"
-        self.bar.update(self.task, total=progress.total, completed=progress.done, description=words)
-        if not self.console.is_terminal and time.monotonic() - self.said > EVERY:
-            self.said = time.monotonic()
-            self.console.print(f"{progress.done} of {progress.total} images, {words or 'estimating'}", markup=False, highlight=False)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+        yield update

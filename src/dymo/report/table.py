@@ -77,4 +77,6 @@ class Table:
         lines = [[column.title for column in self.columns], *self.texts()]
         header, *rows = [[cell.replace("|", bar).replace("\n", " ") for cell in line] for line in lines]
         align = ["right" if column.numeric else "left" for column in self.columns]
-        return tabulate(rows, header, form, colalign=align if rows else None, headersglobalalign=None, disable_numparse=True)
+        return tabulate(
+            rows, header, form, colalign=align if rows else None, headersglobalalign=None, disable_numparse=True
+        )

@@ -31,6 +31,10 @@ class Difference(NamedTuple):
     pairs: int
     word: Word
 
+    def finite(self) -> dict[str, float | str | None]:
+        """As a dictionary for JSON, which has no infinity: an interval without ends has null."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self._asdict().items()}
+
 
 def differences(family: Mapping[K, tuple[ArrayLike, ArrayLike]]) -> tuple[dict[K, Difference], float]:
     """What can be said of each pair of lists (a, b) of equal length, and the level of the intervals, as 0.05 / 12.
