@@ -58,7 +58,9 @@ class FakeDyMO:
     def __call__(self, pipe, prompt, graph=None, budget=None, listeners=(), **kwargs):
         output = pipe(prompt, **kwargs)
         steps = [
-            Step(i, 900 - 400 * i, "semantic", reward=[0.1 * i], gradient_norm=[1.0], displacement=[0.1], recurrences=[i])
+            Step(
+                i, 900 - 400 * i, "semantic", reward=[0.1 * i], gradient_norm=[1.0], displacement=[0.1], recurrences=[i]
+            )
             for i in range(2)
         ]
         for step in steps:
@@ -131,7 +133,7 @@ def refused_line(line, *words):
     [
         ([""], "empty prompt"),
         ([PROMPT, "  "], "empty prompt '  '"),
-        ([PROMPT, "--preset", "papr"], "'papr': choose one of 'paper'"),
+        ([PROMPT, "--preset", "papr"], "unknown preset 'papr': choose one of 'default', 'paper'"),
         ([], "no prompt"),
         (["a", "red", "apple"], 'one prompt is one argument, in quotes: dymo generate "a red apple"; for several'),
         ([PROMPT, "green", "car"], f'dymo generate "{PROMPT} green car"'),

@@ -19,7 +19,7 @@ import tiny
 import torch
 import typer.main
 
-from dymo import Budget, DyMO, load_miniature
+from dymo import Budget, DyMO
 from dymo.cli import app
 from dymo.commands.options import check_miniature_words
 from dymo.config import PRESETS, Config

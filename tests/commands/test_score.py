@@ -131,7 +131,7 @@ def test_a_bad_line_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     "metrics, sources, said",
     [
-        ("pikscore", [], "choose from pickscore, step-aware-sd15"),
+        ("pikscore", [], "unknown reward 'pikscore' .did you mean 'pickscore'"),
         (" , ", [], "name at least one"),
         ("pickscore", ["hpsv2=/x"], "give METRIC=PATH with one of the metrics"),
         ("pickscore", ["pickscore"], "give METRIC=PATH"),
