@@ -1,6 +1,7 @@
 """The folder is tried before the work, and left as it was."""
 
 import shutil
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -30,10 +31,10 @@ def test_a_read_only_folder():
 
 
 def test_a_refused_write(tmp_path, monkeypatch):
-    def refused(*_):
+    def refused(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_bytes", refused)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     with pytest.raises(ConfigError, match=r"Permission denied.*make this one writable"):
         check_outdir(tmp_path)
 

@@ -3,13 +3,13 @@
 import re
 from html.parser import HTMLParser
 
-from dymo.report.page import Entry, Page, Picture
+from dymo.report.page import Entry, Page, PageImage, Section
 from dymo.report.table import Column, Table
 
-PICTURE = Picture("aligned", b"\x89PNG", "pictures/a b.png", "score 1", True, small=True)
+IMAGE = PageImage("aligned", b"\x89PNG", "images/a b.png", "score 1", True, small=True)
 PAGE = Page(
     "A <title>", "The lead & more.", Table([Column("arm")], [["plain"]]), ["A note."],
-    [Entry("a <red> apple", [PICTURE], Picture("plot", b"\x89PNG", "traces/x.png"))], [("model", "mini<ature>")],
+    [Entry("a <red> apple", [IMAGE], PageImage("plot", b"\x89PNG", "traces/x.png"))], [("model", "mini<ature>")],
     sheet="sheet.png",
 )  # fmt: skip
 
@@ -38,8 +38,25 @@ def test_html_closes_what_it_opens():
 
 def test_markdown_links_the_files():
     markdown = PAGE.to_markdown()
-    assert "[aligned](<pictures/a b.png>) ✓" in markdown
+    assert "[aligned](<images/a b.png>) ✓" in markdown
     assert "![contact sheet](<sheet.png>)" in markdown and "| plain |" in markdown
+
+
+def test_cells_of_two_lines_have_their_word_in_colour():
+    html = Page("T", "L", Table([Column("a"), Column("b", 1)], [["+1 ▲\n[0, 2]", 1.0], ["-1 ▼", 2.0]])).to_html()
+    assert '<span class="good">+1 ▲</span><small>[0, 2]</small>' in html and '<span class="bad">-1 ▼</span>' in html
+    assert '<td class="number">1.0</td>' in html
+
+
+def test_plots_follow_the_dark_mode_and_no_column_is_cut():
+    """Look: an SVG brings its own dark colours; a PNG is inverted; the page is as wide as a screen of 1400 pixels."""
+    plots = [PageImage("a", b"<svg/>", "report/a.svg"), PageImage("b", b"\x89PNG", "b.png")]
+    page = Page("T", "L", Table([Column("a")], []), sections=[Section("S", ["said"], (), plots)])
+    html = page.to_html()
+    assert '<img class="plot" src="data:image/svg+xml;base64,' in html
+    assert '<img class="plot light" src="data:image/png;base64,' in html and "img.plot.light { filter: invert" in html
+    assert "max-width: 88rem" in html
+    assert "![a](<report/a.svg>)" in page.to_markdown() and "- said" in page.to_markdown()
 
 
 def test_a_bare_page():

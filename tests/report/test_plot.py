@@ -14,8 +14,9 @@ def trace(steps=6, samples=2, maps=True):
     stages = ["semantic", "semantic", "mixed", "mixed", "preference", "unguided"]
     made = [
         Step(
-            index=i, timestep=900 - 150 * i, stage=stages[i % 6], w_A=[1 - i / 6] * samples, w_R=[i / 6] * samples,
-            L_A=[None] * samples, L_R=[None] * samples, reward=[None if i < 2 else 0.1 * i] * samples,
+            index=i, timestep=900 - 150 * i, stage=stages[i % 6], 
+            weights={"semantic": [1 - i / 6] * samples, **({"own": [i / 6] * samples} if i else {})},
+            losses={"semantic": [None] * samples}, reward=[None if i < 2 else 0.1 * i] * samples,
             gradient_norm=[None if i == 5 else 2.0 + i] * samples, displacement=[0.1] * samples,
             recurrences=[i % 3] * samples, unguided=[None] * samples,
         )

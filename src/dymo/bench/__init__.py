@@ -1,1 +1,1 @@
-"""Comparisons: methods x prompts x seeds x metrics on any pipeline, resumable, with a report."""
+"""Comparisons of methods on one pipeline, and their reports: `dymo bench`."""

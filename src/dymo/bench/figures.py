@@ -6,13 +6,15 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#8a8a8a"
+_BLUE, _ORANGE, _GREY, _INK = "#2a84c4", "#e0701a", "#8a8a8a", "#010203"
+_STYLE = "<style>svg{color:#1c1c1e}@media(prefers-color-scheme:dark){svg{color:#e8e8e6}}</style>"
 
 
 class Point(NamedTuple):
@@ -33,52 +35,59 @@ def front(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def pareto_plot(panels: Sequence[tuple[str, str, Sequence[Point]]]) -> bytes:
-    """The PNG of panels (metric, cost, points) side by side, two a line; the front as a stair.
+def pareto_plot(panels: Sequence[tuple[str, Sequence[Point]]], cost: str) -> bytes:
+    """The SVG of panels (metric, points) side by side, two a line; the front as a stair. It has its own dark colours.
 
     A name that would cover another is left out: the front's come first, then ours.
     """
-    lines = -(-len(panels) // 2)
-    figure = Figure(figsize=(12, 4.4 * lines), dpi=110, layout="constrained")
+    lines, across = -(-len(panels) // 2), min(2, len(panels))
+    figure = Figure(figsize=(6.5 * across, 4.2 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, 2, squeeze=False)
-    for axis, (metric, cost, points) in zip(grid.flat, panels, strict=False):
+    grid = figure.subplots(lines, across, squeeze=False)
+    for axis, (metric, points) in zip(grid.flat, panels, strict=False):
         best = front(points)
+        axis.patch.set_alpha(0)
         axis.step([p.cost for p in best], [p.score for p in best], where="post", color=_GREY, linewidth=1)
         for ours, colour, marker in ((False, _BLUE, "o"), (True, _ORANGE, "D")):
             chosen = [p for p in points if p.ours == ours]
             axis.scatter(
                 [p.cost for p in chosen], [p.score for p in chosen], color=colour, marker=marker, s=26, zorder=3
             )
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        if max(p.cost for p in points) > 8 * min(p.cost for p in points):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.margins(x=0.22, y=0.12)
-        axis.set_xlabel(f"{cost} a picture", fontsize=9)
-        axis.set_ylabel(metric, fontsize=9)
-        axis.tick_params(labelsize=8)
+        axis.set_xlabel(cost, fontsize=9, color=_INK)
+        axis.set_title(metric, fontsize=10, color=_INK)
+        axis.tick_params(which="both", labelsize=8, color=_INK, labelcolor=_INK)
         axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color(_INK)
     for axis in list(grid.flat)[len(panels) :]:
         axis.set_visible(False)
-    figure.draw_without_rendering()  # so that the axes know where a point will lie
-    for axis, (_, _, points) in zip(grid.flat, panels, strict=False):
+    figure.draw_without_rendering()  # so that the axes know where a point will be
+    for axis, (_, points) in zip(grid.flat, panels, strict=False):
         for p in _readable(axis, points):
-            axis.annotate(
-                p.name.replace("$", r"\$"), (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=7
-            )
+            name = p.name.replace("$", r"\$")
+            axis.annotate(name, (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=8, color=_INK)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": "dymo"})
-    return buffer.getvalue()
+    # The same figures make the same file: without a date, and with ids that are no random numbers.
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "dymo"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "dymo"})
+    text = buffer.getvalue().decode().replace(_INK, "currentColor")
+    start = text.index(">", text.index("<svg")) + 1
+    return (text[:start] + _STYLE + text[start:]).encode()
 
 
 def _readable(axis: Axes, points: Sequence[Point]) -> list[Point]:
     """The points whose names can stand beside them without covering one another; the front first, then ours."""
     best, found, taken = front(points), [], np.zeros((0, 4))
+    scale = axis.figure.dpi / 72
     for point in sorted(points, key=lambda p: (p not in best, not p.ours)):
         x, y = axis.transData.transform((point.cost, point.score))
-        # A name of 7 points at 110 dots an inch is 11 dots high, a letter of it some 6 wide.
-        box = np.array([x, y, x + 8 + 6 * len(point.name), y + 14])
+        # A name of 8 points: 10 points high, a letter of it some 4.8 wide.
+        box = np.array([x, y, x + scale * (8 + 4.8 * len(point.name)), y + scale * 11])
         apart = (box[:2] >= taken[:, 2:]) | (box[2:] <= taken[:, :2])
         if apart.any(1).all():
             taken = np.vstack([taken, box])

@@ -1,27 +1,52 @@
-"""What pictures are measured by: the rewards by name, and the miniature's judge."""
+"""What images are measured by: the rewards by name, and the miniature's judge."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DyMOError
+from ..errors import ConfigError, did_you_mean
 from ..miniature.world import RELATIONS, Caption, Thing
-from ..rewards import load_reward
-from .digest import weights_of
+from ..rewards import SPECS, load_reward
 
 Metric = Callable[[Tensor, Sequence[str]], list[float]]
-"""Pictures (B, 3, H, W) in [0, 1] and their prompts -> a number each, higher is better."""
+"""Images (B, 3, H, W) in [0, 1] and their prompts -> a number each, higher is better."""
 
 JUDGE = "judge"
-_THING = re.compile(r"an? (\w+) (\w+)")
+_OBJECT = re.compile(r"an? (\w+) (\w+)")
+
+
+def check_reward(name: str) -> None:
+    """Raises ConfigError where `name` is no reward: neither known, nor a CLIP folder, nor a plugin. Loads no weights."""
+    if name in SPECS or Path(name).is_dir():
+        return
+    from .. import plugins
+
+    known = [*SPECS, *plugins.names("dymo.rewards")]
+    if name in known:
+        return
+    if not plugins.is_reference(name):
+        raise ConfigError(
+            f"unknown reward {name!r}{did_you_mean(name, known)}: choose one of {', '.join(known)}, the folder of a CLIP model, "
+            "or FILE.py:NAME"
+        )
+    plugins.load(name, "dymo.rewards")
+
+
+def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
+    """Raises ConfigError where `name` is neither "judge" nor a reward, or the judge cannot read one of the prompts."""
+    if name != JUDGE:
+        check_reward(name)
+    for prompt in prompts if name == JUDGE else ():
+        caption_of(prompt)
 
 
 def load_metric(name: str, device: str = "cpu") -> Metric:
-    """The metric `name`: "judge" (1 where the miniature's judge finds every thing in its colour, else 0) or a reward.
+    """The metric `name`: "judge" (100 where the miniature's judge finds every object in its colour, else 0) or a reward.
 
     Raises RewardError where a reward cannot be loaded.
     """
@@ -36,33 +61,17 @@ def load_metric(name: str, device: str = "cpu") -> Metric:
     return measure
 
 
-def shard_of(name: str) -> str:
-    """The name of a metric in the store: with the weights, where they can change under it."""
-    version = weights_of(name)
-    return f"{name}@{version}" if version else name
-
-
-def load_metrics(names: Sequence[str], device: str = "cpu") -> tuple[dict[str, Metric], dict[str, str]]:
-    """The metrics that can be loaded, and for each that cannot the reason."""
-    found, missing = {}, {}
-    for name in names:
-        try:
-            found[name] = load_metric(name, device)
-        except (DyMOError, OSError) as error:
-            missing[name] = (str(error).splitlines() or [type(error).__name__])[0]
-    return found, missing
-
-
 def caption_of(prompt: str) -> Caption:
-    """The truth of a prompt in the miniature's words. Raises ConfigError for any other, which the judge cannot read."""
+    """The objects and the relation that a prompt in the miniature's words names. Raises ConfigError for any other."""
     relation = next((r for r in (*RELATIONS, "and") if f" {r} " in prompt), "and")
     parts = prompt.split(f" {relation} ")
-    things = [_THING.fullmatch(part.strip()) for part in parts]
-    if len(parts) > 2 or not all(things):
+    objects = [_OBJECT.fullmatch(part.strip()) for part in parts]
+    if len(parts) > 2 or not all(objects):
         raise ConfigError(
-            f"the judge cannot read {prompt!r}: it knows captions as 'a red apple to the left of a green car'"
+            f"the judge cannot read the prompt {prompt!r}: it knows the miniature's, as 'a red apple to the left of a green car'; "
+            "leave it out of the metrics"
         )
-    return Caption(tuple(Thing(noun=m[2], colour=m[1]) for m in things if m), relation)
+    return Caption(tuple(Thing(noun=m[2], colour=m[1]) for m in objects if m), relation)
 
 
 def _judge() -> Metric:
@@ -73,6 +82,6 @@ def _judge() -> Metric:
 
     def measure(images: Tensor, prompts: Sequence[str]) -> list[float]:
         seen = judge.read(images.cpu())
-        return [float(satisfied(caption_of(p), s).correct) for p, s in zip(prompts, seen, strict=True)]
+        return [100.0 * satisfied(caption_of(p), s).correct for p, s in zip(prompts, seen, strict=True)]
 
     return measure

@@ -7,14 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-_EXTRAS = {
-    "pyarrow": "bench",
-    "pyarrow.parquet": "bench",
-    "scipy.stats": "bench",
-    "yaml": "bench",
-    "datasets": "hub",
-    "ray": "ray",
-}
+_EXTRAS = {"pydantic": "bench", "pyarrow.parquet": "bench", "yaml": "bench", "datasets": "hub", "ray": "ray"}
 
 
 def need(module: str) -> Any:

@@ -1,119 +1,195 @@
-"""What a bench run is to do: methods x prompts x seeds x metrics, checked before any model is loaded."""
+"""A comparison: methods x prompts x seeds x metrics. One schema for plan files, the command line and the paper's tables."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from ..errors import ConfigError
-from ..guidance.recurrence import Budget
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ..config import preset
+from ..errors import ConfigError, did_you_mean
 from ..methods import load_method
-from .digest import weights_of
+from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
+from .metrics import check_metric, check_reward
 from .needs import need
+from .prompts import load_prompts
 
-By = Literal["evaluations", "seconds"]
-VERSION = 2
+VERSION = 3
 """Of what a result means: raised when an old result must not stand for a new one."""
+TABLES = (1, 2, 3, 4)
+SCHEDULERS = ("ddim", "ddpm", "euler", "euler-ancestral")
+LARGE = 64 * 2**20
+"""Bytes from which a weight file is told by its size and time instead of its content."""
 
 
-@dataclass(frozen=True)
-class Match:
-    """A budget that is what another row spent on the same prompt and seed (in a batch: the most evaluations, all seconds).
+def _known_reward(reward: Any) -> Any:
+    for name in _reward_names(reward):
+        check_reward(name)
+    return reward
 
-    Evaluations are rounded up to whole trajectories, so that the row gets at least as many.
+
+RewardSpec = Annotated[str | dict[str, float] | Literal[False] | None, AfterValidator(_known_reward)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Spending(_Part):
+    """What one image may cost. `trajectories` are evaluations: so many times the steps of the call."""
+
+    evaluations: PositiveInt | None = None
+    trajectories: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+
+
+class Match(_Part):
+    """A budget that is what another row spent on the same prompt and seed.
+
+    Evaluations and counted TFLOP are rounded up to whole trajectories, so that the row gets at least as much. In a batch:
+    the most that an image of it took, and the seconds of all. Seconds follow the load of the machine.
     """
 
     row: str
-    by: By = "evaluations"
-
-    def __post_init__(self) -> None:
-        if self.by not in get_args(By):
-            raise ConfigError(f"match by {self.by!r}: choose one of {', '.join(get_args(By))}")
+    by: Literal["evaluations", "tflop", "seconds"] = "evaluations"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row: a method with its settings, on the pipeline or on a trained variant of it."""
+class RowSpec(_Part):
+    """One row of the table: a method with its settings, on the pipeline or on a trained variant of it."""
 
     name: str
     method: str = "plain"
-    settings: dict[str, Any] = field(default_factory=dict)
-    reward: Any = None
-    """In place of the plan's: a name, or {name: weight, ...}; False for none."""
-    budget: dict[str, Any] | None = None
-    """evaluations or seconds a picture."""
+    settings: dict[str, Any] = {}
+    reward: RewardSpec = None
+    """In place of the comparison's; False for none."""
+    budget: Spending | None = None
     match: Match | None = None
-    call: dict[str, Any] = field(default_factory=dict)
-    """More arguments of the pipeline's call, over the plan's."""
+    call: dict[str, Any] = {}
+    """Arguments of the pipeline's call, over the comparison's; null takes one away."""
     pipeline: str | None = None
-    """Another pipeline than the plan's, by hub id or folder."""
     unet: str | None = None
     lora: str | None = None
-    """Trained weights to put into the pipeline for this row: a hub id, a folder or a safetensors file."""
+    """Trained weights for this row: a hub id, a folder, a safetensors file, or a file of the miniature's weights."""
 
-    def __post_init__(self) -> None:
-        load_method(self.method, **self.settings)
-        if self.budget is not None:
-            unknown = sorted(set(self.budget) - {"evaluations", "seconds"})
-            if unknown:
-                raise ConfigError(f"row {self.name!r}: budget has no {unknown[0]!r}; give evaluations or seconds")
-            Budget(**self.budget)
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        """A row may be the name of a method; its name is the method's unless given. `match` may be a row's name."""
+        data = {"method": data} if isinstance(data, str) else dict(data) if isinstance(data, Mapping) else data
+        if isinstance(data, dict):
+            data.setdefault("name", data.get("method", "plain"))
+            if isinstance(data.get("match"), str):
+                data["match"] = {"row": data["match"]}
+        return data
+
+    @model_validator(mode="after")
+    def _usable(self) -> RowSpec:
+        method = load_method(self.method, **self.settings)
+        if self.method == "dymo":
+            preset(method.preset, **method.settings)  # type: ignore[attr-defined]
         if self.budget is not None and self.match is not None:
-            raise ConfigError(f"row {self.name!r}: give budget or match, not both")
+            raise ConfigError("give budget or match, not both")
+        for key in ("pipeline", "unet", "lora"):
+            source = getattr(self, key)
+            if source and source.startswith((".", "/", "~")) and not Path(source).expanduser().exists():
+                raise ConfigError(f"{key}: there is no {source}")
+        return self
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A whole comparison. Raises ConfigError where it contradicts itself."""
+class Comparison(_Part):
+    """A whole comparison. Anything that can be known to be wrong before a model is loaded is a ConfigError of `read`."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[RowSpec, ...]
     prompts: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = ()
     pipeline: str = "miniature"
-    reward: Any = None
-    call: dict[str, Any] = field(default_factory=dict)
+    reward: RewardSpec = None
+    call: dict[str, Any] = {}
     scheduler: str | None = None
-    dtype: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
     unet: str | None = None
     lora: str | None = None
-    batch: int = 1
-    """Prompts painted together. Seconds are then those of the batch by its pictures."""
+    batch: PositiveInt = 1
+    """Prompts generated together. Seconds and counts are then a batch's, divided by its images."""
     versus: str | None = None
     """The row that the others are tested against; the first one where None."""
     guides: tuple[str, ...] = ()
     """Metrics that some row is guided by; the others are held out."""
     title: str = "Comparison"
-    paper: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paper: dict[str, dict[str, float]] = {}
     """Published figures: row -> column -> value, shown beside the measured ones."""
     notes: tuple[str, ...] = ()
-    """How to read the report."""
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Rows that a table has and this run has not, with the reason."""
+    left_out: dict[str, str] = {}
+    """Rows that a table has and this comparison has not, with the reason."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, data: Any) -> Any:
+        """What is not given, by the pipeline; prompts by their source."""
+        if not isinstance(data, Mapping):
+            return data
+        data = dict(data)
+        mini = data.setdefault("pipeline", "miniature") == "miniature"
+        data.setdefault("reward", "mini-pickscore" if mini else "pickscore")
+        data.setdefault("metrics", ["mini-pickscore", "mini-hps", "judge"] if mini else ["pickscore", "hpsv2.1"])
+        data.setdefault("guides", _reward_names(data["reward"]))
+        if mini and isinstance(data.get("call", {}), Mapping):
+            data["call"] = {**MINIATURE_DEFAULTS, **data.get("call", {})}
+        return data
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _loaded(cls, prompts: Any) -> Any:
+        """A list; a source of `load_prompts`; or {from: a source, n: how many, seed: of the miniature's}."""
+        if isinstance(prompts, str):
+            return load_prompts(prompts)
+        if isinstance(prompts, Mapping):
+            source = dict(prompts)
+            found = load_prompts(str(source.pop("from", "miniature")), source.pop("n", None), source.pop("seed", 0))
+            if source:
+                raise ConfigError(f"no key {next(iter(source))!r} here: it has from, n, seed")
+            return found
+        return list(dict.fromkeys(prompts)) if isinstance(prompts, (list, tuple)) else prompts
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Comparison:
         names = [row.name for row in self.rows]
-        if not names:
-            raise ConfigError("no row to run: name at least one method")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"two rows are called {twice[0]!r}: give each its own name")
-        if not self.prompts or not self.seeds:
-            raise ConfigError("no prompt or no seed: give at least one of each")
-        if not isinstance(self.batch, int) or self.batch < 1:
-            raise ConfigError(f"batch={self.batch!r}: give a whole number from 1 on")
+        for key in ("rows", "prompts", "seeds"):
+            if not getattr(self, key):
+                raise ConfigError(f"{key}: there is none; give at least one")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"rows: two are called {twice[0]!r}: give each its own name")
         if self.versus is not None and self.versus not in names:
-            raise ConfigError(f"versus={self.versus!r} is no row: choose one of {', '.join(names)}")
+            raise ConfigError(f"versus: {self.versus!r} is no row: choose one of {', '.join(names)}")
+        if self.scheduler and self.scheduler not in SCHEDULERS and not self.scheduler.endswith("Scheduler"):
+            known = ", ".join(SCHEDULERS)
+            raise ConfigError(f"scheduler: {self.scheduler!r}: choose one of {known}, or the name of a diffusers class")
         for row in self.rows:
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
-                raise ConfigError(f"row {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
+                raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
+        try:
+            for name in self.metrics:
+                check_metric(name, self.prompts)
+        except ConfigError as error:
+            raise ConfigError(f"metrics: {error}") from error
+        return self
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> RowSpec:
         return next(row for row in self.rows if row.name == name)
 
     @property
@@ -121,66 +197,60 @@ class Plan:
         """The row that the others are tested against."""
         return self.versus or self.rows[0].name
 
-    def settings_of(self, row: Row) -> dict[str, Any]:
-        """Everything a picture of `row` depends on, but the prompt and the seed."""
-        found = dataclasses.asdict(row)
-        del found["name"]
-        for key in ("pipeline", "unet", "lora", "reward"):
-            found[key] = getattr(self, key) if found[key] is None else found[key]
-        found["call"] = {**self.call, **row.call}
-        found |= {"scheduler": self.scheduler, "dtype": self.dtype, "batch": self.batch, "version": VERSION}
-        parts = found["reward"] if isinstance(found["reward"], dict) else [found["reward"]]
-        names = [found["pipeline"], found["unet"], found["lora"], *parts]
-        found["weights"] = [weights_of(name) if isinstance(name, str) else "" for name in names]
-        # A local file is told by what is in it, so that a run can go on in another folder.
-        found |= {key: named(found[key]) for key in ("pipeline", "unet", "lora")}
+    def call_of(self, row: RowSpec) -> dict[str, Any]:
+        """The arguments of the pipeline's call for a row."""
+        return {name: value for name, value in {**self.call, **row.call}.items() if value is not None}
+
+    def reward_of(self, row: RowSpec) -> str | dict[str, float] | None:
+        return (self.reward if row.reward is None else row.reward) or None
+
+    def settings_of(self, row: RowSpec) -> dict[str, Any]:
+        """Everything that an image of `row` depends on, but the prompt and the seed."""
+        found = row.model_dump(mode="json", exclude={"name"})
+        places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet", "lora")}
+        found |= {
+            "call": self.call_of(row),
+            "reward": self.reward_of(row),
+            "scheduler": self.scheduler,
+            "dtype": self.dtype,
+        }
+        # A local file is told by what is in it, so that a run can be continued in another folder.
+        found |= {key: short_name(place) for key, place in places.items()}
+        found |= {"batch": self.batch, "version": VERSION}
+        found["weights"] = [digest(name) for name in [*places.values(), *_reward_names(found["reward"]), row.method]]
         if row.match is not None:
             found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row))}
         return found
 
-    def hash_of(self, row: Row) -> str:
-        """The configuration hash: equal settings give equal pictures, whatever the row is called."""
-        text = json.dumps(self.settings_of(row), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def hash_of(self, row: RowSpec) -> str:
+        """The configuration: equal settings give equal images, whatever the row is called."""
+        return _hash(self.settings_of(row))
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, default=str)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Plan:
-        """From what YAML or JSON hold. `rows`: names of methods, or objects. Raises ConfigError on unknown keys."""
-        data = dict(data)
-        _check_keys("the plan", data, cls)
-        rows = [row_of(row) for row in data.get("rows", ())]
-        for name in ("prompts", "seeds", "metrics", "guides", "notes"):
-            if name in data:
-                data[name] = tuple(data[name])
-        return cls(**{**data, "rows": tuple(rows)})
+    @property
+    def mark(self) -> str:
+        """Eight letters that tell this comparison from others."""
+        return _hash(self.model_dump(mode="json"))[:8]
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
-        """The plan of a run, as it was written by `to_json`."""
+    def read(cls, data: Any, words: Mapping[str, str] | None = None, where: str = "") -> Comparison:
+        """Validate what YAML, JSON or the command line hold. Raises ConfigError in the words of the surface.
+
+        words: key -> what the user calls it, as {"call.num_inference_steps": "--steps"}; `where`: the file.
+        """
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(_said(error.errors()[0], data, words or {}, where)) from None
+
+    @classmethod
+    def load(cls, folder: Path) -> Comparison:
+        """The comparison of a run. Raises ConfigError where the folder holds none."""
+        try:
+            return cls.read(
+                json.loads((folder / "plan.json").read_text(encoding="utf-8")), where=str(folder / "plan.json")
+            )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: no plan of a run ({error}); give the folder that dymo bench wrote") from error
-
-
-def named(source: str | None) -> str | None:
-    """A file or folder of this machine by its last name; anything else as it is."""
-    return Path(source).name if source and Path(source).exists() else source
-
-
-def row_of(given: str | dict[str, Any]) -> Row:
-    """A row from the name of a method, or from its fields; `name` defaults to the method's."""
-    data: dict[str, Any] = {"method": given} if isinstance(given, str) else dict(given)
-    data.setdefault("name", data.get("method", "plain"))
-    _check_keys(f"the row {data['name']!r}", data, Row)
-    if isinstance(data.get("match"), str):
-        data["match"] = Match(data["match"])
-    elif data.get("match") is not None:
-        data["match"] = Match(**data["match"])
-    return Row(**data)
+            raise ConfigError(f"{folder}: no comparison ({error}); give the folder that dymo bench wrote") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -195,8 +265,98 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _check_keys(what: str, data: dict[str, Any], kind: type) -> None:
-    known: Sequence[str] = [f.name for f in dataclasses.fields(kind)]
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise ConfigError(f"{what} has no {unknown[0]!r}: choose from {', '.join(known)}")
+def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:
+    """A table of the paper (arXiv 2412.00759) as the data of a comparison; without a pipeline, on the miniature.
+
+    Rows whose trained weights are not in the package are left out, with the reason. Raises ConfigError on another number.
+    """
+    if number not in TABLES:
+        raise ConfigError(f"--table {number}: choose one of {', '.join(map(str, TABLES))}")
+    mini = pipeline in (None, "miniature")
+    data = read_yaml(Path(__file__).parent / "tables" / f"{number}-{'miniature' if mini else 'real'}.yaml")
+    data.pop("shared", None)
+    if pipeline is not None:
+        data["pipeline"] = pipeline
+    data["title"] = f"Table {number} on {'the miniature' if mini else data['pipeline']}"
+    missing = {
+        row["name"]: row["lora"]
+        for row in data["rows"]
+        if mini and "lora" in row and not (WEIGHTS / row["lora"]).is_file()
+    }
+    data["left_out"] = {
+        **data.get("left_out", {}),
+        **{name: f"{file} is not in the package" for name, file in missing.items()},
+    }
+    data["rows"] = [row for row in data["rows"] if row["name"] not in missing]
+    return data
+
+
+def located(source: str) -> str:
+    """A name of the miniature's weights, as lora/spo.safetensors, as its path; anything else as it is."""
+    return str(WEIGHTS / source) if not Path(source).exists() and (WEIGHTS / source).is_file() else source
+
+
+def short_name(source: str | None) -> str | None:
+    """A file or folder of this machine by its last name; anything else as it is."""
+    return Path(source).name if source and Path(source).exists() else source
+
+
+def digest(name: str | None) -> str:
+    """A hash of the weights or code that a local name stands for; "" for what is on the hub, which its id tells.
+
+    name: "miniature", a folder of its weights, another file or folder of safetensors, or FILE.py:NAME.
+    """
+    if not name:
+        return ""
+    own = WEIGHTS / ("pipeline" if name == "miniature" else name)
+    path = own if own.exists() else Path(name.rpartition(":")[0] if ".py:" in name else name)
+    return _digest(path.resolve()) if path.exists() else ""
+
+
+@cache
+def _digest(path: Path) -> str:
+    found = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.rglob("*.safetensors")):
+        found.update(file.name.encode())
+        size = file.stat().st_size
+        found.update(file.read_bytes() if size < LARGE else f"{size} {file.stat().st_mtime_ns}".encode())
+    return found.hexdigest()[:16]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _reward_names(reward: Any) -> list[str]:
+    return list(reward) if isinstance(reward, Mapping) else [reward] if isinstance(reward, str) else []
+
+
+_INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "match": Match}
+
+
+def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
+    """One line for a pydantic error: where it is, in the user's words, what is wrong, and the value."""
+    path = [
+        part
+        for part in error["loc"]
+        if isinstance(part, int) or not part.startswith(("function-", "dict[", "str", "literal["))
+    ]
+    cause = error.get("ctx", {}).get("error")
+    reason = str(cause) if cause is not None else error["msg"]
+    if error["type"] == "extra_forbidden":
+        names = [part for part in path[:-1] if isinstance(part, str)]
+        known = list((_INNER[names[-1]] if names else Comparison).model_fields)
+        reason = (
+            f"there is no {path.pop()!r}{did_you_mean(str(error['loc'][-1]), known)}: choose from {', '.join(known)}"
+        )
+    elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
+        reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
+    key = ".".join(part for part in path if isinstance(part, str))
+    first, _, rest = reason.partition(": ")
+    if key in words or (not key and first in words):
+        return f"{words[key]}: {reason}" if key else f"{words[first]}: {rest}"
+    if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
+        row = data["rows"][path[1]]
+        name = row if isinstance(row, str) else row.get("name", row.get("method")) if isinstance(row, dict) else None
+        key = f"row {name or path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
+    return ": ".join(part for part in (where, key, reason) if part)

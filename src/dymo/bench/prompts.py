@@ -1,32 +1,24 @@
-"""Where a bench run's prompts come from."""
+"""The prompts of a comparison: the miniature's, a file's, a data set's."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import ConfigError
 from ..miniature.world import captions
 from .needs import need
 
-
-class HubSet(NamedTuple):
-    """A prompt set of the hub: the dataset's id, its split, and the column with the prompts."""
-
-    id: str
-    split: str
-    column: str
-
-
-# GenEval's prompts have no dataset of their own on the hub: give the evaluation_metadata.jsonl of its repository.
+# Name -> the dataset's id, its split, and the column with the prompts. GenEval's prompts have no dataset of their own on
+# the hub: give the evaluation_metadata.jsonl of its repository.
 HUB_SETS = {
-    "pick-a-pic": HubSet("yuvalkirstain/pickapic_v1", "validation_unique", "caption"),
-    "hpdv2": HubSet("Lakonik/t2i-prompts-hpsv2", "train", "prompt"),
-    "parti-prompts": HubSet("nateraw/parti-prompts", "train", "Prompt"),
-    "drawbench": HubSet("sayakpaul/drawbench", "train", "Prompts"),
-    "t2i-compbench": HubSet("NinaKarine/t2i-compbench", "train", "text"),
+    "pick-a-pic": "yuvalkirstain/pickapic_v1:validation_unique:caption",
+    "hpdv2": "Lakonik/t2i-prompts-hpsv2:train:prompt",
+    "parti-prompts": "nateraw/parti-prompts:train:Prompt",
+    "drawbench": "sayakpaul/drawbench:train:Prompts",
+    "t2i-compbench": "NinaKarine/t2i-compbench:train:text",
 }
 _COLUMNS = ("prompt", "text", "caption", "Prompt", "Prompts", "prompts")
 
@@ -38,30 +30,31 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """
+    if n is not None and n < 1:
+        raise ConfigError(f"{n} prompts asked for: give at least 1")
     if source == "miniature":
         try:
             return [caption.text for caption in captions("test", 64 if n is None else n, seed)]
         except ValueError as error:
-            raise ConfigError(f"prompts: {error}") from error
-    if source in HUB_SETS:
-        found: Iterable[str] = _from_hub(HUB_SETS[source], n)
-    elif source.startswith("hub:"):
-        parts = source[4:].split(":")
-        if len(parts) != 3 or not all(parts):
-            raise ConfigError(f"prompts={source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
-        found = _from_hub(HubSet(*parts), n)
+            raise ConfigError(str(error)) from error
+    found: Iterable[str]
+    if source in HUB_SETS or source.startswith("hub:"):
+        place = HUB_SETS.get(source, source.removeprefix("hub:")).split(":")
+        if len(place) != 3 or not all(place):
+            raise ConfigError(f"{source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
+        found = _from_hub(place[0], place[1], place[2], n)
     else:
         found = _from_file(Path(source))
-    prompts = list(dict.fromkeys(text.strip() for text in found if text and text.strip()))
+    prompts = list(_distinct(found))
     if not prompts or (n is not None and len(prompts) < n):
-        raise ConfigError(f"prompts={source!r} holds {len(prompts)} prompts, {n or 'at least one'} asked for")
+        raise ConfigError(f"{source!r} holds {len(prompts)} prompts, {n or 'at least one'} asked for")
     return prompts[:n]
 
 
 def _from_file(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(
-            f"prompts={str(path)!r}: no such file; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
+            f"no file {str(path)!r}; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
             f"or one of {', '.join(HUB_SETS)}"
         )
     try:
@@ -73,10 +66,10 @@ def _from_file(path: Path) -> list[str]:
             return lines
         rows = [json.loads(line) for line in lines if line.strip()]
         return [row if isinstance(row, str) else row[_column(list(row), path)] for row in rows]
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"prompts={str(path)!r}: cannot be read ({error})") from error
+        raise ConfigError(f"{str(path)!r} cannot be read ({error})") from error
 
 
 def _column(names: list[str], where: object) -> str:
@@ -86,21 +79,24 @@ def _column(names: list[str], where: object) -> str:
     raise ConfigError(f"{where} has no column of prompts: {', '.join(names)}; name one of them 'prompt'")
 
 
-def _from_hub(wanted: HubSet, n: int | None) -> list[str]:
+def _from_hub(name: str, split: str, column: str, n: int | None) -> list[str]:
     datasets = need("datasets")
     try:
-        rows = datasets.load_dataset(wanted.id, split=wanted.split, streaming=True)
-        if wanted.column in (rows.column_names or ()):  # the pictures beside the prompts are not decoded
-            rows = rows.select_columns(wanted.column)
-        found: dict[str, None] = {}
-        for row in rows:
-            found[row[wanted.column if wanted.column in row else _column(list(row), wanted.id)]] = None
-            if n is not None and len(found) >= n:
-                break
+        rows = datasets.load_dataset(name, split=split, streaming=True)
+        if column in (rows.column_names or ()):  # the images beside the prompts are not decoded
+            rows = rows.select_columns(column)
+        texts = (row[column if column in row else _column(list(row), name)] for row in rows)
+        return list(itertools.islice(_distinct(texts), n))
     except Exception as error:  # the hub's client raises kinds of its own, of several libraries
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"the hub's {wanted.id!r} ({wanted.split}, {wanted.column}) cannot be read: {first}; "
-            "give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
+            f"the hub's {name!r} ({split}, {column}) cannot be read: {first}; give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
         ) from error
-    return list(found)
+
+
+def _distinct(texts: Iterable[str | None]) -> Iterator[str]:
+    seen = set[str]()
+    for text in texts:
+        if text and text.strip() and text.strip() not in seen:
+            seen.add(text.strip())
+            yield text.strip()

@@ -1,173 +1,291 @@
-"""The report of a run: tables, tests, plots and pictures, as one HTML file without a server and as Markdown."""
+"""The report of a comparison: HTML and Markdown to read; CSV, LaTeX and JSON to go on with."""
 
 from __future__ import annotations
 
+import io
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
 
 from ..methods import load_method
 from ..report.atomic import write_bytes, write_text
-from ..report.page import Page, Picture, Section
+from ..report.page import Entry, Page, PageImage, Section
+from ..report.sheet import Row, contact_sheet
 from ..report.table import Cell, Column, Table
-from .columns import difference, digits, label, scaled, title
+from ..report.verdict import ALPHA, FEWEST, Word
 from .figures import Point, pareto_plot
-from .grid import picture_grid
-from .plan import Plan, Row, named
-from .results import RowResult, collect, compare
-from .standing import standing
+from .metrics import JUDGE
+from .plan import Comparison, RowSpec, short_name
+from .results import ACCOUNT, Case, RowResult, Tested, collect, compare
 from .store import Store
 
-FEWEST = 6
-"""Pairs from which on the signed-rank test can fall below 0.05: 2 / 2^n."""
+SHOWN = 4
+"""Prompts whose images are shown."""
+THUMBNAIL = 256
+_MARKS: dict[Word, str] = {
+    "higher": " ▲",
+    "lower": " ▼",
+    "no difference shown": "",
+    "too few pairs": " (too few pairs)",
+}
+_AHEAD: dict[Word, str] = {
+    "lower": "ahead",
+    "higher": "behind",
+    "no difference shown": "no difference shown",
+    "too few pairs": "too few pairs",
+}
+"""What the word for a row says of the row that it is tested against."""
 
 
-def write_report(
-    plan: Plan, store: Store, versus: str | None = None, command: str = "", missing: dict[str, str] | None = None,
-    folder: Path | None = None,
-) -> tuple[Path, Path]:  # fmt: skip
-    """Write report.html and report.md with their pictures into `folder`, by default the run's; returns both paths.
+class Written(NamedTuple):
+    """What was written, and what of it a command prints."""
 
-    versus: the row that the others are tested against, in place of the plan's. missing: metric -> why it was left out.
+    html: Path
+    markdown: Path
+    table: Table
+    summary: str
+    failed: int
+    """Images that could not be generated or measured."""
+
+
+def write_report(plan: Comparison, store: Store, versus: str | None = None, folder: Path | None = None) -> Written:
+    """Write report.html, report.md, and `report/` with their images and results.json, images.csv and table.tex.
+
+    versus: the row that the others are tested against, in place of the comparison's. folder: by default the run's.
     """
-    results = collect(plan, store)
-    base = next((r for r in results if r.row.name == (versus or plan.base)), results[0])
-    metrics = [name for name in plan.metrics if any(r.values.get(name) for r in results)]
-    folder = folder or store.folder
-    plots = _plots(results, metrics)
-    sections: list[Section | None] = [_tests(results, base, metrics)]
-    sections += standing(results, plan, metrics)
-    if plots:
-        write_bytes(folder / "report" / "pareto.png", plots)
-        sections.append(
-            Section(
-                "What it costs", (), (_costs(results),), (Picture("score against cost", plots, "report/pareto.png"),)
-            )
-        )
+    results, base, folder = collect(plan, store), versus or plan.base, folder or store.folder
+    tested, level = compare(plan, results, base)
+    metrics = [name for name in plan.metrics if any(result.values.get(name) for result in results)]
+    held = [name for name in metrics if name not in plan.guides]
+    table, summary = means(results, [*metrics, *ACCOUNT[:3]]), summarise(plan, results, tested, base, held)
+    plot = _plot(results, held or metrics)
+    sheet, entries = _images(results, _shown(plan, results))
+    sections = _tests(tested, metrics, base, level)
+    sections.append(Section("What it costs", (), (means(results, ACCOUNT),), plot))
     if plan.paper:
-        sections.append(_paper(plan))
-    sheet = picture_grid(results, plan)
-    if sheet is not None:
-        write_bytes(folder / "report" / "pictures.png", sheet)
-        sections.append(Section("The pictures", (), (), (Picture("the same seeds", sheet, "report/pictures.png"),)))
-    sections.append(_missing(results, plan, {**(missing or {}), **_unmeasured(plan, metrics, missing or {})}))
-    page = Page(
-        plan.title, _lead(plan, results), table(results, plan, metrics),
-        (*plan.notes, _guides(plan)), facts=_facts(plan, command), sections=[s for s in sections if s is not None],
-    )  # fmt: skip
-    return write_text(folder / "report.html", page.to_html()), write_text(folder / "report.md", page.to_markdown())
+        sections.append(_published(plan))
+    if missing := _missing(plan, results, metrics):
+        sections.append(Section("Left out, and failures", missing))
+    notes = [*plan.notes, *_notes(plan, held)]
+    facts = _facts(plan, store.noted("command"))
+    page = Page(plan.title, summary, table, notes, entries, facts, "report/images.webp" if sheet else None, sections)
+    found = {"plan": plan.model_dump(mode="json"), "summary": summary, "level": level}
+    found["rows"] = [
+        {"name": r.row.name, "failed": len(r.failures), **{n: r.mean(n) for n in r.values}} for r in results
+    ]
+    found["differences"] = [{**t._asdict(), "difference": t.difference.finite()} for t in tested]
+    for name, content in {image.path: image.content for image in plot}.items() | (
+        {("report/images.webp", sheet)} if sheet else set()
+    ):
+        write_bytes(folder / name, content)
+    write_text(folder / "report" / "results.json", json.dumps(found, indent=1) + "\n")
+    write_text(folder / "report" / "images.csv", images_table(plan, results).to_csv())
+    write_text(folder / "report" / "table.tex", table.to_latex())
+    html = write_text(folder / "report.html", page.to_html())
+    markdown = write_text(folder / "report.md", page.to_markdown())
+    return Written(html, markdown, table, summary, sum(len(r.failures) for r in results))
 
 
-def table(results: Sequence[RowResult], plan: Plan, metrics: Sequence[str]) -> Table:
-    """Means a row: metrics, evaluations, seconds."""
-    columns = [Column(""), *(Column(title(name, plan.guides), digits(name)) for name in metrics)]
-    columns += [Column("evaluations", 1), Column("seconds", 2), Column("pictures", 0)]
+def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
+    """Means a row of metrics and parts of the account, each with about four figures; and the number of images."""
+    found = {name: [r.mean(name) for r in results] for name in names}
+    columns = [Column(name.replace("_", " "), digits(values)) for name, values in found.items()]
     rows: list[list[Cell]] = [
         [
-            r.row.name,
-            *(scaled(name, r.mean(name)) for name in metrics),
-            r.mean("evaluations"),
-            r.mean("seconds"),
-            len(r.pictures),
+            f"{r.row.name} †" if _by_seconds(r.row) else r.row.name,
+            *(values[i] for values in found.values()),
+            len(r.images),
         ]
+        for i, r in enumerate(results)
+    ]
+    return Table([Column(""), *columns, Column("images", 0)], rows)
+
+
+def images_table(plan: Comparison, results: Sequence[RowResult]) -> Table:
+    """One line an image, with all that is known of it."""
+    names = [*plan.metrics, *ACCOUNT]
+    rows: list[list[Cell]] = [
+        [r.row.name, r.row.method, *case, *(r.values.get(name, {}).get(case) for name in names)]
         for r in results
+        for case in r.images
     ]
-    return Table(columns, rows)
+    return Table([Column(name) for name in ("row", "method", "prompt", "seed", *names)], rows)
 
 
-def _tests(results: Sequence[RowResult], base: RowResult, metrics: Sequence[str]) -> Section:
-    columns = [Column(""), *(Column(name) for name in metrics)]
-    rows: list[list[Cell]] = []
-    fewest = FEWEST
-    for r in results:
-        if r is base:
-            continue
-        tests = [compare(r, base, name) for name in metrics]
-        fewest = min([fewest, *(test.pairs for test in tests if test is not None)])
-        rows.append(
-            [r.row.name, *(None if t is None else difference(n, t) for n, t in zip(metrics, tests, strict=True))]
+def digits(values: Sequence[float | None]) -> int:
+    """Decimals with which the largest value has about four figures, 1 to 6."""
+    most = max((abs(value) for value in values if value), default=1.0)
+    return min(6, max(1, 3 - math.floor(math.log10(most))))
+
+
+def summarise(
+    plan: Comparison, results: Sequence[RowResult], tested: Sequence[Tested], base: str, held: Sequence[str]
+) -> str:
+    """What was found on the held-out metrics, in a few sentences."""
+    said, words = [], [t.difference.word for t in tested if t.against == base and t.metric in held]
+    if words:
+        counts = "; ".join(
+            f"{ahead} {words.count(word)}"
+            for word, ahead in _AHEAD.items()
+            if word in words or ahead in ("ahead", "behind")
         )
-    notes = [
-        "Mean difference over the same prompts and seeds with its paired bootstrap 95 % interval, and the p of Wilcoxon's "
-        "signed-rank test, two-sided and not corrected for the number of comparisons."
-    ]
-    if fewest < FEWEST:
-        notes.append(
-            f"Only {fewest} pairs: with fewer than {FEWEST} p cannot fall below 0.05, and the intervals are too narrow."
+        said.append(
+            f"{base} against {len(results) - 1} other row{'s' * (len(results) != 2)} on the held-out {', '.join(held)}, over {len(plan.prompts)} prompts: "
+            f"of {len(words)} comparisons, {counts}."
         )
-    return Section(f"Against {base.row.name}", notes, (Table(columns, rows),) if rows else ())
+    if failed := [r for r in results if r.failures]:
+        n = sum(len(r.failures) for r in failed)
+        said.append(f"Images that failed: {n} ({', '.join(r.row.name for r in failed)}); the reasons are below.")
+    if absent := sum(r.absent for r in results):
+        said.append(f"Images that are not generated yet: {absent}; run the same command again.")
+    return " ".join(said) or f"{len(results)} rows, {len(plan.prompts)} prompts."
 
 
-def _costs(results: Sequence[RowResult]) -> Table:
-    names = ("denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
-    columns = [Column("a picture"), Column("evaluations", 1), *(Column(n.replace("_", " "), 1) for n in names)]
-    columns += [Column("peak MB", 0), Column("seconds", 2)]
-    rows: list[list[Cell]] = []
-    for r in results:
-        peak = r.mean("peak_bytes")
-        rows.append([
-            r.row.name, r.mean("evaluations"), *(r.mean(n) for n in names), None if peak is None else peak / 1e6, r.mean("seconds"),
-        ])  # fmt: skip
-    return Table(columns, rows)
+def _tests(tested: Sequence[Tested], metrics: Sequence[str], base: str, level: float) -> list[Section]:
+    """A section for each row that others are tested against."""
+    sections = []
+    for against in dict.fromkeys(t.against for t in tested):
+        of_row: dict[str, dict[str, Tested]] = {}
+        for t in tested:
+            if t.against == against:
+                of_row.setdefault(t.row, {})[t.metric] = t
+        notes = [
+            f"Mean differences over the same prompts (a prompt's seeds averaged first). ▲ higher and ▼ lower are shown by the data: the risk "
+            f"of any false one among the {len(tested)} comparisons of this report is at most {ALPHA:.0%} (sign-flip tests with Holm's correction; "
+            f"p is the corrected one). Intervals are of {100 * (1 - level):.4g} %: 0 is outside exactly where ▲ or ▼ stands. "
+            f"Nothing is said of fewer than {FEWEST} pairs."
+        ]
+        if against != base:
+            notes = [f"{against} to {row}: {_in_words(list(found.values()))}." for row, found in of_row.items()]
+        columns = [Column(f"row minus {against}"), *(Column(name) for name in metrics)]
+        rows: list[list[Cell]] = [[row, *(_cell(found.get(name)) for name in metrics)] for row, found in of_row.items()]
+        sections.append(Section(f"Against {against}", notes, (Table(columns, rows),)))
+    return sections
 
 
-def _plots(results: Sequence[RowResult], metrics: Sequence[str]) -> bytes | None:
+def _in_words(tested: Sequence[Tested]) -> str:
+    found = {ahead: [t.metric for t in tested if t.difference.word == word] for word, ahead in _AHEAD.items()}
+    return "; ".join(f"{ahead} on {', '.join(names)}" for ahead, names in found.items() if names)
+
+
+def _cell(t: Tested | None) -> str | None:
+    if t is None:
+        return None
+    mean, low, high, p, _, word = t.difference
+    n = max(1, digits([mean if word == "too few pairs" else max(-low, high)]) - 1)
+    if word == "too few pairs":
+        return f"{mean:+.{n}f} (too few pairs)"
+    return f"{mean:+.{n}f}{_MARKS[word]}\n[{low:+.{n}f}, {high:+.{n}f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
+def _plot(results: Sequence[RowResult], metrics: Sequence[str]) -> list[PageImage]:
+    """One plot, a panel a metric."""
     panels = []
     for name in metrics:
-        for cost in ("evaluations", "seconds"):
-            points = [
-                Point(r.row.name, r.mean(cost) or 1e-3, scaled(name, r.mean(name)) or 0.0, r.row.method == "dymo")
-                for r in results
-                if r.mean(name) is not None
-            ]
-            panels.append((label(name), cost, points))
-    return pareto_plot(panels) if panels else None
+        costs = [(r, r.mean("tflop"), r.mean(name)) for r in results]
+        panels.append(
+            (name, [Point(r.row.name, x, y, r.row.method == "dymo") for r, x, y in costs if x and y is not None])
+        )
+    panels = [panel for panel in panels if panel[1]]
+    what = "score against counted TFLOP an image; the line joins the rows that none beats at their cost"
+    return [PageImage(what, pareto_plot(panels, "TFLOP an image"), "report/pareto.svg")] if panels else []
 
 
-def _paper(plan: Plan) -> Section:
+def _published(plan: Comparison) -> Section:
     names = list(dict.fromkeys(column for values in plan.paper.values() for column in values))
     rows: list[list[Cell]] = [[row, *(values.get(name) for name in names)] for row, values in plan.paper.items()]
     return Section("The paper's own figures", (), (Table([Column(""), *(Column(n, 4) for n in names)], rows),))
 
 
-def _missing(results: Sequence[RowResult], plan: Plan, metrics: dict[str, str]) -> Section | None:
+def _missing(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[str]) -> list[str]:
     """Everything that should be here and is not."""
-    notes = [f"column {name}: {reason}" for name, reason in metrics.items()]
+    notes = [f"metric {name}: no image was measured by it" for name in plan.metrics if name not in metrics]
     notes += [f"row {name}: {reason}" for name, reason in plan.left_out.items()]
-    for r in results:
-        notes += [f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for (prompt, seed), why in r.failures.items()]
-        if r.absent:
-            notes.append(f"{r.row.name}: {r.absent} pictures are not painted yet; run the same command again")
-    return Section("Left out, and failures", notes) if notes else None
+    return notes + [
+        f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for r in results for (prompt, seed), why in r.failures.items()
+    ]
 
 
-def _unmeasured(plan: Plan, metrics: Sequence[str], known: dict[str, str]) -> dict[str, str]:
-    return {name: "no picture was measured by it" for name in plan.metrics if name not in metrics and name not in known}
+def _shown(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:
+    """The first prompts that every row with an image has, with the first such seed of each."""
+    there = [set(r.images) for r in results if r.images]
+    common = set.intersection(*there) if there else set()
+    cases = [(p, next((s for s in plan.seeds if (p, s) in common), None)) for p in plan.prompts]
+    return [(p, s) for p, s in cases if s is not None][:SHOWN]
 
 
-def _lead(plan: Plan, results: Sequence[RowResult]) -> str:
-    painted, total = sum(len(r.pictures) for r in results), len(plan.rows) * len(plan.prompts) * len(plan.seeds)
-    return f"{len(plan.rows)} rows, {len(plan.prompts)} prompts, seeds {', '.join(map(str, plan.seeds))}: {painted} of {total} pictures."
+def _images(results: Sequence[RowResult], cases: Sequence[Case]) -> tuple[bytes | None, list[Entry]]:
+    """The same images twice: as one sheet, for Markdown, and one by one, for HTML."""
+    shown = [r for r in results if r.images]
+    right = {r.row.name: [r.values[JUDGE].get(c, 0.0) > 0 if JUDGE in r.values else None for c in cases] for r in shown}
+    if not cases:
+        return None, []
+    rows = [Row(r.row.name, [Image.open(r.images[c]) for c in cases], correct=right[r.row.name]) for r in shown]
+    names = [f"{prompt} (seed {seed})" for prompt, seed in cases]
+    sheet = contact_sheet(names, rows, panels=2 if len(rows) > 8 else 1, image_size=128)
+    entries = []
+    for i, name in enumerate(names):
+        entries.append(Entry(name, [
+            PageImage(row.caption, _thumbnail(row.images[i]), correct=right[row.caption][i], small=max(row.images[i].size) <= 128)
+            for row in rows
+        ]))  # fmt: skip
+    return _encoded(sheet, format="WEBP", quality=88), entries
 
 
-def _guides(plan: Plan) -> str:
-    held = [name for name in plan.metrics if name not in plan.guides]
-    return f"Guided by {', '.join(plan.guides) or 'nothing'}; held out: {', '.join(held) or 'nothing'}."
+def _thumbnail(image: Image.Image) -> bytes:
+    if max(image.size) <= THUMBNAIL:
+        return _encoded(image, format="PNG")
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return _encoded(image.quantize(256), format="PNG", optimize=True)
 
 
-def _facts(plan: Plan, command: str) -> list[tuple[str, str]]:
+def _encoded(image: Image.Image, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **how)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _notes(plan: Comparison, held: Sequence[str]) -> list[str]:
+    notes = [
+        f"Guided by {', '.join(plan.guides) or 'nothing'}; held out: {', '.join(held) or 'nothing'}. An evaluation is one prediction of the "
+        "denoiser with its unconditional half. TFLOP are counted on one image of each row: all that it did, divided by its evaluations."
+    ]
+    notes += (
+        ["The judge says for how many images, in %, every object is there in its colour."]
+        if JUDGE in plan.metrics
+        else []
+    )
+    if any(map(_by_seconds, plan.rows)):
+        notes.append(
+            "†: its budget is in seconds, which follow the machine's load; prefer the rows matched by evaluations or TFLOP."
+        )
+    return notes
+
+
+def _by_seconds(row: RowSpec) -> bool:
+    return bool((row.match and row.match.by == "seconds") or (row.budget and row.budget.seconds))
+
+
+def _facts(plan: Comparison, command: str | None) -> list[tuple[str, str]]:
     facts = [("command", command)] if command else []
-    facts += [("pipeline", str(named(plan.pipeline))), ("reward", str(plan.reward)), ("call", str(plan.call))]
+    facts += [("pipeline", str(short_name(plan.pipeline))), ("reward", str(plan.reward)), ("call", str(plan.call))]
+    facts += [("prompts and seeds", f"{len(plan.prompts)} prompts, seeds {', '.join(map(str, plan.seeds))}")]
     if plan.batch > 1:
         facts.append(
-            ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch by its pictures")
+            ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch, divided by its images")
         )
     return [*facts, *((row.name, _how(row)) for row in plan.rows)]
 
 
-def _how(row: Row) -> str:
+def _how(row: RowSpec) -> str:
     """The row's method with all its settings, and what it is given."""
-    said = [repr(load_method(row.method, **row.settings))]
-    said += [f"{name}={named(value)}" for name in ("lora", "unet", "pipeline") if (value := getattr(row, name))]
-    said += [f"{name}={value}" for name in ("reward", "budget") if (value := getattr(row, name))]
-    said += [f"{row.match.by} of {row.match.row}"] if row.match else []
-    return ", ".join(said + ([f"call={row.call}"] if row.call else []))
+    given = row.model_dump(exclude={"name", "method", "settings"}, exclude_defaults=True, exclude_none=True)
+    given |= {name: short_name(given[name]) for name in ("lora", "unet", "pipeline") if name in given}
+    return ", ".join(
+        [repr(load_method(row.method, **row.settings)), *(f"{name}: {value}" for name, value in given.items())]
+    )

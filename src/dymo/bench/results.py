@@ -1,86 +1,113 @@
-"""The pictures of a run, read from its store for a report."""
+"""The results of a comparison, read from its store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-from ..report.interval import Interval, paired_bootstrap
-from .metrics import shard_of
-from .needs import need
-from .plan import Plan, Row
+import numpy as np
+
+from ..report.verdict import Difference, differences
+from .plan import Comparison, RowSpec
 from .store import Key, Store
+from .worker import scores_of
 
-ACCOUNT = ("evaluations", "seconds", "denoiser_rows", "denoiser_backwards", "decodes", "reward_calls", "peak_bytes")
-Place = tuple[str, int]
+ACCOUNT = (
+    "evaluations",
+    "tflop",
+    "seconds",
+    "denoiser_rows",
+    "denoiser_backwards",
+    "decodes",
+    "reward_calls",
+    "peak_mb",
+)
+Case = tuple[str, int]
 """Prompt and seed."""
 
 
 @dataclass
 class RowResult:
-    """What a row made: its pictures and numbers by prompt and seed, and why some are missing."""
+    """What a row gave: its images and numbers by prompt and seed, and why some are missing."""
 
-    row: Row
-    pictures: dict[Place, bytes] = field(default_factory=dict)
-    values: dict[str, dict[Place, float]] = field(default_factory=dict)
+    row: RowSpec
+    images: dict[Case, Path] = field(default_factory=dict)
+    values: dict[str, dict[Case, float]] = field(default_factory=dict)
     """Metric or part of the account -> its values."""
-    failures: dict[Place, str] = field(default_factory=dict)
+    failures: dict[Case, str] = field(default_factory=dict)
     absent: int = 0
-    """Pictures that nobody has painted yet."""
+    """Images that are not generated yet."""
 
     def mean(self, name: str) -> float | None:
         found = self.values.get(name, {})
         return sum(found.values()) / len(found) if found else None
 
 
-class Test(NamedTuple):
-    """A paired comparison: the mean difference with its bootstrap interval, Wilcoxon's p, and the number of pairs."""
+class Tested(NamedTuple):
+    """One comparison of the report: a row less another, on a metric."""
 
-    difference: Interval
-    p: float
-    pairs: int
+    row: str
+    against: str
+    metric: str
+    difference: Difference
 
 
-def collect(plan: Plan, store: Store, metrics: Sequence[str] | None = None) -> list[RowResult]:
-    """The rows of a plan as far as the store has them."""
-    names = plan.metrics if metrics is None else metrics
+def collect(plan: Comparison, store: Store) -> list[RowResult]:
+    """The rows of a comparison as far as the store has them."""
     found = []
     for row in plan.rows:
         result, configuration = RowResult(row), plan.hash_of(row)
-        for prompt in plan.prompts:
-            for seed in plan.seeds:
-                key, place = Key(configuration, prompt, seed), (prompt, seed)
-                picture = store.get(key)
-                if picture is None:
-                    reason = store.failure(key)
-                    result.absent += reason is None
-                    if reason is not None:
-                        result.failures[place] = reason
-                    continue
-                result.pictures[place] = picture["png"]
-                for name in ACCOUNT:
-                    _note(result, name, place, picture[name])
-                for name in names:
-                    score = store.get(key, shard_of(name))
-                    _note(result, name, place, None if score is None else score["score"])
+        held = {key: (record, failure) for key, record, failure in store.images(configuration)}
+        for case in ((prompt, seed) for prompt in plan.prompts for seed in plan.seeds):
+            key = Key(configuration, *case)
+            record, failure = held.get(key, (None, None))
+            if failure is not None:
+                result.failures[case] = failure
+            if record is None:
+                result.absent += failure is None
+                continue
+            result.images[case] = store.image_path(key)
+            known = {name: record.get(name) for name in ACCOUNT}
+            known |= {name: record["scores"].get(scores_of(name)) for name in plan.metrics}
+            for name, value in known.items():
+                if value is not None:
+                    result.values.setdefault(name, {})[case] = float(value)
         found.append(result)
     return found
 
 
-def compare(a: RowResult, b: RowResult, name: str) -> Test | None:
-    """a - b on what both have, two-sided; None where they have less than two pairs in common."""
-    first, second = a.values.get(name, {}), b.values.get(name, {})
-    places = [place for place in first if place in second]
-    if len(places) < 2:
-        return None
-    x, y = [first[p] for p in places], [second[p] for p in places]
-    same = all(u == v for u, v in zip(x, y, strict=True))
-    # Without a single difference there is nothing to rank: no evidence at all.
-    p = 1.0 if same else float(need("scipy.stats").wilcoxon(x, y).pvalue)
-    return Test(paired_bootstrap(x, y), p, len(places))
+def compare(plan: Comparison, results: list[RowResult], base: str) -> tuple[list[Tested], float]:
+    """Every comparison of the report, as one family for Holm's correction, and the level of its intervals.
+
+    Every row against `base`; and every other row of DyMO against the rows that were given its budget.
+    """
+    by_name = {result.row.name: result for result in results}
+    pairs = [(result, by_name[base]) for result in results if result.row.name != base]
+    pairs += [
+        (rival, by_name[rival.row.match.row])
+        for rival in results
+        if rival.row.match is not None
+        and rival.row.match.row != base
+        and by_name[rival.row.match.row].row.method == "dymo"
+    ]
+    family = {
+        (row.row.name, other.row.name, name): paired(row, other, name) for row, other in pairs for name in plan.metrics
+    }
+    said, level = differences({names: both for names, both in family.items() if both[0].size})
+    return [Tested(*names, difference) for names, difference in said.items()], level
 
 
-def _note(result: RowResult, name: str, place: Place, value: Any) -> None:
-    if value is not None:
-        result.values.setdefault(name, {})[place] = float(value)
+def paired(row: RowResult, other: RowResult, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two rows' values on what both have, a pair a prompt: its seeds are averaged, since they are no independent cases.
+
+    Where there is one prompt, a pair a seed.
+    """
+    first, second = row.values.get(name, {}), other.values.get(name, {})
+    cases = [case for case in first if case in second]
+    units: dict[str | int, list[Case]] = {}
+    alone = len({prompt for prompt, _ in cases}) == 1
+    for case in cases:
+        units.setdefault(case[1] if alone else case[0], []).append(case)
+    means = [[np.mean([values[case] for case in unit]) for unit in units.values()] for values in (first, second)]
+    return np.array(means[0]), np.array(means[1])

@@ -1,158 +1,153 @@
-"""Work a plan off: any number of processes share a store, and each takes what no other has taken."""
+"""Run a comparison: several processes may share its store, and each takes what no other has taken."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from ..errors import DyMOError
-from .plan import Plan, Row
+from ..errors import ConfigError, DyMOError
+from .needs import need
+from .plan import Comparison, RowSpec
 from .store import Key, Store, StoreError
+from .worker import LoadPipeline, Worker, scores_of
 
 PATIENCE = 0.5
-"""Seconds between looks at what others hold."""
+"""Seconds between looks at what others are generating."""
 
 
-class Worker(Protocol):
-    """What paints and measures; `painter.Painter` is the one."""
+class Rank(NamedTuple):
+    """Which of how many processes this is, and which accelerator of its machine is its own."""
 
-    def paint(self, row: Row, keys: Sequence[Key]) -> None: ...
+    rank: int = 0
+    world: int = 1
+    local: int = 0
 
-    def measure(self, keys: Sequence[Key]) -> None: ...
+
+ALONE = Rank()
 
 
-@dataclass(frozen=True)
-class Job:
-    """Pictures of one row that are painted together."""
+def rank_here() -> Rank:
+    """What `accelerate launch` (or torchrun) says in the environment; alone where it says nothing.
 
-    row: Row
+    The processes need no connection to each other: they share the store.
+    """
+    try:
+        return Rank(
+            *(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+        )
+    except ValueError as error:
+        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
+
+
+class Job(NamedTuple):
+    """Images of one row that are generated together."""
+
+    row: RowSpec
     keys: tuple[Key, ...]
-    after: tuple[Key, ...] = ()
-    """The pictures that must be there first, one for each key; empty where none must."""
-
-    def only(self, keys: Collection[Key]) -> Job:
-        """The job without the pictures that are not among `keys`."""
-        places = [i for i, key in enumerate(self.keys) if key in keys]
-        own, after = (tuple(found[i] for i in places if found) for found in (self.keys, self.after))
-        return Job(self.row, own, after)
+    after: str | None
+    """The configuration whose images of the same prompts and seeds set the budget."""
 
 
 @dataclass
 class Progress:
-    """How far a run is, by all processes; `on_change` is called as it moves. In pictures."""
+    """How far a run is. In images, of all processes but for `generated`."""
 
     total: int
     done: int = 0
     failed: int = 0
-    painted: int = 0
+    generated: int = 0
     """By this process."""
-    spent: dict[str, list[float]] = field(default_factory=dict)
-    """Row -> seconds of each of its pictures here."""
-
-    def remaining(self, jobs: Iterable[Job], workers: int = 1) -> float | None:
-        """Estimated seconds for `jobs`: each by the mean of its row so far, or by that of all. None before the first."""
-        everything = [seconds for row in self.spent.values() for seconds in row]
-        if not everything:
-            return None
-        mean = sum(everything) / len(everything)
-        rows = {name: sum(row) / len(row) for name, row in self.spent.items()}
-        return sum(rows.get(job.row.name, mean) * len(job.keys) for job in jobs) / workers
 
 
-def jobs_of(plan: Plan) -> list[Job]:
-    """Every picture of the plan: rows of the same trained weights together, and in them batch by batch of prompts.
+def jobs_of(plan: Comparison) -> list[Job]:
+    """Every image of the comparison: rows of the same trained weights together, and in them batch by batch of prompts.
 
     Rows whose budget is another's come after it. Rows of equal settings are one job.
     """
-    variants: dict[tuple, list[Row]] = {}
+    variants: dict[tuple, list[RowSpec]] = defaultdict(list)
     for row in sorted(plan.rows, key=lambda row: row.match is not None):
-        variants.setdefault((row.pipeline or "", row.unet or "", row.lora or ""), []).append(row)
+        variants[row.pipeline, row.unet, row.lora].append(row)
     hashes = {row.name: plan.hash_of(row) for row in plan.rows}
-    prompts = list(dict.fromkeys(plan.prompts))
-    batches = [prompts[i : i + plan.batch] for i in range(0, len(prompts), plan.batch)]
-    found = []
-    for rows in variants.values():
-        for seed in plan.seeds:
-            for batch in batches:
-                for row in rows:
-                    keys = tuple(Key(hashes[row.name], prompt, seed) for prompt in batch)
-                    base = row.match and hashes[row.match.row]
-                    found.append(Job(row, keys, tuple(Key(base, prompt, seed) for prompt in batch) if base else ()))
-    return list({job.keys: job for job in found}.values())
+    batches = [plan.prompts[i : i + plan.batch] for i in range(0, len(plan.prompts), plan.batch)]
+    jobs = [
+        Job(
+            row,
+            tuple(Key(hashes[row.name], prompt, seed) for prompt in batch),
+            hashes[row.match.row] if row.match else None,
+        )
+        for rows in variants.values()
+        for seed in plan.seeds
+        for batch in batches
+        for row in rows
+    ]
+    return list({job.keys: job for job in jobs}.values())
 
 
 def work(
-    plan: Plan, store: Store, worker: Worker, *, rank: int = 0, world: int = 1,
-    on_change: Callable[[Progress, float | None], None] | None = None,
-) -> Progress:  # fmt: skip
-    """Paint and measure what is not there, until nothing is left or held by others; returns how it went.
+    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: Callable[[Progress], None] | None = None
+) -> Progress:
+    """Generate and measure what is not there, until nothing is left or in the hands of others.
 
-    rank, world: which of how many processes this is; each begins at another place. A picture that cannot be painted is
-    noted in the store and left. Raises StoreError where nothing can be written.
+    worker: has `generate(row, keys)` and `measure(keys)`, as `Worker`. Each rank begins at another place. An image that
+    cannot be generated is noted in the store and left. Raises StoreError where nothing can be written.
     """
     jobs = jobs_of(plan)
-    start = len(jobs) * rank // world
+    start = len(jobs) * rank.rank // rank.world
     left = jobs[start:] + jobs[:start]
-    waiting: list[Job] = []
-    progress = Progress(sum(len(job.keys) for job in jobs))
-    failed: set[Key] = set()
+    names = {scores_of(name) for name in plan.metrics}
+    progress, failed = Progress(sum(len(job.keys) for job in jobs)), set[Key]()
 
-    def tell() -> None:
-        progress.done, progress.failed = progress.total - sum(len(job.keys) for job in left + waiting), len(failed)
-        if on_change is not None:
-            on_change(progress, progress.remaining(left + waiting, world))
+    def done(key: Key) -> bool:
+        return key in failed or ((record := store.record(key)) is not None and names <= record["scores"].keys())
+
+    def attempt(job: Job) -> bool:
+        """Whether the job is done now; else another process is at it, or it waits for a row."""
+        if job.after:
+            bases = {key: key._replace(configuration=job.after) for key in job.keys}
+            failed.update(key for key, base in bases.items() if base in failed)
+            if not all(base in failed or store.record(base) for base in bases.values()):
+                return False
+        if all(map(done, job.keys)):
+            return True
+        with store.claimed(repr(job.keys)) as mine:
+            if mine:
+                todo = [key for key in job.keys if not done(key)]
+                fresh = [key for key in todo if store.record(key) is None]
+                # Where a batch fails: one that cannot be generated, or too many for the memory. Each by itself.
+                if len(todo) < 2 or not _tried(job.row, todo, store, worker, failed):
+                    for key in todo:
+                        _tried(job.row, [key], store, worker, failed)
+                progress.generated += sum(key not in failed for key in fresh)
+            return mine
 
     while left:
-        before = sum(len(job.keys) for job in left)
-        while left:
-            job = left.pop(0)
-            there = [key for key in job.keys if store.has(key)]
-            worker.measure(there)
-            job = job.only([key for key in job.keys if key not in there])
-            if job.after:
-                failed.update(key for key, base in zip(job.keys, job.after, strict=True) if base in failed)
-                job = job.only([key for key in job.keys if key not in failed])
-            if not all(store.has(base) for base in job.after):
+        waiting = []
+        for i, job in enumerate(left):
+            if not attempt(job):
                 waiting.append(job)
-            elif job.keys and not _take(job, store, worker, progress, failed):
-                waiting.append(job)
-            tell()
-        left, waiting = waiting, []
-        if left and sum(len(job.keys) for job in left) == before:
+            progress.failed = len(failed)
+            progress.done = progress.total - sum(len(job.keys) for job in [*waiting, *left[i + 1 :]])
+            if on_change is not None:
+                on_change(progress)
+        if len(waiting) == len(left):
             # All that is left is in other hands: wait for it, and take it over where they die.
             time.sleep(PATIENCE)
-    store.sweep()
-    tell()
+        left = waiting
     return progress
 
 
-def _take(job: Job, store: Store, worker: Worker, progress: Progress, failed: set[Key]) -> bool:
-    """Paint what nobody else paints of a job; False where somebody holds a part of it."""
-    with ExitStack() as stack:
-        mine = [key for key in job.keys if stack.enter_context(store.claimed(key))]
-        # Some may have been finished just before their claims came free, by a process that did not live to measure them.
-        todo = [key for key in mine if not store.has(key)]
-        worker.measure([key for key in mine if key not in todo])
-        began = time.perf_counter()
-        if len(todo) < 2 or not _paint(job.row, todo, store, worker, failed):
-            # One that does not fit, or too many for the memory: each by itself.
-            for key in todo:
-                _paint(job.row, [key], store, worker, failed)
-        painted = [key for key in todo if key not in failed]
-        if painted:
-            progress.painted += len(painted)
-            each = (time.perf_counter() - began) / len(painted)
-            progress.spent.setdefault(job.row.name, []).extend([each] * len(painted))
-        return len(mine) == len(job.keys)
-
-
-def _paint(row: Row, keys: Sequence[Key], store: Store, worker: Worker, failed: set[Key]) -> bool:
-    """Paint and measure; whether that went well. A single picture that fails is noted, and not the end of the run."""
+def _tried(row: RowSpec, keys: Sequence[Key], store: Store, worker: Any, failed: set[Key]) -> bool:
+    """Generate what is not there, and measure; whether that went well. Of a single image a failure is noted."""
     try:
-        worker.paint(row, keys)
+        missing = [key for key in keys if store.record(key) is None]
+        if missing:
+            worker.generate(row, missing)
         worker.measure(keys)
         return True
     except StoreError:
@@ -162,3 +157,36 @@ def _paint(row: Row, keys: Sequence[Key], store: Store, worker: Worker, failed: 
             store.fail(keys[0], f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
             failed.add(keys[0])
         return False
+
+
+def work_here(
+    plan: Comparison, store: Store, load: LoadPipeline, device: str, rank: Rank = ALONE,
+    on_change: Callable[[Progress], None] | None = None,
+) -> Progress:  # fmt: skip
+    """`work` in this process. Raises ConfigError where a metric or reward cannot be loaded."""
+    worker = Worker(plan, store, load, device)
+    try:
+        return work(plan, store, worker, rank, on_change)
+    finally:
+        worker.close()
+
+
+def work_on_ray(
+    plan: Comparison, folder: Path, load_on: Callable[[str], LoadPipeline], address: str | None = None
+) -> Progress:
+    """`work` by one worker an accelerator of a Ray cluster, or one a CPU where it has none. `folder` must be shared."""
+    ray = need("ray")
+    ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    count = gpus or max(1, int(resources.get("CPU", 1)))
+    device, text = ("cuda" if gpus else "cpu"), plan.model_dump_json()
+
+    @ray.remote(num_gpus=1 if gpus else 0, num_cpus=1, max_retries=-1)
+    def one(rank: int) -> Progress:
+        mine = Comparison.read(json.loads(text))
+        return work_here(mine, Store(folder), load_on(device), device, Rank(rank, count))
+
+    found = ray.get([one.remote(rank) for rank in range(count)])
+    most = max(p.done for p in found), max(p.failed for p in found)
+    return Progress(found[0].total, *most, sum(p.generated for p in found))

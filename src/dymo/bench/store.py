@@ -1,239 +1,146 @@
-"""Results on disk: one parquet shard a picture, whole or not there, shared by any number of processes and machines.
+"""Results of a comparison on disk, shared by any number of processes and machines.
 
-    RUN/plan.json
-    RUN/pictures/CONFIGURATION/KEY.parquet    the picture and its account
-    RUN/scores/METRIC/CONFIGURATION/KEY.parquet
-    RUN/failures/CONFIGURATION/KEY.json       why a picture could not be painted
-    RUN/claims/KEY.json                       who is at work on it
+    RUN/plan.json                             the comparison
+    RUN/results.sqlite                        one row an image: what it cost, its scores, or why it failed
+    RUN/images/CONFIGURATION/SEED-PROMPT.png
+    RUN/claims/*.lock                         the locks of what is being generated
 
-A shard's place follows from its key, so that nothing is there twice. A claim only saves work: it is left behind by a
-process that was killed, and taken over when its process is gone or has not touched it for a while.
+An image is in the table only once its file is whole. A claim is a lock of the operating system, which is released however
+its process ends, so that a killed process loses the images that it was generating and nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import os
-import socket
-import threading
-import time
-import uuid
+import re
+import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from ..errors import ConfigError, DyMOError
 from ..report.atomic import write_bytes, write_text
-from .needs import need
 
-STALE = 120.0
-"""Seconds without a touch after which a claim from another machine is given up for dead."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS images (configuration TEXT, prompt TEXT, seed INTEGER, record TEXT, failure TEXT,
+    PRIMARY KEY (configuration, prompt, seed));
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT);
+"""
 
 
 class StoreError(DyMOError, OSError):
-    """A result cannot be written or read. What was there before is whole."""
+    """A result cannot be written or read. What was written before is whole."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """What a result is of: the configuration's hash, the prompt and the seed."""
+class Key(NamedTuple):
+    """What a result belongs to: the hash of its configuration, the prompt and the seed."""
 
     configuration: str
     prompt: str
     seed: int
 
-    @property
-    def name(self) -> str:
-        text = json.dumps([self.configuration, self.prompt, self.seed])
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
-
 
 class Store:
-    """The results of a run in a folder. Safe for threads, processes and machines that share the folder."""
+    """The results in a folder. One object a process; processes and machines may share the folder."""
 
-    def __init__(self, folder: str | Path, stale: float = STALE):
-        self.folder, self.stale = Path(folder), stale
-        self.host = socket.gethostname()
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        with self._guarded():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Not in WAL mode: its index is in shared memory, which other machines do not see.
+            self._db = sqlite3.connect(self.folder / "results.sqlite", timeout=60, isolation_level=None)
+            self._db.executescript(_TABLES)
 
-    # Results.
+    def image_path(self, key: Key) -> Path:
+        mark = hashlib.sha256(key.prompt.encode()).hexdigest()[:8]
+        words = re.sub(r"[^a-z0-9]+", "-", key.prompt.lower())[:60].strip("-")
+        return self.folder / "images" / key.configuration / f"{key.seed:04d}-{words}-{mark}.png"
 
-    def has(self, key: Key, metric: str | None = None) -> bool:
-        return self._path(key, metric).is_file()
-
-    def put(self, key: Key, columns: dict[str, Any], metric: str | None = None) -> None:
-        """Write a shard of one row. Raises StoreError where the disk is full or refuses."""
-        arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
-        row = {"configuration": key.configuration, "prompt": key.prompt, "seed": key.seed, **columns}
-        buffer = io.BytesIO()
-        parquet.write_table(arrow.Table.from_pylist([row]), buffer)
-        self._write(self._path(key, metric), buffer.getvalue())
-        if metric is None:
-            self._failure(key).unlink(missing_ok=True)
-
-    def get(self, key: Key, metric: str | None = None) -> dict[str, Any] | None:
-        """The shard's row; None where it is not there. One that cannot be read is set aside, as if it were not."""
-        path, arrow = self._path(key, metric), need("pyarrow")
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
-        try:
-            return need("pyarrow.parquet").read_table(arrow.BufferReader(content)).to_pylist()[0]
-        except (arrow.ArrowException, OSError, IndexError):
-            with contextlib.suppress(OSError):
-                os.replace(path, path.with_suffix(".corrupt"))
-            return None
+    def put(self, key: Key, record: dict[str, Any], png: bytes | None = None) -> None:
+        """Keep what is to be said of an image, in the place of what was said; and the image, where it is new."""
+        with self._guarded():
+            if png is not None:
+                write_bytes(self.image_path(key), png)
+        self._rows("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, NULL)", (*key, json.dumps(record)))
 
     def fail(self, key: Key, reason: str) -> None:
-        """Note why a picture could not be painted; the next run tries it again."""
-        note = {"prompt": key.prompt, "seed": key.seed, "reason": reason}
-        self._write(self._failure(key), json.dumps(note).encode())
+        """Note why an image could not be generated or measured; the next run tries it again."""
+        update = "ON CONFLICT DO UPDATE SET failure = excluded.failure"
+        self._rows(f"INSERT INTO images VALUES (?, ?, ?, NULL, ?) {update}", (*key, reason))
 
-    def failure(self, key: Key) -> str | None:
-        try:
-            return json.loads(self._failure(key).read_text(encoding="utf-8"))["reason"]
-        except (OSError, ValueError, KeyError):
-            return None
+    def record(self, key: Key) -> dict[str, Any] | None:
+        """What was put of the image; None where it is not there, be it that its file was deleted."""
+        query = "SELECT record FROM images WHERE configuration = ? AND prompt = ? AND seed = ? AND record IS NOT NULL"
+        found = self._rows(query, key)
+        return json.loads(found[0][0]) if found and self.image_path(key).is_file() else None
 
-    def save_plan(self, text: str) -> None:
-        try:
-            write_text(self.folder / "plan.json", text)
-        except ConfigError as error:
-            raise StoreError(str(error)) from error
+    def images(self, configuration: str) -> Iterator[tuple[Key, dict[str, Any] | None, str | None]]:
+        """Every image of a configuration: its key, its record or None, and its last failure or None."""
+        query = "SELECT prompt, seed, record, failure FROM images WHERE configuration = ?"
+        for prompt, seed, record, failure in self._rows(query, (configuration,)):
+            yield Key(configuration, prompt, seed), json.loads(record) if record else None, failure
 
-    # Claims.
+    def note(self, name: str, value: Any) -> None:
+        """Keep something of the whole run under a name."""
+        self._rows("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
+
+    def noted(self, name: str) -> Any:
+        found = self._rows("SELECT value FROM notes WHERE name = ?", (name,))
+        return json.loads(found[0][0]) if found else None
 
     @contextlib.contextmanager
-    def claimed(self, key: Key) -> Iterator[bool]:
-        """Whether this process may work on `key`; while it does the claim is kept fresh, then given back."""
-        token = self._claim(key)
-        if token is None:
-            yield False
-            return
-        ended = threading.Event()
-        path = self._claim_path(key)
-
-        def keep_fresh() -> None:
-            while not ended.wait(self.stale / 4):
-                with contextlib.suppress(OSError):
-                    os.utime(path)
-
-        thread = threading.Thread(target=keep_fresh, daemon=True)
-        thread.start()
+    def claimed(self, name: str) -> Iterator[bool]:
+        """Whether this process alone may work on `name`, until the end of the block."""
+        path = self.folder / "claims" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.lock"
+        lock = FileLock(path)
+        with self._guarded(), contextlib.suppress(Timeout):
+            path.parent.mkdir(exist_ok=True)
+            lock.acquire(blocking=False)
         try:
-            yield True
+            yield lock.is_locked
         finally:
-            ended.set()
-            thread.join()
-            if _token(path) == token:
+            if lock.is_locked:
                 path.unlink(missing_ok=True)
+                lock.release()
 
-    def sweep(self) -> None:
-        """Take away the claims of dead processes: one that was killed behind its last write is taken over by nobody."""
-        for path in (self.folder / "claims").glob("*.json"):
-            dead = self._dead(path)
-            if dead is not None:
-                self._bury(path, dead)
+    def _rows(self, query: str, values: tuple) -> list[tuple]:
+        with self._guarded():
+            return self._db.execute(query, values).fetchall()
 
-    def _claim(self, key: Key) -> str | None:
-        """The token of a claim that was made; None where another process holds it."""
-        path, token = self._claim_path(key), uuid.uuid4().hex
-        mine = {"token": token, "host": self.host, "pid": os.getpid(), "born": _born(os.getpid())}
-        for _ in range(2):
-            if self._make(path, json.dumps(mine)):
-                return token
-            dead = self._dead(path)
-            if dead is None:
-                return None
-            self._bury(path, dead)
-        return None
-
-    def _make(self, path: Path, text: str) -> bool:
-        """Create the claim with its content in one step, or not at all."""
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(text)
-            os.link(beside, path)
-            return True
-        except FileExistsError:
-            return False
-        except OSError as error:
+            yield
+        except (OSError, ConfigError, sqlite3.Error, NotImplementedError) as error:
             raise StoreError(
-                f"cannot write {path}: {error.strerror or error}; make room, or choose another folder"
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-
-    def _dead(self, path: Path) -> str | None:
-        """The token of a claim whose process is gone (this machine) or has not touched it for too long (another one)."""
-        try:
-            age, found = time.time() - path.stat().st_mtime, json.loads(path.read_text())
-        except OSError:
-            return None
-        gone = _born(found["pid"]) != found["born"] if found["host"] == self.host else age > self.stale
-        return found["token"] if gone else None
-
-    def _bury(self, path: Path, dead: str) -> None:
-        """Take a dead claim away. One of several that try gets it; a claim made anew in between is put back."""
-        buried = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.dead")
-        with contextlib.suppress(OSError):
-            os.rename(path, buried)
-            if _token(buried) != dead:
-                os.link(buried, path)
-            buried.unlink()
-
-    def _write(self, path: Path, content: bytes) -> None:
-        try:
-            write_bytes(path, content)
-        except ConfigError as error:
-            raise StoreError(
-                f"{error}. Results written before are whole; run the same command again to go on"
+                f"{self.folder}: {error}. Results written before are whole: make room, or choose a folder on another "
+                "disk, and run the same command again to continue"
             ) from error
 
-    def _path(self, key: Key, metric: str | None) -> Path:
-        part = self.folder / "pictures" if metric is None else self.folder / "scores" / metric.replace("/", "--")
-        return part / key.configuration / f"{key.name}.parquet"
 
-    def _failure(self, key: Key) -> Path:
-        return self.folder / "failures" / key.configuration / f"{key.name}.json"
+def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
+    """The store of a comparison, made for it or with what is there of it; `plan`: its JSON.
 
-    def _claim_path(self, key: Key) -> Path:
-        return self.folder / "claims" / f"{key.name}.json"
-
-
-def _token(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["token"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _born(pid: int) -> str | None:
-    """When the process began, so that a number used again is not taken for it; None where there is none such.
-
-    Where the system does not say, the number alone must do.
+    Raises ConfigError where the folder holds something else, unless `extend` replaces another comparison's plan (images
+    of configurations that both have are kept).
     """
-    try:
-        # The 22nd field of /proc/PID/stat, counted behind the name, which may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] == "Z" else fields[19]
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return "unknown"
+    path = folder / "plan.json"
+    own = ("claims", "results.sqlite", "results.sqlite-journal")
+    if not path.is_file() and folder.is_dir() and any(p.name not in own for p in folder.iterdir()):
+        raise ConfigError(f"--outdir {folder}: holds other files and no comparison; choose another folder")
+    held = path.read_text(encoding="utf-8") if path.is_file() else None
+    if held not in (None, plan) and not extend:
+        old, new = json.loads(held or ""), json.loads(plan)
+        differ = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
+        raise ConfigError(
+            f"--outdir {folder}: holds another comparison (it differs in: {differ}); choose another folder, or add "
+            "--extend to turn it into this one, which keeps the images that both have"
+        )
+    store = Store(folder)
+    if held != plan:
+        write_text(path, plan)
+    return store

@@ -1,120 +1,49 @@
-"""`dymo bench`: a comparison from one YAML file, from flags, or one of the paper's tables; and its report."""
+"""`dymo bench`: a comparison from one YAML file, from options, or one of the paper's tables; and its report."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 
 from ..errors import ConfigError
-from ..miniature import MINIATURE_DEFAULTS
 from ..report.outdir import check_outdir
 from . import models, options
 
-Engine = Literal["local", "ray"]
+if TYPE_CHECKING:
+    from ..bench.plan import Comparison
+    from ..bench.runner import Progress
+    from ..bench.store import Store
+    from .schema import Bench
+
 EVERY = 30.0
 """Seconds between lines of progress where there is no terminal."""
-_PLAN = ("pipeline", "reward", "scheduler", "dtype", "unet", "lora", "batch", "versus")
+_CALL = {"steps": "num_inference_steps", "guidance_scale": "guidance_scale"}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asked for; None is not given."""
+def bench(settings: Bench, console: Console) -> None:
+    """Run the comparison or continue it, and write its report. Every result that is there is whole.
 
-    config: Path | None = None
-    table: int | None = None
-    methods: Sequence[str] = ()
-    pipeline: str | None = None
-    prompts: str | None = None
-    n: int | None = None
-    seeds: str | None = None
-    metrics: str | None = None
-    reward: str | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    budget_evaluations: int | None = None
-    budget_seconds: float | None = None
-    scheduler: str | None = None
-    dtype: str | None = None
-    unet: str | None = None
-    lora: str | None = None
-    batch: int | None = None
-    versus: str | None = None
-    device: str | None = None
-    engine: str = "local"
-    address: str | None = None
-    outdir: Path | None = None
+    Raises DyMOError where it cannot be run, and Exit with code 1 where images failed.
+    """
+    _need_extra()
+    from ..bench import runner
+    from ..bench.store import open_run
 
-
-def plan_of(request: Request) -> Any:
-    """The plan: the file's, the table's, or that of the flags, with the flags over it. Raises ConfigError."""
-    from ..bench import plan as plans
-    from ..bench.presets import table
-    from ..bench.prompts import load_prompts
-
-    if sum((request.config is not None, request.table is not None, bool(request.methods))) != 1:
-        raise ConfigError("give one of --config FILE, --table 1 to 4, or --method NAME (repeated for more)")
-    models.check_choices(request.scheduler, request.dtype)
-    options.check_positive(
-        n=request.n, batch=request.batch, steps=request.steps, budget_evaluations=request.budget_evaluations,
-        budget_seconds=request.budget_seconds,
-    )  # fmt: skip
-    seeds = None if request.seeds is None else tuple(options.read_seeds(request.seeds))
-    given = {name: getattr(request, name) for name in _PLAN if getattr(request, name) is not None}
-    if request.metrics is not None:
-        given["metrics"] = tuple(name.strip() for name in request.metrics.split(",") if name.strip())
-    call = {"num_inference_steps": request.steps, "guidance_scale": request.guidance_scale}
-    call = {name: value for name, value in call.items() if value is not None}
-    budget = {"evaluations": request.budget_evaluations, "seconds": request.budget_seconds}
-    budget = {name: value for name, value in budget.items() if value is not None}
-    if request.table is not None:
-        if request.prompts is not None or budget:
-            raise ConfigError("--table sets its prompts and budgets itself: leave out --prompts and --budget-*")
-        found = table(request.table, request.pipeline or "miniature", request.n, seeds or (0,), call)
-        return dataclasses.replace(found, **given)
-    data = {} if request.config is None else plans.read_yaml(request.config)
-    data |= given
-    if request.methods:
-        data["rows"] = [{"method": m, "budget": budget or None} for m in request.methods]
-    mini = data.setdefault("pipeline", "miniature") == "miniature"
-    data.setdefault("reward", "mini-pickscore" if mini else "pickscore")
-    data.setdefault("metrics", ("mini-pickscore", "mini-hps", "judge") if mini else ("pickscore", "hpsv2.1"))
-    reward = data["reward"]
-    data.setdefault("guides", list(reward) if isinstance(reward, dict) else [reward])
-    data["call"] = {**(MINIATURE_DEFAULTS if mini else {}), **(data.get("call") or {}), **call}
-    if seeds is not None:
-        data["seeds"] = seeds
-    wanted = request.prompts or data.get("prompts") or "miniature"
-    if isinstance(wanted, dict):
-        n = request.n or wanted.get("n")
-        data["prompts"] = load_prompts(str(wanted.get("from", "miniature")), n, int(wanted.get("seed", 0)))
-    elif isinstance(wanted, str):
-        data["prompts"] = load_prompts(wanted, request.n)
-    elif request.n is not None:
-        data["prompts"] = list(wanted)[: request.n]
-    return plans.Plan.from_dict(data)
-
-
-def bench(request: Request, console: Console) -> None:
-    """Run the plan, or go on with it, and write its report. Raises DyMOError; every result that is there is whole."""
-    from ..bench import engines
-    from ..bench.store import Store
-
-    if request.engine not in get_args(Engine):
-        raise ConfigError(f"--engine {request.engine!r}: choose one of {', '.join(get_args(Engine))}")
-    plan = plan_of(request)
-    folder = request.outdir or Path("runs") / (f"table-{request.table}" if request.table else "bench")
+    given = {name: value for name, value in vars(settings).items() if value not in (None, (), [])}
+    plan = read_plan(given)
+    device = models.choose_device(settings.device)
+    name = f"table-{settings.table}" if settings.table else settings.config.stem if settings.config else "bench"
+    folder = settings.outdir or Path("runs") / f"{name}-{plan.mark}"
     check_outdir(folder)
-    store, place = Store(folder), engines.place_here()
-    if place.rank == 0:
-        store.save_plan(plan.to_json())
+    store, rank = open_run(folder, plan.model_dump_json(indent=1), settings.extend), runner.rank_here()
     models.quiet_libraries()
 
     def load_on(device: str) -> Callable[[str], Any]:
@@ -125,96 +54,110 @@ def bench(request: Request, console: Console) -> None:
 
         return load
 
-    if request.engine == "ray":
-        console.print("Working on the Ray cluster …", markup=False, highlight=False)
-        progress, missing = engines.work_on_ray(plan, folder, load_on, request.address)
+    if rank.rank == 0:
+        store.note("command", " ".join(["dymo", *sys.argv[1:]]))
+        size = f"{len(plan.rows)} rows, {len(plan.prompts)} prompts, {len(plan.seeds)} seeds"
+        console.print(f"{size}, in {folder}", markup=False, highlight=False)
+    if settings.engine == "ray":
+        runner.work_on_ray(plan, folder, load_on, settings.address)
     else:
-        device = models.choose_device(request.device)
-        if request.device is None and device == "cuda" and place.world > 1:
-            device = f"cuda:{place.local}"
-        show = _Shown(console) if place.rank == 0 else None
-        try:
-            progress, missing = engines.work_here(plan, folder, load_on, device, place, show)
-        finally:
-            if show is not None:
-                show.close()
-    if place.rank == 0:
-        if progress.failed:
-            console.print(f"{progress.failed} pictures could not be painted: the report lists them", markup=False)
-        _report(folder, plan, None, None, _command(), missing, console)
+        if settings.device is None and device == "cuda" and rank.world > 1:
+            device = f"cuda:{rank.local}"
+        with _shown(console if rank.rank == 0 else Console(quiet=True)) as update:
+            runner.work_here(plan, store, load_on(device), device, rank, update)
+    if rank.rank == 0 and _write(plan, store, None, None, console):
+        raise typer.Exit(1)
 
 
 def report(folder: Path, versus: str | None, out: Path | None, console: Console) -> None:
-    """Write the report of a run anew, from what its store holds."""
-    from ..bench.plan import Plan
-
-    plan = Plan.load(folder / "plan.json")
-    if versus is not None and versus not in [row.name for row in plan.rows]:
-        raise ConfigError(f"--versus {versus!r} is no row: choose one of {', '.join(row.name for row in plan.rows)}")
-    notes = folder / "run.json"
-    told = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
-    _report(folder, plan, versus, out, told.get("command", ""), told.get("missing", {}), console)
-
-
-def _report(
-    folder: Path,
-    plan: Any,
-    versus: str | None,
-    out: Path | None,
-    command: str,
-    missing: dict[str, str],
-    console: Console,
-) -> None:
-    from ..bench.report import table, write_report
-    from ..bench.results import collect
+    """Write the report of a run again. Raises ConfigError where the folder holds no run, or `versus` is no row of it."""
+    _need_extra()
+    from ..bench.plan import Comparison
     from ..bench.store import Store
-    from ..report.atomic import write_text
 
-    store = Store(folder)
-    if out is None:
-        write_text(folder / "run.json", json.dumps({"command": command, "missing": missing}))
-    page, text = write_report(plan, store, versus, command, missing, out)
-    results = collect(plan, store)
-    shown = [name for name in plan.metrics if any(r.values.get(name) for r in results)]
-    console.print(table(results, plan, shown).to_text(), markup=False, highlight=False, soft_wrap=True)
-    for name, reason in {**missing, **plan.left_out}.items():
-        console.print(f"left out: {name} ({reason})", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"\nReport: {page}\n        {text}", markup=False, highlight=False, soft_wrap=True)
+    plan = Comparison.load(folder)
+    names = [row.name for row in plan.rows]
+    if versus is not None and versus not in names:
+        raise ConfigError(f"--versus {versus!r} is no row: choose one of {', '.join(names)}")
+    _write(plan, Store(folder), versus, out, console)
 
 
-def _command() -> str:
-    return " ".join(["dymo", *sys.argv[1:]])
+def read_plan(given: dict[str, Any]) -> Comparison:
+    """The comparison of --config, --table or --method, with the other options over it. Raises ConfigError."""
+    from ..bench.plan import Comparison, read_table, read_yaml
+
+    if sum(name in given for name in ("config", "table", "methods")) != 1:
+        raise ConfigError("give one of --config FILE, --table 1 to 4, or --method NAME (repeated for more)")
+    words = {name: "--" + name.replace("_", "-") for name in given}
+    budget = {name: given[f"budget_{name}"] for name in ("evaluations", "seconds") if f"budget_{name}" in given}
+    if budget and "methods" not in given:
+        raise ConfigError(f"--budget-{next(iter(budget))} belongs to --method: a file or table sets budgets row by row")
+    if "table" in given:
+        data = read_table(given["table"], given.get("pipeline"))
+    elif "config" in given:
+        data = read_yaml(given["config"])
+    else:
+        data = {"rows": [{"method": method, **({"budget": budget} if budget else {})} for method in given["methods"]]}
+        words |= {"rows": "--method"} | {f"rows.budget.{name}": f"--budget-{name}" for name in budget}
+    data |= {
+        name: given[name]
+        for name in given
+        if name in Comparison.model_fields and name not in ("seeds", "metrics", "prompts")
+    }
+    if "reward" in given:
+        data.pop("guides", None)
+    if "seeds" in given:
+        data["seeds"] = options.read_seeds(given["seeds"])
+    if "metrics" in given:
+        data["metrics"] = [name.strip() for name in given["metrics"].split(",") if name.strip()]
+    if called := {key: given[name] for name, key in _CALL.items() if name in given}:
+        data["call"] = {**data.get("call", {}), **called}
+    wanted = given.get("prompts", data.get("prompts", "miniature"))
+    if "n" in given:
+        words["prompts"] = "--n" if "prompts" not in given else "--prompts, --n"
+        wanted = {"from": wanted} if isinstance(wanted, str) else wanted
+        wanted = {**wanted, "n": given["n"]} if isinstance(wanted, dict) else wanted[: given["n"]]
+    data["prompts"] = wanted
+    return Comparison.read(data, words, str(given.get("config", "")))
 
 
-class _Shown:
-    """The bar of a run on a terminal; elsewhere a line every now and then."""
+def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None, console: Console) -> bool:
+    """Write the report and print its table; whether images failed."""
+    from ..bench.report import write_report
 
-    def __init__(self, console: Console):
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        self.console, self.said = console, 0.0
-        self.bar = Bar(
-            TextColumn("Painting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}", markup=False),
-            console=console, transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
-        self.bar.start()
-        self.task = self.bar.add_task("", total=None, left="")
-
-    def __call__(self, progress: Any, left: float | None) -> None:
-        words = "" if left is None else f"about {_clock(left)} left"
-        self.bar.update(self.task, total=progress.total, completed=progress.done, left=words)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self.said > EVERY:
-            self.said = now
-            said = f"{progress.done} of {progress.total} pictures, {words or 'estimating'}"
-            self.console.print(said, markup=False, highlight=False)
-
-    def close(self) -> None:
-        self.bar.stop()
+    written = write_report(plan, store, versus, out)
+    said = f"{written.table.to_text()}\n\n{written.summary}\n\nReport: {written.html}\n        {written.markdown}"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    return written.failed > 0
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def _need_extra() -> None:
+    """Raises ConfigError where the extra `bench` is not installed."""
+    from ..bench.needs import need
+
+    for module in ("pydantic", "yaml"):
+        need(module)
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Show the progress of a run: a bar on a terminal; elsewhere a line every now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    said = time.monotonic()
+    # Rows differ in what an image costs: the speed is a mean over an hour.
+    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=3600)
+    with bar:
+        task = bar.add_task("", total=None)
+
+        def update(progress: Progress) -> None:
+            nonlocal said
+            bar.update(task, total=progress.total, completed=progress.done)
+            if not console.is_terminal and time.monotonic() - said > EVERY:
+                said, left = time.monotonic(), bar.tasks[0].time_remaining
+                words = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+                console.print(f"{progress.done} of {progress.total} images{words}", markup=False, highlight=False)
+
+        yield update

@@ -1,9 +1,9 @@
-"""`dymo generate`: the user's prompts, aligned and, for comparison, as the pipeline paints them by itself."""
+"""`dymo generate`: the user's prompts, aligned and, for comparison, as the pipeline generates them by itself."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,77 +16,49 @@ from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
 from . import models, options
-from .defaults import MINIATURE_NAME
-from .names import file_stems
-from .parsers import ParserChoice
-from .progress import shown
+from .images import pixels
+from .names import file_stems, numbered
+from .parsers import check_parser, load_parser
+from .progress import TimeLeft, busy, watched
+from .schema import MINIATURE, Generate
+from .sources import check_lora, check_model, check_source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..prompt import Parser
     from ..prompt.graph import SemanticGraph
     from ..trace import Trace
+
+logger = logging.getLogger(__name__)
 
 OWN_OPTIONS = (
     "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "height", "width", "generator",
     "num_images_per_prompt", "output_type", "return_dict",
 )  # fmt: skip
+ENDINGS = (".png", "-unguided.png", "-trace.json", "-trace.png")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the command line asked for, as it was written."""
+class Job:
+    """Settings that were found sound, and what was read from them."""
 
-    prompts: Sequence[str]
-    model: str | None = None
-    """None is the embedded miniature."""
-    reward: str | None = None
-    watch: Sequence[str] = ()
-    on_hacking: str = "warn"
-    preset: str = "paper"
-    settings: Sequence[str] = ()
-    seeds: str = "0"
-    steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    scheduler: str | None = None
-    height: int | None = None
-    width: int | None = None
-    dtype: str | None = None
-    device: str | None = None
-    lora: str | None = None
-    unet: str | None = None
-    graph: Path | None = None
-    parser: ParserChoice = field(default_factory=ParserChoice)
-    budget_evaluations: int | None = None
-    budget_seconds: float | None = None
-    pipeline_kwargs: str | None = None
-    preview_vae: str | None = None
-    compare: bool = False
-    outdir: Path = Path("outputs")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request that was found sound."""
-
-    request: Request
+    settings: Generate
     prompts: list[str]
     seeds: list[int]
     config: Config
     overrides: dict[str, Any]
     call: dict[str, Any]
     """Keyword arguments of the pipeline, without prompt and generator."""
+    loras: list[tuple[str, float]]
     graph: SemanticGraph | None
 
     @property
     def model_name(self) -> str:
-        return self.request.model or MINIATURE_NAME
+        return self.settings.model or MINIATURE
 
     @property
     def reward_name(self) -> str:
-        return self.request.reward or ("pickscore" if self.request.model else "mini-pickscore")
+        return self.settings.reward or ("pickscore" if self.settings.model else "mini-pickscore")
 
 
 @dataclass
@@ -98,59 +70,105 @@ class Result:
     aligned: Image
     trace: Trace
     unguided: Image | None = None
+    rewards: tuple[float, float] | None = None
+    """The guiding reward of the unguided and of the aligned image."""
     files: list[Path] = field(default_factory=list)
 
 
-def check(request: Request) -> Plan:
+def check(settings: Generate) -> Job:
     """Everything that can be wrong before a model is loaded. Raises DyMOError; writes nothing."""
-    prompts = options.read_prompts(request.prompts)
-    config, overrides = options.read_config(request.preset, request.settings)
-    seeds = options.read_seeds(request.seeds)
-    models.check_choices(request.scheduler, request.dtype)
+    prompts = list(dict.fromkeys(options.read_prompts("dymo generate", settings.prompts, settings.file)))
+    truncation = [f"truncation={settings.truncation}"] if settings.truncation else []
+    config, overrides = options.read_config(settings.preset, [*settings.set, *truncation])
+    seeds = options.read_seeds(settings.seeds)
+    models.check_choices(settings.scheduler, settings.dtype)
     options.check_positive(
-        steps=request.steps, budget_evaluations=request.budget_evaluations, budget_seconds=request.budget_seconds
+        steps=settings.steps, budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds
     )
-    options.check_size(height=request.height, width=request.width)
-    call = options.read_pipeline_kwargs(request.pipeline_kwargs, OWN_OPTIONS)
-    if request.graph is not None and request.parser != ParserChoice():
+    options.check_size(height=settings.height, width=settings.width)
+    call = options.read_pipeline_kwargs(settings.pipeline_kwargs, OWN_OPTIONS)
+    if settings.graph is not None and (settings.parser != "spacy" or settings.parser_model or settings.base_url):
+        raise ConfigError(f"--graph {settings.graph} says what the prompt means: leave out --parser and its options")
+    check_parser(settings)
+    graph = _read_graph(settings.graph, prompts)
+    if settings.on_hacking != "warn" and not settings.watch:
         raise ConfigError(
-            f"--graph {request.graph} says what the prompt means: leave out --parser and what belongs to it"
+            f"--on-hacking {settings.on_hacking} goes by held-out rewards: add --watch hpsv2.1, or another"
         )
-    request.parser.check()
-    graph = _read_graph(request.graph, prompts)
-    options.check_watch(request.watch, request.on_hacking)
-    check_outdir(request.outdir)
-    if request.model is None:
+    loras = options.read_loras(settings.loras)
+    check_outdir(settings.outdir)
+    if settings.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
+        if settings.config is not None:
+            raise ConfigError(f"--config {settings.config} belongs to a .safetensors checkpoint: add --model FILE")
+        for text in [*prompts, settings.negative_prompt or ""]:
+            options.check_miniature_words(text)
+    else:
+        check_model(settings.model, settings.config)
+    for source, _ in loras:
+        check_lora(source)
+    if settings.unet is not None:
+        check_source("--unet", settings.unet, ["unet", "config.json"], "UNet")
+    if settings.preview_vae is not None:
+        check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
     given = {
-        "num_inference_steps": request.steps, "guidance_scale": request.guidance_scale, "height": request.height,
-        "width": request.width, "negative_prompt": request.negative_prompt,
+        "num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale, "height": settings.height,
+        "width": settings.width, "negative_prompt": settings.negative_prompt,
     }  # fmt: skip
     call |= {name: value for name, value in given.items() if value is not None}
-    return Plan(request, prompts, seeds, config, overrides, call, graph)
+    return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
 
 
-def generate(request: Request, console: Console) -> list[Result]:
-    """Paint, write, and say where. Raises DyMOError; every file that is there is whole."""
-    plan = check(request)
-    device = models.choose_device(request.device)
-    parser = None if request.parser == ParserChoice() else request.parser.load()
-    with console.status(f"Loading {plan.model_name} …") if console.is_terminal else nullcontext():
+def generate(settings: Generate, console: Console, notes: Console) -> list[Result]:
+    """Generate, write, and say where on `console`; the estimate and the progress go to `notes`.
+
+    Raises DyMOError; every file that is there is whole.
+    """
+    import dymo
+
+    job = check(settings)
+    device = models.choose_device(settings.device)
+    guided = job.config.preference_weight > 0 or settings.reward is not None
+    for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
+        _check_reward(option, name)
+    extra = dict(job.overrides)
+    if settings.parser != "spacy":
+        extra["parser"] = load_parser(settings)
+    with busy(notes, f"Loading {job.model_name} …"):
         models.quiet_libraries()
-        pipe = models.load_pipeline(request.model, request.scheduler, request.dtype, device, request.lora, request.unet)
-        aligner = _aligner(plan, pipe, parser)
-    stems = dict(zip(plan.prompts, file_stems(plan.prompts), strict=True))
-    results = []
-    for prompt in dict.fromkeys(plan.prompts):
-        for seed in plan.seeds:
-            result = _paint(plan, pipe, aligner, prompt, seed, console)
-            _write(plan, pipe, result, request.outdir / f"{stems[prompt]}-{seed:04d}")
-            said = "\n".join([f"{result.files[0]}  {_outcome(result.trace)}", *_held_out(result.trace)])
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
+        pipe = models.load_pipeline(
+            settings.model, settings.scheduler, settings.dtype, device, config=settings.config, loras=job.loras,
+            unet=settings.unet, offload=settings.offload,
+        )  # fmt: skip
+        # Loaded here and not by its name in DyMO: --compare scores the final images by it.
+        reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if guided else None
+        if settings.watch:
+            extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
+        if settings.preview_vae is not None:
+            extra["preview_vae"] = models.load_preview_vae(settings.preview_vae, pipe)
+        aligner = dymo.DyMO(reward, preset=settings.preset, **extra)
+    stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
+    runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
+    steps = job.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")
+    notes.print(_estimate(job, len(runs), steps), markup=False, highlight=False, soft_wrap=True)
+    left, results = TimeLeft(len(runs)), []
+    try:
+        for prompt, seed in runs:
+            result = _generate_one(job, pipe, aligner, reward, prompt, seed, steps, notes)
+            _write(job, pipe, result, settings.outdir / f"{stems[prompt]}-{seed:04d}")
             results.append(result)
-    if request.compare:
-        path = write_bytes(request.outdir / "sheet.png", _sheet(results))
-        console.print(f"Contact sheet: {path}", markup=False, highlight=False, soft_wrap=True)
+            said = "\n".join([f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace)])
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
+            if remaining := left():
+                notes.print(remaining, markup=False, highlight=False)
+    except KeyboardInterrupt:
+        # What is finished is kept, with its sheet.
+        raise KeyboardInterrupt(f"{len(results)} of {len(runs)} images are written to {settings.outdir}") from None
+    finally:
+        if settings.compare and results:
+            sheet = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
+            path = write_bytes(sheet, _sheet(results))
+            console.print(f"Contact sheet: {path}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 
@@ -165,46 +183,53 @@ def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | No
     return graph
 
 
-def _aligner(plan: Plan, pipe: Any, parser: Parser | None) -> Any:
-    import dymo
+def _check_reward(option: str, name: str) -> None:
+    """Whether the weights of a reward that has a name can be had. Raises ConfigError."""
+    from ..rewards import spec_of
 
-    extra = dict(plan.overrides)
-    if plan.request.watch:
-        extra |= {"watch": list(plan.request.watch), "on_hacking": plan.request.on_hacking}
-    if parser is not None:
-        extra["parser"] = parser
-    if plan.request.preview_vae is not None:
-        extra["preview_vae"] = models.load_preview_vae(plan.request.preview_vae, pipe)
-    return dymo.DyMO(plan.reward_name, preset=plan.request.preset, **extra)
+    spec = spec_of(name)
+    if spec.source:
+        check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward")
 
 
-def _paint(plan: Plan, pipe: Any, aligner: Any, prompt: str, seed: int, console: Console) -> Result:
+def _estimate(job: Job, runs: int, steps: int | None) -> str:
+    """ "8 images, 25 to 100 evaluations (NFE) each": one a step, and those that time travel may add."""
+    images = f"{runs} image{'s' * (runs > 1)}"
+    if not steps:
+        return images
+    config, most = job.config, job.settings.budget_evaluations
+    low, again = steps, config.max_recurrences
+    if config.recurrences != "dynamic":
+        low, again = steps * (1 + config.recurrences), config.recurrences
+    high = None if again is None else steps * (1 + again)
+    if most is not None:
+        high = max(low, most if high is None else min(high, most))
+    each = f"at least {low}" if high is None else f"{low}" if low == high else f"{low} to {high}"
+    unguided = f", and {steps} for the unguided one" if job.settings.compare else ""
+    return f"{images}, {each} evaluations (NFE) each{unguided}"
+
+
+def _generate_one(
+    job: Job, pipe: Any, aligner: Any, reward: Any, prompt: str, seed: int, steps: int | None, notes: Console
+) -> Result:
     """One prompt and seed, aligned and, if asked for, unguided."""
     import torch
 
     import dymo
 
     def generator() -> torch.Generator:
-        # On the CPU, so that a seed paints the same picture on every device.
+        # On the CPU, so that a seed gives the same image on every device.
         return torch.Generator("cpu").manual_seed(seed)
 
-    request = plan.request
-    budget = None
-    if request.budget_evaluations is not None or request.budget_seconds is not None:
-        budget = dymo.Budget(evaluations=request.budget_evaluations, seconds=request.budget_seconds)
-    steps = plan.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")
+    settings, budget = job.settings, None
+    if settings.budget_evaluations is not None or settings.budget_seconds is not None:
+        budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
     try:
-        unguided = pipe(prompt, generator=generator(), **plan.call).images[0] if request.compare else None
-        with shown(console, label, steps) as course:
+        unguided = pipe(prompt, generator=generator(), **job.call).images[0] if settings.compare else None
+        with watched(notes, label, steps) as watcher:
             output = aligner(
-                pipe,
-                prompt,
-                graph=plan.graph,
-                budget=budget,
-                on_step=course.on_step,
-                generator=generator(),
-                **plan.call,
+                pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call
             )
     except DyMOError:
         raise
@@ -212,7 +237,17 @@ def _paint(plan: Plan, pipe: Any, aligner: Any, prompt: str, seed: int, console:
         if not refused_by_diffusers(error):
             raise
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
-    return Result(prompt, seed, output.images[0], output.trace, unguided)
+    result = Result(prompt, seed, output.images[0], output.trace, unguided)
+    if unguided is not None and reward is not None:
+        device = getattr(pipe, "_execution_device", "cpu")
+        reward.to(device)
+        with torch.no_grad():
+            before, after = (
+                reward.score(pixels(image)[None].to(device), [prompt]).float().item()
+                for image in (unguided, result.aligned)
+            )
+        result.rewards = before, after
+    return result
 
 
 def refused_by_diffusers(error: BaseException) -> bool:
@@ -224,72 +259,77 @@ def refused_by_diffusers(error: BaseException) -> bool:
     return raised_in.partition(".")[0] == "diffusers" or "unexpected keyword argument" in str(error)
 
 
-def _write(plan: Plan, pipe: Any, result: Result, stem: Path) -> None:
-    """The pictures of one run, its trace and its plot."""
+def _write(job: Job, pipe: Any, result: Result, stem: Path) -> None:
+    """The images of one run, its trace and its plot, under a name that is free."""
     from ..report.plot import plot_trace
     from ..report.png import Parameters, save_png
 
-    def save(image: Image, path: Path, preset: str | None) -> None:
-        scale, steps = (
-            plan.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
-        )
-        negative = plan.call.get("negative_prompt", "")
-        parameters = Parameters(
-            result.prompt, negative, steps, models.sampler_name(pipe.scheduler), scale, result.seed,
-            image.width, image.height, plan.model_name, preset,
-        )  # fmt: skip
-        result.files.append(save_png(image, path, parameters, _record(plan, result, preset)))
+    stem = numbered(stem, ENDINGS, job.settings.overwrite)
 
-    save(result.aligned, stem.with_name(f"{stem.name}.png"), plan.request.preset)
+    def save(image: Image, ending: str, preset: str | None) -> None:
+        scale, steps = (
+            job.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
+        )
+        parameters = Parameters(
+            result.prompt, job.call.get("negative_prompt", ""), steps, models.sampler_name(pipe.scheduler), scale,
+            result.seed, image.width, image.height, job.model_name, preset,
+        )  # fmt: skip
+        path = stem.with_name(stem.name + ending)
+        result.files.append(save_png(image, path, parameters, _record(job, result, preset)))
+
+    save(result.aligned, ".png", job.settings.preset)
     if result.unguided is not None:
-        save(result.unguided, stem.with_name(f"{stem.name}-unguided.png"), None)
+        save(result.unguided, "-unguided.png", None)
     result.files.append(write_text(stem.with_name(f"{stem.name}-trace.json"), result.trace.to_json()))
     result.files.append(write_bytes(stem.with_name(f"{stem.name}-trace.png"), plot_trace(result.trace)))
+    logger.info("written: %s", ", ".join(path.name for path in result.files))
 
 
-def _record(plan: Plan, result: Result, preset: str | None) -> dict[str, Any]:
-    """What is needed to paint this picture again."""
+def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
+    """What is needed to generate this image again."""
+    settings = job.settings
     record: dict[str, Any] = {
-        "prompt": result.prompt,
-        "seed": result.seed,
-        "model": plan.model_name,
-        "scheduler": plan.request.scheduler,
-        "lora": plan.request.lora,
-        "unet": plan.request.unet,
-        "call": plan.call,
-        "aligned": preset is not None,
-    }
+        "prompt": result.prompt, "seed": result.seed, "model": job.model_name, "config": settings.config,
+        "scheduler": settings.scheduler, "lora": [list(one) for one in job.loras], "unet": settings.unet,
+        "call": job.call, "aligned": preset is not None,
+    }  # fmt: skip
     if preset is not None:
         record |= {
-            "preset": preset,
-            "overrides": plan.overrides,
-            "reward": plan.reward_name,
-            "watch": list(plan.request.watch),
-            "on_hacking": plan.request.on_hacking,
+            "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
+            "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
             "graph": result.trace.graphs[0] if result.trace.graphs else None,
-            "budget": {"evaluations": plan.request.budget_evaluations, "seconds": plan.request.budget_seconds},
+            "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
             "evaluations": result.trace.evaluations[0] if result.trace.evaluations else None,
             "seconds": round(result.trace.cost.seconds, 3),
-        }
+        }  # fmt: skip
     return record
 
 
-def _outcome(trace: Trace) -> str:
-    """ "reward 0.41 → 0.62 · 61 evaluations · 12.3 s"."""
-    rewards = [step.reward[0] for step in trace.steps if step.reward and step.reward[0] is not None]
-    parts = [f"reward {rewards[0]:.3f} → {rewards[-1]:.3f}"] if rewards else []
+def _outcome(result: Result) -> str:
+    """ "reward 0.41 unguided, 0.62 aligned (+0.21) · 61 evaluations · 12.3 s".
+
+    Where no unguided image is there to compare with, the reward of the prediction at the first and last guided step.
+    """
+    trace = result.trace
+    course = [step.reward[0] for step in trace.steps if step.reward and step.reward[0] is not None]
+    parts = []
+    if result.rewards is not None:
+        before, after = result.rewards
+        parts.append(f"reward {before:.3f} unguided, {after:.3f} aligned ({after - before:+.3f})")
+    elif course:
+        parts.append(f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
     parts += [f"{trace.evaluations[0]} evaluations"] if trace.evaluations else []
     return " · ".join([*parts, f"{trace.cost.seconds:.1f} s"])
 
 
 def _held_out(trace: Trace) -> list[str]:
-    """What the watched rewards said of the one picture: which end was returned, or their course; [] where none watched."""
+    """What the watched rewards said of the image: which end was returned, or their course; [] where none watched."""
     if trace.returned:
         scores = (
             f"{name} aligned {ends['aligned'][0]:.3f}, unguided {ends['unguided'][0]:.3f}"
             for name, ends in trace.ends.items()
         )
-        return [f"  returned the {trace.returned[0]} picture: {'; '.join(scores)}"]
+        return [f"  returned the {trace.returned[0]} image: {'; '.join(scores)}"]
     courses: dict[str, list[float]] = {}
     for step in trace.steps:
         for name, values in step.watched.items():
@@ -299,7 +339,7 @@ def _held_out(trace: Trace) -> list[str]:
         return []
     said = [f"{name} {values[0]:.3f} → {values[-1]:.3f}" for name, values in courses.items()]
     alarm = f" · reward hacking from step {trace.hacked[0] + 1} on" if 0 in trace.hacked else ""
-    return [f"  watched: {'; '.join(said)}{alarm}"]
+    return [f"  held out, of the prediction: {'; '.join(said)}{alarm}"]
 
 
 def _sheet(results: Sequence[Result]) -> bytes:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,77 +15,71 @@ from ..errors import ConfigError, PromptError
 from ..report.atomic import write_text
 from . import options
 from .lines import Resumable
-from .parsers import ParserChoice, load_tokenizer
+from .names import check_free
+from .parsers import load_parser, load_tokenizer
+from .schema import Graph
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph, Span
     from ..prompt.tokens import TokenPairs
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asked for, as it was written."""
-
-    prompt: str | None = None
-    parser: ParserChoice = field(default_factory=ParserChoice)
-    graph: Path | None = None
-    tokenizer: str | None = None
-    as_json: bool = False
-    svg: Path | None = None
-    file: Path | None = None
-    out: Path | None = None
-
-
-def run(request: Request, console: Console) -> None:
-    """Show or write the graphs asked for. Raises DyMOError."""
-    if request.file is not None:
-        _many(request, console)
+def run(settings: Graph, console: Console, notes: Console) -> None:
+    """Show or write the graphs asked for; JSON and trees on `console`, where files went on `notes`. Raises DyMOError."""
+    if settings.file is not None:
+        _many(settings, notes)
         return
-    if request.out is not None:
-        raise ConfigError(f"--out {request.out} belongs to --file: give both, or use --json")
-    graph = _one(request)
-    tokenizer = None if request.tokenizer is None else load_tokenizer(request.tokenizer)
+    if settings.out is not None:
+        raise ConfigError(f"--out {settings.out} belongs to --file: give both, or use --json")
+    check_free("--svg", settings.svg, settings.overwrite)
+    graph = _one(settings)
+    tokenizer = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
     pairs = None if tokenizer is None else _pairs(graph, tokenizer)
-    if request.svg is not None:
+    if settings.svg is not None:
         from ..report.graph_svg import draw
 
-        write_text(request.svg, draw(graph, pairs))
-        console.print(f"Drawing: {request.svg}", markup=False, highlight=False, soft_wrap=True)
-    if request.as_json:
-        sys.stdout.write(as_json(graph, pairs) + "\n")
-    elif request.svg is None:
+        write_text(settings.svg, draw(graph, pairs))
+        notes.print(f"Drawing: {settings.svg}", markup=False, highlight=False, soft_wrap=True)
+    if settings.json:
+        console.file.write(as_json(graph, pairs) + "\n")
+    elif settings.svg is None:
         console.print(as_tree(graph, pairs))
 
 
-def _one(request: Request) -> SemanticGraph:
-    if (request.prompt is None) == (request.graph is None):
+def _one(settings: Graph) -> SemanticGraph:
+    if bool(settings.prompt) == (settings.graph is not None):
         raise ConfigError(
             "give a PROMPT, or --graph FILE.json with one that was read before, or --file with many prompts"
         )
-    if request.graph is not None:
-        return options.read_graph(request.graph)
-    (prompt,) = options.read_prompts([request.prompt or ""])
-    return request.parser.load()(prompt)
+    if settings.graph is not None:
+        return options.read_graph(settings.graph)
+    prompt, *more = options.read_prompts("dymo graph", settings.prompt)
+    if more:
+        raise ConfigError(f"{1 + len(more)} prompts: give one, or many with --file PROMPTS.txt --out GRAPHS.jsonl")
+    return load_parser(settings)(prompt)
 
 
-def _many(request: Request, console: Console) -> None:
+def _many(settings: Graph, notes: Console) -> None:
     """Write the graph of each prompt as a line, in their order; go on where an earlier run was cut off."""
-    given = {"PROMPT": request.prompt, "--graph": request.graph, "--svg": request.svg, "--tokenizer": request.tokenizer}
+    given = {
+        "PROMPT": settings.prompt or None, "--graph": settings.graph, "--svg": settings.svg,
+        "--tokenizer": settings.tokenizer,
+    }  # fmt: skip
     for name, value in given.items():
         if value is not None:
-            raise ConfigError(f"--file {request.file}: {name} is for one prompt; leave it out")
-    if request.file is None or request.out is None:
-        raise ConfigError(f"--file {request.file}: say where the graphs go, with --out GRAPHS.jsonl")
-    prompts = [line for line in options.read_file(request.file, "--file").splitlines() if line.strip()]
-    if not prompts:
-        raise ConfigError(f"--file {request.file}: holds no prompt; write one a line")
-    lines = Resumable(request.out)
-    done = _done(request.out, lines.whole_lines(), prompts)
-    parser = request.parser.load()
+            raise ConfigError(f"--file {settings.file}: {name} is for one prompt; leave it out")
+    if settings.file is None or settings.out is None:
+        raise ConfigError(f"--file {settings.file}: say where the graphs go, with --out GRAPHS.jsonl")
+    prompts = options.read_lines(settings.file)
+    lines = Resumable(settings.out)
+    done = 0 if settings.overwrite else _done(settings.out, lines.whole_lines(), prompts)
+    parser = load_parser(settings)
+    if settings.overwrite:
+        settings.out.unlink(missing_ok=True)
     if done:
-        console.print(f"{done} of {len(prompts)} are there already", highlight=False)
+        notes.print(f"{done} of {len(prompts)} are there already", highlight=False)
     lines.append(graph.to_json() for graph in parser.parse_many(prompts[done:]))
-    console.print(f"{len(prompts)} graphs: {request.out}", markup=False, highlight=False, soft_wrap=True)
+    notes.print(f"{len(prompts)} graphs: {settings.out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _done(path: Path, lines: Sequence[str], prompts: Sequence[str]) -> int:
@@ -98,11 +90,13 @@ def _done(path: Path, lines: Sequence[str], prompts: Sequence[str]) -> int:
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(f"--out {path}: line {n + 1} is no graph ({error}); name another file") from error
+            raise ConfigError(
+                f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite"
+            ) from error
         if n >= len(prompts) or held != prompts[n]:
             wanted = repr(prompts[n]) if n < len(prompts) else "no further prompt"
             raise ConfigError(
-                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file"
+                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file, or add --overwrite"
             )
     return len(lines)
 

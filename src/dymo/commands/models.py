@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import time
 import warnings
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError, PipelineError
+from .sources import family_of, is_single_file
 
-Scheduler = Literal["ddim", "ddpm", "euler", "euler-ancestral"]
-Precision = Literal["float32", "float16", "bfloat16"]
+logger = logging.getLogger(__name__)
 
+DTYPES = ("float32", "float16", "bfloat16")
 _SCHEDULERS: dict[str, tuple[str, str]] = {
     # option -> diffusers class, the name other programs use
     "ddim": ("DDIMScheduler", "DDIM"),
@@ -22,9 +27,13 @@ _SCHEDULERS: dict[str, tuple[str, str]] = {
 
 def check_choices(scheduler: str | None, dtype: str | None) -> None:
     """Raises ConfigError on an unknown --scheduler or --dtype."""
-    for option, value, kind in (("scheduler", scheduler, Scheduler), ("dtype", dtype, Precision)):
-        if value is not None and value not in get_args(kind):
-            raise ConfigError(f"--{option} {value!r}: choose one of {', '.join(get_args(kind))}")
+    if scheduler is not None and scheduler not in _SCHEDULERS and not scheduler.endswith("Scheduler"):
+        raise ConfigError(
+            f"--scheduler {scheduler!r}: choose one of {', '.join(_SCHEDULERS)}, or the name of a diffusers class, as "
+            "DDIMScheduler"
+        )
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
 
 
 def choose_device(device: str | None) -> str:
@@ -36,8 +45,9 @@ def choose_device(device: str | None) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {device!r}: not to be used here ({reason}); try --device cpu") from error
+        raise ConfigError(
+            f"--device {device!r}: not to be used here ({_first_line(error)}); try --device cpu"
+        ) from error
     return device
 
 
@@ -46,43 +56,91 @@ def load_pipeline(
     scheduler: str | None = None,
     dtype: str | None = None,
     device: str = "cpu",
-    lora: str | None = None,
+    *,
+    config: str | None = None,
+    loras: Sequence[tuple[str, float]] = (),
     unet: str | None = None,
+    offload: str = "none",
 ) -> Any:
-    """The miniature (model None), a local folder or a hub id, on `device`; without a progress bar of its own.
+    """The miniature (model None), a folder, a hub id or a .safetensors checkpoint; without a progress bar of its own.
 
-    dtype None: float16 on CUDA for other models than the miniature, else float32. Raises PipelineError where something
-    cannot be loaded.
+    On `device`, or with its models (offload "model") or layers ("sequential") brought there one after the other.
+    dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
+    configuration and tokenizers a checkpoint gets; loras: sources with their strengths. Raises PipelineError where
+    something cannot be loaded.
     """
-    import diffusers
     import torch
 
     import dymo
 
-    from ..pipelines.variants import load_lora, load_unet
+    from ..pipelines.variants import load_unet
 
+    began = time.perf_counter()
     if model is None:
         pipe = dymo.load_miniature()
         if dtype is not None:
             pipe = pipe.to(getattr(torch, dtype))
     else:
-        precision = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
-        try:
-            pipe = diffusers.AutoPipelineForText2Image.from_pretrained(model, torch_dtype=precision)
-        except (OSError, ValueError) as error:
-            raise PipelineError(
-                f"cannot load the model {model!r}: {_first_line(error)}; give a diffusers folder or a hub id"
-            ) from error
+        pipe = _load(model, config, getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32")))
     if scheduler is not None:
-        kind = getattr(diffusers, _SCHEDULERS[scheduler][0])
-        pipe.scheduler = kind.from_config(pipe.scheduler.config)
+        pipe.scheduler = _scheduler_class(scheduler).from_config(pipe.scheduler.config)
     if unet is not None:
         pipe.unet = load_unet(unet, pipe)
-    if lora is not None:
-        load_lora(pipe, lora)
-    pipe = pipe.to(device)
+    if loras:
+        load_loras(pipe, loras)
+    if offload == "none":
+        pipe = pipe.to(device)
+    elif device == "cpu":
+        raise ConfigError(f"--offload {offload}: needs an accelerator, and the device is the CPU; leave it out")
+    elif offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
     pipe.set_progress_bar_config(disable=True)
+    seconds = time.perf_counter() - began
+    logger.info(
+        "%s from %s on %s, %s, in %.1f s", type(pipe).__name__, model or "the package", device, pipe.dtype, seconds
+    )
     return pipe
+
+
+def _load(model: str, config: str | None, dtype: Any) -> Any:
+    import diffusers
+
+    try:
+        if is_single_file(model):
+            family, default = family_of(model)
+            path = Path(model).expanduser()
+            kind = getattr(diffusers, family)
+            return kind.from_single_file(str(path), config=config or default, torch_dtype=dtype)
+        return diffusers.AutoPipelineForText2Image.from_pretrained(model, torch_dtype=dtype)
+    except ConfigError:
+        raise
+    except Exception as error:  # the loaders raise whatever a wrong file makes them raise
+        logger.debug("the loader's own error", exc_info=True)
+        raise PipelineError(
+            f"--model {model}: cannot be loaded ({_first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
+            "with the --config of its family"
+        ) from error
+
+
+def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
+    """Put LoRAs of files, folders or hub ids into the pipeline, each with its strength. Raises PipelineError."""
+    names = [f"lora_{n}" for n in range(len(loras))]
+    for name, (source, _) in zip(names, loras, strict=True):
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
+        except Exception as error:  # the loader raises whatever a wrong file makes it raise
+            logger.debug("the loader's own error", exc_info=True)
+            remedy = "is it of this model's family?"
+            if isinstance(error, ImportError) or "peft" in str(error).lower():
+                remedy = "pip install 'dymo-diffusion[lora]'"
+            raise PipelineError(f"--lora {source}: cannot be loaded ({_first_line(error)}); {remedy}") from error
+        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
+            raise PipelineError(f"--lora {source}: none of its weights is for this model; is it of the same family?")
+    pipe.set_adapters(names, [strength for _, strength in loras])
 
 
 def load_preview_vae(name: str, like: Any) -> Any:
@@ -93,10 +151,10 @@ def load_preview_vae(name: str, like: Any) -> Any:
         vae = AutoencoderTiny.from_pretrained(name, torch_dtype=like.dtype)
     except (OSError, ValueError) as error:
         raise PipelineError(
-            f"cannot load the preview VAE {name!r}: {_first_line(error)}; give a folder or hub id "
-            "of an AutoencoderTiny, as madebyollin/taesd"
+            f"--preview-vae {name}: cannot be loaded ({_first_line(error)}); give a folder or hub id of an AutoencoderTiny, "
+            "as madebyollin/taesd"
         ) from error
-    return vae.to(like.device)
+    return vae.to(like._execution_device)
 
 
 def sampler_name(scheduler: Any) -> str:
@@ -123,10 +181,19 @@ def quiet_libraries() -> None:
 
     # The hub keeps its bars: a download takes minutes.
     huggingface_hub.utils.logging.set_verbosity_error()
-    for logging in (diffusers.utils.logging, transformers.utils.logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers|huggingface_hub)(\.|$)")
+
+
+def _scheduler_class(name: str) -> Any:
+    import diffusers
+
+    found = getattr(diffusers, _SCHEDULERS[name][0] if name in _SCHEDULERS else name, None)
+    if found is None:
+        raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
+    return found
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,15 +1,16 @@
-"""The words of the command line, read and checked before any model is loaded."""
+"""The values of options, read and checked before any model is loaded."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from ..config import Config, OnHacking, preset
-from ..errors import ConfigError, PromptError
+from ..config import Config, preset
+from ..errors import ConfigError, PromptError, did_you_mean
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph
@@ -35,12 +36,64 @@ def read_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
-def read_prompts(prompts: Sequence[str]) -> list[str]:
-    """The prompts, none of them empty. Raises PromptError."""
+def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -> list[str]:
+    """The prompts of the arguments and of a file's lines, none of them empty. Raises PromptError, ConfigError.
+
+    Arguments of one word side by side are a prompt that was not quoted.
+    """
+    if any(len(one.split()) == len(other.split()) == 1 for one, other in pairwise(words)):
+        raise ConfigError(
+            f'one prompt is one argument, in quotes: {command} "{" ".join(words)}"'
+            + ("; for several prompts of one word: --file PROMPTS.txt" if command == "dymo generate" else "")
+        )
+    prompts = [*words, *(read_lines(file) if file is not None else [])]
+    if not prompts:
+        raise PromptError(f'no prompt: say what the image should show, as {command} "a red apple and a green car"')
     for prompt in prompts:
         if not prompt.strip():
-            raise PromptError(f"empty prompt {prompt!r}: say what the picture should show")
-    return list(prompts)
+            raise PromptError(f"empty prompt {prompt!r}: say what the image should show")
+    return prompts
+
+
+def read_lines(file: Path) -> list[str]:
+    """The prompts in a file, one a line. Raises ConfigError where there is none."""
+    lines = [line for line in read_file(file, "--file").splitlines() if line.strip()]
+    if not lines:
+        raise ConfigError(f"--file {file}: holds no prompt; write one a line")
+    return lines
+
+
+def check_miniature_words(prompt: str) -> None:
+    """Raises PromptError on a prompt with words that the embedded miniature was not trained on."""
+    from ..miniature.world import vocabulary
+
+    known = {word for phrases in vocabulary().values() for phrase in phrases for word in phrase.split()}
+    unknown = [
+        word for word in dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)) if word.lower() not in known
+    ]
+    if unknown:
+        raise PromptError(
+            f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
+            f"{did_you_mean(unknown[0].lower(), known)}; `dymo demo --words` lists what it knows, and --model names "
+            "another model"
+        )
+
+
+def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """ "a.safetensors:0.8" -> ("a.safetensors", 0.8); without a strength 1. Raises ConfigError."""
+    loras = []
+    for text in texts:
+        source, colon, strength = text.rpartition(":")
+        if not colon or Path(text).expanduser().exists():
+            source, strength = text, "1"
+        try:
+            value = float(strength)
+        except ValueError:
+            value = float("nan")
+        if not source or value != value or abs(value) == float("inf"):
+            raise ConfigError(f"--lora {text}: {strength!r} is no strength; give FILE:0.8, or FILE alone for 1")
+        loras.append((source, value))
+    return loras
 
 
 def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, Any]]:
@@ -100,14 +153,6 @@ def read_graph(path: Path) -> SemanticGraph:
         return SemanticGraph.from_json(read_file(path, "--graph"))
     except PromptError as error:
         raise PromptError(f"--graph {path}: {error}") from error
-
-
-def check_watch(watch: Sequence[str], on_hacking: str) -> None:
-    """Raises ConfigError for an --on-hacking that is none, or has no --watch to go by."""
-    if on_hacking not in get_args(OnHacking):
-        raise ConfigError(f"--on-hacking {on_hacking!r}: choose one of {', '.join(get_args(OnHacking))}")
-    if on_hacking != "warn" and not watch:
-        raise ConfigError(f"--on-hacking {on_hacking!r} goes by held-out rewards: add --watch hpsv2.1, or another")
 
 
 def check_positive(**values: float | None) -> None:

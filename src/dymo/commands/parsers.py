@@ -3,56 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from .models import quiet_libraries
+from .schema import Parsing
+from .sources import check_source
 
 if TYPE_CHECKING:
     from ..prompt import Parser
 
 
-@dataclass(frozen=True)
-class ParserChoice:
-    """`--parser`, and the options that only the parsers with a model have."""
+def check_parser(settings: Parsing) -> dict[str, Any]:
+    """The settings of the parser that were given. Raises ConfigError on an unknown name, or where one is not its own."""
+    from ..prompt import PARSERS
 
-    name: str = "spacy"
-    model: str | None = None
-    base_url: str | None = None
-    on_failure: str | None = None
-    concurrency: int | None = None
-
-    def check(self) -> dict[str, Any]:
-        """The settings that were given. Raises ConfigError on an unknown name, or where one does not belong to it."""
-        from ..prompt import PARSERS
-
-        given = {
-            "model": self.model, "base_url": self.base_url, "on_failure": self.on_failure,
-            "concurrency": self.concurrency,
-        }  # fmt: skip
-        given = {name: value for name, value in given.items() if value is not None}
-        if self.name not in PARSERS:
-            raise ConfigError(f"--parser {self.name!r}: choose one of {', '.join(PARSERS)}")
-        if self.name == "spacy" and given:
-            raise ConfigError(f"--parser spacy asks no model: leave out {', '.join(map(_option, given))}")
-        if self.name == "transformers" and self.model is None:
-            raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
-        return given
-
-    def load(self) -> Parser:
-        """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
-        from ..prompt import load_parser
-
-        settings = self.check()
-        if self.name == "transformers":
-            quiet_libraries()
-        return load_parser(self.name, **settings)
+    names = {"model": "parser_model", **{name: name for name in ("base_url", "on_failure", "concurrency")}}
+    given = {name: getattr(settings, held, None) for name, held in names.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    if settings.parser not in PARSERS:
+        raise ConfigError(f"--parser {settings.parser!r}: choose one of {', '.join(PARSERS)}")
+    if settings.parser == "spacy" and given:
+        said = ", ".join("--" + names[name].replace("_", "-") for name in given)
+        raise ConfigError(f"--parser spacy asks no model: leave out {said}")
+    if settings.parser == "transformers" and settings.parser_model is None:
+        raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
+    return given
 
 
-def _option(name: str) -> str:
-    return "--parser-model" if name == "model" else "--" + name.replace("_", "-")
+def load_parser(settings: Parsing) -> Parser:
+    """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
+    from .. import prompt
+
+    given = check_parser(settings)
+    if settings.parser == "transformers":
+        check_source("--parser-model", given["model"], ["config.json"])
+        quiet_libraries()
+    return prompt.load_parser(settings.parser, **given)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -63,6 +51,8 @@ def load_tokenizer(name: str) -> Any:
 
     folder = WEIGHTS / "pipeline" if name == "miniature" else Path(name).expanduser()
     inner = folder / "tokenizer"
+    if not folder.is_dir():
+        check_source("--tokenizer", name)
     load: Callable[..., Any] = AutoTokenizer.from_pretrained
     try:
         return load(inner if inner.is_dir() else folder if folder.is_dir() else name)

@@ -99,3 +99,8 @@ def captions(split: str, n: int, seed: int = 0) -> list[Caption]:
         if split_of(caption) == split and a.colour != b.colour:
             found.setdefault(tuple(sorted(caption.things, key=str)), caption)
     return list(found.values())
+
+
+def vocabulary() -> dict[str, tuple[str, ...]]:
+    """Everything that captions are made of: kind of word -> its words."""
+    return {"objects": NOUNS, "colours": tuple(COLOURS), "relations": ("and", *RELATIONS), "articles": ("a", "an")}

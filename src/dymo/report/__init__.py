@@ -1,1 +1,1 @@
-"""What a run leaves behind: pictures that carry their parameters, sheets, plots, tables and pages."""
+"""What a run leaves behind: images that carry their parameters, sheets, plots, tables and pages."""

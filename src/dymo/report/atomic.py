@@ -18,28 +18,22 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
     beside = path.parent / f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile: its files are private (0600), and a report is meant to be shared.
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        try:
+            # Not tempfile: its files are private (0600), and a report is meant to be shared.
+            with beside.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"cannot write {path}: {error.strerror or error}; choose another folder, or make room in this one"
         ) from error
-    finally:
-        _forget(beside)
     return path
 
 
 def write_text(path: str | Path, content: str) -> Path:
     """`write_bytes` in UTF-8."""
     return write_bytes(path, content.encode("utf-8"))
-
-
-def _forget(beside: Path) -> None:
-    try:
-        beside.unlink()
-    except OSError:
-        pass  # moved into place, or its folder was never there

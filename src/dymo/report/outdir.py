@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import uuid
+import tempfile
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -18,38 +19,22 @@ def check_outdir(path: str | Path, needed_mb: float = NEEDED_MB) -> Path:
     Raises ConfigError naming the folder and the remedy.
     """
     path = Path(path)
-    ground = _nearest_existing(path)
-    if not ground.is_dir():
-        raise ConfigError(f"output folder {path}: {ground} is a file; choose another --outdir, or move the file away")
-    # A trial file, not os.access: the latter says yes to root and to some network drives that then refuse.
-    trial = ground / f".dymo-{uuid.uuid4().hex[:8]}.trial"
+    existing = next(parent for parent in (path, *path.absolute().parents) if os.path.exists(parent))
+    if not existing.is_dir():
+        raise ConfigError(f"output folder {path}: {existing} is a file; choose another --outdir, or move the file away")
     try:
-        trial.write_bytes(b"0" * 4096)
+        # A trial file, not os.access: the latter says yes to root and to some network drives that then refuse.
+        with tempfile.TemporaryFile(dir=existing) as trial:
+            trial.write(b"0" * 4096)
     except OSError as error:
         raise ConfigError(
-            f"output folder {path}: cannot write in {ground} ({error.strerror or error}); "
+            f"output folder {path}: cannot write in {existing} ({error.strerror or error}); "
             "choose another --outdir, or make this one writable"
         ) from error
-    finally:
-        try:
-            trial.unlink()
-        except OSError:
-            pass  # it was never made
-    free_mb = shutil.disk_usage(ground).free / 1e6
+    free_mb = shutil.disk_usage(existing).free / 1e6
     if free_mb < needed_mb:
         raise ConfigError(
             f"output folder {path}: {free_mb:.1f} MB free, {needed_mb:g} MB needed; "
             "make room, or choose an --outdir on another disk"
         )
     return path
-
-
-def _nearest_existing(path: Path) -> Path:
-    """The path itself or its nearest ancestor that exists."""
-    for candidate in (path, *path.absolute().parents):
-        try:
-            if candidate.exists():
-                return candidate
-        except OSError as error:
-            raise ConfigError(f"output folder {path}: {error.strerror or error}; choose another --outdir") from error
-    return Path(path.absolute().anchor)

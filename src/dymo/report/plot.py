@@ -1,4 +1,4 @@
-"""A trace as a picture: what was done at each t, and where the graph's words looked."""
+"""A trace as a plot: what was done at each t, and the attention maps of the graph's words."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..trace import Step, Trace
 MAPS_ACROSS = 8
 """At most this many steps in the strip of maps."""
 _BLUE, _ORANGE, _GREEN, _GREY, _PURPLE = "#0072B2", "#D55E00", "#00805f", "#444444", "#7a5195"
+_LINES = (_BLUE, _ORANGE, _GREEN, _PURPLE)
 _STAGES = {"semantic": "#e6f0f7", "mixed": "#f0ecf5", "preference": "#fbeee6", "unguided": "#f4f4f4"}
 
 
@@ -25,7 +26,7 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
 
     Raises IndexError where the run has no such sample.
     """
-    samples = max(len(trace.prompts), max((len(step.w_A) for step in trace.steps), default=0))
+    samples = max(len(trace.prompts), max((len(step.recurrences) for step in trace.steps), default=0))
     if not 0 <= sample < samples:
         raise IndexError(f"sample {sample}: this run has {samples}")
     times, maps = _maps_of(trace, sample)
@@ -55,12 +56,12 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
         axis.tick_params(which="minor", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
-    weights.plot(t, [step.w_A[sample] for step in steps], color=_BLUE, marker=".", label="$w_A$ (semantic)")
-    weights.plot(
-        t, [step.w_R[sample] for step in steps], color=_ORANGE, marker=".", linestyle="--", label="$w_R$ (preference)"
-    )
+    for n, name in enumerate(dict.fromkeys(name for step in steps for name in step.weights)):
+        values = _numbers([step.weights[name][sample] if name in step.weights else None for step in steps])
+        weights.plot(t, values, color=_LINES[n % 4], marker=".", linestyle=("-", "--", ":", "-.")[n % 4], label=name)
     weights.set_ylabel("weight", fontsize=8)
-    weights.legend(fontsize=7, frameon=False, loc="center left")
+    if weights.lines:
+        weights.legend(fontsize=7, frameon=False, loc="center left")
     reward.plot(t, _numbers([step.reward[sample] for step in steps]), color=_GREEN, marker=".")
     reward.set_ylabel("reward of $\\hat{x}_0$", fontsize=8)
     norms = _numbers([step.gradient_norm[sample] for step in steps])
@@ -73,7 +74,7 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
     recurrences.set_ylabel("recurrences", fontsize=8)
     recurrences.yaxis.get_major_locator().set_params(integer=True)
     recurrences.set_ylim(0, max([1, *(step.recurrences[sample] for step in steps)]) * 1.1)
-    recurrences.set_xlabel("timestep t: the run goes from left to right", fontsize=8)
+    recurrences.set_xlabel("timestep t, in the order of the run", fontsize=8)
     recurrences.invert_xaxis()
 
 
@@ -93,15 +94,15 @@ def _shade_stages(axis: Axes, steps: Sequence[Step]) -> None:
 
 
 def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[np.ndarray | None]]) -> None:
-    figure.suptitle("where each word looks", fontsize=9)
+    figure.suptitle("cross-attention maps of the words", fontsize=9)
     grid = figure.subplots(len(maps), MAPS_ACROSS, squeeze=False)
     for axis in grid.flat:
         axis.axis("off")
-    for row, (word, pictures) in enumerate(maps.items()):
-        for column, picture in enumerate(pictures):
+    for row, (word, series) in enumerate(maps.items()):
+        for column, map_ in enumerate(series):
             axis = grid[row][column]
-            if picture is not None:
-                axis.imshow(picture, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+            if map_ is not None:
+                axis.imshow(map_, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
             if row == 0:
                 axis.set_title(f"t = {times[column]:.0f}", fontsize=7)
             if column == 0:

@@ -19,7 +19,7 @@ _FIELD = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 @dataclass(frozen=True)
 class Parameters:
-    """What many programs read from a picture's `parameters`. None leaves a field out.
+    """What many programs read from an image's `parameters`. None leaves a field out.
 
     In the text, a prompt with a line that starts like the fields after it cannot be told from them; the JSON text keeps
     what is needed exactly.
@@ -35,7 +35,7 @@ class Parameters:
     height: int | None = None
     model: str | None = None
     preset: str | None = None
-    """The DyMO preset; None for a picture that was not aligned."""
+    """The DyMO preset; None for an image that was not aligned."""
 
     def to_text(self) -> str:
         """Prompt, "Negative prompt: ...", then one line "Steps: 25, Sampler: DDIM, ..."."""
@@ -75,7 +75,7 @@ class Parameters:
 
 
 def png_bytes(image: Image.Image, parameters: Parameters | None = None, data: dict[str, Any] | None = None) -> bytes:
-    """The PNG file of a picture with its texts. `data` must be JSON without NaN (ValueError, TypeError)."""
+    """The PNG file of an image with its texts. `data` must be JSON without NaN (ValueError, TypeError)."""
     texts = PngInfo()
     if parameters is not None:
         texts.add_text("parameters", parameters.to_text())

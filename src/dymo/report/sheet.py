@@ -1,4 +1,4 @@
-"""The contact sheet: a row a prompt, its pictures side by side under the columns' names."""
+"""The contact sheet: a row a prompt, its images side by side under the columns' names."""
 
 from __future__ import annotations
 
@@ -9,128 +9,107 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SMALL = 128
-"""Pictures with a longer side up to this, in pixels, are enlarged by a whole factor."""
+"""Images with a longer side up to this, in pixels, are enlarged by a whole factor."""
 _PAPER, _INK, _FAINT, _GOOD, _BAD = "#ffffff", "#1c1c1e", "#6e6e73", "#1a7f37", "#b3261e"
-_MARGIN, _GAP, _CAPTION = 24, 10, 190
+_MARGIN, _GAP = 24, 10
 
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt with its pictures."""
+    """One prompt with its images."""
 
     caption: str
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     note: str = ""
     """A fainter line under the caption, as "seed 3"."""
     correct: Sequence[bool | None] | None = None
-    """For each picture whether it shows what the caption says; draws a tick or a cross. None draws nothing."""
+    """For each image whether it shows what the caption says; draws a tick or a cross. None draws nothing."""
 
 
 def contact_sheet(
-    columns: Sequence[str], rows: Sequence[Row], panels: int = 1, picture_size: int | None = None
+    columns: Sequence[str], rows: Sequence[Row], panels: int = 1, image_size: int | None = None
 ) -> Image.Image:
-    """The rows under `columns`, in `panels` side by side; every picture in a square of `picture_size` pixels.
+    """The rows under `columns`, in `panels` side by side; every image in a square of `image_size` pixels.
 
-    Small pictures grow by whole factors with hard edges, large ones shrink smoothly. Raises ValueError where a row has
-    another number of pictures than there are columns, or no row is given.
+    Small images grow by whole factors with hard edges, large ones shrink smoothly; captions and the columns' names are
+    wrapped and never cut. Raises ValueError where a row has another number of images than there are columns, or no row
+    is given.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
     for row in rows:
-        if len(row.pictures) != len(columns):
-            raise ValueError(f"{len(row.pictures)} pictures for {row.caption!r}, but {len(columns)} columns")
-    size = picture_size or _default_size([picture for row in rows for picture in row.pictures])
-    text, small, head = _font(15), _font(13), _font(15, bold=True)
-    captions = [_wrapped(row.caption, text, _CAPTION - _GAP) for row in rows]
+        if len(row.images) != len(columns):
+            raise ValueError(f"{len(row.images)} images for {row.caption!r}, but {len(columns)} columns")
+    size = image_size or _default_size(max(max(image.size) for row in rows for image in row.images))
+    text, head, line = _font(15), _font(15, bold=True), 20
+    side = 340 if max(text.getlength(row.caption) for row in rows) > 760 else 190
+    captions = [_wrapped(row.caption, text, side - _GAP) for row in rows]
+    heads = [_wrapped(name, head, size) for name in columns]
     heights = [
-        max(size, _line(text) * len(lines) + (_line(small) if row.note else 0))
-        for row, lines in zip(rows, captions, strict=True)
+        max(size, line * (len(lines) + bool(row.note))) + _GAP for row, lines in zip(rows, captions, strict=True)
     ]
-    panels = max(1, min(panels, len(rows)))
-    depth = math.ceil(len(rows) / panels)
-    panel_width = _CAPTION + len(columns) * (size + _GAP)
-    top = _MARGIN + _line(head) + _GAP
-    tallest = max(sum(h + _GAP for h in heights[p * depth : (p + 1) * depth]) for p in range(panels))
-    width = 2 * _MARGIN + panels * panel_width + (panels - 1) * _MARGIN
-    sheet = Image.new("RGB", (width, top + tallest + _MARGIN - _GAP), _PAPER)
+    depth = math.ceil(len(rows) / max(1, min(panels, len(rows))))
+    groups = [range(start, min(start + depth, len(rows))) for start in range(0, len(rows), depth)]
+    width = side + len(columns) * (size + _GAP) + _MARGIN
+    top = _MARGIN + line * max(map(len, heads), default=1) + _GAP
+    tallest = max(sum(heights[n] for n in group) for group in groups)
+    sheet = Image.new("RGB", (_MARGIN + width * len(groups), top + tallest + _MARGIN - _GAP), _PAPER)
     draw = ImageDraw.Draw(sheet)
-
-    for panel in range(panels):
-        left, y = _MARGIN + panel * (panel_width + _MARGIN), top
-        for i, name in enumerate(columns):
-            middle = left + _CAPTION + i * (size + _GAP) + size // 2
-            draw.text((middle, _MARGIN), name, fill=_INK, font=head, anchor="ma")
-        for n in range(panel * depth, min((panel + 1) * depth, len(rows))):
-            row, lines = rows[n], captions[n]
-            for i, line in enumerate(lines):
-                draw.text((left, y + i * _line(text)), line, fill=_INK, font=text)
-            if row.note:
-                draw.text((left, y + len(lines) * _line(text)), row.note, fill=_FAINT, font=small)
-            for i, picture in enumerate(row.pictures):
-                x = left + _CAPTION + i * (size + _GAP)
-                fitted = _fitted(picture, size)
-                sheet.paste(fitted, (x + (size - fitted.width) // 2, y + (size - fitted.height) // 2))
-                verdict = row.correct[i] if row.correct else None
-                if verdict is not None:
-                    _badge(draw, x + size - 24, y + size - 24, verdict)
-            y += heights[n] + _GAP
+    for panel, group in enumerate(groups):
+        left, y = _MARGIN + panel * width, top
+        places = [left + side + i * (size + _GAP) for i in range(len(columns))]
+        for x, lines in zip(places, heads, strict=True):
+            draw.text((x + size // 2, top - _GAP), "\n".join(lines), _INK, head, "md", align="center")
+        for n in group:
+            row = rows[n]
+            draw.multiline_text((left, y), "\n".join(captions[n]), _INK, text, spacing=6)
+            draw.text((left, y + line * len(captions[n])), row.note, _FAINT, _font(13))
+            for i, (x, image) in enumerate(zip(places, row.images, strict=True)):
+                sheet.paste(_fitted(image, size), (x, y))
+                if row.correct and row.correct[i] is not None:
+                    # Shape as well as colour, for those who see no difference in the latter.
+                    draw.ellipse((x + size - 26, y + size - 26, x + size - 4, y + size - 4), _PAPER)
+                    mark, colour = ("✓", _GOOD) if row.correct[i] else ("✗", _BAD)
+                    draw.text((x + size - 15, y + size - 15), mark, colour, _font(18), "mm")
+            y += heights[n]
     return sheet
 
 
-def _default_size(pictures: Sequence[Image.Image]) -> int:
-    """Side of the square: small pictures three times their size (64 -> 192), large ones at most 384."""
-    longest = max(max(picture.size) for picture in pictures)
+def _default_size(longest: int) -> int:
+    """Side of the square: small images three times their size (64 -> 192), large ones at most 384."""
     return longest * max(2, min(3, 256 // longest)) if longest <= SMALL else min(longest, 384)
 
 
-def _fitted(picture: Image.Image, size: int) -> Image.Image:
-    picture = picture.convert("RGB")
-    longest = max(picture.size)
+def _fitted(image: Image.Image, size: int) -> Image.Image:
+    """The image in the middle of a square of `size`."""
+    image, longest = image.convert("RGB"), max(image.size)
     if longest <= SMALL and size >= longest:
-        factor = size // longest
-        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    scale = size / longest
-    fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(fitted, Image.Resampling.LANCZOS)
-
-
-def _badge(draw: ImageDraw.ImageDraw, x: int, y: int, good: bool) -> None:
-    """A tick or a cross in a disc: shape as well as colour, for those who see no difference in the latter."""
-    draw.ellipse((x, y, x + 18, y + 18), fill=_GOOD if good else _BAD, outline=_PAPER, width=1)
-    if good:
-        draw.line([(x + 4, y + 9), (x + 8, y + 13), (x + 14, y + 5)], fill=_PAPER, width=2)
-    else:
-        draw.line([(x + 5, y + 5), (x + 13, y + 13)], fill=_PAPER, width=2)
-        draw.line([(x + 13, y + 5), (x + 5, y + 13)], fill=_PAPER, width=2)
+        image = image.resize(
+            (image.width * (size // longest), image.height * (size // longest)), Image.Resampling.NEAREST
+        )
+        square = Image.new("RGB", (size, size), _PAPER)
+        square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+        return square
+    return ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, _PAPER)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of at most `width` pixels, at spaces where there are any; at most 8, the last one cut by an ellipsis."""
-    lines, line = [], ""
+    """Lines of at most `width` pixels, at spaces where there are any."""
+    lines = [""]
     for word in text.split():
-        while font.getlength(word) > width:
-            cut = max(1, next(i for i in range(1, len(word) + 1) if font.getlength(word[:i]) > width) - 1)
-            if line:
-                lines.append(line)
-                line = ""
-            lines.append(word[:cut])
-            word = word[cut:]
-        joined = f"{line} {word}".strip()
-        if line and font.getlength(joined) > width:
-            lines.append(line)
-            line = word
-        else:
-            line = joined
-    lines = [*lines, line] if line else lines
-    return lines if len(lines) <= 8 else [*lines[:7], lines[7][:-1] + "…"]
-
-
-def _line(font: ImageFont.FreeTypeFont) -> int:
-    """Height of a line, in pixels."""
-    return round(font.size * 1.35)
+        joined = f"{lines[-1]} {word}".strip()
+        if font.getlength(joined) <= width:
+            lines[-1] = joined
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
 
 
 @cache

@@ -1,12 +1,16 @@
-"""Rows and columns as text, Markdown and HTML, numbers aligned."""
+"""Rows and columns as text, Markdown, LaTeX and CSV, numbers aligned."""
 
 from __future__ import annotations
 
-import html
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tabulate import DataRow, Line, TableFormat, tabulate
+
 Cell = str | int | float | None
+_TEXT = TableFormat(None, Line("", "─", "  ", ""), None, None, DataRow("", "  ", ""), DataRow("", "  ", ""), 0, None)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells in rows under columns. Raises ValueError where a row has another length than `columns`."""
+    """Cells in rows under columns. Raises ValueError where a row has another length than `columns`.
+
+    A line break in a cell is one on an HTML page, and a space elsewhere.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
@@ -44,46 +51,32 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row of {len(row)} cells under {len(self.columns)} columns: {row!r}")
 
-    def _texts(self) -> list[list[str]]:
+    def texts(self) -> list[list[str]]:
+        """The cells as they are printed."""
         return [[column.text(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
-
-    def _aligned(self, header: Sequence[str], rows: Sequence[Sequence[str]], least: int) -> list[list[str]]:
-        lines = [header, *rows]
-        widths = [max(least, *(len(line[i]) for line in lines)) for i in range(len(self.columns))]
-        return [
-            [
-                cell.rjust(width) if column.numeric else cell.ljust(width)
-                for cell, width, column in zip(line, widths, self.columns, strict=True)
-            ]
-            for line in lines
-        ]
 
     def to_text(self) -> str:
         """Columns two spaces apart, a rule under the headings."""
-        header, *rows = self._aligned([column.title for column in self.columns], self._texts(), least=1)
-        rule = ["─" * len(cell) for cell in header]
-        return "\n".join("  ".join(line).rstrip() for line in (header, rule, *rows))
+        return "\n".join(line.rstrip() for line in self._formatted(_TEXT).splitlines())
 
     def to_markdown(self) -> str:
         """A pipe table; numbers to the right."""
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in self._texts()]
-        header, *rows = self._aligned([column.title.replace("|", "\\|") for column in self.columns], escaped, least=3)
-        rule = [
-            "-" * (len(cell) - 1) + (":" if column.numeric else "-")
-            for cell, column in zip(header, self.columns, strict=True)
-        ]
-        return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
+        return self._formatted("pipe", "\\|")
 
-    def to_html(self) -> str:
-        """A <table>; cells of numeric columns have the class "number"."""
+    def to_latex(self) -> str:
+        """A tabular of the package booktabs."""
+        return self._formatted("latex_booktabs") + "\n"
 
-        def line(cells: Sequence[str], tag: str) -> str:
-            marked = (
-                f"<{tag}{' class=number' if column.numeric else ''}>{html.escape(cell)}</{tag}>"
-                for cell, column in zip(cells, self.columns, strict=True)
-            )
-            return f"<tr>{''.join(marked)}</tr>"
+    def to_csv(self) -> str:
+        """Numbers with all their digits; a missing one is an empty cell."""
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([[column.title for column in self.columns], *self.rows])
+        return buffer.getvalue()
 
-        head = line([column.title for column in self.columns], "th")
-        body = "\n".join(line(row, "td") for row in self._texts())
-        return f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    def _formatted(self, form: str | TableFormat, bar: str = "|") -> str:
+        lines = [[column.title for column in self.columns], *self.texts()]
+        header, *rows = [[cell.replace("|", bar).replace("\n", " ") for cell in line] for line in lines]
+        align = ["right" if column.numeric else "left" for column in self.columns]
+        return tabulate(
+            rows, header, form, colalign=align if rows else None, headersglobalalign=None, disable_numparse=True
+        )

@@ -1,8 +1,9 @@
-"""Pictures on the disk: found, read, and with the prompt they were made from."""
+"""Images in files: found, read, and with the prompt they were generated from."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _NAME_KEYS = ("image", "file", "file_name", "path")
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and the pictures in the folders named, in order, each once. Raises ConfigError.
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and the images in the folders named, in order, each once. Raises ConfigError.
 
     Plots and contact sheets that `dymo generate` wrote into a folder are left out.
     """
@@ -31,34 +32,38 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and not _beside(p))
             if not inside:
-                raise ConfigError(f"{path}: no picture ({', '.join(ENDINGS)}) in this folder")
+                raise ConfigError(f"{path}: no image ({', '.join(ENDINGS)}) in this folder")
             found.update(dict.fromkeys(inside))
         elif path.is_file():
             found[path] = None
         else:
-            raise ConfigError(f"{path}: there is no such picture or folder")
+            raise ConfigError(f"{path}: there is no such image or folder")
     return list(found)
 
 
 def _beside(path: Path) -> bool:
-    """Whether it is a plot or a contact sheet that `dymo generate` put beside its pictures."""
-    return path.name == "sheet.png" or (
+    """Whether it is a plot or a contact sheet that `dymo generate` put beside its images."""
+    return re.fullmatch(r"sheet(-\d+)?\.png", path.name) is not None or (
         path.stem.endswith("-trace") and path.with_stem(path.stem.removesuffix("-trace")).is_file()
     )
 
 
-def read_picture(path: Path) -> Tensor:
+def read_image(path: Path) -> Tensor:
     """(3, H, W) in [0, 1], float32; transparent parts on white. Raises ConfigError."""
-    import torch
-
     try:
         with Image.open(path) as image:
             if "A" in image.getbands() or "transparency" in image.info:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            pixels = np.asarray(image.convert("RGB")).copy()
+                return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
+            return pixels(image)
     except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"{path}: cannot be read as a picture ({error})") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """(3, H, W) in [0, 1], float32."""
+    import torch
+
+    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
 
 
 def read_prompts_file(path: Path) -> dict[str, str]:
@@ -79,7 +84,7 @@ def read_prompts_file(path: Path) -> dict[str, str]:
 
 
 def prompt_of(path: Path, prompt: str | None, prompts: dict[str, str]) -> str:
-    """The prompt of a picture: the one given, the file's, or what the PNG itself carries. Raises PromptError."""
+    """The prompt of an image: the one given, the file's, or what the PNG itself carries. Raises PromptError."""
     found = prompt if prompt is not None else prompts.get(path.name)
     if found is None and path.suffix.lower() == ".png":
         try:
@@ -90,6 +95,6 @@ def prompt_of(path: Path, prompt: str | None, prompts: dict[str, str]) -> str:
         found = (record or {}).get("prompt") or (parameters.prompt if parameters is not None else None)
     if not found or not found.strip():
         raise PromptError(
-            f"{path}: no prompt in the file: give --prompt for all pictures, or --prompts with a line for each"
+            f"{path}: no prompt in the file: give --prompt for all images, or --prompts with a line for each"
         )
     return found

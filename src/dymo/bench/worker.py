@@ -1,0 +1,173 @@
+"""What generates and measures the images of a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from .. import Budget
+from ..errors import ConfigError, DyMOError
+from ..methods import load_method
+from ..pipelines.variants import variant
+from ..report.png import png_bytes
+from ..rewards import Reward, load_reward
+from .metrics import load_metric
+from .plan import Comparison, RowSpec, digest, located
+from .store import Key, Store
+
+LoadPipeline = Callable[[str], Any]
+"""An id, a folder or "miniature" -> the pipeline, on its device, ready."""
+COUNTED = 2
+"""Trajectories of the run whose operations are counted, for a row whose budget is not its own."""
+
+
+class Worker:
+    """Generates and measures the images of a comparison; what is loaded is kept from one to the next.
+
+    Metrics and rewards are loaded here. Raises ConfigError where one cannot be: before the first image.
+    """
+
+    def __init__(self, plan: Comparison, store: Store, load: LoadPipeline, device: str = "cpu"):
+        self.plan, self.store, self.load = plan, store, load
+        self._pipes: dict[str, Any] = {}
+        self._variant: tuple | None = None
+        self._open = ExitStack()
+        self.metrics = {name: _loaded("metric", name, lambda n: load_metric(n, device)) for name in plan.metrics}
+        rewards = {json.dumps(spec): spec for row in plan.rows if (spec := plan.reward_of(row))}
+        self._rewards: dict[str, Reward] = {k: _loaded("reward", v, load_reward) for k, v in rewards.items()}
+
+    def close(self) -> None:
+        """Take a row's trained weights out of the pipeline again."""
+        self._variant = None
+        self._open.close()
+
+    def generate(self, row: RowSpec, keys: Sequence[Key]) -> None:
+        """Put the images of `keys`, all of one seed, into the store. Raises DyMOError where the row cannot be run."""
+        flops = self._flops(row)
+        made = self._run(row, [key.prompt for key in keys], keys[0].seed, self._budget(row, keys, flops))
+        cost, n = made.trace.cost, len(keys)
+        for i, key in enumerate(keys):
+            evaluations = int(made.trace.evaluations[i])
+            said = {"prompt": key.prompt, "seed": key.seed, "row": row.name, "method": row.method}
+            record = {
+                **said, "evaluations": evaluations, "tflop": evaluations * flops / 1e12, "seconds": cost.seconds / n,
+                "denoiser_rows": cost.denoiser_rows / n, "denoiser_backwards": cost.denoiser_backwards / n,
+                "decodes": cost.decodes / n, "reward_calls": cost.reward_calls / n,
+                "peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures, "scores": {},
+            }  # fmt: skip
+            self.store.put(key, record, png_bytes(to_pil(made.images[i]), data=said))
+
+    def measure(self, keys: Sequence[Key]) -> None:
+        """Add to the records of `keys` the scores of the metrics that have not scored them."""
+        records = {key: record for key in keys if (record := self.store.record(key)) is not None}
+        for name, metric in self.metrics.items():
+            missing = [key for key, record in records.items() if scores_of(name) not in record["scores"]]
+            if missing:
+                images = pixels([self.store.image_path(key) for key in missing])
+                scores = metric(images, [key.prompt for key in missing])
+                for key, score in zip(missing, scores, strict=True):
+                    records[key]["scores"][scores_of(name)] = score
+                    self.store.put(key, records[key])
+
+    def _run(self, row: RowSpec, prompts: list[str], seed: int, budget: Budget | None) -> Any:
+        # Generators on the CPU, so that a seed gives the same image on every device; one each, so that the batch does not matter.
+        generators = [torch.Generator("cpu").manual_seed(seed) for _ in prompts]
+        method, spec = load_method(row.method, **row.settings), self.plan.reward_of(row)
+        reward = self._rewards[json.dumps(spec)] if spec else None
+        call = {**self.plan.call_of(row), "output_type": "pt"}
+        return method.run(self._pipe(row), prompts, reward, budget=budget, generator=generators, **call)
+
+    def _flops(self, row: RowSpec) -> float:
+        """Floating-point operations of an evaluation of this row, of all that the run did divided by its evaluations.
+
+        Counted once, on an image that is not kept: what only the first image pays (kernels, buffers) is then over.
+        """
+        name = f"flops:{self.plan.hash_of(row)}"
+        if (known := self.store.noted(name)) is None:
+            steps = self.plan.call_of(row).get("num_inference_steps") or 50
+            budget = Budget(evaluations=COUNTED * steps) if row.match or row.budget else None
+            with _flop_counter() as counter:
+                made = self._run(row, [self.plan.prompts[0]], 0, budget)
+            known = counter.get_total_flops() / max(1, int(made.trace.evaluations[0]))
+            self.store.note(name, known)
+        return known
+
+    def _pipe(self, row: RowSpec) -> Any:
+        """The row's pipeline with the row's trained weights in it."""
+        name = row.pipeline or self.plan.pipeline
+        if name not in self._pipes:
+            self._pipes[name] = self.load(name)
+        wanted = (name, row.unet or self.plan.unet, row.lora or self.plan.lora)
+        if wanted != self._variant:
+            self.close()
+            self._open.enter_context(variant(self._pipes[name], *(part and located(part) for part in wanted[1:])))
+            self._variant = wanted
+        return self._pipes[name]
+
+    def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:
+        """The row's own, or what the other row spent on these images."""
+        steps = self.plan.call_of(row).get("num_inference_steps") or 1
+        if row.budget is not None:
+            own = row.budget
+            return Budget(
+                evaluations=own.evaluations or (own.trajectories and own.trajectories * steps), seconds=own.seconds
+            )
+        if row.match is None:
+            return None
+        base = self.plan.hash_of(self.plan.row(row.match.row))
+        spent = [self.store.record(key._replace(configuration=base)) for key in keys]
+        there = [record for record in spent if record is not None]
+        if len(there) < len(keys):
+            raise ConfigError(f"row {row.name!r}: the image of {row.match.row!r} that sets its budget is not there")
+        if row.match.by == "seconds":
+            return Budget(seconds=sum(record["seconds"] for record in there))
+        most = max(record[row.match.by] for record in there)
+        wanted = most if row.match.by == "evaluations" else most * 1e12 / flops
+        return Budget(evaluations=-int(-wanted // steps) * steps)
+
+
+def scores_of(metric: str) -> str:
+    """The name of a metric in the store: with its weights, where they can change under it."""
+    version = digest(metric)
+    return f"{metric}@{version}" if version else metric
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] -> 8 bits."""
+    return Image.fromarray(image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def pixels(files: Sequence[Any]) -> Tensor:
+    """PNG files of equal size -> (B, 3, H, W) in [0, 1]."""
+    arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+def _flop_counter() -> FlopCounterMode:
+    """torch's counter, which lacks the attention kernel of the CPU."""
+    aten = torch.ops.aten
+    kernels = {
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+            lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+        ),
+    }
+    return FlopCounterMode(display=False, custom_mapping=kernels)
+
+
+def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:
+    try:
+        return load(spec)
+    except (DyMOError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"the {kind} {spec!r} cannot be loaded: {reason}. Nothing was generated: mend it, or leave it out"
+        ) from error
