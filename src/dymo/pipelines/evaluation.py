@@ -154,21 +154,22 @@ class Evaluator:
     ) -> Seen:
         """What the last evaluation gave: `sample` and `output` (after guidance) as the pipeline hands them to its scheduler.
 
-        The float32 quantities are leaves of their own, so that the way back through the denoiser is one pull at size 1.
+        In half precision the float32 quantities are leaves of their own, so that the way back through the denoiser is one
+        pull at size 1.
         """
         scheduler = self.pipe.scheduler
         inner: list[tuple[Tensor, Tensor]] = []  # (of the denoiser's graph, float32 leaf)
+        joined = self.whole or (sample.dtype == torch.float32 and need.through != "none")
 
         def leaf(x: Tensor) -> Tensor:
-            if self.whole:
+            if joined:
                 return x.float()
             found = x.detach().float().requires_grad_(need.through != "none")
             inner.append((x, found))
             return found
 
-        z = pick(sample, rows).float()
-        if not self.whole:
-            z = z.detach().requires_grad_()
+        z = pick(sample, rows) if joined else pick(sample, rows).detach().float().requires_grad_()
+        z = z.float()
         through = need.through in ("full", "conditional") or self.whole
         prediction = leaf(pick(output, rows)) if through else pick(output.detach(), rows).float()
         kind = scheduler.config.prediction_type
@@ -178,7 +179,7 @@ class Evaluator:
         eps = predict_noise(z.detach(), prediction.detach(), now.here, kind)
         return Seen(
             rows, now, z, z0, eps, self._residual(rows), maps, self.grid, decode,
-            lambda loss, keep: self._pull(loss, keep, z, inner, sample, rows),
+            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows),
         )  # fmt: skip
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
@@ -198,11 +199,15 @@ class Evaluator:
         return pick(blocks[at.conditional] - blocks[at.unconditional], rows)
 
     def _pull(
-        self, loss: Tensor, keep: bool, z: Tensor, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows
+        self, loss: Tensor, keep: bool, z: Tensor | None, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows
     ) -> Tensor:
         """d loss.sum() / d z_t. Through the denoiser it goes sample by sample at size 1, so that half precision holds it."""
         if not loss.requires_grad:
-            return torch.zeros_like(z)
+            return torch.zeros_like(pick(sample, rows), dtype=torch.float32)
+        if z is None:
+            (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
+            self._count_backward(len(rows) * self.ran.count)
+            return pick(found, rows)
         leaves = [z, *(found for _, found in inner)]
         direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
         total = torch.zeros_like(z) if direct is None else direct
