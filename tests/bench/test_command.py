@@ -77,7 +77,9 @@ def test_a_batch_is_as_its_images_one_by_one(tmp_path):
         plan, store = Comparison.read({**data, "batch": batch}), Store(tmp_path / str(batch))
         assert work(plan, store, Worker(plan, store, lambda name: load_miniature())).generated == 4
         keys = [key for job in jobs_of(plan) for key in job.keys]
-        found[batch] = sorted(((store.record(key), store.image_path(key)) for key in keys), key=lambda r: (r[0]["row"], r[0]["prompt"]))
+        found[batch] = sorted(
+            ((store.record(key), store.image_path(key)) for key in keys), key=lambda r: (r[0]["row"], r[0]["prompt"])
+        )
     for (one, image), (other, its) in zip(found[1], found[2], strict=True):
         assert one["evaluations"] == other["evaluations"] and one["denoiser_rows"] == other["denoiser_rows"]
         assert one["tflop"] == pytest.approx(other["tflop"])
@@ -89,7 +91,14 @@ def test_c6_counted_operations_are_those_of_the_denoiser_and_what_surrounds_it(t
     """A plain run of n steps is a + n b operations, b those of the UNet on two rows: no clock is in it."""
     total = {}
     for steps in (2, 4):
-        plan = Comparison.read({"rows": ["plain"], "prompts": ["a red apple"], "metrics": [], "call": {**CALL, "num_inference_steps": steps}})
+        plan = Comparison.read(
+            {
+                "rows": ["plain"],
+                "prompts": ["a red apple"],
+                "metrics": [],
+                "call": {**CALL, "num_inference_steps": steps},
+            }
+        )
         worker = Worker(plan, Store(tmp_path / str(steps)), lambda name: load_miniature())
         total[steps] = worker._flops(plan.rows[0]) * steps
         assert worker._flops(plan.rows[0]) * steps == total[steps]
@@ -103,9 +112,18 @@ def test_c6_counted_operations_are_those_of_the_denoiser_and_what_surrounds_it(t
 
 @pytest.mark.miniature
 def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
-    matches = [{"name": by, "method": "best-of-n", "match": {"row": "a", "by": by}} for by in ("evaluations", "seconds", "tflop")]
+    matches = [
+        {"name": by, "method": "best-of-n", "match": {"row": "a", "by": by}}
+        for by in ("evaluations", "seconds", "tflop")
+    ]
     own = {"name": "own", "method": "reno", "budget": {"trajectories": 3}}
-    data = {"rows": [{"name": "a"}, *matches, own], "prompts": ["x", "y"], "batch": 2, "metrics": [], "call": {"num_inference_steps": 10}}
+    data = {
+        "rows": [{"name": "a"}, *matches, own],
+        "prompts": ["x", "y"],
+        "batch": 2,
+        "metrics": [],
+        "call": {"num_inference_steps": 10},
+    }
     plan, store = Comparison.read(data), Store(tmp_path)
     worker = Worker(plan, store, lambda name: None)
     keys = {row.name: [Key(plan.hash_of(row), prompt, 0) for prompt in plan.prompts] for row in plan.rows}

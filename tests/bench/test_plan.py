@@ -183,14 +183,19 @@ def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_ou
 def test_rows_whose_weights_are_not_in_the_package_are_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(plans, "WEIGHTS", tmp_path)
     data = read_table(2)
-    assert "SPO" not in [row["name"] for row in data["rows"]] and "is not in the package" in data["left_out"]["SPO + DyMO"]
+    assert (
+        "SPO" not in [row["name"] for row in data["rows"]] and "is not in the package" in data["left_out"]["SPO + DyMO"]
+    )
 
 
 def test_a_row_may_be_the_name_of_a_method_and_budgets_may_be_trajectories():
     row = RowSpec.model_validate({"method": "reno", "budget": {"trajectories": 3}})
     assert row.name == "reno" and row.budget.trajectories == 3
     assert RowSpec.model_validate("plain") == RowSpec(name="plain")
-    assert read(rows=[{"name": "a", "reward": False}], reward="mini-hps").reward_of(RowSpec(name="a", reward=False)) is None
+    assert (
+        read(rows=[{"name": "a", "reward": False}], reward="mini-hps").reward_of(RowSpec(name="a", reward=False))
+        is None
+    )
     plan = read(rows=[{"name": "a", "call": {"eta": None}}], call={"eta": 1.0})
     assert "eta" not in plan.call_of(plan.rows[0])
 

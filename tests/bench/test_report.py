@@ -33,7 +33,10 @@ def result(name, **values):
     """Of a row of PLAN: a value a prompt, with the same of both seeds."""
     return RowResult(
         PLAN.row(name),
-        values={k.replace("_", "-"): {(p, s): v for p, v in zip(PROMPTS, vs, strict=False) for s in (0, 1)} for k, vs in values.items()},
+        values={
+            k.replace("_", "-"): {(p, s): v for p, v in zip(PROMPTS, vs, strict=False) for s in (0, 1)}
+            for k, vs in values.items()
+        },
     )
 
 
@@ -58,14 +61,19 @@ def test_where_it_is_not_ahead_the_summary_says_so():
     rng = np.random.default_rng(0)
     noise = [rng.normal(0, 0.1, 12) for _ in range(5)]
     levels = {"plain": 0.0, "DyMO": 5.0, "thorough": 5.0, "ReNO": 9.0, "best-of-N, thorough's seconds": 1.0}
-    results = [result(n, mini_hps=level + e, mini_pickscore=[0.0] * 12) for (n, level), e in zip(levels.items(), noise, strict=True)]
+    results = [
+        result(n, mini_hps=level + e, mini_pickscore=[0.0] * 12)
+        for (n, level), e in zip(levels.items(), noise, strict=True)
+    ]
     tested, _ = compare(PLAN, results, "DyMO")
     words = {(t.row, t.against): t.difference.word for t in tested if t.metric == "mini-hps"}
     assert words == {
         ("plain", "DyMO"): "lower", ("thorough", "DyMO"): "no difference shown", ("ReNO", "DyMO"): "higher",
         ("best-of-N, thorough's seconds", "DyMO"): "lower", ("best-of-N, thorough's seconds", "thorough"): "lower",
     }  # fmt: skip
-    assert len(tested) == 10, "metrics without a value are no comparison; a matched row is held against its own base too"
+    assert len(tested) == 10, (
+        "metrics without a value are no comparison; a matched row is held against its own base too"
+    )
     said = summarise(PLAN, results, tested, "DyMO", ["mini-hps"])
     assert "of 4 comparisons, ahead 2; behind 1; no difference shown 1." in said
     results[0].failures[PROMPTS[0], 0] = "out of memory"
@@ -137,7 +145,12 @@ def test_c6_the_numbers_are_there_for_other_programs(run):
 
 def test_the_pareto_plot_has_its_own_dark_colours_and_is_the_same_each_time(run):
     svg = [(write_report(PLAN, run).html.parent / "report" / "pareto.svg").read_text() for _ in range(2)]
-    assert svg[0] == svg[1] and "prefers-color-scheme:dark" in svg[0] and "currentColor" in svg[0] and "#010203" not in svg[0]
+    assert (
+        svg[0] == svg[1]
+        and "prefers-color-scheme:dark" in svg[0]
+        and "currentColor" in svg[0]
+        and "#010203" not in svg[0]
+    )
 
 
 def test_the_sheet_of_many_rows_stays_moderate(run):

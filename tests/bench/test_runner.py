@@ -13,7 +13,7 @@ import pytest
 
 from dymo.bench.plan import Comparison
 from dymo.bench.runner import Rank, jobs_of, rank_here, work
-from dymo.bench.store import Key, Store, StoreError
+from dymo.bench.store import Store, StoreError
 from dymo.errors import ConfigError, PipelineError
 
 
@@ -93,7 +93,9 @@ def test_an_image_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it
     progress = work(plan, store, Fails(store))
     assert progress.failed == 4 and progress.generated == 14  # ours and the row that needs it, two seeds each
     reasons = {key: reason for key, _, reason in store.images(plan.hash_of(plan.row("ours"))) if reason}
-    assert set(reasons.values()) == {"PipelineError: does not fit"} and {key.prompt for key in reasons} == {"a green car"}
+    assert set(reasons.values()) == {"PipelineError: does not fit"} and {key.prompt for key in reasons} == {
+        "a green car"
+    }
     assert work(plan, store, Worker(store)).generated == 4
     assert is_whole(plan, store)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import dymo
-
 from dymo.bench.store import Key, Store, StoreError, open_run
 from dymo.errors import ConfigError
 

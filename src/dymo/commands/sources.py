@@ -136,7 +136,7 @@ def _downloaded(repo: str, files: Sequence[str]) -> bool:
 def _hub_says(repo: str) -> str | None:
     """Why the model cannot be had from the hub now, in words after "the hub"; None where it can."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         return "is not asked (HF_HUB_OFFLINE is set; unset it to download)"
