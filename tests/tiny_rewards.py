@@ -70,15 +70,15 @@ def clip_folder(path: Path, model: CLIPModel) -> Path:
     return path
 
 
-def along(picture: torch.Tensor, f):
-    """f(picture + s direction) of a scalar s: a directional derivative stands for the Jacobian of every pixel."""
-    direction = torch.randn(picture.shape, dtype=picture.dtype, generator=torch.Generator().manual_seed(5))
-    return lambda s: f(picture + s * direction)
+def along(image: torch.Tensor, f):
+    """f(image + s direction) of a scalar s: a directional derivative stands for the Jacobian of every pixel."""
+    direction = torch.randn(image.shape, dtype=image.dtype, generator=torch.Generator().manual_seed(5))
+    return lambda s: f(image + s * direction)
 
 
 def gradient_is_right(f, size: tuple[int, int]) -> bool:
-    """gradcheck in float64 of f, pictures (1, 3, H, W) -> (1,), along one direction."""
+    """gradcheck in float64 of f, images (1, 3, H, W) -> (1,), along one direction."""
     torch.manual_seed(2)
-    picture = 0.3 + 0.4 * torch.rand(1, 3, *size, dtype=torch.float64)  # away from the clamp's corners
+    image = 0.3 + 0.4 * torch.rand(1, 3, *size, dtype=torch.float64)  # away from the clamp's corners
     start = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    return torch.autograd.gradcheck(along(picture, f), start)
+    return torch.autograd.gradcheck(along(image, f), start)

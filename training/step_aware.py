@@ -61,7 +61,7 @@ def predictions(args, n: int, seed: int, test: bool = False) -> dict[str, np.nda
 
 def scores(model: StepAwareCLIP, pictures: torch.Tensor, t: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """exp(logit_scale) cos of pictures (B, 3, 64, 64) at t (B,) and texts (B, d)."""
-    unit = F.normalize(model.picture_features(normalised(pictures), t), dim=-1)
+    unit = F.normalize(model.image_features(normalised(pictures), t), dim=-1)
     return model.logit_scale.clamp(max=4.6).exp() * (unit * words).sum(1)
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     shown, timestep = torch.from_numpy(fresh["pictures"]), torch.from_numpy(fresh["timestep"])
     ids = tok([str(text) for text in fresh["right"]], **window).input_ids
     towers = {
-        "": (model, lambda x, t: F.normalize(model.picture_features(normalised(x), t), dim=-1)),
+        "": (model, lambda x, t: F.normalize(model.image_features(normalised(x), t), dim=-1)),
         "mini_pickscore_on_them_": (plain, lambda x, t: image_features(plain, x)[0]),
     }
     found = {}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aligner import DyMO
+    from .budget import Budget
     from .config import PRESETS, Config
     from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError, RewardHackingWarning
-    from .guidance.recurrence import Budget
     from .miniature import load_miniature
     from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
     from .rewards import BlackBoxReward, Reward, load_reward
@@ -21,7 +21,7 @@ _HOMES = {
     "aligner": ("DyMO",),
     "config": ("PRESETS", "Config"),
     "errors": ("ConfigError", "DyMOError", "PipelineError", "PromptError", "RewardError", "RewardHackingWarning"),
-    "guidance.recurrence": ("Budget",),
+    "budget": ("Budget",),
     "miniature": ("load_miniature",),
     "prompt": ("SemanticGraph", "TokenPairs", "parse", "token_pairs"),
     "rewards": ("BlackBoxReward", "Reward", "load_reward"),

@@ -5,42 +5,53 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import logging
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from numbers import Integral
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from .budget import Allotment, Budget
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
-from .errors import ConfigError, PromptError, RewardError
-from .guidance.guide import Guide
-from .guidance.recurrence import Budget, Purse
+from .errors import ConfigError, PromptError, PromptWarning, RewardError
+from .events import Cancelled, Event, Failed, Finished, Listener, Started
+from .guidance.loop import Timestep
+from .guidance.objectives import Objective, Preference, SemanticAlignment
+from .guidance.schedule import stage
 from .guidance.watch import Watch
-from .pipelines.attach import Attachment, lock_of
-from .pipelines.attention import AttentionTaps
+from .methods.dymo import dymo
+from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
-from .pipelines.decode import decoder
-from .pipelines.denoiser import DenoiserSeam
-from .pipelines.ends import Noise, exchange, pictures_of
-from .pipelines.families import latent_side, map_layers
+from .pipelines.decode import decoder, decoding_vae
+from .pipelines.families import family_of
+from .pipelines.hold import checkpointed, frozen, held
+from .pipelines.images import Noise, exchange, images_of
+from .pipelines.loop import PipelineLoop
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
-from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, scale_of
-from .trace import Step, Trace
+from .recorder import Recorder
+from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, placed, scale_of
+from .trace import Trace
+
+log = logging.getLogger(__name__)
 
 Parser = Callable[[str], SemanticGraph]
 GraphLike = SemanticGraph | dict | str
-
 
 # The commonest arguments of pipelines, for the message to somebody who gives them to the constructor.
 _OF_PIPELINES = (
     "prompt_embeds", "negative_prompt", "num_inference_steps", "guidance_scale", "generator", "latents", "height", "width",
     "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end",
 )  # fmt: skip
+_NO_WORDS = TokenPairs((), ())
 
 
 class TracedTuple(tuple):
@@ -50,18 +61,19 @@ class TracedTuple(tuple):
 
 
 class DyMO:
-    """Aligns the pictures of a diffusers text-to-image pipeline with their prompts, at test time.
+    """Aligns the images of a diffusers text-to-image pipeline with their prompts, at test time (arXiv 2412.00759).
 
     reward: a name, a folder, a `Reward`, a function f(images, prompts) -> (B,), a table of them with their weights, or
     None for no preference objective.
-    preset: "paper", "official-sd15", "official-sdxl", "fast" or "thorough"; `overrides` replace single values of `Config`.
+    preset: one of `dymo.PRESETS`; `overrides` replace single values of `Config`.
     parser: prompt -> SemanticGraph, or "spacy" (the default), "llm" or "transformers" for one with the usual settings.
+    objectives: more to lower, each a `dymo.guidance.objectives.Objective`.
     preview_vae: an AutoencoderTiny (or another VAE of the same latent space) that decodes the predictions in place of
     the pipeline's own.
     watch: held-out rewards, in the same forms, that are scored on every accepted prediction the guide was scored on, and
-    never followed. on_hacking: what happens when the guide rises while they fall: "warn"; "stop" guiding that picture by
-    the reward; or "best": the unguided picture is painted as well, and of the two the one returned that the watched
-    rewards put higher (in the mean of their units), alarm or not.
+    never followed. on_hacking: what happens when the guide rises while they fall: "warn"; "stop" guiding that image by
+    the reward; or "best": the unguided image is generated as well, and of the two the one returned that the watched
+    rewards put higher (in the mean of their units).
 
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 
@@ -73,9 +85,10 @@ class DyMO:
     def __init__(
         self,
         reward: RewardLike | None = "pickscore",
-        preset: str = "paper",
+        preset: str = "default",
         parser: Parser | str | None = None,
         *,
+        objectives: Sequence[Objective] = (),
         preview_vae: torch.nn.Module | None = None,
         watch: RewardLike | Sequence[RewardLike] = (),
         on_hacking: OnHacking = "warn",
@@ -89,13 +102,14 @@ class DyMO:
         self.reward = load_reward(reward, checkpointing=checkpointing) if wanted and reward is not None else None
         if self.reward is not None and not is_differentiable(self.reward):
             raise RewardError(
-                f"{self.reward.name} is a black box: without a gradient to the pictures it cannot guide. Watch it "
-                "(watch=[...]), measure with it (dymo score), or choose among pictures by it; to guide, give a "
+                f"{self.reward.name} is a black box: without a gradient to the images it cannot guide. Watch it "
+                "(watch=[...]), measure with it (dymo score), or choose among images by it; to guide, give a "
                 "differentiable reward"
             )
         self.watched = _watched(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
+        self.objectives = list(objectives)
         self.preview_vae = preview_vae
 
     def __repr__(self) -> str:
@@ -115,21 +129,26 @@ class DyMO:
         *,
         graph: GraphLike | Sequence[GraphLike] | None = None,
         budget: Budget | None = None,
-        on_step: Callable[[Step], None] | None = None,
+        listeners: Iterable[Listener] = (),
+        cancel: threading.Event | None = None,
         **pipeline_kwargs: Any,
     ) -> Any:
         """Run `pipe` once, steered; everything in `pipeline_kwargs` reaches it untouched.
 
         graph: what the prompt says, if not to be parsed: a SemanticGraph, its JSON, or one a prompt.
-        budget: what a picture may spend; on_step: called with the record of each accepted step.
+        budget: what an image may spend. listeners: called with each event (`dymo.events`). cancel: when set, also from
+        another thread, the run ends after the present step, with the images as they are then; so does `pipe._interrupt`.
         Returns the pipeline's own output with a `trace`; with `return_dict=False` the pipeline's own tuple, which then
         has the `trace` as its attribute. The pipeline is as before afterwards, also after an exception. Raises
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
-        check_pipeline(pipe, self.config)
+        began = time.perf_counter()
+        if budget is not None and not isinstance(budget, Budget):
+            raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
+        semantic = self.config.semantic_weight > 0
+        check_pipeline(pipe, self.config, semantic)
         check_offload(pipe, self.config, self.reward is not None, self.preview_vae is not None)
         check_arguments(pipe, pipeline_kwargs, _of_the_call())
-        began = time.perf_counter()
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
@@ -142,117 +161,130 @@ class DyMO:
             config=dataclasses.asdict(self.config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
-        if budget is not None and not isinstance(budget, Budget):
-            raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
-        purse = Purse(budget or Budget())
-        with lock_of(pipe), torch.enable_grad():
-            plain = self._unguided(pipe, trace, purse, pipeline_kwargs) if self.on_hacking == "best" else None
-            spent = [0] * len(samples) if plain is None else trace.evaluations
-            trace.evaluations = []
-            output = self._run(pipe, trace, [pairs[i] for i in samples], purse, on_step, pipeline_kwargs)
-            trace.evaluations = [a + b for a, b in zip(trace.evaluations, spent, strict=True)]
-            if plain is not None:
-                output = self._better(pipe, output, plain, trace)
+        listeners = list(listeners)
+
+        def emit(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        allotment = Allotment(budget or Budget(), began=began)
+        try:
+            with held(pipe, (family_of(pipe).denoiser(pipe), pipe.scheduler)):
+                output = self._generate(
+                    pipe, trace, [pairs[i] for i in samples], allotment, listeners, cancel, pipeline_kwargs
+                )
+        except BaseException as error:
+            emit(Failed(error))
+            raise
         trace.cost.seconds = time.perf_counter() - began
+        log.info("%d images in %.1f s, evaluations %s", len(samples), trace.cost.seconds, trace.evaluations)
         if isinstance(output, tuple) and not hasattr(output, "images"):
             output = TracedTuple(output)
         output.trace = trace
+        if trace.cancelled:
+            emit(Cancelled(trace.steps[-1].index if trace.steps else -1))
+        emit(Finished(trace))
         return output
 
-    def _run(
-        self,
-        pipe: Any,
-        trace: Trace,
-        pairs: list[TokenPairs],
-        purse: Purse,
-        on_step: Callable[[Step], None] | None,
-        kwargs: dict,
-    ) -> Any:
-        config, reward = self.config, self.reward
-        for used in (reward, *self.watched.values()):
-            if used is not None:
-                used.to(pipe._execution_device)
-        guide = Guide(
-            config, pairs, [dict(p.words) for p in pairs],
-            decode=decoder(self.preview_vae if self.preview_vae is not None else pipe.vae),
-            score=None if reward is None else _scorer(reward, trace),
-            cosine_scale=getattr(reward, "cosine_scale", None),
-            prediction_type=pipe.scheduler.config.prediction_type,
-            trace=trace, purse=purse, on_step=on_step, watch=self._watch(trace),
-        )  # fmt: skip
-        taps = None
-        if guide.semantic:
-            layers, _ = map_layers(pipe.unet, latent_side(pipe, kwargs.get("height")), config.map_size)
-            taps = AttentionTaps(layers)
-        if not guide.active:
-            config = dataclasses.replace(config, recurrences=0)
-            guide.config = config
-        seam = DenoiserSeam(
-            pipe.unet,
-            taps,
-            config.gradient,
-            lambda: pipe.do_classifier_free_guidance,
-            lambda: pipe.guidance_scale,
-            trace.cost,
-        )
-        cuda = pipe._execution_device.type == "cuda"
-        if cuda:
-            torch.cuda.reset_peak_memory_stats(pipe._execution_device)
-        with Attachment(pipe, guide, seam, kwargs.get("generator")) as attachment:
-            users = kwargs.pop("callback_on_step_end", None)
-            if users is not None:
-                inputs = kwargs.pop("callback_on_step_end_tensor_inputs", ["latents"])
-                hook, names = attachment.step_end(users, inputs)
-                kwargs |= {"callback_on_step_end": hook, "callback_on_step_end_tensor_inputs": names}
-            # The undecorated call: without diffusers' own no_grad.
-            output = vars(type(pipe).__call__)["__wrapped__"](pipe, **kwargs)
-        if cuda:
-            trace.cost.peak_bytes = torch.cuda.max_memory_allocated(pipe._execution_device)
+    def _generate(
+        self, pipe: Any, trace: Trace, pairs: list[TokenPairs], allotment: Allotment, listeners: list[Listener],
+        cancel: threading.Event | None, kwargs: dict,
+    ) -> Any:  # fmt: skip
+        """The aligned images, or with on_hacking="best" of each the better one; the trace is filled in."""
+        config, device = self.config, pipe._execution_device
+        vae = decoding_vae(self.preview_vae if self.preview_vae is not None else pipe.vae)
+        plain_decode = decoder(vae)
+
+        def decode(z0: Tensor) -> Tensor:
+            trace.cost.decodes += len(z0)
+            return plain_decode(z0)
+
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+        rewards = [r for r in (self.reward, *self.watched.values()) if r is not None]
+        modules = [m for m in (*pipe.components.values(), vae) if isinstance(m, torch.nn.Module)]
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(placed(rewards, device))
+            plain = None
+            if self.on_hacking == "best":
+                noise = Noise(kwargs.get("generator"))
+                own = {k: v for k, v in kwargs.items() if not k.startswith("callback_on_step_end")}
+                with PipelineLoop(pipe, own, decode=decode, cost=trace.cost) as loop:
+                    unguided(loop)
+                plain, trace.evaluations = loop.result, loop.evaluations
+                noise.rewind()
+                allotment.before = max(trace.evaluations)
+            objectives, resting = self._objectives(trace, pairs, kwargs)
+            if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
+                stack.enter_context(frozen(modules))
+            if objectives and config.checkpointing:
+                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
+            watch = self._watch(trace)
+            recorder = Recorder(
+                trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting
+            )
+            with PipelineLoop(
+                pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, all_rows=config.map_rows == "all",
+                cancel=cancel,
+            ) as loop:  # fmt: skip
+                if loop.timesteps:
+                    allotment.open(len(loop.timesteps))
+                    if allotment.budget.seconds is not None:
+                        allotment.reserve = loop.seconds_to_decode()
+                    _check_stages(config, objectives, loop.timesteps)
+                    recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
+                    dymo(loop, objectives, config, allotment, recorder)
+                    recorder.finish()
+            trace.cancelled = loop.cancelled
+            before = trace.evaluations or [0] * len(trace.prompts)
+            trace.evaluations = [a + b for a, b in zip(loop.evaluations, before, strict=True)]
+            output = loop.result
+            if plain is not None:
+                output = self._better(pipe, output, plain, trace)
+        if device.type == "cuda":
+            now = torch.cuda.max_memory_allocated(device)
+            trace.cost.peak_bytes = now if now > peak else None
         return output
+
+    def _objectives(self, trace: Trace, pairs: list[TokenPairs], kwargs: dict) -> tuple[list[Objective], set[int]]:
+        """What this run lowers, and the set of samples that the reward rests on, empty at first."""
+        config, resting = self.config, set[int]()
+        objectives: list[Objective] = []
+        if config.semantic_weight > 0 and any(p.positive or p.negative for p in pairs):
+            objectives.append(SemanticAlignment(pairs))
+        if self.reward is not None:
+            generator = kwargs.get("generator")
+            first = generator[0] if isinstance(generator, list) else generator
+            objectives.append(
+                Preference(
+                    _scorer(self.reward, trace, guides=True), config.preference_form, config.tau, getattr(self.reward, "cosine_scale", None),
+                    config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
+                    config.clamp, resting,
+                )
+            )  # fmt: skip
+        return [*objectives, *self.objectives], resting
 
     def _watch(self, trace: Trace) -> Watch | None:
         if not self.watched or self.reward is None:
             return None
         return Watch(
-            {name: _scorer(reward, trace) for name, reward in self.watched.items()},
+            {name: _scorer(reward, trace, guides=False) for name, reward in self.watched.items()},
             {name: scale_of(reward) for name, reward in self.watched.items()},
             scale_of(self.reward),
             self.on_hacking,
         )
 
-    def _unguided(self, pipe: Any, trace: Trace, purse: Purse, kwargs: dict) -> Any:
-        """What the pipeline paints by itself from the same noise, which is there again afterwards; its cost is booked."""
-        noise = Noise(kwargs.get("generator"))
-        calls = [0]
-
-        def count(module: torch.nn.Module, args: tuple, output: Any) -> None:
-            calls[0] += 1
-            trace.cost.denoiser_calls += 1
-            trace.cost.denoiser_rows += args[0].shape[0]
-
-        handle = pipe.unet.register_forward_hook(count)
-        try:
-            plain = pipe(
-                **{name: value for name, value in kwargs.items() if not name.startswith("callback_on_step_end")}
-            )
-        finally:
-            handle.remove()
-        noise.rewind()
-        trace.evaluations = calls * len(trace.prompts)
-        purse.advance(calls[0])
-        return plain
-
     def _better(self, pipe: Any, aligned: Any, plain: Any, trace: Trace) -> Any:
-        """Of each pair of pictures the one that the watched rewards put higher; the aligned one where they are even."""
+        """Of each pair of images the one that the watched rewards put higher; the aligned one where they are even."""
         watch = self._watch(trace)
         assert watch is not None
         samples = list(range(len(trace.prompts)))
-        decode = decoder(pipe.vae)
+        decode = decoder(decoding_vae(pipe.vae))
         means = []
         with torch.no_grad():
             for name, end in (("aligned", aligned), ("unguided", plain)):
-                pictures = pictures_of(end, decode).to(pipe._execution_device)
-                scores = watch.score(pictures, samples, None)
+                images = images_of(end, decode).clamp(0, 1).to(pipe._execution_device)
+                scores = watch.score(images, samples, None)
                 means.append(watch.mean(scores))
                 for reward, values in scores.items():
                     trace.ends.setdefault(reward, {})[name] = values
@@ -263,45 +295,66 @@ class DyMO:
     def _words(
         self, pipe: Any, kwargs: dict, given: GraphLike | Sequence[GraphLike] | None
     ) -> tuple[list[SemanticGraph | None], list[TokenPairs]]:
-        """One graph and its token pairs for each prompt of the call."""
+        """One graph and its token pairs for each prompt of the call.
+
+        In a batch, a prompt that cannot be read leaves its own image without the semantic objective, with a warning.
+        """
         texts = kwargs.get("prompt")
         texts = [texts] if isinstance(texts, str) else texts
-        for text in texts or []:
-            if not isinstance(text, str) or not text.strip():
-                raise PromptError(f"the prompt is empty: {text!r}; say what the picture is to show")
         count = len(texts) if texts else len(kwargs["prompt_embeds"]) if kwargs.get("prompt_embeds") is not None else 0
         if not count:
             raise PromptError("no prompt: give prompt= or prompt_embeds= with graph=")
-        nothing = TokenPairs((), ())
-        if self.config.semantic_weight == 0:
-            return [None] * count, [nothing] * count
-        if given is None:
-            if not texts:
+        every: list[Any] = [None] * count
+        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or every
+        if len(several) != count:
+            raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
+        graphs: list[SemanticGraph | None] = []
+        pairs: list[TokenPairs] = []
+        for text, one in zip(texts or [None] * count, several, strict=True):
+            try:
+                graph, found = self._read(pipe, text, one)
+            except PromptError as error:
+                if count == 1 or one is not None:
+                    raise
+                warnings.warn(f"{error}; this image is generated without the semantic objective", PromptWarning, stacklevel=4)
+                graph, found = None, _NO_WORDS
+            graphs.append(graph)
+            pairs.append(found)
+        return graphs, pairs
+
+    def _read(self, pipe: Any, text: str | None, given: GraphLike | None) -> tuple[SemanticGraph | None, TokenPairs]:
+        """The graph and token pairs of one prompt. Raises PromptError."""
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise PromptError(f"the prompt is empty: {text!r}; say what the image is to show")
+        if given is not None:
+            graph = given if isinstance(given, SemanticGraph) else SemanticGraph.from_json(given)
+            if text is not None and graph.prompt != text:
                 raise PromptError(
-                    "prompt_embeds cannot be parsed: give graph= (its prompt says at which tokens the words are), or set semantic_weight=0"
+                    f"the graph is of the prompt {graph.prompt!r}, not of {text!r}: give the graph of this prompt"
                 )
-            graphs = [self.parser(text) for text in texts]
+        elif self.config.semantic_weight == 0:
+            return None, _NO_WORDS
+        elif text is None:
+            raise PromptError(
+                "prompt_embeds cannot be parsed: give graph= (its prompt says at which tokens the words are), or set semantic_weight=0"
+            )
         else:
-            several = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given
-            graphs = [_graph(one) for one in several]
-            if len(graphs) != count:
-                raise PromptError(f"{len(graphs)} graphs for {count} prompts: give one a prompt")
-            for text, graph in zip(texts or [], graphs, strict=False):
-                if graph.prompt != text:
-                    raise PromptError(
-                        f"the graph is of the prompt {graph.prompt!r}, not of {text!r}: give the graph of this prompt"
-                    )
-        pairs = [token_pairs(graph, pipe.tokenizer) for graph in graphs]
-        for found in pairs:
-            if found.truncated and self.config.truncation == "error":
-                raise PromptError(
-                    f"the prompt is longer than the tokenizer's window of {pipe.tokenizer.model_max_length} tokens: "
-                    f"{', '.join(map(repr, found.truncated))} would be cut off. Shorten it, or set truncation='report' to go on without"
-                )
-        return list(graphs), pairs
+            graph = self.parser(text)
+        if self.config.semantic_weight == 0:
+            return graph, _NO_WORDS
+        tokenizer = family_of(pipe).tokenizer(pipe)
+        pairs = token_pairs(
+            graph, tokenizer, pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts
+        )
+        if pairs.truncated and self.config.truncation == "error":
+            raise PromptError(
+                f"the prompt is longer than the tokenizer's window of {tokenizer.model_max_length} tokens: "
+                f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on without"
+            )
+        return graph, pairs
 
     def _prompts(self, kwargs: dict, graphs: list[SemanticGraph | None]) -> list[str | None]:
-        """What the reward compares the pictures with: the prompt, or that of the graph beside prompt_embeds."""
+        """What the reward compares the images with: the prompt, or that of the graph beside prompt_embeds."""
         texts = kwargs.get("prompt")
         if texts is not None:
             return [texts] if isinstance(texts, str) else list(texts)
@@ -328,7 +381,7 @@ def _check_place(overrides: Iterable[str]) -> None:
 
 
 def _repeats(number: Any) -> int:
-    """Pictures a prompt; None is 1, as diffusers takes it. Raises ConfigError."""
+    """Images a prompt; None is 1, as diffusers takes it. Raises ConfigError."""
     if number is None:
         return 1
     if not isinstance(number, Integral) or number < 1:
@@ -336,10 +389,15 @@ def _repeats(number: Any) -> int:
     return int(number)
 
 
-def _scorer(reward: Reward, trace: Trace) -> Callable[[Tensor, list[int], float | None], Tensor]:
-    """The reward of pictures with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
+def _scorer(reward: Reward, trace: Trace, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
+    """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
     score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
-    return lambda images, samples, t: score(images, [trace.prompts[i] for i in samples], t)
+
+    def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
+        trace.cost.reward_calls += len(samples) * guides
+        return score(images, [trace.prompts[i] for i in samples], t)
+
+    return scored
 
 
 def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:
@@ -363,6 +421,17 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
     return dict(zip(names, rewards, strict=True))
 
 
+def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
+    """Warns where the reward acts at no step of the run: at one or two steps, all may lie in the semantic stage."""
+    stages = [stage(config, now) for now in timesteps]
+    if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
+        t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
+        warnings.warn(
+            f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
+            f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
+
+
 def _plain(graph: SemanticGraph | None) -> dict | None:
     return None if graph is None else json.loads(graph.to_json())
 
@@ -371,7 +440,3 @@ def _parse(prompt: str) -> SemanticGraph:
     from .prompt import parse
 
     return parse(prompt)
-
-
-def _graph(given: GraphLike) -> SemanticGraph:
-    return given if isinstance(given, SemanticGraph) else SemanticGraph.from_json(given)

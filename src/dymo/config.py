@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args
 
 from .errors import ConfigError, did_you_mean
 
+Change = Literal["step", "evaluation"]
+Pieces = Literal["mean", "each"]
+MapRows = Literal["conditional", "all"]
 Gradient = Literal["full", "conditional", "straight-through"]
 StepRule = Literal["polyak", "residual"]
 Borders = Literal["timestep", "progress"]
@@ -36,6 +39,10 @@ class Config:
     """w = 1 - exp(-k Delta), > 0."""
     change_of: Normalisation = "none"
     """Delta on z0' itself, or on z0' normalised per sample and channel."""
+    change_since: Change = "step"
+    """Delta against the prediction of the step before, or of the evaluation before, recurrences counted."""
+    weights_have_gradient: bool = False
+    """Whether the gradient passes through w too, which depends on z0'."""
 
     # Objectives.
     semantic_weight: float = 1.0
@@ -46,6 +53,14 @@ class Config:
     """L_R: -exp(tau cos) for rewards that are a cosine, else -score; "score": always -score; "norm": -||scores||_2 of
     the views."""
     tau: float = 5.0
+    clamp: bool = True
+    """Cut the decoded prediction to [0, 1] before the reward sees it: pixels beyond have no gradient then."""
+    pieces: Pieces = "mean"
+    """A word of several tokens: the mean of their maps, or a pair for each."""
+    wholes_and_parts: bool = False
+    """Draw a thing and its part or garment apart like any two things."""
+    map_rows: MapRows = "conditional"
+    """Maps of the conditional rows, or averaged over all rows of the guidance."""
     map_size: int | None = None
     """Side of the cross-attention maps that are read, in latent pixels; None takes the family's."""
 
@@ -55,31 +70,36 @@ class Config:
     eta: ByStage = (0.1, 0.08, 0.05)
     damping: float = 1.0
     """||g_t|| under which a step fades away, >= 0 (0: never)."""
-    max_step: float = 0.03
-    """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode)."""
+    max_step: float | None = 0.03
+    """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode); None: no limit."""
 
     # Dynamic time travel.
     recurrences: int | Literal["dynamic"] = "dynamic"
     """r_t for every guided step, or "dynamic": floor(h_t ||g_t||)."""
     h: ByStage = (3.0, 1.0, 0.0)
-    max_recurrences: int = 3
-    """The cap on r_t, >= 0."""
+    max_recurrences: int | None = 3
+    """The cap on r_t, >= 0; None: no cap."""
 
     # What the gradient goes through.
     gradient: Gradient = "full"
     views: int = 1
-    """Pictures scored a prediction: the clean one and `views - 1` augmented copies."""
+    """Images scored a prediction: the clean one and `views - 1` augmented copies."""
+    fresh_views: bool = False
+    """Other augmentations at each evaluation, in place of the same ones for all evaluations of a step."""
     checkpointing: bool = False
     """Trade compute for memory in the denoiser, the decoder, and rewards that are loaded by name."""
 
-    # Words.
+    # Words, and what is recorded.
     truncation: Truncation = "error"
     """What to do when words of the graph lie beyond the tokenizer's window."""
+    record_maps: bool = False
+    """Keep the words' attention maps in the trace."""
 
     def __post_init__(self) -> None:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
-            ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation),
+            ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation), ("change_since", Change),
+            ("pieces", Pieces), ("map_rows", MapRows),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(
@@ -108,6 +128,8 @@ class Config:
             ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
         ):  # fmt: skip
             value = getattr(self, name)
+            if value is None and name in ("max_step", "max_recurrences"):
+                continue
             if not _is_number(value) or value < low or (high is not None and value > high):
                 raise ConfigError(
                     f"{name}={value!r}: must be at least {low}" + (f" and at most {high}" if high else "")
@@ -116,7 +138,7 @@ class Config:
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
         for name in ("max_recurrences", "views"):
-            if not isinstance(getattr(self, name), int):
+            if not isinstance(getattr(self, name), int | None):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
         if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
             raise ConfigError(
@@ -125,35 +147,25 @@ class Config:
         if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
             raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
 
-    @property
-    def most_recurrences(self) -> int:
-        """The largest r_t that can occur."""
-        return self.max_recurrences if self.recurrences == "dynamic" else self.recurrences
-
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+# The authors' program; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). docs/settings.md has what differs.
 _OFFICIAL: dict[str, Any] = dict(
-    borders_by="progress", borders=(8 / 50, 25 / 50), change_of="instance", preference_form="norm", step_rule="residual",
-    max_step=1e9, damping=0.0, views=11,
+    borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
+    weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, map_rows="all",
+    step_rule="residual", max_step=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True,
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
-    "paper": Config(),
-    # The reference implementation's numbers; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). It also
-    # lower-cases the prompt, as CLIP's tokenizer does anyway.
-    "official-sd15": Config(
-        **_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0), max_recurrences=10
-    ),
+    "default": Config(),
+    # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h; these are the default's.
+    "paper": Config(damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True),
+    "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(
-        **_OFFICIAL,
-        unguided_tail=4 / 50,
-        semantic_weight=50.0,
-        eta=(1.0, 1.0, 3.0),
-        h=(0.5, 0.5, 1.5),
-        max_recurrences=10,
+        **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5)
     ),
     "fast": Config(gradient="straight-through"),
     # Two to three evaluations a step where the layout is not yet what the words say, and in the mixed stage.

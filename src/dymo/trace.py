@@ -16,18 +16,18 @@ class Step:
     timestep: float
     stage: str
     """"semantic", "mixed", "preference" or "unguided"."""
-    w_A: list[float]
-    w_R: list[float]
-    L_A: list[float | None]
-    L_R: list[float | None]
-    reward: list[float | None]
+    weights: dict[str, list[float]] = field(default_factory=dict)
+    """Objective ("semantic", "preference", ...) -> its weight, w_A or w_R, in the last evaluation of the step."""
+    losses: dict[str, list[float | None]] = field(default_factory=dict)
+    """Objective -> its loss, L_A or L_R, likewise."""
+    reward: list[float | None] = field(default_factory=list)
     """The reward's own score of the clean one-step prediction, in the last evaluation of the step."""
-    gradient_norm: list[float | None]
+    gradient_norm: list[float | None] = field(default_factory=list)
     """||g_t|| of the first guided evaluation, the one that decides r_t."""
-    displacement: list[float | None]
+    displacement: list[float | None] = field(default_factory=list)
     """Length of the accepted displacement of z_{t-1}, in latent units."""
-    recurrences: list[int]
-    unguided: list[str | None]
+    recurrences: list[int] = field(default_factory=list)
+    unguided: list[str | None] = field(default_factory=list)
     """Why a sample that was to be guided was not: "nan", "infinite", "zero", "budget"; else None."""
     watched: dict[str, list[float | None]] = field(default_factory=dict)
     """Held-out reward -> its score of the same predictions as `reward`."""
@@ -40,16 +40,16 @@ class Cost:
     denoiser_calls: int = 0
     """Calls of the denoiser's forward."""
     denoiser_rows: int = 0
-    """Rows that went through it: one a picture without, two with classifier-free guidance."""
+    """Rows that went through it: one an image without, two with classifier-free guidance."""
     denoiser_backwards: int = 0
     """Rows that were differentiated through it."""
     decodes: int = 0
-    """Pictures decoded for the reward (the final ones not counted)."""
+    """Images decoded for the reward (the final ones not counted)."""
     reward_calls: int = 0
-    """Pictures scored, views counted."""
+    """Images scored, views counted."""
     seconds: float = 0.0
     peak_bytes: int | None = None
-    """Peak device memory; None without an accelerator."""
+    """Peak device memory; None without an accelerator, or where the peak was before this run."""
 
 
 @dataclass
@@ -71,11 +71,14 @@ class Trace:
     hacked: dict[int, int] = field(default_factory=dict)
     """sample -> index of the step at which the held-out rewards contradicted the guide."""
     ends: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """With on_hacking="best": held-out reward -> its scores of the "aligned" and of the "unguided" pictures."""
+    """With on_hacking="best": held-out reward -> its scores of the "aligned" and of the "unguided" images."""
     returned: list[str] = field(default_factory=list)
-    """With on_hacking="best": which of them each picture returned is, "aligned" or "unguided"."""
+    """With on_hacking="best": which of them each image returned is, "aligned" or "unguided"."""
     maps: dict[int, dict[str, list]] = field(default_factory=dict)
-    """step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
+    """With record_maps: step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
+
+    cancelled: bool = False
+    """Whether the run was stopped before its last step."""
 
     def __repr__(self) -> str:
         brief = reprlib.Repr()

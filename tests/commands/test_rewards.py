@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from tiny_rewards import clip, clip_folder
 from typer.testing import CliRunner
 
+from dymo import ConfigError, plugins
 from dymo.cli import app
 from dymo.commands import rewards as command
 from dymo.rewards import SPECS, BlackBoxReward, load_reward
@@ -32,32 +39,40 @@ def test_the_list_says_all_of_each():
             assert said in line
 
 
-def test_a_check_without_the_picture_says_why_it_was_skipped(model, tmp_path):
-    result = invoke("rewards", "check", "hpsv2", "--source", model, "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    assert (
-        "demo_image.jpg" in result.output and "skipped" in result.output and "give --pictures FOLDER" in result.output
-    )
-    result = invoke("rewards", "check", "hpsv2", "--source", model, "--device", "cpu", "--pictures", tmp_path)
-    assert f"it is not in {tmp_path}" in result.output
-    result = invoke("rewards", "check", "hpsv2.1", "--source", model, "--device", "cpu")
-    assert "none is known for this reward" in result.output
+def check(*words, images=None):
+    """Whether `dymo rewards check` succeeds, and what it prints."""
+    console = Console(file=io.StringIO(), width=300)
+    return command.check(*words, images, "cpu", None, console), console.file.getvalue()
+
+
+def test_a_check_without_the_image_says_why_it_was_skipped(model, tmp_path):
+    holds, said = check("hpsv2", str(model))
+    assert holds and "demo_image.jpg" in said and "skipped" in said and "give --images FOLDER" in said
+    assert f"it is not in {tmp_path}" in check("hpsv2", str(model), images=tmp_path)[1]
+    assert "none is known for this reward" in check("hpsv2.1", str(model))[1]
+    with pytest.raises(ConfigError, match="--images /nowhere: no such folder"):
+        check("hpsv2", str(model), images=Path("/nowhere"))
 
 
 def test_a_published_score_is_compared(model, tmp_path, monkeypatch):
     Image.new("RGB", (50, 40), "orange").save(tmp_path / "demo_image.jpg")
     one = next(golden for golden in golden_values.GOLDEN if golden.reward == "hpsv2")
-    assert (one.score, one.picture) == (0.2876, "demo_image.jpg")
-    words = ("rewards", "check", "hpsv2", "--source", model, "--device", "cpu", "--pictures", tmp_path)
-    result = invoke(*words)  # random weights: another score
-    assert result.exit_code == 1 and "NO" in result.output and "published 0.2876" in result.output
+    assert (one.score, one.image) == (0.2876, "demo_image.jpg")
+    holds, said = check("hpsv2", str(model), images=tmp_path)  # random weights: another score
+    assert not holds and "NO" in said and "published 0.2876" in said
     made = load_reward("hpsv2", source=model).score(
         command.read_picture(tmp_path / "demo_image.jpg")[None], [one.prompt]
     )
-    import dataclasses
-
     monkeypatch.setattr(golden_values, "GOLDEN", (dataclasses.replace(one, score=made.item()),))
-    assert invoke(*words).exit_code == 0
+    assert check("hpsv2", str(model), images=tmp_path)[0]
+
+
+def test_c6_an_own_reward_is_checked_and_a_broken_package_does_not_hinder_the_list(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def warmth(images, prompts):\n    return images[:, 0].mean((1, 2))\n")
+    assert check(f"{tmp_path / 'mine.py'}:warmth", None)[0]
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [EntryPoint("broken", "no_such_module:x", "dymo.rewards")])
+    lines = {line.split()[0]: line for line in command.listing().to_text().splitlines() if line.strip()}
+    assert "No module named 'no_such_module'" in lines["broken"] and "Pick-a-Pic" in lines["pickscore"]
 
 
 def test_what_does_not_hold_is_found():
@@ -69,14 +84,14 @@ def test_what_does_not_hold_is_found():
     infinite = findings(lambda images, prompts: images.mean((1, 2, 3)) / 0)
     assert infinite["scores are finite"] == "NO"
     leaky = findings(lambda images, prompts: images.mean((1, 2, 3)) + images.mean())
-    assert leaky["a batch scores as its pictures one by one"] == "NO"
+    assert leaky["a batch scores as its images one by one"] == "NO"
     flat = findings(lambda images, prompts: (images * 0).mean((1, 2, 3)) + 1)
-    assert flat["there is a gradient to the picture"] == "NO"
-    box = findings(BlackBoxReward(lambda pictures, prompts: [1.0] * len(pictures)))
-    assert box["there is a gradient to the picture"] == "skipped"
+    assert flat["there is a gradient to the image"] == "NO"
+    box = findings(BlackBoxReward(lambda images, prompts: [1.0] * len(images)))
+    assert box["there is a gradient to the image"] == "skipped"
 
 
-def test_the_supplied_pictures():
+def test_the_supplied_images():
     circle, noise = command.supplied()
     assert circle.shape == noise.shape == (3, 256, 256) and circle.max() <= 1 and circle.min() >= 0
     assert circle[:, 128, 128].tolist() == pytest.approx([0.85, 0.1, 0.1]) and circle[:, 0, 0].eq(1).all()
@@ -85,16 +100,15 @@ def test_the_supplied_pictures():
 
 @pytest.mark.miniature
 def test_the_miniature_s_own_pass(tmp_path):
-    for name in ("mini-pickscore", "mini-hps"):
-        result = invoke("rewards", "check", name, "--device", "cpu")
-        assert result.exit_code == 0 and result.output.count("yes") == 3, result.output
+    for name, yes in (("mini-pickscore", 3), ("mini-hps", 3), ("judge", 2)):
+        holds, said = check(name, None)
+        assert holds and said.count("yes") == yes, said
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["nothing"], "'nothing': choose from pickscore"),
-        (["pickscore", "--pictures", "/nowhere"], "--pictures /nowhere: no such folder"),
+        (["nothing"], "unknown reward 'nothing': choose 'pickscore'"),
         (["pickscore", "--dtype", "int8"], "--dtype 'int8'"),
         (["pickscore", "--source", "nobody/nothing", "--device", "cpu"], "cannot load a CLIPModel"),
     ],

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dymo.prompt import SemanticGraph
-from dymo.prompt.align import Claim, Link, align, find_spans
+from dymo.prompt.align import align, find_spans
 
 PROMPT = "Two old fishermen hold potatoes, a T-shirt and a red ball beside a red car"
 
@@ -31,18 +31,16 @@ def test_what_two_words_are_like_is_ambiguous():
 
 
 def test_claims_take_their_own_places_and_the_nearest_attributes():
-    claims = [Claim("ball", ("red", "old", "green")), Claim("car", ("red",)), Claim("car", ("Two",)), Claim("zebra")]
-    found = align(
-        PROMPT, claims, [Link("ball", "beside", "car"), Link("car", "eats", "ball"), Link("ball", "of", "ball")]
-    )
-    graph = found.graph
+    claims = [("ball", ("red", "old", "green")), ("car", ("red",)), ("car", ("Two",)), ("zebra", ())]
+    placed, missing = align(PROMPT, claims, [("ball", "beside", "car"), ("car", "eats", "ball"), ("ball", "of", "ball")])
+    graph = SemanticGraph.placed(placed)
     assert [(e.text, [a.text for a in e.attributes]) for e in graph.entities] == [
         ("ball", ["old", "red"]),
         ("car", ["Two", "red"]),
     ]
     ball_red, car_red = graph.entities[0].attributes[1].span, graph.entities[1].attributes[1].span
     assert ball_red < graph.entities[0].span < car_red
-    assert found.missing == ("green", "zebra", "eats")
+    assert missing == ("green", "zebra", "eats")
     assert [(r.text, r.subject, r.object) for r in graph.relations] == [("beside", 0, 1)]
 
 
@@ -55,10 +53,11 @@ def test_claims_take_their_own_places_and_the_nearest_attributes():
 )
 @settings(max_examples=150, deadline=None)
 def test_any_claims_give_a_sound_graph(prompt, claims):
-    found = align(prompt, [Claim(text, tuple(attributes)) for text, attributes in claims])
+    placed, missing = align(prompt, claims)
     # Building a SemanticGraph checks every span; reading it back checks the places.
-    assert SemanticGraph.from_json(found.graph.to_json()) == found.graph
-    spans = [entity.span for entity in found.graph.entities]
+    graph = SemanticGraph.placed(placed)
+    assert SemanticGraph.from_json(graph.to_json()) == graph
+    spans = [entity.span for entity in graph.entities]
     assert all(a[1] <= b[0] or b[1] <= a[0] for i, a in enumerate(spans) for b in spans[:i])
-    for word in found.missing:
+    for word in missing:
         assert not find_spans(prompt, word)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dymo.errors import DyMOError, PromptError
-from dymo.prompt import Attribute, Entity, SemanticGraph
+from dymo.prompt import Attribute, Entity, Relation, SemanticGraph
 
 WORD = st.text(alphabet="abcdéßÄ", min_size=1, max_size=5)
 
@@ -80,18 +80,18 @@ def test_only_whole_words_are_found():
     [
         ("{", "JSON"),
         ("[" * 100_000, "JSON"),
-        ("[]", "object"),
-        (3, "object"),
+        ("[]", "the whole"),
+        (3, "the whole"),
         ({}, "prompt"),
         ({"prompt": 3}, "string"),
         ({"prompt": "a cat", "entities": "cat"}, "list"),
-        ({"prompt": "a cat", "entities": ["cat"]}, "object"),
+        ({"prompt": "a cat", "entities": ["cat"]}, r"entities\.0"),
         ({"prompt": "a cat", "entities": [{"text": 3}]}, "text"),
-        ({"prompt": "a cat", "entities": [{"text": " "}]}, "text"),
-        ({"prompt": "a cat", "entities": [{"text": "cat", "span": [2]}]}, "whole numbers"),
-        ({"prompt": "a cat", "entities": [{"text": "cat", "span": [False, True]}]}, "whole numbers"),
-        ({"prompt": "a cat", "entities": [{"text": "cat", "attribute": ["a"]}]}, "unknown"),
-        ({"prompt": "a cat", "entities": [{"text": "cat", "attributes": [3]}]}, "object"),
+        ({"prompt": "a cat", "entities": [{"text": " "}]}, r"entities\.0\.text"),
+        ({"prompt": "a cat", "entities": [{"text": "cat", "span": [2]}]}, "span"),
+        ({"prompt": "a cat", "entities": [{"text": "cat", "span": [False, True]}]}, "span"),
+        ({"prompt": "a cat", "entities": [{"text": "cat", "attribute": ["a"]}]}, "attribute"),
+        ({"prompt": "a cat", "entities": [{"text": "cat", "attributes": [3]}]}, "attributes"),
         ({"prompt": "a cat", "style": [3]}, "style"),
         ({"prompt": "a cat", "entities": [{"text": "dog"}]}, "'dog' is not in the prompt 'a cat'"),
         ({"prompt": "a cat", "entities": [{"text": "cat"}, {"text": "cat"}]}, "too many"),
@@ -116,3 +116,51 @@ def test_a_wrong_span_names_word_span_and_prompt(span):
 def test_prompt_errors_are_value_errors():
     assert issubclass(PromptError, DyMOError)
     assert issubclass(PromptError, ValueError)
+
+
+def family() -> SemanticGraph:
+    """A woman in a jacket with sleeves, a dog with a tail, and "the woman" once more."""
+    prompt = "a woman in a jacket with sleeves, a dog with a tail, the lady"
+    parts = [("woman", None, None), ("jacket", 0, None), ("sleeves", 1, None), ("dog", None, None), ("tail", 3, None)]
+    spans = {text: (prompt.index(text), prompt.index(text) + len(text)) for text in prompt.split() if len(text) > 3}
+    spans |= {"dog": (36, 39)}
+    spans = {text.strip(","): (start, start + len(text.strip(","))) for text, (start, _) in spans.items()}
+    entities = [Entity(text, spans[text], (), part_of, same) for text, part_of, same in [*parts, ("lady", None, 0)]]
+    return SemanticGraph(prompt, tuple(entities))
+
+
+def test_w7_wholes_and_their_parts_are_opposed_on_request_only():
+    graph = family()
+    apart, all_apart = set(graph.opposed()), set(graph.opposed(wholes_and_parts=True))
+    # woman-jacket, woman-sleeves, jacket-sleeves, dog-tail; and the lady, who is the woman, against jacket and sleeves.
+    assert all_apart - apart == {(0, 1), (0, 2), (1, 2), (3, 4), (1, 5), (2, 5)}
+    assert apart == {(0, 3), (0, 4), (1, 3), (1, 4), (2, 3), (2, 4), (3, 5), (4, 5)}
+
+
+def test_one_thing_named_twice_is_not_opposed_to_itself():
+    assert (0, 5) not in set(family().opposed(wholes_and_parts=True))
+    cat = Entity("cat", (2, 5))
+    assert not list(SemanticGraph("a cat", (cat, cat)).opposed(wholes_and_parts=True))
+    assert list(SemanticGraph("cat cat", (Entity("cat", (0, 3)), Entity("cat", (4, 7)))).opposed()) == [(0, 1)]
+
+
+def test_parts_and_names_of_one_thing_survive_json():
+    graph = family()
+    assert SemanticGraph.from_json(graph.to_json()) == graph
+    written = {"prompt": "a man, his hat", "entities": [{"text": "man"}, {"text": "hat", "part_of": 0}]}
+    assert list(SemanticGraph.from_json(written).opposed()) == []
+
+
+@pytest.mark.parametrize("field", ["part_of", "same_as"])
+@pytest.mark.parametrize("place", [0, 2, -1, "x"])
+def test_a_part_of_itself_or_of_nothing_is_refused(field, place):
+    entities = [{"text": "cat", field: place}, {"text": "hat", "part_of": 0}]
+    with pytest.raises(PromptError, match=field):
+        SemanticGraph.from_json({"prompt": "a cat in a hat", "entities": entities})
+
+
+def test_relations_need_two_entities_that_are_there():
+    cat = Entity("cat", (2, 5))
+    for ends in ((0, 0), (0, 1), (-1, 0)):
+        with pytest.raises(PromptError, match="two different places"):
+            SemanticGraph("a cat", (cat,), (), (Relation("a", (0, 1), *ends),))

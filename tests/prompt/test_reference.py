@@ -37,5 +37,5 @@ def test_words_that_the_prompt_lacks_are_left_out_and_named():
     ],
 )  # fmt: skip
 def test_another_form_is_refused(wrong):
-    with pytest.raises(PromptError, match="string|reference format"):
+    with pytest.raises(PromptError, match="no graph in the JSON form"):
         SemanticGraph.from_json(wrong)

@@ -9,11 +9,13 @@ from tiny_rewards import clip, gradient_is_right, lively
 from transformers import CLIPVisionModelWithProjection
 
 from dymo import RewardError, load_reward
-from dymo.rewards.aesthetic import FILE, AestheticReward, head_from_state
+from dymo.rewards import SPECS
+from dymo.rewards.aesthetic import AestheticReward, head_from_state
 from dymo.rewards.checkpoint import read_weights
 from dymo.rewards.head import HIDDEN, AffineHead, hidden_of
 from dymo.rewards.preprocess import normalise, shortest_side_crop
 
+FILE = SPECS["aesthetic"].file
 LAYERS = {0: (1024, 768), 2: (128, 1024), 4: (64, 128), 6: (16, 64), 7: (1, 16)}
 
 
@@ -26,9 +28,18 @@ def head_state(seed=0):
     return state
 
 
+def collapsed(head):
+    """w (width,) and b () of the same map x -> w x + b, in float64."""
+    weight, bias = torch.eye(768, dtype=torch.float64), torch.zeros(768, dtype=torch.float64)
+    for i in LAYERS:
+        own = head.layers[i].weight.double()
+        weight, bias = own @ weight, own @ bias + head.layers[i].bias.double()
+    return weight[0], bias[0]
+
+
 def equals_its_affine_map(head):
     units = torch.nn.functional.normalize(torch.randn(50, 768, generator=torch.Generator().manual_seed(1)), dim=-1)
-    weight, bias = head.collapsed()
+    weight, bias = collapsed(head)
     made, expected = head(units).double(), units.double() @ weight + bias
     assert made.shape == (50,) and expected.std() > 0
     torch.testing.assert_close(made, expected, atol=1e-4, rtol=0)
@@ -58,7 +69,7 @@ def test_the_layout():
 
 
 def reward(**vision):
-    """On the picture tower of a small CLIP."""
+    """On the image tower of a small CLIP."""
     whole = lively(clip(**vision))
     tower = CLIPVisionModelWithProjection(whole.vision_model.config)
     own = tower.state_dict()
@@ -83,7 +94,6 @@ def test_the_score_is_the_head_of_clip_s_unit_embedding():
 def test_gradients(size):
     small, _ = reward(image_size=8, patch_size=4)
     small.model.double()
-    small.head.double()
     assert gradient_is_right(lambda images: small.score(images, [""]), size)
 
 
@@ -102,3 +112,8 @@ def test_a_whole_clip_serves_as_its_tower(tmp_path):
     images = torch.rand(2, 3, 16, 16)
     again = load_reward("aesthetic", source=tmp_path)
     torch.testing.assert_close(again.score(images, ["", ""]), small.score(images, ["", ""]))
+    exact = load_reward("aesthetic", source=tmp_path, dtype=torch.float64)  # R1
+    assert {p.dtype for p in exact.model.parameters()} == {torch.float64}
+    assert exact.score(images, ["", ""]).dtype == torch.float64
+    half = load_reward("aesthetic", source=tmp_path, dtype=torch.bfloat16)
+    assert (half.dtype, half.head.layers[0].weight.dtype) == (torch.bfloat16, torch.float32)

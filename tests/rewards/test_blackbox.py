@@ -1,4 +1,4 @@
-"""A Python callable on PIL pictures."""
+"""A Python callable on PIL images."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,14 @@ from dymo import RewardError, load_reward
 from dymo.rewards import BlackBoxReward
 
 
-def redness(pictures, prompts):
-    assert all(picture.mode == "RGB" for picture in pictures)
+def redness(images, prompts):
+    assert all(image.mode == "RGB" for image in images)
     return [
-        float(np.asarray(picture)[..., 0].mean()) + len(prompt)
-        for picture, prompt in zip(pictures, prompts, strict=True)
+        float(np.asarray(image)[..., 0].mean()) + len(prompt) for image, prompt in zip(images, prompts, strict=True)
     ]
 
 
-def test_it_sees_8_bit_pictures_and_gives_one_number_each():
+def test_it_sees_8_bit_images_and_gives_one_number_each():
     images = torch.zeros(2, 3, 4, 6, requires_grad=True)
     with torch.no_grad():
         images[1, 0] = 0.5
@@ -27,7 +26,7 @@ def test_it_sees_8_bit_pictures_and_gives_one_number_each():
 
 
 def test_what_it_may_not_return():
-    with pytest.raises(RewardError, match=r"sloppy returned the shape \(1,\) for 2 pictures"):
+    with pytest.raises(RewardError, match=r"sloppy returned the shape \(1,\) for 2 images"):
         BlackBoxReward(lambda *_: [1.0], "sloppy").score(torch.zeros(2, 3, 4, 4), ["a", "b"])
-    with pytest.raises(RewardError, match="2 pictures with 1 prompts"):
+    with pytest.raises(RewardError, match="2 images with 1 prompts"):
         BlackBoxReward(redness).score(torch.zeros(2, 3, 4, 4), ["a"])

@@ -74,9 +74,28 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
         pickle.dump({"w": Evil()}, file)
     torch.save({"w": Evil()}, tmp_path / "evil2.pt")
     for name in ("evil.pt", "evil2.pt"):
-        with pytest.raises(RewardError, match="cannot read weights"):
+        with pytest.raises(RewardError, match="cannot read weights") as told:
             read_weights(tmp_path / name)
+        assert not {"weights_only", "trust"} & set(str(told.value).replace("`", " ").split())
+    assert "it holds _io.open beside tensors" in str(told.value)
     assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no", b"hello world", b"<!DOCTYPE html>", b"PK\x03\x04"])
+def test_r2_a_damaged_file_is_refused_in_a_line(tmp_path, content, ending):
+    path = tmp_path / f"w.{ending}"
+    path.write_bytes(content)
+    with pytest.raises(RewardError, match=r"cannot read weights from .*: \w.*; only safetensors") as told:
+        read_weights(path)
+    assert "\n" not in str(told.value) and "weights_only" not in str(told.value)
+    assert ("the file is empty" in str(told.value)) == (content == b"")
+
+
+def test_r2_keys_that_are_no_names(tmp_path):
+    torch.save({0: torch.ones(1)}, tmp_path / "w.pt")
+    with pytest.raises(RewardError, match="flat table of named tensors"):
+        read_weights(tmp_path / "w.pt")
 
 
 def test_files_are_found_and_safetensors_go_first(tmp_path):

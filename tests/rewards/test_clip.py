@@ -1,6 +1,7 @@
 """Rewards that are a CLIP model: PickScore, HPSv2, CLIPScore, a folder of one."""
 
 import json
+import warnings
 
 import pytest
 import tiny
@@ -10,7 +11,7 @@ from tiny_rewards import clip, clip_config, clip_folder, gradient_is_right, live
 from transformers import CLIPModel
 
 from dymo import RewardError, load_reward
-from dymo.rewards.clip import CLIPReward, clip_from_state, vit_h_config
+from dymo.rewards.clip import CLIPReward, clip_from_state, open_clip_text, vit_h_config
 from dymo.rewards.open_clip import to_open_clip
 from dymo.rewards.preprocess import longest_side_pad, normalise, shortest_side_crop
 
@@ -68,7 +69,7 @@ def test_gradcheck_through_preprocessing_and_tower(size, prepare):
     assert gradient_is_right(lambda images: reward.score(images, ["a red car"]), size)
 
 
-def test_the_gradient_reaches_every_part_of_the_picture(folder):
+def test_the_gradient_reaches_every_part_of_the_image(folder):
     images = (0.3 + 0.4 * torch.rand(2, 3, 16, 16)).requires_grad_()
     (gradient,) = torch.autograd.grad(load_reward(folder).score(images, ["a", "b"]).sum(), images)
     assert gradient.isfinite().all() and (gradient.flatten(1).abs().sum(1) > 0).all()
@@ -196,7 +197,7 @@ def test_the_folder_s_own_normalisation_is_taken(folder):
 
 
 def test_a_count_that_does_not_fit(folder):
-    with pytest.raises(RewardError, match="2 pictures with 1 prompts; give one each"):
+    with pytest.raises(RewardError, match="2 images with 1 prompts; give a list with one prompt each"):
         load_reward(folder).score(torch.rand(2, 3, 16, 16), ["a"])
 
 
@@ -206,3 +207,66 @@ def test_a_missing_tokenizer_and_a_missing_folder(tmp_path):
         load_reward("clipscore", source=tmp_path)
     with pytest.raises(RewardError, match=r"pickscore: cannot load a CLIPModel from 'nobody/nothing'.*source="):
         load_reward("pickscore", source="nobody/nothing")
+
+
+def test_r2_settings_that_make_no_sense_are_named(folder):
+    for file, content, said in (
+        ("preprocessor_config.json", "[]", r"preprocessor_config.json holds \[\], not an object of settings"),
+        ("preprocessor_config.json", '{"image_mean": [1]}', r"image_mean \[1\]; it must be three numbers"),
+        ("preprocessor_config.json", "{", "cannot read .*preprocessor_config.json"),
+        ("tokenizer.json", "[]", "no tokenizer in"),
+        ("config.json", "[]", r"config.json holds \[\]"),
+        (
+            "config.json",
+            json.dumps({**clip_config(patch_size=0).to_dict(), "model_type": "clip"}),
+            "cannot load a CLIPModel",
+        ),
+    ):
+        before = (folder / file).read_text() if (folder / file).is_file() else "{}"
+        (folder / file).write_text(content)
+        with pytest.raises(RewardError, match=f"pickscore: .*{said}"):
+            load_reward("pickscore", source=folder)
+        (folder / file).write_text(before)
+    assert load_reward("pickscore", source=folder).name == "pickscore"
+
+
+@pytest.mark.parametrize("source", ["", " ", "/nowhere/x", "./x", "w.safetensors", "a/b/c", "no-owner"])
+def test_r2_a_source_that_is_none_is_not_looked_for_on_the_hub(source):
+    with pytest.raises(
+        RewardError, match="is empty; give a hub id" if not source.strip() else "no such file or folder, and a hub id"
+    ):
+        load_reward("pickscore", source=source)
+
+
+def test_r2_the_file_of_the_other_version_is_told_by_its_name(tmp_path, monkeypatch):
+    """Nothing in the two files but the values differs: the name alone can tell."""
+    from dymo.rewards import clip as module
+
+    monkeypatch.setattr(module, "vit_h_config", clip_config)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    for name in ("HPS_v2.1_compressed.pt", "renamed.pt"):
+        torch.save({"state_dict": to_open_clip(clip().state_dict())}, tmp_path / name)
+    with pytest.warns(
+        UserWarning, match=r"hpsv2: HPS_v2.1_compressed.pt is what hpsv2.1's file is called.*load it as 'hpsv2.1'"
+    ):
+        load_reward("hpsv2", source=tmp_path / "HPS_v2.1_compressed.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_reward("hpsv2.1", source=tmp_path / "HPS_v2.1_compressed.pt")
+        load_reward("hpsv2", source=tmp_path / "renamed.pt")
+
+
+def test_r3_hps_cleans_the_text_as_open_clip_does(folder):
+    """ftfy, HTML entities twice, one space: open_clip's `basic_clean` and `whitespace_clean`."""
+    for given, clean in (
+        ("  a &amp;amp; b\n c ", "a & b c"),
+        ("l\u00c3\u00a9on", "l\u00e9on"),
+        ("\u201ca\u201d \ufb01sh", '"a" fish'),
+        ("a red car", "a red car"),
+    ):
+        assert open_clip_text(given) == clean
+    images = torch.rand(1, 3, 16, 16)
+    for name, alike in (("hpsv2", True), ("hpsv2.1", True), ("pickscore", False), ("clipscore", False)):
+        reward = load_reward(name, source=folder)
+        made = [reward.score(images, [prompt]) for prompt in ("caf\u00c3\u00a9 &amp; bar", "caf\u00e9 & bar")]
+        assert torch.equal(*made) == alike, name

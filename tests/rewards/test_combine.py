@@ -64,5 +64,5 @@ def test_what_cannot_be_combined():
 
 def test_with_a_black_box_the_whole_is_one():
     assert CombinedReward([(FunctionReward(tiny.brightness), 1.0)]).differentiable
-    box = BlackBoxReward(lambda pictures, prompts: [0.0] * len(pictures), "box")
+    box = BlackBoxReward(lambda images, prompts: [0.0] * len(images), "box")
     assert not load_reward({tiny.brightness: 1.0, box: 1.0}).differentiable

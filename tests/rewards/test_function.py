@@ -70,7 +70,7 @@ def test_a_function_of_other_arguments_is_refused_at_once(function):
     with pytest.raises(RewardError, match=r"<lambda>\(.*a reward function takes \(images, prompts\).*returns a tensor"):
         DyMO(function)
     if function.__code__.co_argcount != 2:
-        with pytest.raises(RewardError, match=r"box\(.*it takes \(pictures, prompts\)"):
+        with pytest.raises(RewardError, match=r"box\(.*it takes \(images, prompts\)"):
             BlackBoxReward(function, "box")
 
 
@@ -88,18 +88,14 @@ def test_what_it_returns_is_looked_at(returned, said):
         return returned
 
     for reward in (load_reward(sloppy), load_reward({sloppy: 1.0})):
-        with pytest.raises(
-            RewardError, match=rf"sloppy returned {said} for 2 pictures: it must return a tensor \(2,\)"
-        ):
+        with pytest.raises(RewardError, match=rf"sloppy returned {said} for 2 images: it must return a tensor \(2,\)"):
             reward.score(IMAGES, ["a", "b"])
 
 
 @pytest.mark.parametrize("returned, said", [(None, "NoneType"), (["good", "bad"], "list"), (0.5, r"shape \(\)")])
 def test_what_a_black_box_returns_is_looked_at(returned, said):
-    with pytest.raises(
-        RewardError, match=rf"box returned .*{said}.* for 2 pictures: it must return one number a picture"
-    ):
-        BlackBoxReward(lambda pictures, prompts: returned, "box").score(IMAGES, ["a", "b"])
+    with pytest.raises(RewardError, match=rf"box returned .*{said}.* for 2 images: it must return one number an image"):
+        BlackBoxReward(lambda images, prompts: returned, "box").score(IMAGES, ["a", "b"])
 
 
 def test_several_rewards_are_a_dictionary():

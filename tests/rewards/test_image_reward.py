@@ -1,6 +1,7 @@
 """ImageReward against transformers' ViT and BERT with cross-attention on the same weights, and its published layout."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -82,8 +83,8 @@ def test_the_score_is_that_of_vit_and_bert():
         states = bert(weights)(
             ids, attention_mask=hidden, encoder_hidden_states=cells, use_cache=False
         ).last_hidden_state
-        weight, bias = model.mlp.collapsed()
-        expected = (states[:, 0].double() @ weight + bias - 0.16717362830052426) / 1.0333394966054072
+        head = model.mlp.layers(states[:, 0])[:, 0].double()
+        expected = (head - 0.16717362830052426) / 1.0333394966054072
         made = model(pixels, model.embed(ids), mask)
     assert expected.std() > 1e-3
     torch.testing.assert_close(made.double(), expected, atol=1e-5, rtol=1e-5)
@@ -102,14 +103,14 @@ def test_padding_is_not_read_and_a_prompt_is_cut_at_the_window():
     assert not torch.allclose(wide.score(images, ["a red apple and a green car"]), cut)
 
 
-def test_a_batch_is_its_pictures_one_by_one_and_prompts_are_embedded_once():
+def test_a_batch_is_its_images_one_by_one_and_prompts_are_embedded_once():
     small, images, calls = reward(), torch.rand(3, 3, 20, 16), []
     small.model.text.embeddings.register_forward_hook(lambda *_: calls.append(1))
     together = small.score(images, PROMPTS)
     alone = torch.cat([small.score(images[i : i + 1], PROMPTS[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
     assert len(calls) == 1
-    with pytest.raises(RewardError, match="3 pictures with 1 prompts"):
+    with pytest.raises(RewardError, match="3 images with 1 prompts"):
         small.score(images, PROMPTS[:1])
 
 
@@ -175,7 +176,7 @@ def test_the_full_layout_loads_and_no_other():
 def test_the_published_names_lead_back_to_the_same_model(tmp_path):
     model = image_reward()
     renamed = {published_name(name): value for name, value in model.state_dict().items()}
-    again = image_reward_from_state(renamed, "small", SIZES)
+    again = image_reward_from_state(renamed, "small", sizes=SIZES)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     torch.save({"blip.vision_proj.weight": torch.ones(2, 2), **renamed}, tmp_path / "ImageReward.pt")
     with pytest.raises(RewardError, match=r"imagereward: .*of another shape"):  # the small one is not the published one
@@ -189,9 +190,16 @@ def test_a_saved_folder_is_loaded_by_name(tmp_path):
     again = load_reward("imagereward", source=tmp_path)
     torch.testing.assert_close(again.score(images, PROMPTS), small.score(images, PROMPTS))
     assert again.model.sizes == dataclasses.replace(SIZES, mean=0.5, hidden=list(SIZES.hidden))
-    (tmp_path / "config.json").write_text('{"width": 3}')
-    with pytest.raises(RewardError, match=r"config.json is not an ImageReward's.*width"):
-        ImageRewardModel.from_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for content, said in (
+        ('{"width": 3}', "is not an ImageReward's.*width"),
+        ("[]", r"holds \[\], not an object"),
+        ("{", "cannot read"),
+        (json.dumps({**config, "patch_size": 0}), "is not an ImageReward's: .*zero"),  # R2
+    ):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(RewardError, match=f"imagereward: .*config.json.*{said}|imagereward: {said}.*config.json"):
+            ImageRewardModel.from_pretrained(tmp_path)
 
 
 def test_the_published_sizes_are_the_defaults():

@@ -74,7 +74,7 @@ def test_the_converted_model_computes_what_the_original_does():
     config = clip_config()
     torch.manual_seed(1)
     original = lively(OpenCLIP(config.text_config.vocab_size))
-    converted = clip_from_open_clip(original.state_dict(), "small", config)
+    converted = clip_from_open_clip(original.state_dict(), "small", config=config)
     pixels, ids = torch.randn(3, 3, 16, 16), torch.randint(0, 300, (3, 48))
     ids[:, 7] = config.text_config.eos_token_id  # the largest
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Preprocessing against the originals': PIL for those that resize 8-bit pictures, torch for the one that does not."""
+"""Preprocessing against the originals': PIL for those that resize 8-bit images, torch for the one that does not."""
 
 import numpy as np
 import pytest
@@ -14,10 +14,10 @@ ROUNDING = 2.5 / 255  # PIL rounds to 8 bits after each of its two passes
 SIDE = 224
 
 
-def picture(size):
+def drawn(size):
     torch.manual_seed(sum(size))
-    drawn = F.interpolate(torch.rand(1, 3, 9, 7), size, mode="bicubic") + 0.1 * torch.rand(1, 3, *size)
-    return drawn.clamp(0, 1).mul(255).round() / 255
+    found = F.interpolate(torch.rand(1, 3, 9, 7), size, mode="bicubic") + 0.1 * torch.rand(1, 3, *size)
+    return found.clamp(0, 1).mul(255).round() / 255
 
 
 def pil(images):
@@ -34,11 +34,11 @@ def test_shortest_side_and_crop_is_pil_s(size, margin):
     """torchvision's Resize(224), CenterCrop(224) rounds the margin; CLIPProcessor's floors it."""
     height, width = size
     new = (SIDE, int(SIDE * width / height)) if height <= width else (int(SIDE * height / width), SIDE)
-    resized = pil(picture(size)).resize(new[::-1], Image.Resampling.BICUBIC)
+    resized = pil(drawn(size)).resize(new[::-1], Image.Resampling.BICUBIC)
     excess = [n - SIDE for n in new]
     top, left = [e // 2 for e in excess] if margin == "floor" else [round(e / 2.0) for e in excess]
     expected = tensor(resized.crop((left, top, left + SIDE, top + SIDE)))
-    torch.testing.assert_close(shortest_side_crop(picture(size), SIDE, margin), expected, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(shortest_side_crop(drawn(size), SIDE, margin), expected, atol=ROUNDING, rtol=0)
 
 
 def test_the_two_margins_differ_where_the_excess_is_three():
@@ -52,14 +52,14 @@ def test_longest_side_and_padding_is_pil_s(size):
     """open_clip's ResizeMaxSize: scaled by the longest side, the rest black and centred."""
     scale = SIDE / max(size)
     new = [round(side * scale) for side in size]
-    resized = pil(picture(size)).resize(new[::-1], Image.Resampling.BICUBIC)
+    resized = pil(drawn(size)).resize(new[::-1], Image.Resampling.BICUBIC)
     rows, columns = SIDE - new[0], SIDE - new[1]
     border = (columns // 2, rows // 2, columns - columns // 2, rows - rows // 2)
     expected = tensor(ImageOps.expand(resized, border, fill=0))
-    torch.testing.assert_close(longest_side_pad(picture(size), SIDE), expected, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(longest_side_pad(drawn(size), SIDE), expected, atol=ROUNDING, rtol=0)
 
 
-def test_a_picture_whose_longest_side_fits_is_padded_all_the_same():
+def test_an_image_whose_longest_side_fits_is_padded_all_the_same():
     made = longest_side_pad(torch.ones(1, 3, 100, SIDE), SIDE)
     assert made.shape == (1, 3, SIDE, SIDE)
     assert made[0, 0, :, 0].tolist() == [0.0] * 62 + [1.0] * 100 + [0.0] * 62
@@ -68,13 +68,13 @@ def test_a_picture_whose_longest_side_fits_is_padded_all_the_same():
 @pytest.mark.parametrize("size", SIZES)
 def test_the_step_aware_model_s_is_torch_s_without_antialias(size):
     """Its own lines: interpolate [-1, 1], round the long side, crop as torchvision, clamp in [0, 1]."""
-    signed = picture(size) * 2 - 1
+    signed = drawn(size) * 2 - 1
     scale = SIDE / min(size)
     new = tuple(int(side * scale + 0.5) for side in size)
     signed = F.interpolate(signed, size=new, mode="bicubic", align_corners=False)
     top, left = (round((n - SIDE) / 2.0) for n in new)
     expected = (signed[..., top : top + SIDE, left : left + SIDE] / 2 + 0.5).clamp(0, 1)
-    torch.testing.assert_close(shortest_side_crop_aliased(picture(size), SIDE), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(shortest_side_crop_aliased(drawn(size), SIDE), expected, atol=1e-6, rtol=0)
 
 
 def test_antialias_makes_the_difference():

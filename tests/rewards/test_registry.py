@@ -1,15 +1,22 @@
 """What has a name, and what is done with what has none."""
 
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
 import pytest
 import tiny
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from dymo import RewardError, load_reward
-from dymo.rewards import SPECS, Reward
+from dymo import RewardError, load_reward, plugins
+from dymo.miniature.judge import Seen
+from dymo.rewards import SPECS, Reward, Spec, spec_of
 from dymo.rewards.clip import vit_h_config
 from dymo.rewards.head import AffineHead
 from dymo.rewards.image_reward import ImageRewardModel, Sizes
+from dymo.rewards.registry import OWN
 from dymo.rewards.step_aware import StepAwareCLIP
 
 
@@ -53,20 +60,30 @@ def test_every_row_is_whole():
         assert spec.name == name and spec.measures and spec.licence
         assert spec.typical[0] < spec.typical[1] and 0 < spec.scale < spec.typical[1] - spec.typical[0]
         assert spec.reads_timestep == ("step-aware" in name)
-        assert name.startswith("mini-") or (spec.source and spec.file)
+        assert (name in OWN) == bool(spec.source and spec.file)
     assert SPECS["aesthetic"].guides == "with another"
 
 
-def test_without_the_hub_the_one_in_the_package_is_named(monkeypatch):
+def test_without_the_hub_those_of_installed_packages_are_named(monkeypatch):
     def unreachable(*_, **__):
         raise OSError("We couldn't connect to 'https://huggingface.co'")
 
     monkeypatch.setattr(CLIPModel, "from_pretrained", unreachable)
-    with pytest.raises(RewardError, match=r"couldn't connect.*reward='mini-pickscore' is in the package"):
+    with pytest.raises(RewardError, match=r"couldn't connect.*Installed here: mini-pickscore"):
         load_reward("pickscore")
     with pytest.raises(RewardError, match="couldn't connect") as told:
         load_reward("pickscore", source="somewhere/else")
     assert "mini-pickscore" not in str(told.value)
+
+
+def test_rewards_name_no_other_room_of_the_package():
+    """Whoever registers in the group is found by `dymo.plugins`; the layers below torch and transformers know none."""
+    import dymo.rewards
+
+    folder = Path(dymo.rewards.__file__).parent
+    assert not [path.name for path in folder.glob("*.py") if "miniature" in path.read_text()]
+    code = "import sys, dymo.rewards; assert not [m for m in sys.modules if 'miniature' in m]; print('mini-hps' in dymo.rewards.SPECS)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
 
 
 @pytest.mark.miniature
@@ -76,6 +93,80 @@ def test_the_miniature_s_are_rewards(name):
     assert isinstance(reward, Reward) and reward.scale == SPECS[name].scale and reward.name == name
     parts = getattr(reward, "model", reward).parameters()
     assert sum(p.numel() for p in parts) / 1e6 == pytest.approx(SPECS[name].millions, abs=0.05)
+
+
+@pytest.mark.miniature
+def test_c6_the_judge_is_a_reward_that_measures_only_and_reads_places():
+    judge = load_reward("judge")
+    assert not judge.differentiable and judge.score(torch.rand(1, 3, 80, 80), ["a red apple"]).tolist() == [0.0]
+    seen = [Seen("shirt", "red", (0.5, 0.2), 0.1), Seen("tree", "green", (0.5, 0.8), 0.1)]
+    judge.judge.read = lambda images: [seen] * len(images)
+    prompts = [
+        "a red shirt above a green tree",
+        "a red shirt below a green tree",
+        "a red shirt and a green tree",
+        "a blue tree",
+    ]
+    assert judge.score(torch.rand(4, 3, 64, 64), prompts).tolist() == [1.0, 0.0, 1.0, 0.0]  # S4
+    for prompt in ("a castle", "a red castle", "a red shirt and a green tree and a blue car"):
+        with pytest.raises(RewardError, match="the judge cannot read .*it knows captions as"):
+            judge.score(torch.rand(1, 3, 64, 64), [prompt])
+
+
+OWN_REWARD = """
+from dymo.rewards import BlackBoxReward, FunctionReward, Spec
+
+def warmth(images, prompts):
+    return images[:, 0].mean((1, 2))
+
+class Kind:
+    pass
+
+number = 3
+box = BlackBoxReward(lambda images, prompts: [2.0] * len(images), "box")
+spec = Spec("spec", lambda spec, source, dtype, **settings: FunctionReward(lambda images, prompts: images.mean((1, 2, 3)) * len(str(source))))
+"""
+
+
+def test_c6_an_own_reward_is_a_reference(tmp_path):
+    file, images = tmp_path / "mine.py", torch.full((2, 3, 4, 4), 0.5)
+    file.write_text(OWN_REWARD)
+    assert load_reward(f"{file}:warmth").score(images, ["a", "b"]).tolist() == [0.5, 0.5]
+    assert spec_of(f"{file}:box").guides == "measure only"
+    assert load_reward(f"{file}:spec", source=tmp_path).score(images, ["a", "b"])[0] == 0.5 * len(str(tmp_path))
+    both = load_reward({f"{file}:warmth": 2.0, f"{file}:box": 1.0})
+    assert both.score(images, ["a", "b"]).tolist() == [3.0, 3.0]
+    for name, said in (
+        ("Kind", r"Kind is a class: give one of its objects, as Kind\(...\)"),
+        ("number", "3 is no reward"),
+        ("lost", r"there is no 'lost'.*there: .*warmth"),
+    ):
+        with pytest.raises(RewardError, match=said):
+            spec_of(f"{file}:{name}")
+    with pytest.raises(RewardError, match="is a reward in Python, which no source="):
+        load_reward(f"{file}:warmth", source=tmp_path)
+
+
+def test_c6_an_installed_package_s_reward_has_its_entry_point_s_name(tmp_path, monkeypatch):
+    (tmp_path / "their_package.py").write_text(OWN_REWARD)
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [
+        EntryPoint("theirs", "their_package:spec", "dymo.rewards"),
+        EntryPoint("broken", "nothing_here:x", "dymo.rewards"),
+    ]
+    monkeypatch.setattr(plugins, "entry_points", lambda group, name=None: [p for p in points if name in (None, p.name)])
+    assert {"theirs", "broken", "pickscore"} <= set(SPECS) and SPECS["theirs"].name == "theirs"
+    assert load_reward("theirs", source=tmp_path).score(torch.ones(1, 3, 2, 2), ["a"]).item() == len(str(tmp_path))
+    with pytest.raises(RewardError, match=r"the reward broken \(nothing_here:x\): .*No module named 'nothing_here'"):
+        load_reward("broken")
+
+
+def test_a_loader_s_own_exception_is_a_reward_error():
+    def fails(spec, source, dtype, **settings):
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(RewardError, match="x: cannot be loaded from 'there': division by zero"):
+        load_reward(Spec("x", fails, source="there"))
 
 
 def test_what_is_not_there():

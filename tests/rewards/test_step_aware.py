@@ -35,12 +35,12 @@ def test_with_the_identity_it_is_plain_clip_at_every_t():
     with torch.no_grad():
         expected = plain.get_image_features(pixels).pooler_output
         for t in (0.0, 500.0, 999.0):
-            made = timed.picture_features(pixels, torch.full((3,), t))
+            made = timed.image_features(pixels, torch.full((3,), t))
             torch.testing.assert_close(made, expected, atol=1e-6, rtol=1e-6)
 
 
 def by_hand(model, pixels, t):
-    """The published arithmetic on the tensors themselves, one picture after the other, attention spelt out."""
+    """The published arithmetic on the tensors themselves, one image after the other, attention spelt out."""
     w = model.state_dict()
     c = sinusoid(t, 256)
     for i in (0, 2):
@@ -53,9 +53,9 @@ def by_hand(model, pixels, t):
         return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-5)
 
     results = []
-    for n, picture in enumerate(pixels):
+    for n, image in enumerate(pixels):
         v = "vision_model"
-        cells = F.conv2d(picture[None], w[f"{v}.embeddings.patch_embedding.weight"], stride=8).flatten(2)[0].T
+        cells = F.conv2d(image[None], w[f"{v}.embeddings.patch_embedding.weight"], stride=8).flatten(2)[0].T
         x = (
             torch.cat([w[f"{v}.embeddings.class_embedding"][None], cells])
             + w[f"{v}.embeddings.position_embedding.weight"]
@@ -86,14 +86,14 @@ def test_the_modulation_is_the_published_one():
     model = lively(step_aware())
     pixels, t = torch.randn(3, 3, 16, 16), torch.tensor([0.0, 400.0, 981.0])
     with torch.no_grad():
-        torch.testing.assert_close(model.picture_features(pixels, t), by_hand(model, pixels, t), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.image_features(pixels, t), by_hand(model, pixels, t), atol=1e-5, rtol=1e-5)
 
 
 def reward(**vision):
     return StepAwareReward(lively(step_aware(**vision)), tiny.tokenizer(), "small")
 
 
-def test_the_score_reads_t_and_takes_none_for_a_clean_picture():
+def test_the_score_reads_t_and_takes_none_for_a_clean_image():
     small, images = reward(), torch.rand(2, 3, 16, 16)
     clean, early, none = (small.score(images, ["a", "b"], t) for t in (0.0, 900.0, None))
     assert torch.equal(clean, none) and not torch.allclose(clean, early, atol=1e-3)

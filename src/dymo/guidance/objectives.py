@@ -1,15 +1,37 @@
-"""The two objectives: semantic alignment L_A from attention maps, preference L_R from scores."""
+"""The two objectives: semantic alignment L_A from attention maps, preference L_R from a reward's scores.
+
+An objective of your own is any object with the three members of `Objective`; `DyMO(..., objectives=[...])` takes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import RewardError
+from .loop import Seen
+from .views import views
+
 Indices = tuple[int, ...]
+
+
+class Objective(Protocol):
+    """Something to lower while denoising. What `needs` says also decides its weight: w_A for maps, w_R for images."""
+
+    name: str
+    needs: Literal["maps", "image"]
+
+    def loss(self, seen: Seen) -> Tensor:
+        """The loss of each sample seen, (n,), with a graph to `seen.maps`, `seen.images` or `seen.z0`.
+
+        (K, n) for K parts whose gradients must not work against each other.
+        """
+        ...
 
 
 class Pairs(Protocol):
@@ -31,7 +53,7 @@ def word_map(maps: Tensor, indices: Indices) -> Tensor:
 def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
     """L_A = -mean over S_pos of f(M_s, M_l) + mean over S_neg of f(M_s, M_l), f the cosine; an empty set gives 0.
 
-    maps (B, pixels, tokens), one `Pairs` a sample -> (B,) in [-1, 1]. Method note, equation 5.
+    The semantic alignment objective of arXiv 2412.00759. maps (B, pixels, tokens), one `Pairs` a sample -> (B,) in [-1, 1].
     """
     losses = []
     for sample, words in zip(maps, pairs, strict=True):
@@ -45,13 +67,78 @@ def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
 
 
 def preference_loss(scores: Tensor, form: str, tau: float, cosine_scale: float | None) -> Tensor:
-    """L_R of each sample from the scores of its views. scores (views, ..., B) -> (..., B). Method note, equation 4.
+    """L_R of each sample from the scores of its views. scores (views, ..., B) -> (..., B).
 
-    "exponential": -exp(tau cos), where `cosine_scale` says how many points of score one unit of cosine is; a reward
-    that is no cosine (None) enters as -score. "score": -mean. "norm": -||scores||_2, the reference's form.
+    "exponential": -exp(tau cos) (arXiv 2412.00759; its poster leaves out the minus sign), where `cosine_scale` says how many
+    points of score one unit of cosine is; a reward that is no cosine (None) enters as -score. "score": -mean. "norm":
+    -||scores||_2, the form of the authors' program.
     """
     if form == "norm":
         return -scores.norm(dim=0)
     if form == "exponential" and cosine_scale is not None:
         return -torch.exp(tau * scores / cosine_scale).mean(0)
     return -scores.mean(0)
+
+
+@dataclass
+class SemanticAlignment:
+    """L_A of the samples' word pairs, one `Pairs` a sample of the run."""
+
+    pairs: Sequence[Pairs]
+    name: str = "semantic"
+    needs: Literal["maps", "image"] = "maps"
+
+    def loss(self, seen: Seen) -> Tensor:
+        """(n,) in [-1, 1]."""
+        assert seen.maps is not None
+        return semantic_loss(seen.maps, [self.pairs[i] for i in seen.rows])
+
+
+@dataclass
+class Preference:
+    """L_R of a reward on the decoded prediction.
+
+    score(images (n, 3, H, W) in [0, 1], samples, t) -> (n,), or (K, n) for K summands that must not work against each other.
+    """
+
+    score: Callable[[Tensor, list[int], float], Any]
+    form: str = "exponential"
+    tau: float = 5.0
+    cosine_scale: float | None = None
+    views: int = 1
+    fresh_views: bool = False
+    """New augmentations at each evaluation, in place of the same ones for every evaluation of a step."""
+    seed: int = 0
+    """Of the augmentations."""
+    clamp: bool = True
+    """Pixels beyond black and white are cut before the reward sees them, and then have no gradient."""
+    resting: set[int] = field(default_factory=set)
+    """Samples that are not steered by it any more."""
+    name: str = "preference"
+    needs: Literal["maps", "image"] = "image"
+    evaluations: int = 0
+
+    def loss(self, seen: Seen) -> Tensor:
+        """(n,) or (K, n). Raises RewardError where the reward does not give n scores with a gradient."""
+        images = seen.images.clamp(0, 1) if self.clamp else seen.images
+        copies = views(images, self.views, self.seed + (self.evaluations if self.fresh_views else seen.timestep.index))
+        self.evaluations += 1
+        if self.clamp and self.views > 1:
+            copies = copies.clamp(0, 1)
+        scores = torch.stack([self._scored(copy, seen) for copy in copies])
+        seen.notes["reward"] = scores[0].detach().sum(0)
+        if self.resting:
+            seen.notes["reward"][[k for k, i in enumerate(seen.rows) if i in self.resting]] = float("nan")
+        return preference_loss(scores, self.form, self.tau, self.cosine_scale)
+
+    def _scored(self, images: Tensor, seen: Seen) -> Tensor:
+        n = len(seen.rows)
+        score = self.score(images, seen.rows, seen.timestep.t)
+        if not isinstance(score, Tensor) or score.ndim not in (1, 2) or score.shape[-1] != n:
+            got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise RewardError(f"the reward returned {got} for {n} images: it must return a tensor ({n},)")
+        if not score.requires_grad:
+            raise RewardError(
+                "the reward's score has no gradient to the images: it cannot guide (is it under no_grad?)"
+            )
+        return score.float().view(-1, n)

@@ -1,27 +1,29 @@
-"""When each objective speaks: three stages, and the dynamic weight between them in the middle one."""
+"""Stage schedule, and the dynamic weight w that shares the middle stage between the objectives (arXiv 2412.00759)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Config
+from .loop import Timestep
 
 Stage = Literal["semantic", "mixed", "preference", "unguided"]
 STAGES: tuple[Stage, ...] = ("semantic", "mixed", "preference")
 
 
-def stage(config: Config, timestep: float, done: float) -> Stage:
-    """The stage of a step at noise level `timestep` (0..1000) with the fraction `done` (0..1) of all steps behind it."""
-    if config.unguided_tail and done >= 1 - config.unguided_tail - 1e-9:
+def stage(config: Config, now: Timestep) -> Stage:
+    """The stage of a step, by its noise level t or by the fraction of the steps done, as `config.borders_by` says."""
+    if config.unguided_tail and now.done >= 1 - config.unguided_tail - 1e-9:
         return "unguided"
     first, second = config.borders
     if config.borders_by == "timestep":
-        return "semantic" if timestep >= first else "mixed" if timestep >= second else "preference"
+        return "semantic" if now.t >= first else "mixed" if now.t >= second else "preference"
     # A small tolerance, since 8 / 50 is not exact in binary.
-    return "semantic" if done < first - 1e-9 else "mixed" if done < second - 1e-9 else "preference"
+    return "semantic" if now.done < first - 1e-9 else "mixed" if now.done < second - 1e-9 else "preference"
 
 
 def change(z0: Tensor, previous: Tensor | None, normalisation: str) -> Tensor:
@@ -32,12 +34,12 @@ def change(z0: Tensor, previous: Tensor | None, normalisation: str) -> Tensor:
     if previous is None:
         return torch.full((z0.shape[0],), float("inf"), device=z0.device)
     if normalisation == "instance":
-        z0, previous = (torch.nn.functional.instance_norm(z) for z in (z0, previous))
+        z0, previous = F.instance_norm(z0), F.instance_norm(previous)
     return (z0 - previous).flatten(1).norm(dim=1) / previous.flatten(1).norm(dim=1).clamp_min(1e-12)
 
 
 def weights(config: Config, now: Stage, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """(w_A, w_R), each (B,), at a stage with the given Delta. w = 1 - exp(-k Delta) shares the mixed stage."""
+    """(w_A, w_R), each (B,), at a stage with the given Delta (B,): in the mixed one w and 1 - w, w = 1 - exp(-k Delta)."""
     one, zero = torch.ones_like(delta), torch.zeros_like(delta)
     w = 1 - torch.exp(-config.k * delta)
     w_A, w_R = {"semantic": (one, zero), "mixed": (w, 1 - w), "preference": (zero, one), "unguided": (zero, zero)}[now]

@@ -1,4 +1,4 @@
-"""How far to move: the length of the displacement along the unit gradient, per sample."""
+"""Step length and displacement of z_{t-1} along the unit gradient, per sample."""
 
 from __future__ import annotations
 
@@ -7,52 +7,79 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..config import Config
+from ..errors import ConfigError
+from .loop import Seen
+
+FAILURES = (None, "nan", "infinite", "zero")
+"""Why a gradient cannot be used, by code."""
+
 
 def norms(x: Tensor) -> Tensor:
     """||x|| of each sample in float32: (B, ...) -> (B,)."""
     return x.float().flatten(1).norm(dim=1)
 
 
-def polyak_length(eta: float, noise: Tensor, gradient_norm: Tensor) -> Tensor:
-    """eta ||eps|| / ||g||, so that length x g / ||g|| is the step eta ||eps|| / ||g||^2 g of equation 7. (B,)."""
-    return eta * norms(noise) / gradient_norm
+def failure(gradient: Tensor) -> Tensor:
+    """For each sample's gradient (B, ...) a place in `FAILURES`, (B,) int64."""
+    flat = gradient.flatten(1)
+    nan, infinite, zero = flat.isnan().any(1), flat.isinf().any(1), (flat == 0).all(1)
+    return torch.where(nan, 1, torch.where(infinite, 2, torch.where(zero, 3, 0)))
+
+
+def polyak_length(eta: float, noise: Tensor, size: Tensor) -> Tensor:
+    """eta ||eps|| / ||g||, so that length x g / ||g|| is Polyak's step eta ||eps|| / ||g||^2 g. (B,)."""
+    return eta * norms(noise) / size
 
 
 def residual_length(eta: float, residual: Tensor) -> Tensor:
-    """eta ||eps_cond - eps_uncond||, the reference's rule. (B,)."""
+    """eta ||eps_cond - eps_uncond||, the rule of the authors' program. (B,)."""
     return eta * norms(residual)
 
 
-def damped(length: Tensor, gradient_norm: Tensor, damping: float) -> Tensor:
-    """The length where the gradient is large against `damping`, and towards nothing where it vanishes. (B,).
+def damped(length: Tensor, size: Tensor, damping: float) -> Tensor:
+    """The length where ||g|| is large against `damping`, and towards nothing where it vanishes. (B,).
 
     Both rules divide by the gradient, so they would turn the last rest of it, which is noise once an objective is met,
     into a full step. The factor ||g||^2 / (||g||^2 + damping^2) is Levenberg's, on 1 / ||g||^2.
     """
-    return length * gradient_norm**2 / (gradient_norm**2 + damping**2).clamp_min(1e-30)
-
-
-def failures(gradient: Tensor) -> list[str | None]:
-    """Why a sample's gradient (B, ...) cannot be used: "nan", "infinite", "zero", or None where it can."""
-    flat = gradient.flatten(1)
-    nan, infinite, zero = flat.isnan().any(1), flat.isinf().any(1), (flat == 0).all(1)
-    return [
-        "nan" if n else "infinite" if i else "zero" if z else None
-        for n, i, z in zip(nan.tolist(), infinite.tolist(), zero.tolist(), strict=True)
-    ]
+    return length * size**2 / (size**2 + damping**2).clamp_min(1e-30)
 
 
 @dataclass
 class Move:
-    """The displacement of z_{t-1} (B, ...), zero where the gradient failed, and its length (B,)."""
+    """The displacement of z_{t-1} (B, ...), zero where the gradient failed; its length, ||g|| and code of failure, (B,)."""
 
     displacement: Tensor
     length: Tensor
+    size: Tensor
+    code: Tensor
 
 
-def move(gradient: Tensor, length: Tensor, longest: Tensor, usable: Tensor) -> Move:
-    """`length` (B,), at most `longest` (B,), along -g / ||g||; nothing where `usable` (B,) bool is False."""
+def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
+    """How far z_{t-1} goes against `gradient` (B, ...) = d L / d z_t at the `stage` 0, 1 or 2.
+
+    Lengths are in variance-preserving coordinates, so that DDIM and Euler move alike. Raises ConfigError where the
+    rule needs classifier-free guidance and there is none.
+    """
+    here, there = seen.timestep.here.radius, seen.timestep.there.radius
+    gradient = gradient.float() * here
+    size, code, noise = norms(gradient), failure(gradient), norms(seen.eps)
+    if config.step_rule == "residual":
+        if seen.residual is None:
+            raise ConfigError(
+                "step_rule='residual' measures its steps by classifier-free guidance, and there is none: give "
+                "guidance_scale= above 1, or set step_rule='polyak'"
+            )
+        length = residual_length(config.eta[stage], seen.residual)
+    else:
+        length = polyak_length(config.eta[stage], seen.eps, size)
+    if config.damping:
+        length = damped(length, size, config.damping)
+    if config.max_step is not None:
+        length = torch.minimum(length, config.max_step * noise)
+    usable = code == 0
+    length = torch.where(usable, length, 0.0)
     shape = (-1, *[1] * (gradient.ndim - 1))
-    length = torch.where(usable, torch.minimum(length, longest), 0.0)
-    unit = torch.where(usable.view(shape), gradient.float() / norms(gradient).clamp_min(1e-30).view(shape), 0.0)
-    return Move(-length.view(shape) * unit, length)
+    unit = torch.where(usable.view(shape), gradient / size.clamp_min(1e-30).view(shape), 0.0)
+    return Move(-there * length.view(shape) * unit, length, size, code)

@@ -1,4 +1,4 @@
-"""Augmented copies of a picture, differentiable and seeded: crops, mirror images, small changes of light."""
+"""Augmented copies of an image, differentiable: crops, mirror images, small changes of light."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def views(images: Tensor, n: int, seed: int) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (n, B, 3, H, W): the pictures, then n - 1 copies of each.
+    """(B, 3, H, W) in [0, 1] -> (n, B, 3, H, W): the images, then n - 1 copies of each.
 
     Every sample of a batch gets the same draws, so that a batch equals single runs. A copy is a random crop of 80 to
     100 % of each side, mirrored half of the time, with brightness and contrast within 10 %.
@@ -27,5 +27,5 @@ def views(images: Tensor, n: int, seed: int) -> Tensor:
         grid = F.affine_grid(theta.expand(batch, -1, -1), list(images.shape), align_corners=False)
         crop = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         crop = (crop - 0.5) * (0.9 + 0.2 * contrast) + 0.5 + 0.2 * (light - 0.5)
-        copies.append(crop.clamp(0, 1))
+        copies.append(crop)
     return torch.stack(copies)

@@ -1,29 +1,43 @@
-"""What DNO, ReNO and embedding optimisation share: gradient ascent of the picture's reward on what goes into a run."""
+"""What DNO, ReNO and embedding optimisation share: gradient ascent of the image's reward on what goes into a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..guidance.guide import HALF_PRECISION_SCALE
-from ..guidance.step import failures, norms
-from .base import Run
+from ..guidance.loop import Loop
+from ..guidance.step import failure, norms
+from ..pipelines.decode import power_of_two
 from .best_of_n import keep_best
+from .run import Run
+from .unguided import unguided
 
 Keep = Literal["best", "last"]
 
 
-class Leaves(Protocol):
-    """Hooks of a run with the tensors they put in: after the first painting `leaves` holds them, (n, ...) each."""
+class Leaves:
+    """The tensors that a run is optimised over: after the first trajectory `leaves` holds them, (n, ...) each."""
 
     leaves: list[Tensor]
 
+    def start(self, noise: Tensor) -> Tensor:
+        """The initial noise (n, c, h, w), standard normal -> what to start from."""
+        return noise
+
+    def words(self, embeddings: Tensor) -> Tensor:
+        """The conditional prompt embeddings (n, tokens, d) -> what to condition on."""
+        return embeddings
+
+    def steps(self, loop: Loop) -> None:
+        """Run the loop."""
+        unguided(loop)
+
     def penalty(self) -> Tensor:
         """What is added to -reward, (n,)."""
-        ...
+        raise TypeError(f"{type(self).__name__} has no penalty")
 
 
 def clip_each(gradients: Sequence[Tensor], longest: float) -> list[Tensor]:
@@ -32,7 +46,8 @@ def clip_each(gradients: Sequence[Tensor], longest: float) -> list[Tensor]:
     A sample whose gradient is not finite gets none.
     """
     joint = torch.cat([g.float().flatten(1) for g in gradients], 1)
-    usable = torch.tensor([why not in ("nan", "infinite") for why in failures(joint)], device=joint.device)
+    code = failure(joint)
+    usable = (code == 0) | (code == 3)
     factor = (longest / norms(joint).clamp_min(1e-30)).clamp_max(1.0)
     return [
         torch.where(usable.view(-1, *[1] * (g.ndim - 1)), g * factor.view(-1, *[1] * (g.ndim - 1)), 0.0)
@@ -41,22 +56,20 @@ def clip_each(gradients: Sequence[Tensor], longest: float) -> list[Tensor]:
 
 
 def ascend(
-    run: Run, hooks: Leaves, optimiser: Callable[[list[Tensor]], torch.optim.Optimizer], iterations: int, clip: float,
-    keep: Keep,
-) -> Tensor:  # fmt: skip
-    """Raise reward - penalty for `iterations` updates, or as many as the budget affords -> pictures (n, 3, H, W).
+    run: Run, over: Leaves, optimiser: Callable[[list[Tensor]], torch.optim.Optimizer], iterations: int, clip: float, keep: Keep
+) -> Tensor:
+    """Raise reward - penalty for `iterations` updates, or as many as the budget affords -> images (n, 3, H, W).
 
-    keep: the pictures with the highest reward seen, each by itself, or the last. The last painting, which no update
-    follows, is made without a graph.
+    keep: the images with the highest reward seen, each by itself, or the last. The last trajectory, which no update
+    follows, is run without a graph.
     """
     run.need_gradient()
     best = scores = steps = None
-    scale = HALF_PRECISION_SCALE if run.pipe.dtype == torch.float16 else 1.0
     for i in range(iterations + 1):
         if i and not run.affords():
             break
         last = i == iterations or not run.affords(2)
-        images = run.paint(hooks, gradient=not last)  # type: ignore[arg-type]
+        images = run.generate(over.steps, start=over.start, words=over.words, whole=not last)
         if last and keep == "last":
             return images
         with torch.set_grad_enabled(not last):
@@ -64,15 +77,22 @@ def ascend(
         if best is None or keep == "last":
             best, scores = images.detach(), found.detach()
         else:
+            assert scores is not None
             best, scores = keep_best(best, scores, images.detach(), found.detach())
         if last:
             break
         with torch.enable_grad():
-            loss = (hooks.penalty() - found).sum() * scale
-            gradients = torch.autograd.grad(loss, hooks.leaves, allow_unused=True)
-        steps = steps or optimiser(hooks.leaves)
-        given = [torch.zeros_like(x) if g is None else g / scale for x, g in zip(hooks.leaves, gradients, strict=True)]
-        for leaf, gradient in zip(hooks.leaves, clip_each(given, clip), strict=True):
+            loss = over.penalty() - found
+            (pixels,) = torch.autograd.grad(found.sum(), images, retain_graph=True)
+            # Half precision holds gradients of size 1: the reward's go through the trajectory at that size.
+            size = power_of_two(pixels).flatten() if run.pipe.dtype == torch.float16 else torch.ones_like(loss)
+            gradients = torch.autograd.grad((loss / size).sum(), over.leaves, allow_unused=True)
+        steps = steps or optimiser(over.leaves)
+        given = [
+            torch.zeros_like(x) if g is None else g * size.view(-1, *[1] * (g.ndim - 1))
+            for x, g in zip(over.leaves, gradients, strict=True)
+        ]
+        for leaf, gradient in zip(over.leaves, clip_each(given, clip), strict=True):
             leaf.grad = gradient
         steps.step()
         run.trace.config["updates"] = i + 1

@@ -1,4 +1,4 @@
-"""Attend-and-Excite: move z_t until every subject of the prompt has attention (Chefer et al., SIGGRAPH 2023)."""
+"""Attend-and-Excite: move z_t until every subject of the prompt has attention (Chefer et al., arXiv 2301.13826)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..aligner import Parser
-from ..guidance.step import failures
-from ..pipelines.attention import AttentionTaps
-from ..pipelines.families import latent_side, map_layers
-from ..pipelines.loop import Hooks
+from ..guidance.loop import Loop, Need
+from ..guidance.step import failure
+from ..pipelines.families import family_of
 from ..prompt import parse
 from ..prompt.tokens import token_pairs
-from .base import Result, Run
+from .contract import Result
+from .run import Run
 
 Indices = tuple[int, ...]
+_MAPS = Need(maps=True, through="maps", output=False)
 
 
-def excitation(maps: Tensor, subjects: Sequence[Sequence[Indices]], side: tuple[int, int]) -> Tensor:
+def excitation(maps: Tensor, subjects: Sequence[Sequence[Indices]], grid: tuple[int, int]) -> Tensor:
     """L = max over subjects of 1 - (the largest value of its smoothed map), (B,); 0 for a sample without subjects.
 
     maps (B, pixels, tokens), a subject's map the mean of its tokens'. The start token is left out and the rest made
@@ -35,7 +36,7 @@ def excitation(maps: Tensor, subjects: Sequence[Sequence[Indices]], side: tuple[
     for sample, things in zip(attention, subjects, strict=True):
         worst = [sample.new_zeros(())]
         for tokens in things:
-            image = sample[:, [i - 1 for i in tokens]].mean(-1).reshape(1, 1, *side)
+            image = sample[:, [i - 1 for i in tokens]].mean(-1).reshape(1, 1, *grid)
             smooth = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), kernel)
             worst.append(1 - smooth.max())
         losses.append(torch.stack(worst).max())
@@ -44,53 +45,9 @@ def excitation(maps: Tensor, subjects: Sequence[Sequence[Indices]], side: tuple[
 
 def descend(z: Tensor, gradient: Tensor, length: float) -> Tensor:
     """z_t' = z_t - alpha_t g, sample by sample; where the gradient is not finite z_t stays."""
-    usable = torch.tensor([why not in ("nan", "infinite") for why in failures(gradient)], device=z.device)
+    code = failure(gradient)
+    usable = (code == 0) | (code == 3)
     return torch.where(usable.view(-1, 1, 1, 1), z - length * gradient, z)
-
-
-class _Excite(Hooks):
-    """Before each step of the first half one update; at the steps of `refine` as many as the threshold asks for."""
-
-    def __init__(self, run: Run, taps: AttentionTaps, subjects: list[list[Indices]], method: AttendExcite):
-        self.run, self.taps, self.subjects, self.method = run, taps, subjects, method
-        self.steps = run.steps or 1
-        self.refine = {round(at * self.steps): wanted for at, wanted in method.thresholds}
-
-    def before(self, index: int, z: Tensor, look: Callable[[Tensor], None]) -> Tensor | None:
-        if index >= self.method.until * self.steps or not any(self.subjects):
-            return None
-        # alpha_t falls from `length` by the root of a line from 1 to 1/2, as the paper's own run has it.
-        length = self.method.length * (1 - 0.5 * index / max(1, self.steps - 1)) ** 0.5
-        z = z.detach()
-        for _ in range(self.method.rounds if index in self.refine else 1):
-            if not self._affords(index):
-                break
-            source = z.requires_grad_()
-            loss = self._loss(source, look)
-            wanted = self.refine.get(index)
-            far = torch.ones_like(loss, dtype=torch.bool) if wanted is None else loss.detach() > 1 - wanted
-            if not far.any():
-                break
-            (gradient,) = torch.autograd.grad(loss, source, torch.ones_like(loss))
-            self.run.trace.cost.denoiser_backwards += len(z)
-            z = torch.where(far.view(-1, 1, 1, 1), descend(z.detach(), gradient, length), z.detach())
-        self.taps.clear()
-        return z.detach()
-
-    def _loss(self, z: Tensor, look: Callable[[Tensor], None]) -> Tensor:
-        self.taps.clear()
-        look(z)
-        with torch.enable_grad():
-            maps = torch.stack([self.taps.probabilities(name).float().mean(1) for name in self.taps.modules]).mean(0)
-            height, width = z.shape[-2:]
-            factor = round((height * width / maps.shape[1]) ** 0.5)
-            return excitation(maps, self.subjects, (-(-height // factor), -(-width // factor)))
-
-    def _affords(self, index: int) -> bool:
-        left, limit = self.steps - index, self.run.budget.evaluations
-        if limit is not None and max(self.run.trace.evaluations) + left + 1 > limit:
-            return False
-        return self.run.seconds_left() > 0
 
 
 @dataclass(frozen=True)
@@ -109,13 +66,44 @@ class AttendExcite:
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         with Run(pipe, prompts, None, budget, generator, pipeline_kwargs) as run:
-            layers, _ = map_layers(pipe.unet, latent_side(pipe, run.kwargs.get("height")), None)
+            tokenizer = family_of(pipe).tokenizer(pipe)
             graphs = [(self.parser or parse)(text) for text in run.texts]
-            pairs = [token_pairs(graph, pipe.tokenizer).words for graph in graphs]
+            words = [token_pairs(graph, tokenizer).words for graph in graphs]
             subjects = [
-                list({words[e.text]: None for e in graph.entities if e.text in words})
-                for graph, words in zip(graphs, pairs, strict=True)
+                list({known[e.text]: None for e in graph.entities if e.text in known})
+                for graph, known in zip(graphs, words, strict=True)
                 for _ in range(run.repeats)
             ]
-            taps = run.enter_context(AttentionTaps(layers))
-            return run.result(run.paint(_Excite(run, taps, subjects, self), layers=layers))
+
+            def affords(evaluations: int) -> bool:
+                limit = run.budget.evaluations
+                return (limit is None or evaluations <= limit) and run.seconds_left() > 0
+
+            return run.result(run.generate(lambda loop: self.steps(loop, subjects, affords)))
+
+    def steps(self, loop: Loop, subjects: list[list[Indices]], affords: Callable[[int], bool]) -> None:
+        """Algorithm 1 of arXiv 2301.13826. affords: whether an image may have so many evaluations in all."""
+        spent = 0
+        for now in loop:
+            refine = {round(at * now.steps): wanted for at, wanted in self.thresholds}
+            # alpha_t falls from `length` by the root of a line from 1 to 1/2, as in the authors' own runs.
+            length = self.length * (1 - 0.5 * now.index / max(1, now.steps - 1)) ** 0.5
+            guided = now.index < self.until * now.steps and any(subjects)
+            z = None
+            for _ in range((self.rounds if now.index in refine else 1) if guided else 0):
+                if not affords(spent + now.steps - now.index + 1):
+                    break
+                seen = loop.predict(z, need=_MAPS)
+                spent += 1
+                assert seen.maps is not None
+                loss = excitation(seen.maps, subjects, seen.grid)
+                wanted = refine.get(now.index)
+                far = torch.ones_like(loss, dtype=torch.bool) if wanted is None else loss.detach() > 1 - wanted
+                z = seen.z.detach()
+                if not far.any():
+                    break
+                # alpha_t is in the latents' variance-preserving coordinates.
+                moved = descend(z, seen.pull(loss, False), length * now.here.radius**2)
+                z = torch.where(far.view(-1, 1, 1, 1), moved, z)
+            spent += 1
+            loop.accept(loop.sampler_step(loop.predict(z)))

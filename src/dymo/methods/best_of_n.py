@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ConfigError
-from .base import Result, Run
+from .contract import Result
+from .run import Run
 
 
 def keep_best(best: Tensor, best_scores: Tensor, images: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Picture by picture the better of two: images (B, ...), scores (B,); the first where they are equal."""
+    """Image by image the better of two: images (B, ...), scores (B,); the first where they are equal."""
     better = scores > best_scores
     shape = (-1, *[1] * (images.ndim - 1))
     return images.where(better.view(shape), best), scores.where(better, best_scores)
@@ -20,7 +21,7 @@ def keep_best(best: Tensor, best_scores: Tensor, images: Tensor, scores: Tensor)
 
 @dataclass(frozen=True)
 class BestOfN:
-    """n: seeds a picture, the first of them the user's own; None takes what the budget affords, at least one.
+    """n: seeds an image, the first of them the user's own; None takes what the budget affords, at least one.
 
     Raises ConfigError without n and without a budget.
     """
@@ -36,14 +37,14 @@ class BestOfN:
             run.need_reward()
             if self.n is None and run.budget.evaluations is None and run.budget.seconds is None:
                 raise ConfigError("best-of-n without n and without a budget has no end: give n=8, or a Budget")
-            best = run.paint()
+            best = run.generate()
             if self.n == 1 or not run.affords():
                 return run.result(best)
             scores = run.score(best)
             done = 1
             while (self.n is None or done < self.n) and run.affords():
                 # One at a time, so that a later seed does not depend on how many there are.
-                images = run.paint(generator=run.others(done)[-1])
+                images = run.generate(generator=run.others(done)[-1])
                 best, scores = keep_best(best, scores, images, run.score(images))
                 done += 1
             run.trace.config = {"n": done}

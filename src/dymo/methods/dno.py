@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..errors import PipelineError
-from ..pipelines.loop import Hooks
-from .ascent import ascend
-from .base import Result, Run
+from ..guidance.loop import Loop
+from .ascent import Leaves, ascend
+from .contract import Result
+from .run import Run
 
 
 def log_probability(noise: Tensor, k: int, permutations: Tensor) -> Tensor:
@@ -33,10 +34,8 @@ def log_probability(noise: Tensor, k: int, permutations: Tensor) -> Tensor:
     return torch.minimum(first, second).clamp_max(0).mean(1)
 
 
-class _Chain(Hooks):
+class _Chain(Leaves):
     """The initial noise and each step's as leaves, first as the pipeline drew them."""
-
-    draws_noise = True
 
     def __init__(self, gamma: float, k: int, permutations: int, seed: int):
         self.leaves: list[Tensor] = []
@@ -46,8 +45,11 @@ class _Chain(Hooks):
     def start(self, noise: Tensor) -> Tensor:
         return self._leaf(0, noise)
 
-    def noise(self, index: int, drawn: Tensor) -> Tensor:
-        return self._leaf(index + 1, drawn)
+    def steps(self, loop: Loop) -> None:
+        for now in loop:
+            seen = loop.predict()
+            noise = self._leaf(now.index + 1, loop.noise(seen.rows))
+            loop.accept(loop.sampler_step(seen, noise))
 
     def _leaf(self, at: int, drawn: Tensor) -> Tensor:
         if at == len(self.leaves):
@@ -64,7 +66,7 @@ class _Chain(Hooks):
 
 @dataclass(frozen=True)
 class DNO:
-    """AdamW on all noises of the chain; `gamma` weighs the regulariser (the paper's 0 or 1). The last picture counts.
+    """AdamW on all noises of the chain; `gamma` weighs the regulariser (the paper's 0 or 1). The last image counts.
 
     `k`: size of the subvectors; `permutations`: how many a step, drawn from `seed`. The pipeline's scheduler must be
     DDIM, which takes its noise from outside; eta is 1 unless the call says otherwise.

@@ -1,29 +1,111 @@
-"""DyMO itself, as one of the methods."""
+"""DyMO: Algorithm 1 of arXiv 2412.00759, over any loop.
+
+    for each noise level t:
+        repeat 1 + r_t times:
+            eps, M      <-  the denoiser at z_t, with its cross-attention maps
+            z0'         <-  (z_t - s eps) / a                                             one-step prediction
+            w           <-  1 - exp(-k ||z0'_t - z0'_{t+1}|| / ||z0'_{t+1}||)             dynamic weight
+            g_t         <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z_t                      both objectives
+            z_{t-1}     <-  sampler(z_t, eps) - eta_t ||eps|| / ||g_t||^2 g_t             Polyak's step
+            r_t         <-  floor(h_t ||g_t||), at the first evaluation                   dynamic recurrence
+            z_t         <-  sqrt(1 - beta_t) z_{t-1} + sqrt(beta_t) noise                 time travel
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-from ..aligner import DyMO, Parser
-from ..prompt import load_parser
-from .base import Result
+import torch
+
+from ..budget import Allotment
+from ..config import Config, Gradient
+from ..guidance.gradient import gradient
+from ..guidance.levels import renoise
+from ..guidance.loop import PREDICTION, Loop, Need, Seen, pick, put
+from ..guidance.objectives import Objective
+from ..guidance.observer import Observer
+from ..guidance.recurrence import recurrences
+from ..guidance.schedule import STAGES, Stage, change, stage, weights
+from ..guidance.step import Move, move
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """`DyMO(reward, preset, **settings)`: the settings are those of `dymo.Config`.
+def dymo(
+    loop: Loop, objectives: Sequence[Objective], config: Config, allotment: Allotment | None = None,
+    observer: Observer | None = None,
+) -> None:  # fmt: skip
+    """Run `loop` from noise to image, guided by the objectives. All quantities are per sample."""
+    allotment, observer = allotment or Allotment(), observer or Observer()
+    before = None  # z0' that Delta compares with
+    for now in loop:
+        planned = stage(config, now)
+        acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
+        kind: Stage = planned if acting else "unguided"
+        through = allotment.gradient(kind, config.gradient)
+        short = "bytes" if through is None else None if allotment.guides(now.steps - now.index, kind) else "seconds"
+        if short:
+            acting, kind = [], "unguided"
+        observer.begin(now, kind, short if planned != "unguided" else None)
+        rows, granted, rounds = list(range(loop.samples)), [0] * loop.samples, 0
+        z = z_next = z0 = None
+        while rows:
+            with allotment.weighed(kind, through or "none"):
+                seen = loop.predict(z, rows, _need(acting, config, kind, through))
+                if acting:
+                    moved = _guide(acting, config, kind, seen, None if before is None else pick(before, rows), observer)
+            z_rows = loop.sampler_step(seen)
+            z_next = put(z_next, rows, z_rows + moved.displacement if acting else z_rows)
+            z0 = put(z0, rows, seen.z0.detach())
+            if config.change_since == "evaluation":
+                before = z0
+            if rounds == 0 and acting:
+                sizes, codes = observer.read(moved.size, moved.code)
+                allotment.count(rows, kind)
+                r_t = [recurrences(config, STAGES.index(kind), g) if c == 0 else 0 for g, c in zip(sizes, codes, strict=True)]
+                granted = allotment.grant(rows, r_t, sizes, now.steps - now.index - 1, kind)
+                observer.granted(rows, granted)
+            else:
+                allotment.count(rows, kind)
+            rounds += 1
+            rows = [i for i in rows if granted[i] >= rounds]
+            if rows:
+                z = renoise(pick(z_next, rows), now.there, now.here, loop.noise(rows))
+        assert z_next is not None and z0 is not None
+        before = z0
+        loop.accept(z_next)
+        observer.accepted(z_next, z0)
 
-    parser: a function, a name of `dymo.prompt.load_parser`, or {"name": ..., and the parser's settings}.
-    """
 
-    preset: str = "paper"
-    settings: dict[str, Any] = field(default_factory=dict)
-    parser: Parser | str | dict[str, Any] | None = None
-    preview_vae: Any = None
+_STAGES_OF = {"maps": ("semantic", "mixed"), "image": ("mixed", "preference")}
 
-    def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
-        aligner = DyMO(reward, self.preset, parser, preview_vae=self.preview_vae, **self.settings)
-        output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
-        return Result(output.images, output.trace)
+
+def _need(acting: Sequence[Objective], config: Config, kind: Stage, through: Gradient | None) -> Need:
+    """Which maps and gradients the acting objectives take from the denoiser."""
+    if not acting:
+        return PREDICTION
+    maps, image = (any(o.needs == needs for o in acting) for needs in ("maps", "image"))
+    # Where w has a gradient, L_A pulls on z0' as well.
+    if (image or (kind == "mixed" and config.weights_have_gradient)) and through in ("full", "conditional"):
+        return Need(maps, through)
+    return Need(maps, "maps" if maps else "none")
+
+
+def _guide(
+    acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, before: torch.Tensor | None, observer: Observer
+) -> Move:  # fmt: skip
+    """The displacement of z_{t-1} by the objectives' weighted gradient at what was seen."""
+    z0 = seen.z0 if config.weights_have_gradient else seen.z0.detach()
+    w_A, w_R = weights(config, kind, change(z0, before, config.change_of))
+    w, losses = {}, {}
+    for o in acting:
+        alone = [i not in _resting(o) for i in seen.rows]
+        w[o.name] = (w_A if o.needs == "maps" else w_R) * w_A.new_tensor(alone)
+        losses[o.name] = o.loss(seen)
+    g = gradient([w[name] * losses[name] for name in losses], seen)
+    moved = move(config, STAGES.index(kind), g, seen)
+    observer.evaluated(seen, w, losses, moved)
+    return moved
+
+
+def _resting(objective: Objective) -> set[int]:
+    """The samples that an objective no longer acts on."""
+    return getattr(objective, "resting", set())

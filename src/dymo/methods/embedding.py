@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..guidance.step import norms
-from ..pipelines.loop import Hooks
-from .ascent import ascend
-from .base import Result, Run
+from .ascent import Leaves, ascend
+from .contract import Result
+from .run import Run
 
 
-class _Words(Hooks):
+class _Words(Leaves):
     """What is added to the conditional embeddings as a leaf, first nothing; its distance, relative, is what it costs."""
 
     def __init__(self, weight: float):
@@ -39,7 +39,7 @@ class _Words(Hooks):
 
 @dataclass(frozen=True)
 class Embedding:
-    """Adam on the embedding of the prompt; the best picture seen counts.
+    """Adam on the embedding of the prompt; the best image seen counts.
 
     regularisation: points of reward that moving the embedding by its own length costs.
     """

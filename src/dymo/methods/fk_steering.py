@@ -1,12 +1,12 @@
-"""FK-steering: particles resampled by an intermediate reward, without a gradient (Singhal et al., ICML 2025).
+"""FK-steering: particles resampled by an intermediate reward, without a gradient (Singhal et al., arXiv 2501.06848).
 
-Any scorer will do. The particles of a picture are rows of one run, the first of them the user's own seed.
+Any scorer will do. The particles of an image are rows of one run, the first of them the user's own seed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..pipelines.decode import decoder
-from ..pipelines.families import levels_of
-from ..pipelines.loop import Hooks
+from ..guidance.loop import Loop, put
+from ..pipelines.schedulers import kind_of
 from ..rewards import scale_of
-from .base import Result, Run
+from .contract import Result
+from .run import Run
 
 Potential = Literal["max", "diff", "add"]
 
@@ -37,9 +37,9 @@ def log_potential(history: Tensor, kind: Potential, strength: float) -> Tensor:
 
 
 def resample(log_weights: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Ancestors of the k particles of each picture, drawn with probability softmax(log_weights): (B, k) -> (B, k) int.
+    """Ancestors of the k particles of each image, drawn with probability softmax(log_weights): (B, k) -> (B, k) int.
 
-    generators: one a picture, so that a batch is as its pictures one by one.
+    generators: one an image, so that a batch is as its images one by one.
     """
     weights = torch.softmax(log_weights.double(), dim=-1).cpu()
     rows = [
@@ -49,50 +49,13 @@ def resample(log_weights: Tensor, generators: Sequence[torch.Generator]) -> Tens
     return torch.stack(rows)
 
 
-class _Particles(Hooks):
-    """Scores the predictions at the steps of `when`, and replaces each picture's particles by their resampled ones."""
-
-    def __init__(self, run: Run, k: int, when: set[int], kind: Potential, strength: float, decode: Callable, seed: int):
-        self.run, self.k, self.when, self.kind, self.strength, self.decode = run, k, when, kind, strength, decode
-        self.random = [torch.Generator().manual_seed(seed) for _ in run.prompts]
-        self.history: list[Tensor] = []
-        self.ancestors: list[list[list[int]]] = []
-        self.began = time.perf_counter()
-
-    def after(self, index: int, predict: Callable[[], Tensor], z: Tensor) -> Tensor:
-        late = self._late(index)
-        if self.loop.active is not None or not (late or index in self.when):
-            return z
-        n = len(self.run.prompts)
-        words = [text for text in self.run.prompts for _ in range(self.k)]
-        t = float(self.loop.scheduler.timesteps[index]) * 1000 / self.loop.scheduler.config.num_train_timesteps
-        scores = self.run.score(self.decode(predict()), words, t).view(n, self.k)
-        self.run.trace.cost.decodes += len(words)
-        first = torch.arange(n)[:, None] * self.k
-        if late:  # Only the best of each picture goes on, in the first place.
-            best = scores.argmax(1).cpu()
-            self.loop.active = first.flatten().tolist()
-            self.run.trace.config["narrowed"] = index
-            return z[(first + best[:, None]).expand(-1, self.k).flatten().to(z.device)]
-        self.history.append(scores / scale_of(self.run.need_reward()))
-        chosen = resample(log_potential(torch.stack(self.history), self.kind, self.strength), self.random)
-        self.ancestors.append(chosen.tolist())
-        self.history = [past.gather(1, chosen.to(past.device)) for past in self.history]
-        return z[(first + chosen).flatten().to(z.device)]
-
-    def _late(self, index: int) -> bool:
-        """Whether the steps that are left would take longer than the budget allows."""
-        each = (time.perf_counter() - self.began) / (index + 1)
-        return (len(self.loop.scheduler.timesteps) - index - 1) * each > self.run.seconds_left()
-
-
 @dataclass(frozen=True)
 class FKSteering:
-    """k particles a picture (with a budget of evaluations, what it affords); `resamplings` of them, evenly spread.
+    """k particles an image (with a budget of evaluations, what it affords); `resamplings` of them, evenly spread.
 
     potential: "max", "diff" or "add"; strength: lambda, on the reward in its own units. Needs noise in the steps: eta is
     1 for DDIM unless the call says otherwise. seed: of the resampling. A budget of seconds that runs short leaves the
-    best particle alone to finish. The best particle by the reward of the finished picture is returned.
+    best particle alone to finish. The best particle by the reward of the finished image is returned.
     """
 
     k: int = 4
@@ -108,30 +71,56 @@ class FKSteering:
         if self.k < 1 or self.resamplings < 0:
             raise ConfigError(f"k={self.k!r}, resamplings={self.resamplings!r}: give at least 1 and 0")
 
-    def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        levels_of(pipe.scheduler)
+    def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        kind_of(pipe.scheduler)
         if type(pipe.scheduler).__name__ == "DDIMScheduler":
             pipeline_kwargs = {"eta": 1.0, **pipeline_kwargs}
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()
-            steps = run.steps or 1
-            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // steps)
-            when = {round(steps * (i + 1) / (self.resamplings + 1)) - 1 for i in range(self.resamplings)} - {-1}
-            decode = decoder(self.preview_vae if self.preview_vae is not None else pipe.vae)
-            hooks = _Particles(run, k, when if k > 1 else set(), self.potential, self.strength, decode, self.seed)
+            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // (run.steps or 1))
             run.trace.config = {"k": k}
-            images = run.paint(hooks, copies=k, generator=_spread(run, k)).unflatten(0, (-1, k))
-            if k == 1:
-                return run.result(images[:, 0])
-            if hooks.loop.active is not None:
+            images = run.generate(lambda loop: self.steps(loop, run, k), copies=k, generator=_spread(run, k))
+            images = images.unflatten(0, (-1, k))
+            if k == 1 or "narrowed" in run.trace.config:
                 return run.result(images[:, 0])
             words = [text for text in run.prompts for _ in range(k)]
             scores = run.score(images.flatten(0, 1), words).view(-1, k)
             return run.result(images[torch.arange(len(images)), scores.argmax(1).cpu()])
 
+    @torch.no_grad()
+    def steps(self, loop: Loop, run: Run, k: int) -> None:
+        """Algorithm 1 of arXiv 2501.06848: at some steps the particles of each image are replaced by resampled ones."""
+        n = len(run.prompts)
+        words = [text for text in run.prompts for _ in range(k)]
+        random = [torch.Generator().manual_seed(self.seed) for _ in run.prompts]
+        first = torch.arange(n)[:, None] * k
+        rows, began = list(range(n * k)), time.perf_counter()
+        history: list[Tensor] = []
+        z_next: Tensor | None = None
+        for now in loop:
+            when = {round(now.steps * (i + 1) / (self.resamplings + 1)) - 1 for i in range(self.resamplings)}
+            seen = loop.predict(rows=rows)
+            z = loop.sampler_step(seen)
+            each = (time.perf_counter() - began) / (now.index + 1)
+            late = (now.steps - now.index - 1) * each > run.seconds_left()
+            if k > 1 and len(rows) == n * k and (late or now.index in when):
+                scores = run.score(run.decode(seen.z0, self.preview_vae), words, now.t).view(n, k)
+                if late:  # Only the best of each image goes on, in the first place.
+                    chosen = scores.argmax(1).cpu()[:, None].expand(-1, k)
+                    rows = first.flatten().tolist()
+                    run.trace.config["narrowed"] = now.index
+                else:
+                    history.append(scores / scale_of(run.need_reward()))
+                    chosen = resample(log_potential(torch.stack(history), self.potential, self.strength), random)
+                    history = [past.gather(1, chosen.to(past.device)) for past in history]
+                z = z[(first + chosen).flatten().to(z.device)]
+            # The particles that do not go on any more stand still.
+            z_next = z if len(z) == n * k else put(z_next, seen.rows, z)
+            loop.accept(z_next)
+
 
 def _spread(run: Run, k: int) -> Any:
-    """The generators of the particles: where the user gave one a picture, k of them each, the user's own first."""
+    """The generators of the particles: where the user gave one an image, k of them each, the user's own first."""
     if not isinstance(run.generator, list):
         return None
     others = run.others(k - 1)

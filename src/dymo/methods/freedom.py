@@ -1,8 +1,6 @@
-"""FreeDoM: the reward's gradient in the middle of the trajectory (Yu et al., ICCV 2023, arXiv 2303.09833).
+"""FreeDoM: the reward's gradient in the middle of the trajectory, with time travel (Yu et al., arXiv 2303.09833).
 
-It is a point among DyMO's settings: z_{t-1} -= rho g with rho = 0.2 s ||eps_c - eps_u|| / ||g||, s the guidance scale, from
-30 to 70 % of the steps, each of those from 40 % on taken three times. As in the comparison that the paper makes, the
-loss is minus the reward, in place of FreeDoM's own.
+As in the comparison that DyMO's paper makes, the loss is minus the reward, in place of FreeDoM's own.
 """
 
 from __future__ import annotations
@@ -11,30 +9,21 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError, RewardError
-from .base import Result
-from .dymo import Aligned
-
-
-def settings(guidance_scale: float, length: float, guided: tuple[float, float], repeated: float, times: int) -> dict:
-    """FreeDoM's schedule as values of `Config`. Raises ConfigError without classifier-free guidance."""
-    if not guidance_scale > 1:
-        raise ConfigError(
-            f"guidance_scale={guidance_scale!r}: FreeDoM's step is a part of the guidance; give more than 1"
-        )
-    return dict(
-        borders_by="progress", borders=(guided[0], repeated), unguided_tail=1 - guided[1], semantic_weight=0.0,
-        preference_form="score", step_rule="residual", eta=length * guidance_scale, damping=0.0, max_step=1e9,
-        # Any gradient wants all repetitions past the second border, and none before it.
-        recurrences="dynamic", h=(0.0, 0.0, 1e30), max_recurrences=times - 1, gradient="full",
-        # The middle stage has L_R alone here, and its weight is of no account: the rule takes the direction only.
-        k=1e-6,
-    )  # fmt: skip
+from ..budget import Allotment
+from ..errors import ConfigError, PipelineError
+from ..guidance.levels import renoise
+from ..guidance.loop import PREDICTION, Loop, Need, pick, put
+from ..guidance.step import failure, norms, residual_length
+from .contract import Result
+from .run import Run
 
 
 @dataclass(frozen=True)
 class FreeDoM:
-    """length: 0.2 of the guidance; guided: from and to, as fractions of the steps; repeated: from where, `times` each."""
+    """z_{t-1} -= rho g, rho = length s ||eps_cond - eps_uncond|| / ||g||, s the guidance scale.
+
+    guided: from and to, as fractions of the steps; repeated: from where each step is taken `times` times.
+    """
 
     length: float = 0.2
     guided: tuple[float, float] = (0.3, 0.7)
@@ -42,12 +31,46 @@ class FreeDoM:
     times: int = 3
     preview_vae: Any = None
 
-    def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        if reward is None:
-            raise RewardError("FreeDoM needs a reward: give one, as load_reward('pickscore')")
+    def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         scale = pipeline_kwargs.get("guidance_scale")
         if scale is None:
             scale = inspect.signature(type(pipe).__call__).parameters["guidance_scale"].default
-        values = settings(scale, self.length, (self.guided[0], self.guided[1]), self.repeated, self.times)
-        aligned = Aligned("paper", values, preview_vae=self.preview_vae)
-        return aligned.run(pipe, prompts, reward, budget, generator, **pipeline_kwargs)
+        if not scale > 1:
+            raise ConfigError(f"guidance_scale={scale!r}: FreeDoM's step is a part of the guidance; give more than 1")
+        with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
+            run.need_gradient()
+            images = run.generate(lambda loop: self.steps(loop, run, scale, Allotment(run.budget)))
+            return run.result(images)
+
+    def steps(self, loop: Loop, run: Run, scale: float, allotment: Allotment) -> None:
+        """Algorithm 2 of arXiv 2303.09833: the efficient time travel."""
+        for now in loop:
+            # A small tolerance, since 3 / 10 is not exact in binary.
+            guided = self.guided[0] - 1e-9 <= now.done < self.guided[1] - 1e-9
+            times = self.times if guided and now.done >= self.repeated - 1e-9 else 1
+            rows, done, granted = list(range(loop.samples)), 0, [times - 1] * loop.samples
+            z = z_next = None
+            while rows:
+                seen = loop.predict(z, rows, Need(through="full") if guided else PREDICTION)
+                moved = loop.sampler_step(seen)
+                if guided:
+                    if seen.residual is None:
+                        raise PipelineError("guidance was switched off in the run: FreeDoM's step is a part of it")
+                    score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
+                    g = seen.pull(-score, False) * now.here.radius
+                    size, usable = norms(g), failure(g) == 0
+                    rho = residual_length(self.length * scale, seen.residual) / size.clamp_min(1e-30)
+                    shape = (-1, *[1] * (g.ndim - 1))
+                    moved = moved - now.there.radius * (rho.view(shape) * g).where(usable.view(shape), 0.0)
+                allotment.count(rows, "guided" if guided else "unguided")
+                z_next = put(z_next, rows, moved)
+                if guided and done == 0:
+                    left = now.steps - now.index - 1
+                    wanted = [(times - 1) * ok for ok in usable.tolist()]
+                    granted = allotment.grant(rows, wanted, size.tolist(), left, "guided")
+                done += 1
+                rows = [i for i in rows if granted[i] >= done]
+                if rows:
+                    z = renoise(pick(z_next, rows), now.there, now.here, loop.noise(rows))
+            assert z_next is not None
+            loop.accept(z_next)

@@ -1,40 +1,49 @@
-"""The methods by name: a line each."""
+"""Methods by name: a line each."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from importlib import import_module
 from typing import Any
 
-from ..errors import ConfigError
-from .base import Method
+from .. import plugins
+from ..errors import ConfigError, did_you_mean
+from .contract import Method
 
 METHODS = {
     # name -> module and class in this folder, and what it is in a few words
     "plain": ("plain.Plain", "the pipeline as it is"),
     "best-of-n": ("best_of_n.BestOfN", "the best of N seeds by the reward"),
-    "dymo": ("dymo.Aligned", "this library's method"),
+    "dymo": ("aligned.Aligned", "this library's method"),
     "freedom": ("freedom.FreeDoM", "the reward's gradient in the middle of the trajectory, with time travel"),
     "dno": ("dno.DNO", "optimises the initial noise and every step's"),
     "reno": ("reno.ReNO", "optimises the initial noise, returns the best seen"),
     "embedding": ("embedding.Embedding", "optimises the prompt's embedding"),
     "rewrite": ("rewrite.Rewrite", "a language model rewrites the prompt"),
-    "attend-excite": ("attend_excite.AttendExcite", "moves the latent until every subject has attention"),
+    "attend-excite": ("attend_excite.AttendExcite", "moves the latents until every subject has attention"),
     "fk-steering": ("fk_steering.FKSteering", "resamples particles by an intermediate reward"),
 }
 
 
 def load_method(name: str, **settings: Any) -> Method:
-    """The method `name` with its settings. Raises ConfigError on an unknown name or setting."""
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        raise ConfigError(
-            f"unknown method {name!r}{f', did you mean {near[0]!r}?' if near else ''}: choose one of {', '.join(METHODS)}"
-        )
-    module, _, kind = METHODS[name][0].partition(".")
-    found = getattr(import_module(f".{module}", __package__), kind)
-    known = [field.name for field in dataclasses.fields(found) if field.init]
+    """The method `name` with its settings: one of `METHODS`, an entry point of `dymo.methods`, or `file.py:name`.
+
+    Raises ConfigError on an unknown name or setting.
+    """
+    if name in METHODS:
+        module, _, kind = METHODS[name][0].partition(".")
+        found = getattr(import_module(f".{module}", __package__), kind)
+    elif plugins.is_reference(name) or name in plugins.names("dymo.methods"):
+        found = plugins.load(name, "dymo.methods")
+        if not callable(getattr(found, "run", None)):
+            raise ConfigError(f"{name} is no method: it has no run(pipe, prompts, reward, budget, generator, ...)")
+    else:
+        raise ConfigError(f"unknown method {name!r}{did_you_mean(name, METHODS)}: choose one of {', '.join(METHODS)}, or FILE.py:NAME")
+    if not isinstance(found, type):
+        if settings:
+            raise ConfigError(f"{name} takes no settings: it is made already, and not a class")
+        return found
+    known = [field.name for field in dataclasses.fields(found) if field.init] if dataclasses.is_dataclass(found) else list(settings)
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ConfigError(f"{name} has no setting {unknown[0]!r}: it has {', '.join(known) or 'none'}")

@@ -1,4 +1,4 @@
-"""ReNO: ascend the reward on the initial noise, and return the best picture seen (Eyring et al., NeurIPS 2024)."""
+"""ReNO: ascend the reward on the initial noise, and return the best image seen (Eyring et al., NeurIPS 2024)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..guidance.step import norms
-from ..pipelines.loop import Hooks
-from .ascent import ascend
-from .base import Result, Run
+from .ascent import Leaves, ascend
+from .contract import Result
+from .run import Run
 
 
 def noise_penalty(noise: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def noise_penalty(noise: Tensor) -> Tensor:
     return size**2 / 2 - (noise[0].numel() - 1) * size.log()
 
 
-class _Start(Hooks):
+class _Start(Leaves):
     """The initial noise as a leaf, first as the pipeline drew it."""
 
     def __init__(self, weight: float):
@@ -45,7 +45,7 @@ class ReNO:
     """SGD with Nesterov momentum on the initial noise; made for one-step and few-step pipelines.
 
     On an ordinary pipeline each update costs a whole trajectory forwards, again and backwards: give a Budget, which the
-    best picture so far then answers. Several rewards: load_reward({"hpsv2.1": 5, "imagereward": 1}).
+    best image so far then answers. Several rewards: load_reward({"hpsv2.1": 5, "imagereward": 1}).
     """
 
     iterations: int = 50

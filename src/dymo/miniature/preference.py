@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from ..rewards.base import check_images
 
 
 class Block(nn.Module):
@@ -26,7 +29,7 @@ class Block(nn.Module):
 
 
 class ConvPreference(nn.Module):
-    """Scores how well pictures please for their prompts; higher is better, and a difference is a log-odds of preference.
+    """Scores how well images please for their prompts; higher is better, and a difference is a log-odds of preference.
 
     The image tower gives 8x8 cells, a bidirectional GRU reads the prompt, and each of its tokens attends to the cells.
     """
@@ -85,8 +88,9 @@ class ConvPreference(nn.Module):
         device = self.head.weight.device
         return found.input_ids.to(device), found.attention_mask.bool().to(device)
 
-    def score(self, images: torch.Tensor, prompts: list[str], timestep: torch.Tensor | None = None) -> torch.Tensor:
+    def score(self, images: torch.Tensor, prompts: Sequence[str], timestep: float | None = None) -> torch.Tensor:
         """Scores (B,) of images (B, 3, H, W) in [0, 1], differentiable in them; the timestep is not read."""
+        check_images(self.name, images, prompts)
         ids, real = self.tokens(list(prompts))
         return self.compare(self.cells(images.to(self.head.weight)), self.words(ids), real)
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from ..config import Config
 from ..errors import ConfigError, PipelineError, did_you_mean
-from .families import levels_of
+from .families import family_of
+from .schedulers import kind_of
 
 # Names under which diffusers registers hooks that reuse features across steps or change dtypes on the way.
 _REUSING = ("cache", "pyramid_attention_broadcast", "fbc_", "taylorseer")
@@ -20,34 +21,40 @@ _REUSING = ("cache", "pyramid_attention_broadcast", "fbc_", "taylorseer")
 _DEPRECATED = ("callback", "callback_steps")
 
 
-def check_pipeline(pipe: Any, config: Config) -> None:
+def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
     """Raises PipelineError where gradients would be missing, wrong, or silently zero."""
     if torch.is_inference_mode_enabled():
         raise PipelineError(
             "called under torch.inference_mode(), where there are no gradients: call it outside, or under torch.no_grad()"
         )
-    unet = getattr(pipe, "unet", None)
-    if not isinstance(unet, nn.Module) or not hasattr(pipe, "vae"):
+    denoiser = family_of(pipe).denoiser(pipe)
+    kind_of(pipe.scheduler)
+    if any(p.is_inference() for p in denoiser.parameters()):
         raise PipelineError(
-            f"{type(pipe).__name__} has no UNet and VAE: pipelines of the SD1.5, SD2 and SDXL families can be steered"
+            "the pipeline was loaded under torch.inference_mode(), so its weights can have no part in a gradient: load it outside"
         )
-    if not hasattr(type(pipe).__call__, "__wrapped__"):
+    if type(denoiser).__module__.startswith("peft."):
         raise PipelineError(
-            f"{type(pipe).__name__}.__call__ cannot be run with gradients: it is not wrapped by torch.no_grad as diffusers' are"
+            f"the denoiser is wrapped in {type(denoiser).__name__}: use pipe.load_lora_weights or pipe.unet.add_adapter, which "
+            "leave the UNet itself in place, or take the wrapper's get_base_model()"
         )
-    levels_of(pipe.scheduler)
-    reusing = _hooks(unet)
-    if getattr(unet, "is_cache_enabled", False) or reusing:
+    hook = _hook(denoiser, _REUSING)
+    if getattr(denoiser, "is_cache_enabled", False) or hook:
         raise PipelineError(
-            f"the denoiser reuses features across steps ({reusing or 'cache'}): call pipe.unet.disable_cache() first"
+            f"the denoiser reuses features across steps ({hook or 'cache'}): call pipe.unet.disable_cache() first"
         )
-    compiled = hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None
-    if compiled and config.semantic_weight > 0:
+    if _hook(denoiser, ("layerwise_casting",)):
+        raise PipelineError(
+            "the denoiser casts its layers' weights on the way (layerwise casting), which has no gradient: load it in float16 or bfloat16"
+        )
+    compiled = [m for m in denoiser.modules() if hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None]
+    if compiled and semantic:
+        how = "pipe.unet = pipe.unet._orig_mod after torch.compile" if compiled[0] is denoiser else "load it anew without compile_repeated_blocks()"
         raise PipelineError(
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
-            "use the eager one (pipe.unet = pipe.unet._orig_mod after torch.compile), or set semantic_weight=0"
+            f"use the eager one ({how}), or set semantic_weight=0"
         )
-    if config.semantic_weight > 0 and any(getattr(m, "fused_projections", False) for m in unet.modules()):
+    if semantic and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
         raise PipelineError(
             "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
         )
@@ -83,11 +90,11 @@ def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) ->
         )
 
 
-def _hooks(unet: nn.Module) -> str:
-    """The first hook of the denoiser that reuses features, by its registered name; '' without one."""
-    for module in unet.modules():
+def _hook(denoiser: nn.Module, parts: Iterable[str]) -> str:
+    """The first of diffusers' hooks whose registered name has one of the parts; '' without one."""
+    for module in denoiser.modules():
         registry = getattr(module, "_diffusers_hook", None)
         for name in getattr(registry, "hooks", {}):
-            if any(part in name for part in _REUSING):
+            if any(part in name for part in parts):
                 return name
     return ""

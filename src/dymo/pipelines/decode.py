@@ -1,27 +1,38 @@
-"""From the one-step prediction to a picture, with a gradient."""
+"""From the one-step prediction to an image, with a gradient."""
 
 from __future__ import annotations
 
-import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
+
+
+def decoding_vae(vae: Any) -> Any:
+    """The VAE to decode with: itself, or a float32 copy of one that overflows in half precision.
+
+    The pipeline's own upcast comes only at the end. Its file says `force_upcast` (SDXL's); where that is but the class's
+    default (SD1.5's), half precision is what pipelines use. The copy is made once, without the hooks of an offload.
+    """
+    said = getattr(vae.config, "force_upcast", False) and "force_upcast" not in vae.config.get("_use_default_values", ())
+    if vae.dtype != torch.float16 or not said:
+        return vae
+    if vae not in _IN_FLOAT:
+        copy = type(vae).from_config(vae.config).float().eval().requires_grad_(False)
+        copy.load_state_dict({name: value.float() for name, value in vae.state_dict().items()})
+        _IN_FLOAT[vae] = copy
+    return _IN_FLOAT[vae].to(vae.device)
 
 
 def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
-    """z0' (B, c, h, w), scaled as the denoiser sees it -> pictures (B, 3, H, W) in [0, 1], float32.
+    """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
-    `vae` is an AutoencoderKL, or an AutoencoderTiny (whose scaling factor is 1). A VAE that overflows in half
-    precision is copied to float32 once, since the pipeline's own upcast comes only at the end: its file says
-    `force_upcast` (SDXL's); where that is but the class's default (SD1.5's) half precision is what pipelines use.
+    `vae`: an AutoencoderKL, or an AutoencoderTiny (whose scaling factor is 1).
     """
-    said = getattr(vae.config, "force_upcast", False) and "force_upcast" not in vae.config.get(
-        "_use_default_values", ()
-    )
-    if vae.dtype == torch.float16 and said:
-        vae = copy.deepcopy(vae).float()
     factor = getattr(vae.config, "scaling_factor", None) or 1.0
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
@@ -30,6 +41,34 @@ def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
         z = z0 / factor + shift
         if mean is not None and std is not None:
             z = z0 * z0.new_tensor(std).view(1, -1, 1, 1) / factor + z0.new_tensor(mean).view(1, -1, 1, 1)
-        return (vae.decode(z.to(vae.dtype), return_dict=False)[0].float() / 2 + 0.5).clamp(0, 1)
+        return vae.decode(z.to(vae.dtype), return_dict=False)[0].float() / 2 + 0.5
 
-    return decode
+    def safe(z0: Tensor) -> Tensor:
+        return _Rescaled.apply(decode, z0) if z0.requires_grad and vae.dtype != torch.float32 else decode(z0)
+
+    return safe
+
+
+def power_of_two(gradient: Tensor) -> Tensor:
+    """A power of two as large as each sample's largest entry, (B, 1, ...): dividing by it is exact, and fits half precision."""
+    most = gradient.float().abs().flatten(1).amax(1)
+    usable = most.isfinite() & (most > 0)
+    exponent = torch.where(usable, most, 1.0).log2().ceil()
+    return torch.exp2(exponent).view(-1, *[1] * (gradient.ndim - 1))
+
+
+class _Rescaled(torch.autograd.Function):
+    """A function whose backward runs in half precision on gradients brought to size 1, and back, sample by sample."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            ctx.leaf = x.detach().requires_grad_()
+            ctx.output = function(ctx.leaf)
+        return ctx.output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        size = power_of_two(gradients[0])
+        (found,) = torch.autograd.grad(ctx.output, ctx.leaf, gradients[0] / size, retain_graph=True)
+        return None, found * size

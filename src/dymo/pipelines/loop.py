@@ -1,258 +1,554 @@
-"""A pipeline's own denoising loop, counted, and open where a method may change what passes through it.
+"""A diffusers pipeline's own denoising loop, as a loop that waits.
 
-`attach.py` is the seam of DyMO itself, which repeats steps; this one takes each step once, and serves the methods that
-run whole trajectories: they change what goes in, look at the end of a step, or differentiate the picture.
+The pipeline runs in a greenlet. It hands over where its loop comes to a timestep and where it calls `scheduler.step`,
+and goes on when the algorithm has said what it needs, or with which latents. Its `__call__` is run with an `enumerate` of
+ours, which offers a timestep again as often as the algorithm wants: the loop's own counter, callbacks, ControlNets and
+adapters see each step once. Everything that is patched is patched here, on instances, and put back on exit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import builtins
+import contextvars
+import inspect
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
+from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import PipelineError
-from ..guidance.transitions import Level, predict_z0
-from ..trace import Trace
-from .families import levels_of
-from .patch import patched
-from .rows import take
+from ..guidance.levels import predict_noise, predict_z0
+from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
+from ..trace import Cost
+from .decode import power_of_two
+from .families import Branches, family_of
+from .hold import patched
+from .rows import map_tensors, take
+from .schedulers import initial_scale, kind_of, limited, noise_like, shrink, snapshot, timesteps
+from .taps import AttentionTaps
 
-Layers = dict[str, nn.Module]
-
-
-class Hooks:
-    """What a method does to a run; each does nothing unless it is overridden.
-
-    Rows are the pictures of the call, in its order (a prompt's pictures are neighbours).
-    """
-
-    loop: Loop
-    """The run that is being painted."""
-    draws_noise = False
-    """Whether `noise` is to be asked for the sampler's noise of each step (DDIM alone can take it from outside)."""
-
-    def start(self, noise: Tensor) -> Tensor:
-        """The initial noise (rows, ...), standard normal -> what to start from."""
-        return noise
-
-    def words(self, embeddings: Tensor) -> Tensor:
-        """The conditional prompt embeddings (rows, tokens, d) -> what to condition on."""
-        return embeddings
-
-    def before(self, index: int, z: Tensor, look: Callable[[Tensor], None]) -> Tensor | None:
-        """Before step `index` is evaluated at z (rows, c, h, w), as the denoiser sees it -> another z, or None.
-
-        look(z) runs the conditional half of the denoiser on another z with a graph, up to the last of the loop's `layers`;
-        it counts as an evaluation. Its backward is the method's to count.
-        """
-        return None
-
-    def noise(self, index: int, drawn: Tensor) -> Tensor:
-        """The noise that step `index` adds (rows, ...), standard normal as the sampler would draw it -> what to add."""
-        return drawn
-
-    def after(self, index: int, predict: Callable[[], Tensor], z: Tensor) -> Tensor:
-        """After step `index`: predict() is z0' (rows, c, h, w), z the sampler's z_{t-1} -> the z to go on with."""
-        return z
+Change = Callable[[Tensor], Tensor]
+_STOP = object()
 
 
-class Loop(ExitStack):
-    """The pipeline with its loop counted into `trace` and open to `hooks`; as before on exit, whatever happens.
+class PipelineLoop:
+    """A `dymo.guidance.loop.Loop` over `pipe(**kwargs)`; use it as a context, and take `result` at the end.
 
-    checkpointing: with a gradient, keep only the denoiser's inputs of each step and run it again in the backward; the
-    trace's rows count both runs, its evaluations one. `layers`: where `Hooks.before` looks.
-    Nothing here needs a UNet but `before`: plain runs of transformers are counted as well.
+    decode: z0' -> images; cost: where the work is counted. start: the initial standard normal noise (B, c, h, w) -> what
+    to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
+    trajectory and the final decode, each step's denoiser checkpointed. map_size, all_rows: which attention maps.
+    cancel: ends the run early, with the image as it is then.
     """
 
     def __init__(
-        self, pipe: Any, trace: Trace, hooks: Hooks, checkpointing: bool = False, layers: Layers | None = None
-    ):
-        super().__init__()
-        self.pipe, self.trace, self.hooks, self.checkpointing = pipe, trace, hooks, checkpointing
-        self.layers = layers or {}
-        self.scheduler = pipe.scheduler
-        self.denoiser = denoiser_of(pipe)
-        self.index = 0
-        self.active: Sequence[int] | None = None
-        """The rows that are still evaluated; the others get zeros for a prediction. None: all."""
-        self._moved: Tensor | None = None
-        self._own: dict[str, Callable[..., Any]] = {}
+        self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
+        words: Change | None = None, whole: bool = False, map_size: int | None = None, all_rows: bool = False,
+        cancel: threading.Event | None = None,
+    ):  # fmt: skip
+        self.pipe, self.kwargs, self.decode, self.cost = pipe, dict(kwargs), decode, cost
+        self.start, self.words, self.whole = start, words, whole
+        self.map_size, self.all_rows, self.cancel = map_size, all_rows, cancel
+        self.family = family_of(pipe)
+        self.scheduler, self.denoiser = pipe.scheduler, self.family.denoiser(pipe)
+        self.kind = kind_of(self.scheduler)
+        self.generator = kwargs.get("generator")
+        self.result: Any = None
+        self.cancelled = False
+        self.evaluations: list[int] = []
+        """Of the denoiser, by sample."""
+        self.timesteps: list[Timestep] = []
+        self.taps: AttentionTaps | None = None
+        self.grid = (0, 0)
+        self._samples: int | None = None
+        self._rows: Rows = []
+        self._need = PREDICTION
+        self._again = self._more = self._in_body = self._in_callback = self._cutting = self._looking = False
+        self._arrived: Timestep | None = None
+        self._carry: Tensor | None = None
+        self._output: Tensor | None = None
+        self._answer: Any = (None,)
+        self._branches = Branches(1, 0, None)
+        self._evaluated: Branches = self._branches
+        self._stack = ExitStack()
 
-    def __enter__(self) -> Loop:
-        super().__enter__()
-        self._forward, self._step = self.denoiser.forward, self.scheduler.step
+    # Seen from the algorithm.
+
+    @property
+    def samples(self) -> int:
+        """Images of this run."""
+        assert self._samples is not None
+        return self._samples
+
+    def __enter__(self) -> PipelineLoop:
         try:
-            self.enter_context(patched(self.denoiser, "forward", self.forward))
-            self.enter_context(patched(self.scheduler, "step", self.step))
-            for name, hook in (("prepare_latents", self.prepare_latents), ("encode_prompt", self.encode_prompt)):
-                if hasattr(self.pipe, name):
-                    self._own[name] = getattr(self.pipe, name)
-                    self.enter_context(patched(self.pipe, name, hook))
+            self._patch()
+            self._caller = getcurrent()
+            self._pipeline = greenlet(self._run)
+            self._pipeline.gr_context = contextvars.copy_context()
+            self._to_pipeline(None)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
         return self
 
-    # What the pipeline calls, in its order.
+    def __exit__(self, *exc: Any) -> None:
+        try:
+            if hasattr(self, "_pipeline") and self._pipeline and not self._pipeline.dead:
+                mode = torch.is_grad_enabled()
+                try:
+                    self._pipeline.throw(GreenletExit)
+                finally:
+                    torch.set_grad_enabled(mode)
+        finally:
+            self._stack.close()
 
-    def encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
-        found = self._own["encode_prompt"](*args, **kwargs)
-        return (self.hooks.words(found[0]), *found[1:])
+    def __iter__(self) -> Iterator[Timestep]:
+        while self._arrived is not None:
+            if self.cancel is not None and self.cancel.is_set():
+                self.cancelled, self._arrived = True, None
+                self._to_pipeline(_STOP)
+            else:
+                yield self._arrived
 
-    def prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
-        found = self._own["prepare_latents"](*args, **kwargs)
-        first = found[0] if isinstance(found, tuple) else found
-        sigma = getattr(self.scheduler, "init_noise_sigma", 1.0)
-        start = (self.hooks.start(first / sigma) * sigma).to(first.dtype)
-        return (start, *found[1:]) if isinstance(found, tuple) else start
+    def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
+        """See `Loop.predict`. Raises PipelineError where the pipeline ends in the middle of a step."""
+        self._rows, self._need = list(range(self._samples or 0)) if rows is None else rows, need
+        self._evaluate(None if z is None else (True, put(self._sample.detach(), self._rows, z.to(self._sample.dtype))))
+        if need.through != "none" and not self.whole and not self._sample.requires_grad:
+            # The pipeline made its first latents where they could not be marked: evaluate once more.
+            self._evaluate((True, self._sample.detach()))
+        return self._seen()
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        name = next((key for key in ("sample", "hidden_states") if key in kwargs), None)
-        sample = args[0] if name is None else kwargs[name]
-        moved = self._look_first(sample, args, kwargs)
-        if moved is not None:
-            sample = moved
-            args, kwargs = (args, {**kwargs, name: moved}) if name else ((moved, *args[1:]), kwargs)
-        if self.active is None:
-            return self._run(args, kwargs, sample.shape[0])
-        rows, batch = self._rows(sample), sample.shape[0]
-        args, kwargs = take((args, kwargs), rows, batch)
-        found = self._run(args, {**kwargs, "return_dict": False}, len(rows))[0]
-        return (found.new_zeros(batch, *found.shape[1:]).index_copy(0, rows, found),)
+    def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
+        """See `Loop.sampler_step`. noise (n, c, h, w): the scheduler's own (DDIM's `variance_noise`) in place of a draw."""
+        output, timestep, sample, args, kwargs = self._call
+        self._restore(self._before)
+        if noise is not None:
+            kwargs = {**kwargs, "generator": None, "variance_noise": noise.to(output.dtype)}
+        # Generators of samples that are not evaluated are left where they were.
+        every = self.generator if isinstance(self.generator, list) else []
+        resting = [(g, g.get_state()) for i, g in enumerate(every) if i not in seen.rows]
+        with torch.set_grad_enabled(self.whole and torch.is_grad_enabled()):
+            if not self.whole:
+                output, sample = output.detach(), sample.detach()
+            self._answer = self._plain["step"](output, timestep, sample, *args, **kwargs)
+        for generator, state in resting:
+            generator.set_state(state)
+        self._after = snapshot(self.scheduler, self.kind)
+        found = self._answer[0] if isinstance(self._answer, tuple) else self._answer.prev_sample
+        found = pick(found, seen.rows).float()
+        if self._carry is None:
+            return found
+        return found + shrink(seen.timestep.here, seen.timestep.there) * pick(self._carry, seen.rows)
 
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if self._moved is not None:
-            sample, self._moved = self._moved, None
-        if self.hooks.draws_noise:
-            drawn = randn_tensor(
-                sample.shape, generator=kwargs.pop("generator", None), device=sample.device, dtype=model_output.dtype
+    def accept(self, z: Tensor) -> None:
+        """See `Loop.accept`. What rounding to the pipeline's precision takes away is added to the next step."""
+        self._restore(self._after)
+        rounded = z.to(self._sample.dtype)
+        self._carry = None if rounded.dtype == torch.float32 else (z - rounded.float()).detach()
+        self._more = self._arrived is not None and self._arrived.index + 1 < self._arrived.steps
+        self._arrived = None
+        self._to_pipeline((False, rounded))
+
+    def noise(self, rows: Rows) -> Tensor:
+        """See `Loop.noise`; drawn from the user's generators."""
+        return noise_like(self._sample, rows, self.generator).float()
+
+    def seconds_to_decode(self) -> float:
+        """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
+        vae, began = self.pipe.vae, time.perf_counter()
+        with torch.no_grad():
+            latents = torch.zeros((1, *self._shape[1:]), device=vae.device, dtype=vae.dtype)
+            vae.decode(latents, return_dict=False)[0].sum().item()
+        return (time.perf_counter() - began) * self.samples
+
+    # The two sides.
+
+    def _to_pipeline(self, message: Any) -> None:
+        # The grad mode belongs to the thread, not to the greenlet.
+        mode = torch.is_grad_enabled()
+        try:
+            found = self._pipeline.switch(message)
+        finally:
+            torch.set_grad_enabled(mode)
+        if self._pipeline.dead:
+            self.result, self._arrived = found, None
+
+    def _to_caller(self) -> Any:
+        mode = torch.is_grad_enabled()
+        message = self._caller.switch()
+        torch.set_grad_enabled(mode)
+        return message
+
+    def _run(self, _message: Any) -> Any:
+        call = inspect.unwrap(type(self.pipe).__call__)
+        if not isinstance(call, types.FunctionType) or "enumerate" not in call.__code__.co_names:
+            raise PipelineError(
+                f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
+                "steered: use the pipeline class of diffusers that it derives from"
             )
-            kwargs["variance_noise"] = self.hooks.noise(self.index, drawn).to(model_output.dtype)
-        rows = sample.shape[0]
-        self._count(range(rows) if self.active is None else self.active, rows)
+        mine = types.FunctionType(
+            call.__code__, {**call.__globals__, "enumerate": self._enumerate}, call.__name__, call.__defaults__, call.__closure__
+        )
+        mine.__kwdefaults__ = call.__kwdefaults__
+        with torch.set_grad_enabled(self.whole):
+            return mine(self.pipe, **self.kwargs)
 
-        def predict() -> Tensor:
-            here, _ = self._levels(timestep)
-            kind = self.scheduler.config.prediction_type
-            return predict_z0(sample.float(), model_output.float(), here, kind)
+    def _evaluate(self, message: Any) -> None:
+        self._to_pipeline(message)
+        if self._pipeline.dead:
+            raise PipelineError(f"{type(self.pipe).__name__} ended in the middle of a step")
+        self.evaluations = self.evaluations or [0] * self.samples
+        for i in self._rows:
+            self.evaluations[i] += 1
 
-        answer = self._step(model_output, timestep, sample, *args, **kwargs)
-        given = answer[0] if isinstance(answer, tuple) else answer.prev_sample
-        wanted = self.hooks.after(self.index, predict, given)
-        self.index += 1
-        if wanted is given:
-            return answer
-        if isinstance(answer, tuple):
-            return (wanted, *answer[1:])
-        answer.prev_sample = wanted
+    def _guard(self) -> None:
+        """Raises PipelineError in a call that is not the run's own: the components are in use."""
+        if getcurrent() is not self._pipeline or self._in_callback:
+            raise PipelineError(
+                f"the components of this {type(self.pipe).__name__} are in use by a run that steers them: call again when it "
+                "has ended, or use a pipeline with a denoiser and scheduler of its own"
+            )
+
+    # Seen from the pipeline, in the order in which it calls.
+
+    def _patch(self) -> None:
+        enter, pipe, scheduler = self._stack.enter_context, self.pipe, self.scheduler
+        owners: dict[str, tuple[Any, Callable]] = {
+            "forward": (self.denoiser, self._forward), "step": (scheduler, self._step), "set_timesteps": (scheduler, self._set_timesteps),
+            "add_noise": (scheduler, self._add_noise), "prepare_latents": (pipe, self._prepare_latents),
+            "progress_bar": (pipe, self._progress_bar),
+        }  # fmt: skip
+        if self.words is not None:
+            owners["encode_prompt"] = (pipe, self._encode_prompt)
+        self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
+        for name in self._plain:
+            enter(patched(owners[name][0], name, owners[name][1]))
+        # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
+        own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
+        self._stack.callback(self._restore_processors, own)
+        if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
+            enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
+        for name in ("callback_on_step_end", "callback"):
+            if self.kwargs.get(name) is not None:
+                self._wrap_callback(name)
+
+    def _restore_processors(self, own: dict[str, Any]) -> None:
+        now = getattr(self.denoiser, "attn_processors", {})
+        if any(now[name] is not processor for name, processor in own.items()):
+            self.denoiser.set_attn_processor(dict(own))
+
+    def _set_timesteps(self, *args: Any, **kwargs: Any) -> Any:
+        self._guard()
+        return self._plain["set_timesteps"](*args, **kwargs)
+
+    def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        assert self.words is not None
+        found = self._plain["encode_prompt"](*args, **kwargs)
+        return (self.words(found[0]), *found[1:])
+
+    def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+        found = self._plain["prepare_latents"](*args, **kwargs)
+        first = found[0] if isinstance(found, tuple) else found
+        self._samples, self._shape = first.shape[0], first.shape
+        if self.start is not None:
+            scale = initial_scale(self.scheduler)
+            first = (self.start(first / scale) * scale).to(first.dtype)
+        elif not self.whole:
+            # The first evaluation's input must be a leaf, or it would have to be repeated.
+            first = first.detach().requires_grad_()
+        return (first, *found[1:]) if isinstance(found, tuple) else first
+
+    def _progress_bar(self, *args: Any, **kwargs: Any) -> Any:
+        bar = self._plain["progress_bar"](*args, **kwargs)
+        update = bar.update
+        bar.update = lambda n=1: None if self._again else update(n)
+        return bar
+
+    def _enumerate(self, things: Any, start: int = 0) -> Iterator[tuple[int, Any]]:
+        """The loop over timesteps, each as often as the algorithm asks; any other loop as it is."""
+        known = getattr(self.scheduler, "timesteps", None)
+        if not isinstance(things, Tensor) or things.ndim != 1 or not isinstance(known, Tensor) or not len(things):
+            yield from builtins.enumerate(things, start)
+            return
+        where = (known == things[0]).nonzero()
+        if not len(where):
+            yield from builtins.enumerate(things, start)
+            return
+        self.timesteps = timesteps(self.scheduler, int(where[0]), len(things))
+        for i, t in builtins.enumerate(things, start):
+            if getattr(self.pipe, "interrupt", False):
+                self.cancelled = True
+                yield i, t
+                continue
+            self._now, self._arrived = t, self.timesteps[i - start]
+            if self._to_caller() is _STOP:
+                break
+            self._again = True
+            while self._again:
+                self._again, self._in_body = False, True
+                if not self.whole:
+                    torch.set_grad_enabled(self._need.through != "none")
+                yield i, t
+                self._in_body = False
+        if not self.whole:
+            torch.set_grad_enabled(False)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        self._guard()
+        return self._denoise(*args, **kwargs) if self._in_body else self._plain["forward"](*args, **kwargs)
+
+    def _step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        self._guard()
+        if not self._in_body:
+            raise PipelineError(f"{type(self.pipe).__name__} calls its scheduler outside of its loop over timesteps")
+        self._call, self._sample = (model_output, timestep, sample, args, kwargs), sample
+        self._before = snapshot(self.scheduler, self.kind)
+        self._again, z = self._to_caller()
+        if self._again:
+            self._restore(self._before)
+        if not self.whole:
+            # A leaf for the next evaluation; the last latents go on as the pipeline's own would.
+            torch.set_grad_enabled(True)
+            z = z.detach().requires_grad_(self._again or self._more)
+        if isinstance(self._answer, tuple):
+            return (z, *self._answer[1:])
+        answer = type(self._answer)(**self._answer)
+        answer.prev_sample = z
         return answer
 
-    # What happens inside.
+    def _add_noise(self, original: Tensor, noise: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Inpainting noises the known region to the level of the next evaluation: this one, where a step is repeated."""
+        if self._in_body and self._again:
+            t = self._now.reshape(1).expand(t.shape).to(t.device)
+        return self._plain["add_noise"](original, noise, t, *args, **kwargs)
 
-    def _run(self, args: tuple, kwargs: dict, rows: int) -> Any:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.trace.cost.denoiser_calls += 1
-            self.trace.cost.denoiser_rows += rows
-            return self._forward(*args, **kwargs)
+    def _wrap_callback(self, name: str) -> None:
+        """The user's callback once a step, with plain latents, and not in a repetition."""
+        user = self.kwargs[name]
+        if name == "callback":
 
-        if self.checkpointing and torch.is_grad_enabled():
-            found = checkpoint(counted, *args, use_reentrant=False, **kwargs)
-        else:
-            found = counted(*args, **kwargs)
-        self._count_backward(found[0], rows)
-        return found
+            def on_step(index: int, t: Any, latents: Tensor) -> None:
+                if not self._again:
+                    user(index, t, latents.detach())
 
-    def _count_backward(self, output: Tensor, rows: int) -> None:
-        def count(_gradient: Tensor) -> None:
-            self.trace.cost.denoiser_backwards += rows
+            self.kwargs[name] = on_step
+            return
+        if hasattr(user, "tensor_inputs"):  # PipelineCallback, MultiPipelineCallbacks
+            self.kwargs["callback_on_step_end_tensor_inputs"] = user.tensor_inputs
 
-        if output.requires_grad:
-            output.register_hook(count)
-
-    def _count(self, rows: Sequence[int], of: int) -> None:
-        """One evaluation of these rows: the pictures of the trace share the call's rows evenly."""
-        each = of // len(self.trace.evaluations)
-        for row in rows:
-            self.trace.evaluations[row // each] += 1
-
-    def _halves(self) -> int:
-        return 2 if getattr(self.pipe, "do_classifier_free_guidance", False) else 1
-
-    def _rows(self, sample: Tensor) -> Tensor:
-        """The rows of the denoiser's batch that belong to the active pictures."""
-        assert self.active is not None
-        size, halves = sample.shape[0] // self._halves(), self._halves()
-        return torch.tensor([half * size + row for half in range(halves) for row in self.active], device=sample.device)
-
-    def _levels(self, timestep: Any) -> tuple[Level, Level]:
-        at = (self.scheduler.timesteps == timestep).nonzero()[0].item()
-        return levels_of(self.scheduler)(self.scheduler, int(at))
-
-    def _look_first(self, sample: Tensor, args: tuple, kwargs: dict) -> Tensor | None:
-        """What `Hooks.before` makes of the denoiser's input, for the whole batch; None where it leaves it alone."""
-        if not self.layers:
-            return None
-        halves = self._halves()
-        size = sample.shape[0] // halves
-        conditional = torch.arange(size, device=sample.device) + (halves - 1) * size
-        rest, named = take((args[1:], kwargs), conditional, sample.shape[0])
-        last = list(self.layers.values())[-1]
-
-        def look(z: Tensor) -> None:
-            handle = last.register_forward_hook(_stop)
+        def on_step_end(pipe: Any, index: int, t: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
+            if self._again:
+                return {}
+            latents = found.get("latents")
+            if latents is not None:
+                found["latents"] = latents = latents.detach()
+            self._in_callback, mode = True, torch.is_grad_enabled()
             try:
-                with torch.enable_grad():
-                    self._run((z, *rest), named, size)
-            except _Seen:
-                pass
+                torch.set_grad_enabled(False)
+                changed = dict(user(pipe, index, t, found) or {})
             finally:
-                handle.remove()
-            self._count(range(size), size)
+                self._in_callback = False
+                torch.set_grad_enabled(mode)
+            given = changed.get("latents", latents)
+            if given is not None:
+                if given is not latents:
+                    self._carry = None
+                changed["latents"] = given if self.whole else given.detach().requires_grad_(self._more)
+            return changed
 
-        z = self.hooks.before(self.index, sample[conditional], look)
-        if z is None:
+        self.kwargs[name] = on_step_end
+
+    # One evaluation.
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self.scheduler, name, value)
+
+    def _denoise(self, *args: Any, **kwargs: Any) -> Any:
+        """The denoiser on the rows that are needed, with a graph only where a gradient passes."""
+        sample = args[0] if args else kwargs["sample"]
+        branches = self._branches = self.family.branches(self.pipe)
+        if self._samples is None:
+            self._samples = sample.shape[0] // branches.count
+        if sample.shape[0] != branches.count * self.samples:
+            raise PipelineError(
+                f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {self.samples} images, where "
+                f"{branches.count} each were expected: this form of guidance cannot be steered"
+            )
+        if not self._rows:
+            self._rows = list(range(self.samples))
+        need, n = self._need, self.samples
+        if need.maps:
+            self._tap(sample)
+        rows = torch.tensor(self._rows, device=sample.device)
+        blocks = [rows + block * n for block in range(branches.count)]
+        everyone = len(self._rows) == n
+        split = need.through in ("maps", "conditional") and branches.count > 1 and not (branches.joint or self.all_rows)
+        if not need.output:
+            self._run_denoiser(args, kwargs, blocks[branches.conditional], look=True)
+            self._evaluated = Branches(1, 0, None)
+            zeros = sample.new_zeros(sample.shape[0], self._channels(sample), *sample.shape[2:])
+            return (zeros,) if kwargs.get("return_dict", True) is False else self.family.packed(zeros)
+        if split:
+            others = torch.cat([b for k, b in enumerate(blocks) if k != branches.conditional])
+            with torch.no_grad():
+                rest = self._run_denoiser(args, kwargs, others)
+            if self.taps is not None:
+                self.taps.clear()
+            own = self._run_denoiser(args, kwargs, blocks[branches.conditional], cut=need.through == "maps")
+            if need.through == "conditional":
+                # The pipeline multiplies by its guidance scale; the gradient is to pass once.
+                own = own.detach() + (own - own.detach()) / self.family.scale(self.pipe)
+            parts = list(rest.detach().split(len(rows)))
+            parts.insert(branches.conditional, own)
+            found = torch.cat(parts)
+            self._evaluated = Branches(1, 0, None)
+        else:
+            chosen = None if everyone else torch.cat(blocks)
+            found = self._run_denoiser(args, kwargs, chosen, cut=need.through == "maps")
+            self._evaluated = branches
+        if need.through in ("none", "maps") and not self.whole:
+            found = found.detach()
+        if not everyone:
+            whole = self._output if self._output is not None and len(self._output) == len(sample) else None
+            whole = found.new_zeros(len(sample), *found.shape[1:]) if whole is None else whole.detach()
+            found = whole.index_copy(0, torch.cat(blocks), found)
+        self._output = found
+        return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
+
+    def _channels(self, sample: Tensor) -> int:
+        return int(getattr(self.denoiser.config, "out_channels", sample.shape[1]))
+
+    def _run_denoiser(
+        self, args: tuple, kwargs: dict, rows: Tensor | None, cut: bool = False, look: bool = False
+    ) -> Tensor:
+        """The denoiser's own forward on some rows of its batch. cut: drop the graph after the last tap; look: stop there."""
+        sample = args[0] if args else kwargs["sample"]
+        if rows is not None:
+            args, kwargs = take((args, kwargs), rows, sample.shape[0])
+        count = sample.shape[0] if rows is None else len(rows)
+        plain = self._plain["forward"]
+
+        def forward(*args: Any, **kwargs: Any) -> Tensor:
+            self.cost.denoiser_calls += 1
+            self.cost.denoiser_rows += count
+            return plain(*args, **{**kwargs, "return_dict": False})[0]
+
+        self._cutting, self._looking = cut and torch.is_grad_enabled(), look
+        mode = torch.is_grad_enabled()
+        try:
+            if self.whole and mode:
+                found = checkpoint(forward, *args, use_reentrant=False, **kwargs)
+                if found.requires_grad:
+                    found.register_hook(lambda _: self._count_backward(count))
+                return found
+            return forward(*args, **kwargs)
+        except _Looked:
+            return sample
+        finally:
+            self._cutting = self._looking = False
+            torch.set_grad_enabled(mode)
+
+    def _count_backward(self, rows: int) -> None:
+        self.cost.denoiser_backwards += rows
+
+    def _tap(self, sample: Tensor) -> None:
+        if self.taps is None:
+            modules, self.grid = self.family.attention(self.pipe, sample.shape[-2:], self.map_size)
+            self.taps = self._stack.enter_context(AttentionTaps(modules))
+            block = self.family.last_block(self.pipe, list(modules)[-1])
+            self._stack.callback(block.register_forward_hook(self._after_taps).remove)
+        self.taps.clear()
+
+    def _after_taps(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        """After the last block whose maps are read nothing needs a graph: drop it, so activations are not kept."""
+        if self._looking:
+            raise _Looked
+        if not self._cutting:
             return None
-        timestep = args[1] if len(args) > 1 else kwargs["timestep"]
-        here, _ = self._levels(timestep)
-        # VE schedulers scale the denoiser's input by 1 / radius; VP ones have radius 1.
-        self._moved = z * here.radius
-        return torch.cat([z] * halves)
+        torch.set_grad_enabled(False)
+        return map_tensors(Tensor.detach, output)
+
+    def _seen(self) -> Seen:
+        """What the last evaluation gave, its float32 quantities on leaves of their own, and the way back to z_t."""
+        now, rows, need = self._arrived, self._rows, self._need
+        assert now is not None
+        output, _, sample, _, _ = self._call
+        inner: list[tuple[Tensor, Tensor]] = []  # (of the denoiser's graph, float32 leaf)
+
+        def leaf(x: Tensor) -> Tensor:
+            if self.whole:
+                return x.float()
+            found = x.detach().float().requires_grad_(need.through != "none")
+            inner.append((x, found))
+            return found
+
+        z = pick(sample, rows).float()
+        if not self.whole:
+            z = z.detach().requires_grad_()
+        through = need.through in ("full", "conditional") or self.whole
+        prediction = leaf(pick(output, rows)) if through else pick(output.detach(), rows).float()
+        with torch.enable_grad() if not self.whole else torch.set_grad_enabled(torch.is_grad_enabled()):
+            type_ = self.scheduler.config.prediction_type
+            z0 = limited(self.scheduler, predict_z0(z, prediction, now.here, type_))
+            maps = None
+            if need.maps:
+                assert self.taps is not None
+                maps = self._maps(leaf)
+        eps = predict_noise(z.detach(), prediction.detach(), now.here, type_)
+        return Seen(
+            rows, now, z, z0, eps, self._residual(rows), maps, self.grid, self.decode,
+            lambda loss, keep: self._pull(loss, keep, z, inner, sample, rows),
+        )  # fmt: skip
+
+    def _maps(self, leaf: Change) -> Tensor:
+        """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
+        assert self.taps is not None
+        n, at = len(self._rows), self._evaluated
+        if self.all_rows and at.count == self._branches.count:
+            return self.taps.maps(leaf).unflatten(0, (at.count, n)).mean(0)
+        start = at.conditional * n
+        return self.taps.maps(lambda x: leaf(x[start : start + n]))
+
+    def _residual(self, rows: Rows) -> Tensor | None:
+        at = self._branches
+        if at.unconditional is None or self._output is None:
+            return None
+        blocks = self._output.detach().float().unflatten(0, (at.count, self.samples))
+        return pick(blocks[at.conditional] - blocks[at.unconditional], rows)
+
+    def _pull(
+        self, loss: Tensor, keep: bool, z: Tensor, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows
+    ) -> Tensor:
+        """d loss.sum() / d z_t. Through the denoiser it goes sample by sample at size 1, so that half precision holds it."""
+        if not loss.requires_grad:
+            return torch.zeros_like(z)
+        leaves = [z, *(found for _, found in inner)]
+        direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
+        total = torch.zeros_like(z) if direct is None else direct
+        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None and x.requires_grad]
+        if not pairs:
+            return total
+        # With maps of all rows a gradient has several rows a sample.
+        each = [g.unflatten(0, (-1, len(rows))) for _, g in pairs]
+        size = torch.stack([power_of_two(g.transpose(0, 1)).flatten() for g in each]).amax(0)
+        seeds = [
+            (g / size.view(1, -1, *[1] * (g.ndim - 2))).flatten(0, 1).to(x.dtype)
+            for (x, _), g in zip(pairs, each, strict=True)
+        ]
+        (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
+        self._count_backward(len(rows) * self._evaluated.count)
+        return total + pick(found, rows).float() * size.view(-1, 1, 1, 1)
 
 
-class _Seen(Exception):
-    """The last layer that is looked at has run: the rest of the forward is not needed."""
+class _Looked(Exception):
+    """The last layer that is read has run: the rest of the forward is not needed."""
 
-
-def _stop(*_: Any) -> None:
-    raise _Seen
-
-
-def denoiser_of(pipe: Any) -> nn.Module:
-    """The pipeline's UNet or transformer. Raises PipelineError where it has neither."""
-    for name in ("unet", "transformer"):
-        module = getattr(pipe, name, None)
-        if isinstance(module, nn.Module):
-            return module
-    raise PipelineError(f"{type(pipe).__name__} has neither a UNet nor a transformer: its cost cannot be counted")
-
-
-def random_like(like: Tensor, generator: Any) -> Tensor:
-    """Standard normal noise of the shape of `like`; `generator`: one, or a list of one a row."""
-    return randn_tensor(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-
-
-def undecorated(pipe: Any) -> Callable[..., Any]:
-    """The pipeline's call without diffusers' own no_grad. Raises PipelineError where it cannot be had."""
-    call = getattr(vars(type(pipe)).get("__call__", type(pipe).__call__), "__wrapped__", None)
-    if torch.is_inference_mode_enabled():
-        raise PipelineError("called under torch.inference_mode(), where there are no gradients: call it outside")
-    if call is None:
-        raise PipelineError(
-            f"{type(pipe).__name__}.__call__ cannot be run with gradients: it is not wrapped by no_grad"
-        )
-    return call

@@ -4,76 +4,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import Any
 
-from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph, Span
-from dymo.prompt.placing import gap, occurrences, overlap
+from dymo.prompt.placing import Span, gap, occurrences, overlap
 
 _CLOSE = 0.8
 """The least likeness (difflib's ratio, 0..1) of a misspelt word and the prompt's own."""
+Claim = tuple[str, Sequence[str]]
+"""An entity and its attributes, as somebody says the prompt names them."""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A thing and its attributes, as somebody says the prompt names them."""
+def align(
+    prompt: str, claims: Iterable[Claim], links: Iterable[tuple[str, str, str]] = (), style: Iterable[str] = ()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The graph of the claims about a prompt, in the JSON form with every span; and the words that have no place.
 
-    thing: str
-    attributes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Link:
-    """How one claimed thing stands to another, by their texts."""
-
-    subject: str
-    relation: str
-    object: str
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """The graph of what could be placed, and the words that could not."""
-
-    graph: SemanticGraph
-    missing: tuple[str, ...]
-
-
-def align(prompt: str, claims: Sequence[Claim], links: Sequence[Link] = (), style: Iterable[str] = ()) -> Aligned:
-    """The graph of the claims about a prompt.
-
-    A word is found by `find_spans`. The n-th claim of a thing takes its n-th place; more claims than places are one
-    thing, with the attributes of all. An attribute takes the place nearest its thing. What has no place is `missing`.
+    A word is found by `find_spans`. The n-th claim of an entity takes its n-th place; more claims than places are one
+    entity, with the attributes of all. An attribute takes the place nearest its entity. `links` are the texts of subject,
+    relation and object.
     """
     missing: list[str] = []
-    places: list[Span] = []
     described: dict[Span, dict[Span, None]] = {}
-    for claim in claims:
-        options = find_spans(prompt, claim.thing)
+    for text, attributes in claims:
+        options = find_spans(prompt, text)
         if not options:
-            missing.append(claim.thing)
+            missing.append(text)
             continue
         free = [o for o in options if not any(overlap(o, taken) for taken in described)]
-        if not free and not any(o in described for o in options):
-            # Within another thing's words: "tea party" is claimed, and "party" too.
+        known = [o for o in options if o in described]
+        if not free and not known:
+            # Within another entity's words: "tea party" is claimed, and "party" too.
             continue
-        span = free[0] if free else next(o for o in options if o in described)
-        places.append(span)
-        attributes = described.setdefault(span, {})
-        for word in claim.attributes:
+        span = (free or known)[0]
+        own = described.setdefault(span, {})
+        for word in attributes:
             near = sorted(find_spans(prompt, word), key=lambda o: (gap(o, span), o))
             if not near:
                 missing.append(word)
-            fitting = (o for o in near if not overlap(o, span))
-            attributes.update(dict.fromkeys(list(fitting)[:1]))
-    entities = tuple(
-        Entity(prompt[slice(*span)], span, tuple(Attribute(prompt[slice(*a)], a) for a in sorted(attributes)))
-        for span, attributes in described.items()
-    )
-    relations = _relations(prompt, links, entities, missing)
+            own.update(dict.fromkeys([o for o in near if not overlap(o, span)][:1]))
+    entities = [
+        {**_word(prompt, span), "attributes": [_word(prompt, a) for a in sorted(own)]} for span, own in described.items()
+    ]
+    relations = _relations(prompt, links, list(described), missing)
     words = [find_spans(prompt, word) for word in style]
-    kept = dict.fromkeys(prompt[slice(*spans[0])] for spans in words if spans)
-    return Aligned(SemanticGraph(prompt, entities, tuple(kept), relations), tuple(dict.fromkeys(missing)))
+    kept = list(dict.fromkeys(prompt[slice(*spans[0])] for spans in words if spans))
+    graph = {"prompt": prompt, "entities": entities, "style": kept, "relations": relations}
+    return graph, tuple(dict.fromkeys(missing))
 
 
 def find_spans(prompt: str, text: str) -> list[Span]:
@@ -104,33 +81,33 @@ def find_spans(prompt: str, text: str) -> list[Span]:
 
 
 def _alike(a: str, b: str) -> bool:
-    if min(len(a), len(b)) < 4:
+    if min(len(a), len(b)) < 4 or a[0] != b[0]:
         return False
-    if a[0] == b[0] and SequenceMatcher(None, a, b, autojunk=False).ratio() >= _CLOSE:
-        return True
-    return False
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= _CLOSE
+
+
+def _word(prompt: str, span: Span) -> dict[str, Any]:
+    return {"text": prompt[slice(*span)], "span": span}
 
 
 def _relations(
-    prompt: str, links: Sequence[Link], entities: Sequence[Entity], missing: list[str]
-) -> tuple[Relation, ...]:
-    found = []
-    for link in links:
-        ends = [_entity_of(prompt, text, entities) for text in (link.subject, link.object)]
-        subject, object_ = ends
+    prompt: str, links: Iterable[tuple[str, str, str]], entities: Sequence[Span], missing: list[str]
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for *ends, relation in ((subject, object_, text) for subject, text, object_ in links):
+        places = [
+            next((n for n, span in enumerate(entities) if any(overlap(span, o) for o in find_spans(prompt, text))), None)
+            for text in ends
+        ]
+        subject, object_ = places
         if subject is None or object_ is None or subject == object_:
             continue
-        spans = occurrences(prompt, link.relation)
+        spans = occurrences(prompt, relation)
         if not spans:
-            missing.append(link.relation)
+            missing.append(relation)
             continue
-        near = min(spans, key=lambda o: (gap(o, entities[subject].span) + gap(o, entities[object_].span), o))
-        relation = Relation(prompt[slice(*near)], near, subject, object_)
-        if relation not in found:
-            found.append(relation)
-    return tuple(found)
-
-
-def _entity_of(prompt: str, text: str, entities: Sequence[Entity]) -> int | None:
-    spans = find_spans(prompt, text)
-    return next((n for n, entity in enumerate(entities) if any(overlap(entity.span, s) for s in spans)), None)
+        near = min(spans, key=lambda o: (gap(o, entities[subject]) + gap(o, entities[object_]), o))
+        row = {**_word(prompt, near), "subject": subject, "object": object_}
+        if row not in found:
+            found.append(row)
+    return found

@@ -1,67 +1,74 @@
-"""The semantic graph of a prompt: which things it names, with which attributes, at which characters."""
+"""The semantic graph of a prompt: which entities it names, with which attributes, at which characters."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from dymo.errors import PromptError
+from dymo.prompt.placing import Span
+from dymo.prompt.written import read_graph
 
-Span = tuple[int, int]
+__all__ = ["Attribute", "Entity", "Relation", "SemanticGraph", "Span"]
 
 
 @dataclass(frozen=True)
-class Attribute:
+class _Word:
+    text: str
+    span: Span
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text:
+            raise PromptError(f"the text of a word must be a string with something in it, got {self.text!r}")
+        # bool is an int to Python, but true is no offset.
+        whole = isinstance(self.span, (list, tuple)) and len(self.span) == 2 and all(type(n) is int for n in self.span)
+        if not whole:
+            raise PromptError(f"the span of {self.text!r} must be two whole numbers (start, end), got {self.span!r}")
+        object.__setattr__(self, "span", tuple(self.span))
+
+
+@dataclass(frozen=True)
+class Attribute(_Word):
     """A word that describes an entity; `span` is its (start, end) character offsets into the prompt."""
 
-    text: str
-    span: Span
-
-    def __post_init__(self) -> None:
-        check_word(self.text, self.span)
-        object.__setattr__(self, "span", tuple(self.span))
-
 
 @dataclass(frozen=True)
-class Entity:
-    """A thing the picture must show; `span` is its (start, end) character offsets, `attributes` what describes it."""
+class Entity(_Word):
+    """A thing the image must show; `span` is its (start, end) character offsets, `attributes` what describes it.
 
-    text: str
-    span: Span
+    part_of: the place in the graph's entities of what this is a part of, is worn by or is in: a jacket of its wearer.
+    same_as: the place of an entity that names the same thing.
+    """
+
     attributes: tuple[Attribute, ...] = ()
+    part_of: int | None = None
+    same_as: int | None = None
 
     def __post_init__(self) -> None:
-        check_word(self.text, self.span)
-        if not _all_of(self.attributes, Attribute):
-            raise PromptError(f"the attributes of {self.text!r} must be Attribute objects, got {self.attributes!r}")
-        object.__setattr__(self, "span", tuple(self.span))
-        object.__setattr__(self, "attributes", tuple(self.attributes))
+        super().__post_init__()
+        object.__setattr__(self, "attributes", _all_of(self.attributes, Attribute, f"the attributes of {self.text!r}"))
 
 
 @dataclass(frozen=True)
-class Relation:
+class Relation(_Word):
     """How one entity stands to another ("holding", "to the left of").
 
     `span` is its (start, end) character offsets; `subject` and `object` are places in the graph's list of entities.
     """
 
-    text: str
-    span: Span
     subject: int
     object: int
-
-    def __post_init__(self) -> None:
-        check_word(self.text, self.span)
-        object.__setattr__(self, "span", tuple(self.span))
 
 
 @dataclass(frozen=True)
 class SemanticGraph:
-    """A prompt, the entities it names, the words that describe the whole picture (`style`), and the entities' relations.
+    """A prompt, the entities it names, the words that describe the whole image (`style`), and the entities' relations.
 
     Raises PromptError where a span lies outside the prompt or does not hold its text (upper and lower case are equal),
-    and where a relation names an entity that is not there, or ties one to itself.
+    where a relation names an entity that is not there or ties one to itself, and where entities are parts of each other.
     """
 
     prompt: str
@@ -72,74 +79,92 @@ class SemanticGraph:
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
             raise PromptError(f"the prompt must be a string, got {self.prompt!r}")
-        if not _all_of(self.entities, Entity):
-            raise PromptError(f"the entities must be Entity objects, got {self.entities!r}")
-        if not _all_of(self.style, str):
-            raise PromptError(f"the style words must be strings, got {self.style!r}")
-        object.__setattr__(self, "entities", tuple(self.entities))
-        if not _all_of(self.relations, Relation):
-            raise PromptError(f"the relations must be Relation objects, got {self.relations!r}")
-        object.__setattr__(self, "style", tuple(self.style))
-        object.__setattr__(self, "relations", tuple(self.relations))
+        for name, kind in (("entities", Entity), ("style", str), ("relations", Relation)):
+            object.__setattr__(self, name, _all_of(getattr(self, name), kind, f"the graph's {name}"))
+        for word in (*self.relations, *self.entities, *(a for entity in self.entities for a in entity.attributes)):
+            _check_span(self.prompt, word)
+        count = len(self.entities)
         for relation in self.relations:
-            _check_span(self.prompt, relation)
-            _check_ends(relation, len(self.entities))
-        for entity in self.entities:
-            _check_span(self.prompt, entity)
-            for attribute in entity.attributes:
-                _check_span(self.prompt, attribute)
+            ends = relation.subject, relation.object
+            if not all(type(end) is int and 0 <= end < count for end in ends) or ends[0] == ends[1]:
+                raise PromptError(
+                    f"the relation {relation.text!r} ties entity {ends[0]!r} to entity {ends[1]!r}: give two different "
+                    f"places in the list of {count} entities, counted from 0"
+                )
+        for n in range(count):
+            self._kin(n)
+
+    def opposed(self, wholes_and_parts: bool = False) -> Iterator[tuple[int, int]]:
+        """The places (i, j), i < j, of the entities to be drawn apart: S_neg of arXiv 2412.00759.
+
+        An entity is not opposed to one that names the same thing (`same_as`, or the same characters); nor, without
+        `wholes_and_parts`, to what it is directly or indirectly a part of (`part_of`).
+        """
+        kin = [self._kin(n) for n in range(len(self.entities))]
+        first = [places[0] for places in kin]
+        for i, j in combinations(range(len(self.entities)), 2):
+            same = first[i] == first[j] or self.entities[i].span == self.entities[j].span
+            whole = first[i] in kin[j] or first[j] in kin[i]
+            if not same and (wholes_and_parts or not whole):
+                yield i, j
+
+    def _kin(self, n: int) -> list[int]:
+        """The first entity that names the same thing as entity n, then each that it is a part of. Raises PromptError."""
+        found: list[int] = []
+        at: int | None = n
+        seen: list[int] = []
+        while at is not None:
+            if type(at) is not int or not 0 <= at < len(self.entities) or at in seen:
+                raise PromptError(
+                    f"part_of or same_as of {self.entities[n].text!r} leads to entity {at!r}: give places in the list of "
+                    f"{len(self.entities)} entities, counted from 0, that do not lead back"
+                )
+            seen.append(at)
+            entity = self.entities[at]
+            if entity.same_as is None:
+                found.append(at)
+                at = entity.part_of
+            else:
+                at = entity.same_as
+        return found
 
     def to_json(self) -> str:
         """The graph as a JSON object with every span, which `from_json` reads back to an equal graph."""
-        entities = [
-            {
-                "text": entity.text,
-                "span": list(entity.span),
-                "attributes": [{"text": a.text, "span": list(a.span)} for a in entity.attributes],
-            }
-            for entity in self.entities
-        ]
-        relations = [
-            {"text": r.text, "span": list(r.span), "subject": r.subject, "object": r.object} for r in self.relations
-        ]
-        whole = {"prompt": self.prompt, "entities": entities, "style": list(self.style), "relations": relations}
+        entities = []
+        for e in self.entities:
+            kin = {name: n for name, n in (("part_of", e.part_of), ("same_as", e.same_as)) if n is not None}
+            attributes = [{"text": a.text, "span": a.span} for a in e.attributes]
+            entities.append({"text": e.text, "span": e.span, "attributes": attributes, **kin})
+        relations = [{"text": r.text, "span": r.span, "subject": r.subject, "object": r.object} for r in self.relations]
+        whole = {"prompt": self.prompt, "entities": entities, "style": self.style, "relations": relations}
         return json.dumps(whole, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, source: str | dict[str, Any]) -> SemanticGraph:
-        """The graph that a JSON text, or the object in it, describes; see `dymo.prompt.written.read_graph`.
+    def from_json(cls, source: str | Mapping[str, Any]) -> SemanticGraph:
+        """The graph that a JSON text, or the object in it, describes; the forms are told at `dymo.prompt.written.read_graph`.
 
         Raises PromptError on malformed JSON, wrong types or keys, and words the prompt does not hold.
         """
-        # Imported here: reading a graph builds on what a graph is.
-        from dymo.prompt.written import read_graph
+        return cls.placed(read_graph(source))
 
-        return read_graph(source)
-
-
-def _all_of(items: object, kind: type) -> bool:
-    return isinstance(items, (list, tuple)) and all(isinstance(item, kind) for item in items)
-
-
-def check_word(text: object, span: object) -> None:
-    if not isinstance(text, str) or not text:
-        raise PromptError(f"the text of a word must be a string with something in it, got {text!r}")
-    # bool is an int to Python, but true is no offset.
-    whole = isinstance(span, (list, tuple)) and len(span) == 2 and all(type(offset) is int for offset in span)
-    if not whole:
-        raise PromptError(f"the span of {text!r} must be two whole numbers (start, end), got {span!r}")
+    @classmethod
+    def placed(cls, data: Mapping[str, Any]) -> SemanticGraph:
+        """The graph of an object in the JSON form that has every span. Raises PromptError."""
+        entities = [
+            Entity(e["text"], e["span"], tuple(Attribute(**a) for a in e["attributes"]), e.get("part_of"), e.get("same_as"))
+            for e in data["entities"]
+        ]
+        relations = [Relation(**relation) for relation in data["relations"]]
+        return cls(data["prompt"], tuple(entities), tuple(data["style"]), tuple(relations))
 
 
-def _check_ends(relation: Relation, count: int) -> None:
-    ends = relation.subject, relation.object
-    if not all(type(end) is int and 0 <= end < count for end in ends) or ends[0] == ends[1]:
-        raise PromptError(
-            f"the relation {relation.text!r} ties entity {ends[0]!r} to entity {ends[1]!r}: give two different places "
-            f"in the list of {count} entities, counted from 0"
-        )
+def _all_of(items: object, kind: type, what: str) -> tuple[Any, ...]:
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
+        raise PromptError(f"{what} must be a list of {kind.__name__}, got {items!r}")
+    return tuple(items)
 
 
-def _check_span(prompt: str, word: Attribute | Entity | Relation) -> None:
+def _check_span(prompt: str, word: _Word) -> None:
     start, end = word.span
     if not 0 <= start < end <= len(prompt):
         raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {prompt!r}")

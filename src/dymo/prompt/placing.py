@@ -1,4 +1,4 @@
-"""Where the words of a graph stand in its prompt: whole words, whatever their case and the white space between them."""
+"""Where words stand in a prompt: whole words, whatever their case and the white space between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 
 from dymo.errors import PromptError
-from dymo.prompt.graph import Span
+
+Span = tuple[int, int]
+"""(start, end): character offsets into the prompt."""
 
 
 def occurrences(prompt: str, text: str) -> list[Span]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 from dymo.errors import PromptError
@@ -35,10 +34,14 @@ class TokenPairs:
     truncated: tuple[str, ...] = ()
 
 
-def token_pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
+def token_pairs(
+    graph: SemanticGraph, tokenizer: Any, *, pieces: str = "mean", wholes_and_parts: bool = False
+) -> TokenPairs:
     """The positions of a graph's words in what `tokenizer`, of transformers, makes of the prompt for the pipeline.
 
-    Raises PromptError where a word has no token at all.
+    pieces: a word of several tokens is one word ("mean" of their maps), or a pair for "each" of its tokens.
+    wholes_and_parts: whether a thing and its part or garment are drawn apart. A textual inversion of several vectors is
+    looked for as pipelines write it out. Raises PromptError where a word has no token at all.
     """
     window = _offsets(graph.prompt, tokenizer, truncate=True)
     whole = _offsets(graph.prompt, tokenizer, truncate=False)
@@ -53,10 +56,17 @@ def token_pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
             truncated.append(label)
         else:
             found[span] = words[label] = inside
-    kept = [entity for entity in graph.entities if entity.span in found]
-    positive = [(found[e.span], found[a.span]) for e in kept for a in e.attributes if a.span in found]
-    negative = [(found[a.span], found[b.span]) for a, b in combinations(kept, 2) if a.span != b.span]
-    return TokenPairs(tuple(positive), tuple(negative), words, tuple(truncated))
+    positive = [(e.span, a.span) for e in graph.entities for a in e.attributes]
+    negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
+    return TokenPairs(_paired(positive, found, pieces), _paired(negative, found, pieces), words, tuple(truncated))
+
+
+def _paired(spans: list[tuple[Span, Span]], found: Mapping[Span, Indices], pieces: str) -> tuple[Pair, ...]:
+    """The pairs of words whose tokens are all within the window, whole or piece by piece."""
+    pairs = [(found[a], found[b]) for a, b in spans if a in found and b in found and a != b]
+    if pieces == "each":
+        pairs = [((i,), (j,)) for a, b in pairs for i in a for j in b]
+    return tuple(pairs)
 
 
 def positions_by_span(graph: SemanticGraph, pairs: TokenPairs) -> dict[Span, Indices]:
@@ -84,6 +94,32 @@ def _positions(span: Span, offsets: list[Span]) -> Indices:
 
 def _offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
     """The characters of the prompt that each token stands for; (0, 0) for special ones."""
+    text, places = _expanded(prompt, tokenizer)
+    offsets = _plain_offsets(text, tokenizer, truncate)
+    return [(places[start], places[end - 1] + 1) if end > start else (0, 0) for start, end in offsets]
+
+
+def _expanded(prompt: str, tokenizer: Any) -> tuple[str, list[int]]:
+    """The prompt with each placeholder of several vectors written out ("<a>" as "<a> <a>_1 ..."), as diffusers'
+    `maybe_convert_prompt` does, and the character of the prompt that each of its characters came from.
+    """
+    added = tokenizer.get_added_vocab()
+    places = list(range(len(prompt)))
+    for token in added:
+        more = ""
+        while f"{token}_{more.count(' ') + 1}" in added:
+            more += f" {token}_{more.count(' ') + 1}"
+        at = prompt.find(token) if more else -1
+        while at >= 0:
+            end = at + len(token)
+            prompt = prompt[:end] + more + prompt[end:]
+            places[end:end] = [places[at]] * len(more)
+            at = prompt.find(token, end + len(more))
+    return prompt, places
+
+
+def _plain_offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
+    """`_offsets` of a prompt that is tokenized as it stands."""
     length = int(tokenizer.model_max_length)
     # transformers writes "no limit" as a number that no tensor could hold.
     if truncate and length < 10**9:

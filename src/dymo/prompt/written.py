@@ -1,123 +1,134 @@
-"""Graphs that somebody wrote as JSON: the project's own form, with or without spans, and the reference implementation's."""
+"""Graphs that somebody wrote as JSON, with every span filled in: this project's form, or the reference implementation's."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from dymo.errors import PromptError
-from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph, Span, check_word
-from dymo.prompt.placing import find, gap, nearest, place_apart
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dymo.errors import PromptError, PromptWarning
+from dymo.prompt.align import align
+from dymo.prompt.placing import Span, find, gap, nearest, place_apart
 
 
-def read_graph(source: str | dict[str, Any]) -> SemanticGraph:
-    """The graph that a JSON text, or the object in it, describes.
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Word(_Strict):
+    text: Annotated[str, Field(pattern=r"\S")]
+    span: tuple[int, int] | None = None
+
+    @field_validator("span", mode="before")
+    @classmethod
+    def _listed(cls, span: object) -> object:
+        return tuple(span) if isinstance(span, list) else span
+
+
+class _Entity(_Word):
+    attributes: list[_Word] = []
+    part_of: int | None = None
+    same_as: int | None = None
+
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _as_words(cls, items: object) -> object:
+        return [{"text": item} if isinstance(item, str) else item for item in items] if isinstance(items, list) else items
+
+
+class _Relation(_Word):
+    subject: int
+    object: int
+
+
+class _Graph(_Strict):
+    prompt: str
+    entities: list[_Entity] = []
+    style: list[str] = []
+    relations: list[_Relation] = []
+    tokens: Any = None
+    """What `dymo graph --tokenizer` adds; passed over."""
+
+
+class _Reference(_Strict):
+    prompt: str
+    knowledge: list[dict[str, list[str]]]
+    general: Annotated[list[dict[str, list[str]]], Field(alias="global")] = []
+
+
+def read_graph(source: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The graph that a JSON text, or the object in it, describes, as such an object with every span.
 
     The form is `{"prompt": ..., "entities": [{"text": ..., "attributes": [...]}], "style": [...], "relations": [...]}`; an
     attribute is a string or `{"text": ..., "span": [start, end]}`, a relation `{"text": ..., "subject": 0, "object": 1}`
-    with places in the list of entities. A `span` left out is found by searching the prompt for whole words: the n-th
-    entity of one text takes its n-th occurrence, an attribute the occurrence nearest its entity, a relation the one
-    nearest between its entities. `tokens`, which `dymo graph --tokenizer` adds, is passed over. An object with
-    `knowledge` is read by `dymo.prompt.reference.read_reference`.
+    with places in the list of entities; an entity may have `part_of` and `same_as`, places in that list too. A `span` left
+    out is found by searching the prompt for whole words: the n-th entity of one text takes its n-th occurrence, an
+    attribute the occurrence nearest its entity, a relation the one nearest between its entities.
+
+    An object with `knowledge` is in the reference implementation's form, {"prompt": ..., "knowledge": [{entity:
+    [attribute, ...]}], "global": [{"style": [...]}]}. Its words were written by a language model: they are repaired as
+    `dymo.prompt.align.align` does; what cannot be placed is left out, with a PromptWarning that names it.
 
     Raises PromptError on malformed JSON, wrong types or keys, and words the prompt does not hold.
     """
-    decoded = decode(source)
-    if isinstance(decoded, Mapping) and "knowledge" in decoded:
-        from dymo.prompt.reference import read_reference
-
-        return read_reference(decoded)
-    data = fields(decoded, "the graph", required=("prompt",), optional=("entities", "style", "relations", "tokens"))
-    prompt = data["prompt"]
-    if not isinstance(prompt, str):
-        raise PromptError(f"the prompt must be a string, got {prompt!r}")
-    drafts = [_Draft.read(item) for item in as_list(data.get("entities"), "entities")]
-    spans = place_apart(prompt, [(draft.text, draft.span) for draft in drafts])
-    entities = tuple(_entity(prompt, draft, span) for draft, span in zip(drafts, spans, strict=True))
-    relations = [_relation(prompt, item, entities) for item in as_list(data.get("relations"), "relations")]
-    return SemanticGraph(prompt, entities, tuple(as_list(data.get("style"), "style")), tuple(relations))
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """An entity as a user wrote it: the span may be missing."""
-
-    text: str
-    span: Span | None
-    attributes: tuple[tuple[str, Span | None], ...]
-
-    @classmethod
-    def read(cls, item: object) -> _Draft:
-        data = fields(item, "an entity", required=("text",), optional=("span", "attributes"))
-        attributes = []
-        for given in as_list(data.get("attributes"), "attributes"):
-            if isinstance(given, str):
-                given = {"text": given}
-            attribute = fields(given, "an attribute", required=("text",), optional=("span",))
-            attributes.append(_word(attribute))
-        return cls(*_word(data), tuple(attributes))
-
-
-def decode(source: str | Mapping[str, Any]) -> object:
-    if not isinstance(source, str):
-        return source
+    if isinstance(source, str):
+        try:
+            source = json.loads(source)
+        except (ValueError, RecursionError) as error:
+            raise PromptError(f"the graph is not valid JSON: {error}") from error
     try:
-        return json.loads(source)
-    except (ValueError, RecursionError) as error:
-        raise PromptError(f"the graph is not valid JSON: {error}") from error
+        if isinstance(source, Mapping) and "knowledge" in source:
+            return _from_reference(_Reference.model_validate(source))
+        return _complete(_Graph.model_validate(source))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise PromptError(f"no graph in the JSON form: {where}: {first['msg']}, got {first['input']!r:.200}") from None
 
 
-def fields(item: object, what: str, required: tuple[str, ...], optional: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(item, Mapping):
-        raise PromptError(f"{what} must be a JSON object, got {item!r}")
-    missing = [key for key in required if key not in item]
-    unknown = [key for key in item if key not in (*required, *optional)]
-    if missing or unknown:
-        problem = f"lacks {missing}" if missing else f"has unknown keys {unknown}"
-        raise PromptError(f"{what} {problem}: its keys are {', '.join((*required, *optional))}; got {dict(item)!r}")
-    return item
+def _complete(graph: _Graph) -> dict[str, Any]:
+    prompt = graph.prompt
+    spans = place_apart(prompt, [(entity.text, entity.span) for entity in graph.entities])
+    entities = []
+    for entity, span in zip(graph.entities, spans, strict=True):
+        attributes: list[dict[str, Any]] = []
+        for word in entity.attributes:
+            taken = [attribute["span"] for attribute in attributes]
+            place = word.span or nearest(prompt, word.text, span, taken)
+            if place is None or place in taken:
+                raise PromptError(
+                    f"{entity.text!r} names the attribute {word.text!r} more often than the prompt {prompt!r} does"
+                )
+            attributes.append(_placed(prompt, word, place))
+        kin = {"part_of": entity.part_of, "same_as": entity.same_as}
+        entities.append({**_placed(prompt, entity, span), "attributes": attributes, **kin})
+    relations = []
+    for relation in graph.relations:
+        # A wrong subject or object is told of by SemanticGraph.
+        ends = [spans[i] for i in (relation.subject, relation.object) if 0 <= i < len(spans)]
+        place = relation.span or min(find(prompt, relation.text), key=lambda o: (sum(gap(o, end) for end in ends), o))
+        relations.append(
+            {**_placed(prompt, relation, place), "subject": relation.subject, "object": relation.object}
+        )
+    return {"prompt": prompt, "entities": entities, "style": graph.style, "relations": relations}
 
 
-def as_list(value: object, name: str) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise PromptError(f"`{name}` must be a list, got {value!r}")
-    return list(value)
+def _placed(prompt: str, word: _Word, span: Span) -> dict[str, Any]:
+    # A span that was given must hold the text as given, which is checked later; one that was found holds the prompt's.
+    return {"text": word.text if word.span else prompt[slice(*span)], "span": span}
 
 
-def _word(data: Mapping[str, Any]) -> tuple[str, Span | None]:
-    text, span = data["text"], data.get("span")
-    if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"`text` must be a string with a word in it, got {text!r}")
-    if span is None:
-        return text, None
-    check_word(text, span)
-    return text, tuple(span)
-
-
-def _entity(prompt: str, draft: _Draft, span: Span) -> Entity:
-    attributes: list[Attribute] = []
-    for text, given in draft.attributes:
-        taken = {attribute.span for attribute in attributes}
-        chosen = given if given not in taken else None
-        if given is None:
-            chosen = nearest(prompt, text, span, taken)
-        if chosen is None:
-            raise PromptError(f"{draft.text!r} names the attribute {text!r} more often than the prompt {prompt!r} does")
-        attributes.append(Attribute(text if given else prompt[slice(*chosen)], chosen))
-    return Entity(draft.text if draft.span else prompt[slice(*span)], span, tuple(attributes))
-
-
-def _relation(prompt: str, item: object, entities: tuple[Entity, ...]) -> Relation:
-    data = fields(item, "a relation", required=("text", "subject", "object"), optional=("span",))
-    text, span = _word(data)
-    subject, object_ = data["subject"], data["object"]
-    ends = [entities[i].span for i in (subject, object_) if type(i) is int and 0 <= i < len(entities)]
-    if span is None:
-        # A wrong subject or object is told of by Relation and SemanticGraph.
-        span = min(find(prompt, text), key=lambda o: (sum(gap(o, end) for end in ends), o))
-        text = prompt[slice(*span)]
-    return Relation(text, span, subject, object_)
+def _from_reference(data: _Reference) -> dict[str, Any]:
+    claims = [claim for item in data.knowledge for claim in item.items()]
+    style = [word for item in data.general for words in item.values() for word in words]
+    graph, missing = align(data.prompt, claims, style=style)
+    if missing:
+        warnings.warn(
+            f"left out of the graph, since the prompt {data.prompt!r} does not hold them: {', '.join(map(repr, missing))}",
+            PromptWarning,
+            stacklevel=2,
+        )
+    return graph

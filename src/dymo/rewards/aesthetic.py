@@ -1,4 +1,4 @@
-"""The LAION aesthetic predictor: an affine head on the unit embedding of a picture; the prompt plays no part."""
+"""The LAION aesthetic predictor: an affine head on the unit embedding of an image; the prompt plays no part."""
 
 from __future__ import annotations
 
@@ -10,31 +10,27 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from .base import check_pairs, full_precision
-from .checkpoint import State, find_file, fitting, put, read_weights, shapes, without_storage
+from .checkpoint import State, find_file, from_state, read_weights
 from .clip import normalisation, pretrained
 from .head import HIDDEN, AffineHead, hidden_of
-from .memory import checkpoint_layers
 from .preprocess import OPENAI_MEAN, OPENAI_STD, normalise, shortest_side_crop
+from .registry import Spec
+from .tower import TowerReward
 
-FILE = "sac+logos+ava1-l14-linearMSE.pth"
 TOWER = "openai/clip-vit-large-patch14"
 HEAD = "head.safetensors"
 """The head's file in a folder that `save_pretrained` wrote."""
 
 
-class AestheticReward:
-    """head(f_V(x) / ||f_V(x)||), about 5 to 6.5 on the published head, differentiable from the picture tensor on.
+class AestheticReward(TowerReward):
+    """head(f_V(x) / ||f_V(x)||), about 5 to 6.5 on the published head; the prompt plays no part.
 
-    tower: transformers' CLIP picture tower with its projection; head: on embeddings of its width. Both are frozen.
+    tower: transformers' CLIP image tower with its projection; head: on embeddings of its width. Settings: those of
+    `TowerReward`.
     """
-
-    reads_timestep = False
-    differentiable = True
-    cosine_scale: float | None = None
 
     def __init__(
         self,
@@ -43,33 +39,20 @@ class AestheticReward:
         name: str,
         mean: Sequence[float] = OPENAI_MEAN,
         std: Sequence[float] = OPENAI_STD,
-        *,
-        scale: float = 1.0,
-        checkpointing: bool = False,
+        **settings: Any,
     ):
-        self.model, self.head = (part.eval().requires_grad_(False) for part in (tower, head))
-        self.name, self.mean, self.std, self.scale = name, tuple(mean), tuple(std), scale
-        self.resolution: int | None = tower.config.image_size
-        if checkpointing:
-            checkpoint_layers(tower.vision_model.encoder.layers)
+        model = nn.ModuleDict({"tower": tower, "head": head})
+        super().__init__(model, name, tower.config.image_size, tower.vision_model.encoder.layers, **settings)
+        self.tower, self.head, self.mean, self.std = tower, head, tuple(mean), tuple(std)
 
-    def to(self, device: torch.device | str) -> AestheticReward:
-        """Move both parts; returns self."""
-        self.model.to(device)
-        self.head.to(device)
-        return self
-
-    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """images (B, 3, H, W) in [0, 1] -> (B,). Raises RewardError on a wrong count."""
-        check_pairs(self.name, images, prompts)
-        pixels = normalise(shortest_side_crop(images, self.model.config.image_size, "round"), self.mean, self.std)
-        embedding = full_precision(self.model(pixel_values=pixels.to(self.model.dtype)).image_embeds)
-        unit = F.normalize(embedding, dim=-1)
-        return full_precision(self.head(unit.to(self.head.layers[0].weight.dtype)))
+    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
+        pixels = normalise(shortest_side_crop(images, self.tower.config.image_size, "round"), self.mean, self.std)
+        embedding = self.tower(pixel_values=pixels.to(self.dtype)).image_embeds.to(self.head.layers[0].weight.dtype)
+        return self.head(F.normalize(embedding, dim=-1))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """The tower as transformers saves it, and the head beside it."""
-        self.model.save_pretrained(folder)
+        self.tower.save_pretrained(folder)
         save_file({k: v.contiguous() for k, v in self.head.state_dict().items()}, Path(folder) / HEAD)
 
 
@@ -77,11 +60,12 @@ def head_from_state(
     state: State, name: str, width: int = 768, hidden: Sequence[int] = HIDDEN, dtype: torch.dtype | None = None
 ) -> AffineHead:
     """The head of weights in the published names. Raises RewardError."""
-    head = without_storage(partial(AffineHead, width, hidden))
-    return put(head, fitting(shapes(head.state_dict()), state, name), dtype)
+    return from_state(partial(AffineHead, width, hidden), state, name, dtype)
 
 
-def load_aesthetic(source: str | Path, name: str, dtype: torch.dtype | None = None, **settings: Any) -> AestheticReward:
+def load_aesthetic(
+    spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any
+) -> AestheticReward:
     """source: the head's file, its folder or hub id, with the published tower; or a folder with tower and head.
 
     A folder with config.json is taken to hold the tower. Raises RewardError.
@@ -89,10 +73,10 @@ def load_aesthetic(source: str | Path, name: str, dtype: torch.dtype | None = No
     own = (Path(source) / "config.json").is_file()
     # A whole CLIP brings its text tower, which is not needed here.
     others = ("text_model.", "text_projection.", "logit_scale")
-    tower = pretrained(CLIPVisionModelWithProjection, source if own else TOWER, name, dtype, optional=others)
+    tower = pretrained(CLIPVisionModelWithProjection, source if own else TOWER, spec.name, dtype, optional=others)
     saved = Path(source) / HEAD
-    state = read_weights(saved if saved.is_file() else find_file(source, FILE, name))
-    hidden = hidden_of(state) if own else HIDDEN
-    # In float32 whatever the tower is in: the head's layers cancel each other to a few thousandths.
-    head = head_from_state(state, name, tower.config.projection_dim, hidden, torch.float32)
-    return AestheticReward(tower, head, name, *normalisation(source), **settings)
+    state = read_weights(saved if saved.is_file() else find_file(source, spec.file, spec.name))
+    # In float32 where the tower is in half: the head's layers cancel each other to a few thousandths.
+    precise = torch.float64 if dtype == torch.float64 else torch.float32
+    head = head_from_state(state, spec.name, tower.config.projection_dim, hidden_of(state) if own else HIDDEN, precise)
+    return AestheticReward(tower, head, spec.name, *normalisation(source, spec.name), scale=spec.scale, **settings)

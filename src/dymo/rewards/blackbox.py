@@ -1,4 +1,4 @@
-"""A scorer that is not differentiable: any Python callable on PIL pictures."""
+"""A scorer that is not differentiable: any Python callable on PIL images."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import RewardError
-from .base import can_take, check_pairs, signature_of
+from .base import can_take, check_images, signature_of
 
 Scorer = Callable[[list[Image.Image], list[str]], Sequence[float]]
 
 
 class BlackBoxReward:
-    """`scorer(pictures, prompts) -> one number a picture`, declared not differentiable; higher is better.
+    """`scorer(images, prompts) -> one number an image`, declared not differentiable; higher is better.
 
-    It can measure (`dymo score`), be watched (`DyMO(..., watch=[...])`) and choose among pictures; it cannot guide.
+    It can measure (`dymo score`), be watched (`DyMO(..., watch=[...])`) and choose among images; it cannot guide.
     scale: points of score that one unit is worth where it is compared with other rewards. Raises RewardError where the
     scorer does not take two arguments.
     """
@@ -33,16 +33,16 @@ class BlackBoxReward:
         signature = signature_of(scorer)
         if signature is not None and not can_take(signature, None, None):
             raise RewardError(
-                f"the scorer {self.name}{signature} cannot be called with 2 arguments: it takes (pictures, prompts), a list "
-                "of PIL pictures and one of their prompts, and returns one number a picture"
+                f"the scorer {self.name}{signature} cannot be called with 2 arguments: it takes (images, prompts), a list of "
+                "PIL images and one of their prompts, and returns one number an image"
             )
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong return."""
-        check_pairs(self.name, images, prompts)
+        check_images(self.name, images, prompts)
         pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         returned = self.scorer([Image.fromarray(p) for p in pixels], list(prompts))
-        must = f"for {len(prompts)} pictures: it must return one number a picture, as [0.5, ...]"
+        must = f"for {len(prompts)} images: it must return one number an image, as [0.5, ...]"
         try:
             found = torch.as_tensor(returned, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -39,14 +41,12 @@ def find_file(source: str | Path, file: str, name: str) -> Path:
         there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
         raise RewardError(f"{name}: no {file} in the folder {path} (there: {there}); give the file, or its folder")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(hf_hub_download(str(source), file))
-    except (OSError, ValueError, HFValidationError) as error:
+    except (OSError, ValueError) as error:
         raise RewardError(
-            f"{name}: cannot fetch {file} of {str(source)!r}: {str(error).splitlines()[0]}; give the path of the file as "
-            "source="
+            f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; give the path of the file as source="
         ) from error
 
 
@@ -57,20 +57,45 @@ def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor
     """
     path = Path(path)
     try:
+        if path.stat().st_size == 0:
+            raise EOFError("the file is empty")
         if path.suffix == ".safetensors":
             found = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle raises anything
+        known = isinstance(error, (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError))
+        why = reason(error) if known else "it is no file of tensors"
         raise RewardError(
-            f"cannot read weights from {path}: {str(error).splitlines()[0]}; only safetensors, or a torch file of plain "
-            "tensors, is read"
+            f"cannot read weights from {path}: {why}; only safetensors, or a torch file of plain tensors, is read"
         ) from error
     if isinstance(found, dict) and under in found:
         found = found[under]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise RewardError(f"{path} does not hold a flat table of tensors: it cannot be these weights")
+    if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+        raise RewardError(f"{path} does not hold a flat table of named tensors: it cannot be these weights")
     return found
+
+
+def read_config(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises RewardError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RewardError(f"{name}: cannot read {path}: {reason(error)}") from error
+    if not isinstance(found, dict):
+        raise RewardError(f"{name}: {path} holds {found!r:.40}, not an object of settings")
+    return found
+
+
+def reason(error: BaseException) -> str:
+    """An error of another library in a line, without torch's advice to switch `weights_only` off."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        beside = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([A-Za-z_]\w*(?:\.\w+)+)", text)
+        return f"it holds {beside[1]} beside tensors" if beside else "it is no file of tensors"
+    # An explanation follows that is the same for every file.
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "").partition(". This is an internal")[0]
+    return line if " " in line else f"{type(error).__name__} {line}".strip()
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,26 @@ def put(module: Module, state: State, dtype: torch.dtype | None = None) -> Modul
         dtype = largest.dtype
     module.load_state_dict({key: value.to(dtype) for key, value in state.items()}, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def from_state(
+    build: Callable[[], Module],
+    state: State,
+    name: str,
+    dtype: torch.dtype | None = None,
+    published: Callable[[str], str] = str,
+    optional: Iterable[str] = (),
+) -> Module:
+    """The module that `build` makes with the weights of a file, frozen.
+
+    published: the module's name of a parameter -> the file's; optional: prefixes of the file's names that may be left
+    out. Raises RewardError with the difference, in the file's own names, where the two do not fit exactly.
+    """
+    module = without_storage(build)
+    names = {own: published(own) for own in module.state_dict()}
+    layout = {names[own]: shape for own, shape in shapes(module.state_dict()).items()}
+    found = fitting(layout, state, name, optional)
+    return put(module, {own: found[theirs] for own, theirs in names.items()}, dtype)
 
 
 def _few(names: tuple[str, ...]) -> str:

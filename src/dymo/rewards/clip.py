@@ -1,39 +1,51 @@
-"""PickScore, HPSv2, CLIPScore and every other reward that is a CLIP model: a multiple of the cosine of picture and prompt."""
+"""PickScore, HPSv2, CLIPScore and every other reward that is a CLIP model: a multiple of the cosine of image and prompt."""
 
 from __future__ import annotations
 
-import json
+import html
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ftfy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from ..errors import RewardError
-from .base import check_pairs, full_precision
-from .checkpoint import Difference, State, find_file, fitting, put, read_weights, shapes, without_storage
-from .memory import checkpoint_layers
+from .base import full_precision
+from .checkpoint import (
+    Difference,
+    State,
+    find_file,
+    fitting,
+    from_state,
+    put,
+    read_config,
+    read_weights,
+    reason,
+    without_storage,
+)
 from .open_clip import from_open_clip, open_clip_shapes
 from .preprocess import OPENAI_MEAN, OPENAI_STD, longest_side_pad, normalise, shortest_side_crop
-from .texts import PromptCache
+from .registry import Spec
+from .tower import TowerReward
 
 VIT_H_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 Prepare = Callable[[Tensor, int], Tensor]
-"""Pictures (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)."""
+"""Images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)."""
 
 
-class CLIPReward:
-    """points x cos(f_V(x), f_T(c)), differentiable from the picture tensor on; text features are kept.
+class CLIPReward(TowerReward):
+    """points x cos(f_V(x), f_T(c)), about 18 to 25 for PickScore; text features are kept.
 
     model: a transformers CLIPModel, frozen here; tokenizer: its tokenizer. points: None for exp(logit_scale), else the
-    number (1: the cosine itself). scale: points of score that one unit of a sum of rewards is worth.
+    number (1: the cosine itself). clean: of a prompt, before the tokenizer. Other settings: those of `TowerReward`.
     """
 
-    reads_timestep = False
-    differentiable = True
+    model: CLIPModel
 
     def __init__(
         self,
@@ -45,45 +57,41 @@ class CLIPReward:
         *,
         prepare: Prepare = shortest_side_crop,
         points: float | None = None,
-        scale: float = 1.0,
-        checkpointing: bool = False,
+        clean: Callable[[str], str] = str,
+        **settings: Any,
     ):
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer, self.name, self.mean, self.std = tokenizer, name, tuple(mean), tuple(std)
-        self.prepare, self.scale = prepare, scale
-        self.resolution: int | None = model.config.vision_config.image_size
-        self.cosine_scale: float | None = float(model.logit_scale.detach().exp()) if points is None else points
+        side = model.config.vision_config.image_size
+        super().__init__(model, name, side, model.vision_model.encoder.layers, **settings)
+        self.tokenizer, self.mean, self.std = tokenizer, tuple(mean), tuple(std)
+        self.prepare, self.clean = prepare, clean
+        self.cosine_scale = float(model.logit_scale.detach().exp()) if points is None else points
         self._points = points
-        self._texts = PromptCache(self._encode)
-        if checkpointing:
-            checkpoint_layers(model.vision_model.encoder.layers)
 
-    def to(self, device: torch.device | str) -> CLIPReward:
-        """Move the model; returns self."""
-        self.model.to(device)
-        self._texts.to(device)
-        return self
-
-    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """images (B, 3, H, W) in [0, 1] -> (B,), about 18 to 25 for PickScore. Raises RewardError on a wrong count."""
-        check_pairs(self.name, images, prompts)
+    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
         pixels = normalise(self.prepare(images, self.model.config.vision_config.image_size), self.mean, self.std)
-        pictures = full_precision(self._embed(pixels.to(self.model.dtype), timestep))
-        cosine = (F.normalize(pictures, dim=-1) * self._texts(prompts)).sum(-1)
+        embedded = full_precision(self._embed(pixels.to(self.dtype), timestep))
+        cosine = (F.normalize(embedded, dim=-1) * self._prompts(prompts)).sum(-1)
         points = full_precision(self.model.logit_scale).exp() if self._points is None else self._points
         return points * cosine
 
     def _embed(self, pixels: Tensor, timestep: float | None) -> Tensor:
-        """Picture embeddings (B, d) of prepared pixels."""
+        """Image embeddings (B, d) of prepared pixels."""
         return self.model.get_image_features(pixel_values=pixels).pooler_output
 
     def _encode(self, prompts: list[str]) -> Tensor:
         """Unit text embeddings (n, d)."""
-        length = self.model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        ids, mask = (found.to(self.model.device) for found in (tokens.input_ids, tokens.attention_mask))
+        tokens = self.tokenizer(
+            [self.clean(prompt) for prompt in prompts], padding="max_length", truncation=True,
+            max_length=self.model.config.text_config.max_position_embeddings, return_tensors="pt",
+        )  # fmt: skip
+        ids, mask = (found.to(self.device) for found in (tokens.input_ids, tokens.attention_mask))
         features = self.model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
         return F.normalize(full_precision(features), dim=-1)
+
+
+def open_clip_text(prompt: str) -> str:
+    """A prompt as open_clip's tokenizer, and so HPSv2's, cleans it: broken encoding mended, HTML entities resolved."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 
 def vit_h_config() -> CLIPConfig:
@@ -102,15 +110,15 @@ def vit_h_config() -> CLIPConfig:
 
 
 def clip_from_state(
-    state: State, name: str, config: CLIPConfig | None = None, dtype: torch.dtype | None = None
-) -> CLIPModel:
-    """A CLIPModel (ViT-H/14 unless `config` says otherwise) of weights in transformers' names. Raises RewardError."""
-    model = without_storage(lambda: CLIPModel(config or vit_h_config()))
-    return put(model, fitting(shapes(model.state_dict()), state, name), dtype)
+    state: State, name: str, dtype: torch.dtype | None = None, config: CLIPConfig | None = None, *,
+    kind: type[CLIPModel] = CLIPModel, prefix: str = "",
+) -> CLIPModel:  # fmt: skip
+    """A `kind` (ViT-H/14 unless `config` says otherwise) of weights in transformers' names. Raises RewardError."""
+    return from_state(lambda: kind(config or vit_h_config()), state, name, dtype, lambda own: prefix + own)
 
 
 def clip_from_open_clip(
-    state: State, name: str, config: CLIPConfig | None = None, dtype: torch.dtype | None = None
+    state: State, name: str, dtype: torch.dtype | None = None, config: CLIPConfig | None = None
 ) -> CLIPModel:
     """The same of weights in open_clip's names."""
     model = without_storage(lambda: CLIPModel(config or vit_h_config()))
@@ -124,14 +132,16 @@ def pretrained(
 
     optional: prefixes of names that the model does not have and the file may.
     """
+    if (config := Path(source) / "config.json").is_file():
+        read_config(config, name)
     try:
         model, report = kind.from_pretrained(  # type: ignore[attr-defined]
             source, use_safetensors=True, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a configuration that makes no sense raises anything
         raise RewardError(
-            f"{name}: cannot load a {kind.__name__} from {str(source)!r}: {str(error).splitlines()[0]}; give its folder, "
-            "with config.json and model.safetensors, or a hub id, as source="
+            f"{name}: cannot load a {kind.__name__} from {str(source)!r}: {reason(error)}; give its folder, with "
+            "config.json and model.safetensors, or a hub id, as source="
         ) from error
     unexpected = [k for k in report["unexpected_keys"] if not k.endswith("position_ids") and not k.startswith(optional)]
     misshaped = [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in report["mismatched_keys"]]
@@ -154,46 +164,51 @@ def load_tokenizer(name: str, *sources: str | Path) -> Any:
         raise RewardError(f"{name}: no tokenizer in {str(beside)!r}; {remedy}")
     try:
         return AutoTokenizer.from_pretrained(beside)
-    except (OSError, ValueError) as error:
-        raise RewardError(f"{name}: no tokenizer in {str(beside)!r}: {str(error).splitlines()[0]}; {remedy}") from error
+    except Exception as error:  # a damaged file raises anything
+        raise RewardError(f"{name}: no tokenizer in {str(beside)!r}: {reason(error)}; {remedy}") from error
 
 
-def normalisation(source: str | Path) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and std of the folder's preprocessor_config.json; CLIP's own where it has none."""
-    settings = Path(source) / "preprocessor_config.json"
-    found = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    return found.get("image_mean", OPENAI_MEAN), found.get("image_std", OPENAI_STD)
+def normalisation(folder: str | Path, name: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and std of the folder's preprocessor_config.json; CLIP's own where it has none. Raises RewardError."""
+    path = Path(folder) / "preprocessor_config.json"
+    found = read_config(path, name) if path.is_file() else {}
+    mean, std = found.get("image_mean", OPENAI_MEAN), found.get("image_std", OPENAI_STD)
+    for key, values in (("image_mean", mean), ("image_std", std)):
+        if len(values) != 3 or not all(isinstance(value, (int, float)) for value in values):
+            raise RewardError(f"{name}: {path} has {key} {values!r:.40}; it must be three numbers")
+    return mean, std
 
 
 def load_clip(
+    spec: Spec,
     source: str | Path,
-    name: str,
-    tokenizer: str | Path | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    kind: type[CLIPModel] = CLIPModel,
+    convert: Callable[..., CLIPModel] = clip_from_state,
+    reward: type[CLIPReward] = CLIPReward,
     **settings: Any,
 ) -> CLIPReward:
-    """A CLIPModel from the hub, a local folder or a single weight file (of a ViT-H/14) as a reward.
+    """A CLIP model as a reward. Raises RewardError where the files do not fit.
 
-    tokenizer: where its tokenizer is, if not beside it; settings: those of `CLIPReward`. Raises RewardError where the
-    files do not fit a CLIPModel.
+    source: the folder that `kind.save_pretrained` wrote, of any size; or a file of published weights, its folder or hub
+    id, which `convert` turns into a ViT-H/14. tokenizer: where its tokenizer is, if not beside the weights; settings:
+    those of `CLIPReward`.
     """
-    if Path(source).is_file():
-        model, folder = clip_from_state(read_weights(source), name, None, dtype), Path(source).parent
+    folder = Path(source)
+    if not folder.is_file() and ((folder / "config.json").is_file() or spec.file in ("", "model.safetensors")):
+        model = pretrained(kind, source, spec.name, dtype)
+        tokenizer = source if (folder / "config.json").is_file() else tokenizer or source
     else:
-        model, folder = pretrained(CLIPModel, source, name, dtype), Path(source)
-    return CLIPReward(
-        model, load_tokenizer(name, folder, tokenizer or source), name, *normalisation(folder), **settings
-    )
+        path = find_file(source, spec.file, spec.name)
+        model, folder = convert(read_weights(path, under="state_dict"), spec.name, dtype), path.parent
+    words = load_tokenizer(spec.name, folder, tokenizer or source)
+    return reward(model, words, spec.name, *normalisation(folder, spec.name), scale=spec.scale, **settings)
 
 
-def load_hps(source: str | Path, file: str, name: str, dtype: torch.dtype | None = None, **settings: Any) -> CLIPReward:
-    """HPSv2 or v2.1: the cosine itself, on pictures padded to a square.
-
-    source: the published file, its folder or hub id; or the folder of a CLIPModel, of any size. Raises RewardError.
-    """
-    settings = {"prepare": longest_side_pad, "points": 1.0, **settings}
-    if (Path(source) / "config.json").is_file():
-        return load_clip(source, name, None, dtype, **settings)
-    path = find_file(source, file, name)
-    model = clip_from_open_clip(read_weights(path, under="state_dict"), name, None, dtype)
-    return CLIPReward(model, load_tokenizer(name, path.parent, VIT_H_TOKENIZER), name, **settings)
+load_pickscore = partial(load_clip, tokenizer=VIT_H_TOKENIZER)
+load_clipscore = partial(load_clip, points=1.0, prepare=partial(shortest_side_crop, margin="round"))
+load_hps = partial(
+    load_clip, tokenizer=VIT_H_TOKENIZER, convert=clip_from_open_clip, prepare=longest_side_pad, points=1.0, clean=open_clip_text
+)  # fmt: skip

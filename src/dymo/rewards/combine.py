@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RewardError
-from .base import Reward, check_scores, is_differentiable, scale_of
+from .base import Reward, check_scores, full_precision, is_differentiable, scale_of
 
 Conflicts = Literal["sum", "project"]
 """What is done with the gradients of the parts: added up, or each first freed of what opposes another (PCGrad)."""
@@ -33,12 +33,8 @@ class CombinedReward:
         if not parts:
             raise RewardError("no reward to combine: give {name: weight, ...}")
         for reward, weight in parts:
-            if (
-                isinstance(weight, bool)
-                or not isinstance(weight, (int, float))
-                or not math.isfinite(weight)
-                or not weight
-            ):
+            number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
+            if not number or not weight:
                 raise RewardError(
                     f"{reward.name}: its weight is {weight!r}; give a number other than 0, or leave it out"
                 )
@@ -62,7 +58,7 @@ class CombinedReward:
         for reward, weight in self.parts:
             scores = reward.score(images, prompts, timestep)
             check_scores(reward.name, scores, len(prompts))
-            summands.append(weight / scale_of(reward) * scores.float())
+            summands.append(weight / scale_of(reward) * full_precision(scores))
         return torch.stack(summands)
 
     def to(self, device: torch.device | str) -> CombinedReward:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Golden:
-    """A picture, its prompt, and what the authors' own code made of it."""
+    """An image, its prompt, and what the authors' own code made of it."""
 
     reward: str
-    picture: str
+    image: str
     """File name."""
     prompt: str
     score: float
     tolerance: float
     """Of the published digits, and of the half precision it was computed in."""
     found_in: str
-    """Where the picture is published."""
+    """Where the image is published."""
 
 
 _OCEAN = "a painting of an ocean with clouds and birds, day time, low depth field effect"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 HIDDEN = (1024, 128, 64, 16)
@@ -14,7 +13,7 @@ HIDDEN = (1024, 128, 64, 16)
 class AffineHead(nn.Module):
     """(B, width) -> (B,). `layers` is numbered as in the published files, whose dropouts count.
 
-    Without a nonlinearity the whole is one affine map, `collapsed()`; it is kept in its layers, as it was trained.
+    Without a nonlinearity the whole is one affine map; it is kept in its layers, as it was trained.
     """
 
     def __init__(self, width: int, hidden: Sequence[int] = HIDDEN):
@@ -29,18 +28,6 @@ class AffineHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)[..., 0]
-
-    @torch.no_grad()
-    def collapsed(self) -> tuple[Tensor, Tensor]:
-        """w (width,) and b () of the same map x -> w x + b, in float64."""
-        first = next(layer for layer in self.layers if isinstance(layer, nn.Linear))
-        weight = torch.eye(first.in_features, dtype=torch.float64)
-        bias = torch.zeros(first.in_features, dtype=torch.float64)
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                own = layer.weight.double().cpu()
-                weight, bias = own @ weight, own @ bias + layer.bias.double().cpu()
-        return weight[0], bias[0]
 
 
 def hidden_of(state: dict[str, Tensor]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""ImageReward: a BERT that reads the prompt while it looks into the picture's ViT, and an affine head on its [CLS]."""
+"""ImageReward: a BERT that reads the prompt while it looks into the image's ViT, and an affine head on its [CLS]."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
 from ..errors import RewardError
-from .base import check_pairs, full_precision
-from .checkpoint import State, find_file, fitting, put, read_weights, shapes, without_storage
+from .checkpoint import State, find_file, from_state, read_config, read_weights, reason
 from .clip import load_tokenizer
 from .head import HIDDEN, AffineHead
-from .memory import checkpoint_layers
 from .preprocess import OPENAI_MEAN, OPENAI_STD, normalise, shortest_side_crop
-from .texts import PromptCache
+from .registry import Spec
+from .tower import TowerReward
 
-FILE = "ImageReward.pt"
 TOKENIZER = "google-bert/bert-base-uncased"
 # In the published file, left over from the model's pretraining and never used.
 UNUSED = ("blip.vision_proj.", "blip.text_proj.")
@@ -55,7 +53,7 @@ class Sizes:
 
 
 class ImageRewardModel(nn.Module):
-    """Scores pictures for tokens; transformers' BLIP towers under their own names."""
+    """Scores images for tokens; transformers' BLIP towers under their own names."""
 
     def __init__(self, sizes: Sizes):
         super().__init__()
@@ -100,14 +98,14 @@ class ImageRewardModel(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path, name: str = "imagereward", dtype: torch.dtype | None = None) -> Any:
         """What `save_pretrained` wrote. Raises RewardError."""
+        path = Path(folder) / "config.json"
+        config = read_config(path, name)
+        config.pop("_class_name", None)
         try:
-            config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-            sizes = Sizes(**{key: value for key, value in config.items() if key != "_class_name"})
-        except (OSError, ValueError, TypeError) as error:
-            raise RewardError(f"{name}: {folder}/config.json is not an ImageReward's: {error}") from error
-        model = without_storage(partial(cls, sizes))
-        state = read_weights(Path(folder) / "model.safetensors")
-        return put(model, fitting(shapes(model.state_dict()), state, name), dtype)
+            build = partial(cls, Sizes(**config))
+            return from_state(build, read_weights(path.with_name("model.safetensors")), name, dtype)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise RewardError(f"{name}: {path} is not an ImageReward's: {reason(error)}") from error
 
 
 # The module's names -> the published file's.
@@ -138,78 +136,47 @@ def published_name(name: str) -> str:
 
 
 def image_reward_from_state(
-    state: State, name: str, sizes: Sizes | None = None, dtype: torch.dtype | None = None
+    state: State, name: str, dtype: torch.dtype | None = None, sizes: Sizes | None = None
 ) -> ImageRewardModel:
     """The model of weights in the published names. Raises RewardError."""
-    model = without_storage(partial(ImageRewardModel, sizes or Sizes()))
-    names = {own: published_name(own) for own in model.state_dict()}
-    layout = {names[own]: shape for own, shape in shapes(model.state_dict()).items()}
-    found = fitting(layout, state, name, optional=UNUSED)
-    return put(model, {own: found[theirs] for own, theirs in names.items()}, dtype)
+    return from_state(partial(ImageRewardModel, sizes or Sizes()), state, name, dtype, published_name, UNUSED)
 
 
-class ImageReward:
-    """(head([CLS]) - mean) / std, about -2.3 to 2, differentiable from the picture tensor on.
+class ImageReward(TowerReward):
+    """(head([CLS]) - mean) / std, about -2.3 to 2. Settings: those of `TowerReward`.
 
-    The prompt's embedded tokens are kept; what lies behind them depends on the picture.
+    The prompt's embedded tokens are kept; what lies behind them depends on the image.
     """
 
-    reads_timestep = False
-    differentiable = True
-    cosine_scale: float | None = None
+    model: ImageRewardModel
 
-    def __init__(
-        self,
-        model: ImageRewardModel,
-        tokenizer: Any,
-        name: str,
-        *,
-        scale: float = 1.0,
-        checkpointing: bool = False,
-    ):
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer, self.name, self.scale = tokenizer, name, scale
-        self.resolution: int | None = model.sizes.image_size
-        self._words = PromptCache(self._embed)
-        if checkpointing:
-            checkpoint_layers([*model.vision.encoder.layers, *model.text.encoder.layer])
+    def __init__(self, model: ImageRewardModel, tokenizer: Any, name: str, **settings: Any):
+        layers = [*model.vision.encoder.layers, *model.text.encoder.layer]
+        super().__init__(model, name, model.sizes.image_size, layers, **settings)
+        self.tokenizer = tokenizer
 
-    @property
-    def _device(self) -> torch.device:
-        return self.model.mlp.layers[0].weight.device
+    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
+        pixels = normalise(shortest_side_crop(images, self.model.sizes.image_size, "round"), OPENAI_MEAN, OPENAI_STD)
+        words = self._prompts(prompts)
+        return self.model(pixels.to(self.dtype), words[..., 1:], words[..., 0].long())
 
-    def to(self, device: torch.device | str) -> ImageReward:
-        """Move the model; returns self."""
-        self.model.to(device)
-        self._words.to(device)
-        return self
-
-    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """images (B, 3, H, W) in [0, 1] -> (B,). Raises RewardError on a wrong count."""
-        check_pairs(self.name, images, prompts)
-        dtype = self.model.mlp.layers[0].weight.dtype
-        pixels = shortest_side_crop(images, self.model.sizes.image_size, "round")
-        words = self._words(prompts)
-        made = self.model(normalise(pixels, OPENAI_MEAN, OPENAI_STD).to(dtype), words[..., 1:], words[..., 0].long())
-        return full_precision(made)
-
-    def _embed(self, prompts: list[str]) -> Tensor:
+    def _encode(self, prompts: list[str]) -> Tensor:
         """(n, window, 1 + width): the mask, then the embedded token."""
         tokens = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=self.model.sizes.window, return_tensors="pt"
         )
-        embedded = self.model.embed(tokens.input_ids.to(self._device))
+        embedded = self.model.embed(tokens.input_ids.to(self.device))
         return torch.cat([tokens.attention_mask.to(embedded)[..., None], embedded], dim=-1)
 
 
-def load_image_reward(source: str | Path, name: str, dtype: torch.dtype | None = None, **settings: Any) -> ImageReward:
+def load_image_reward(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> ImageReward:
     """source: ImageReward.pt, its folder or hub id; or the folder that `ImageRewardModel.save_pretrained` wrote.
 
     Raises RewardError.
     """
     if (Path(source) / "config.json").is_file():
-        model, folder, words = ImageRewardModel.from_pretrained(source, name, dtype), Path(source), str(source)
+        model, folder, words = ImageRewardModel.from_pretrained(source, spec.name, dtype), Path(source), str(source)
     else:
-        path = find_file(source, FILE, name)
-        model, folder, words = image_reward_from_state(read_weights(path), name, None, dtype), path.parent, TOKENIZER
-    return ImageReward(model, load_tokenizer(name, folder, words), name, **settings)
+        path = find_file(source, spec.file, spec.name)
+        model, folder, words = image_reward_from_state(read_weights(path), spec.name, dtype), path.parent, TOKENIZER
+    return ImageReward(model, load_tokenizer(spec.name, folder, words), spec.name, scale=spec.scale, **settings)

@@ -1,4 +1,4 @@
-"""A picture as a vision tower wants it, in tensors, with a gradient."""
+"""An image as a vision tower wants it, in tensors, with a gradient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Margin = Literal["floor", "round"]
 def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> Tensor:
     """Bring the shortest side to `size` (bicubic, antialiased, as PIL does), then crop the centre: (B, 3, size, size).
 
-    Clamped to [0, 1], since bicubic weights overshoot and a PIL picture cannot.
+    Clamped to [0, 1], since bicubic weights overshoot and a PIL image cannot.
     """
     height, width = images.shape[-2:]
     short = min(height, width)
@@ -30,7 +30,7 @@ def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> T
 def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
     """The same without antialias, the long side rounded: what `F.interpolate` alone does. (B, 3, size, size) in [0, 1].
 
-    The step-aware preference model was trained on such pictures: nothing is averaged where they shrink.
+    The step-aware preference model was trained on such images: nothing is averaged where they shrink.
     """
     height, width = images.shape[-2:]
     scale = size / min(height, width)
@@ -42,7 +42,7 @@ def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
 def longest_side_pad(images: Tensor, size: int) -> Tensor:
     """Bring the longest side to `size` (bicubic, antialiased), black on the other sides: (B, 3, size, size) in [0, 1].
 
-    open_clip's ResizeMaxSize, which HPSv2 uses; that one forgets to pad a picture whose longest side is `size` already.
+    open_clip's ResizeMaxSize, which HPSv2 uses; that one forgets to pad an image whose longest side is `size` already.
     """
     height, width = images.shape[-2:]
     scale = size / max(height, width)
@@ -53,7 +53,7 @@ def longest_side_pad(images: Tensor, size: int) -> Tensor:
 
 
 def centre_crop(images: Tensor, size: int, margin: Margin) -> Tensor:
-    """The middle (size, size) of pictures whose sides are at least `size`."""
+    """The middle (size, size) of images whose sides are at least `size`."""
     height, width = images.shape[-2:]
     top, left = (
         (side - size) // 2 if margin == "floor" else round((side - size) / 2) for side in (height, width)

@@ -2,153 +2,230 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from .base import Reward
+from .. import plugins
+from ..errors import ConfigError, RewardError, did_you_mean
+from .base import FunctionReward, Reward, is_differentiable, scale_of
 
-Source = str | Path
-Settings = dict[str, Any]
-Loader = Callable[["Spec", Source, "torch.dtype | None", Settings], Reward]
+GROUP = "dymo.rewards"
+"""The entry point group of rewards from other packages."""
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+Loader = Callable[..., Reward]
+"""(spec, source, dtype, checkpointing=...) -> the reward; dtype None: as the file has it; checkpointing only where asked for."""
 Guides = Literal["yes", "with another", "measure only"]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One row of `dymo rewards list`."""
+    """One row of `dymo rewards list`. What another package registers needs the first two alone."""
 
     name: str
-    measures: str
-    typical: tuple[float, float]
-    """Where scores of ordinary pictures lie."""
-    licence: str
-    millions: float
+    loader: Loader
+    measures: str = ""
+    typical: tuple[float, float] | None = None
+    """Where scores of ordinary images lie."""
+    licence: str = ""
+    millions: float | None = None
     """Parameters, those of the prompt's tower included."""
-    scale: float
-    """Points that one unit in a sum of rewards is worth: about the spread among pictures of one prompt."""
-    load: Loader
+    scale: float = 1.0
+    """Points that one unit in a sum of rewards is worth: about the spread among images of one prompt."""
     source: str = ""
-    """The hub id it comes from; "" for what lies in the package."""
+    """The hub id it comes from; "" for what is installed with it."""
     file: str = ""
     """The weight file there."""
     reads_timestep: bool = False
     guides: Guides = "yes"
-    """ "with another": it does not read the prompt; "measure only": its gradient finds other things than it measures."""
+    """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
     about: str = ""
     """What else a user should know, in a line."""
 
+    def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
+        """source: in the place of the spec's own. Raises RewardError with the true reason."""
+        from .checkpoint import reason
 
-def _clip(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .clip import VIT_H_TOKENIZER, load_clip
+        if source is not None:
+            source = self._checked(source)
+        try:
+            return self.loader(self, source or self.source, dtype, **settings)
+        except RewardError as error:
+            if source is None and self.source and isinstance(error.__cause__, OSError):
+                raise RewardError(f"{error}. Installed here: {', '.join(plugins.names(GROUP))}") from error
+            raise
+        except Exception as error:
+            raise RewardError(
+                f"{self.name}: cannot be loaded from {str(source or self.source)!r}: {reason(error)}"
+            ) from error
 
-    # The tokenizer lies beside the weights in some copies, not in the hub's own.
-    words = VIT_H_TOKENIZER if spec.name == "pickscore" else source
-    return load_clip(source, spec.name, words, dtype, scale=spec.scale, **settings)
-
-
-def _clip_score(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .clip import load_clip
-    from .preprocess import shortest_side_crop
-
-    def prepare(images: torch.Tensor, size: int) -> torch.Tensor:
-        return shortest_side_crop(images, size, "round")
-
-    return load_clip(source, spec.name, None, dtype, scale=spec.scale, points=1.0, prepare=prepare, **settings)
-
-
-def _hps(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .clip import load_hps
-
-    return load_hps(source, spec.file, spec.name, dtype, scale=spec.scale, **settings)
-
-
-def _step_aware(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .step_aware import load_step_aware
-
-    return load_step_aware(source, spec.file, spec.name, dtype, scale=spec.scale, **settings)
-
-
-def _image_reward(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .image_reward import load_image_reward
-
-    return load_image_reward(source, spec.name, dtype, scale=spec.scale, **settings)
-
-
-def _aesthetic(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from .aesthetic import load_aesthetic
-
-    return load_aesthetic(source, spec.name, dtype, scale=spec.scale, **settings)
+    def _checked(self, source: str | Path) -> str | Path:
+        """Raises RewardError on an empty source, or on a path where nothing is; warns of the file of another version."""
+        text = str(source)
+        if not text.strip():
+            raise RewardError(
+                f"{self.name}: source={source!r} is empty; give a hub id, a folder or a weight file, or None"
+            )
+        path = Path(source).expanduser()
+        if not path.exists() and (text.count("/") != 1 or text[0] in "./~" or path.suffix in WEIGHT_FILES):
+            raise RewardError(
+                f"{self.name}: source={text!r}: there is no such file or folder, and a hub id is OWNER/NAME"
+            )
+        # Files of one hub id differ in nothing but their values.
+        other = next((s for s in OWN.values() if s.file == path.name != self.file and s.source == self.source), None)
+        if other is not None:
+            warnings.warn(
+                f"{self.name}: {path.name} is what {other.name}'s file is called, and nothing in it tells the two apart: "
+                f"if it is that file, load it as {other.name!r}",
+                stacklevel=4,
+            )
+        return path if path.exists() else source
 
 
-def _conv(spec: Spec, source: Source, dtype: torch.dtype | None, settings: Settings) -> Reward:
-    from ..miniature.preference import ConvPreference
+def lazily(module: str, function: str) -> Loader:
+    """The loader of that name in a module of this folder, which is imported when it is first called."""
 
-    reward = ConvPreference.from_pretrained(source).to(dtype)  # too small for checkpointing to matter
-    reward.scale = spec.scale
-    return reward
+    def load(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
+        return getattr(import_module(f".{module}", __package__), function)(spec, source, dtype, **settings)
+
+    return load
 
 
 _SPM = "SPO-Diffusion-Models/Step-Aware_Preference_Models"
 _HPS = "xswu/HPSv2"
+_step_aware, _hps = lazily("step_aware", "load_step_aware"), lazily("clip", "load_hps")
 
 _ALL = (
     Spec(
-        "pickscore", "which picture users of Pick-a-Pic preferred for the prompt", (18, 25), "MIT (code; none said of the weights)",
-        986.1, 1.0, _clip, "yuvalkirstain/PickScore_v1", "model.safetensors",
+        "pickscore", lazily("clip", "load_pickscore"), "which image users of Pick-a-Pic preferred for the prompt", (18, 25),
+        "MIT (code; none said of the weights)", 986.1, 1.0, "yuvalkirstain/PickScore_v1", "model.safetensors",
     ),
     Spec(
-        "step-aware-sd15", "the same preference on SD1.5's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _step_aware, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True,
-        about="the paper's own guide",
+        "step-aware-sd15", _step_aware, "the same preference on SD1.5's noisy one-step predictions", (18, 25), "Apache-2.0",
+        1306.2, 1.0, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
     ),
     Spec(
-        "step-aware-sdxl", "the same preference on SDXL's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _step_aware, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True,
-        about="the paper's own guide",
+        "step-aware-sdxl", _step_aware, "the same preference on SDXL's noisy one-step predictions", (18, 25), "Apache-2.0",
+        1306.2, 1.0, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
     ),
     Spec(
-        "hpsv2", "which picture people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0",
-        986.1, 0.01, _hps, _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1",
+        "hpsv2", _hps, "which image people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0",
+        986.1, 0.01, _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1",
     ),
     Spec(
-        "hpsv2.1", "the same, trained on better data", (0.20, 0.34), "Apache-2.0",
-        986.1, 0.03, _hps, _HPS, "HPS_v2.1_compressed.pt", about="never compare with hpsv2",
+        "hpsv2.1", _hps, "the same, trained on better data", (0.20, 0.34), "Apache-2.0",
+        986.1, 0.03, _HPS, "HPS_v2.1_compressed.pt", about="never compare with hpsv2",
     ),
     Spec(
-        "imagereward", "how experts rate faithfulness and quality", (-2.3, 2.0), "Apache-2.0",
-        446.2, 1.0, _image_reward, "THUDM/ImageReward", "ImageReward.pt", about="one unit is one standard deviation",
+        "imagereward", lazily("image_reward", "load_image_reward"), "how experts rate faithfulness and quality", (-2.3, 2.0),
+        "Apache-2.0", 446.2, 1.0, "THUDM/ImageReward", "ImageReward.pt", about="one unit is one standard deviation",
     ),
     Spec(
-        "aesthetic", "how much people like the look, whatever the prompt (LAION v2)", (5.0, 6.5), "Apache-2.0 (head), MIT (tower)",
-        304.9, 0.5, _aesthetic, "camenduru/improved-aesthetic-predictor", "sac+logos+ava1-l14-linearMSE.pth",
-        guides="with another", about="the tower is openai/clip-vit-large-patch14",
+        "aesthetic", lazily("aesthetic", "load_aesthetic"), "how much people like the look, whatever the prompt (LAION v2)",
+        (5.0, 6.5), "Apache-2.0 (head), MIT (tower)", 304.9, 0.5, "camenduru/improved-aesthetic-predictor",
+        "sac+logos+ava1-l14-linearMSE.pth", guides="with another", about="the tower is openai/clip-vit-large-patch14",
     ),
     Spec(
-        "clipscore", "how well picture and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
-        427.6, 0.03, _clip_score, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
-    ),
-    Spec(
-        "mini-pickscore", "the miniature's preference, CLIP's architecture", (5, 15), "Apache-2.0", 1.1, 0.8, _clip,
-    ),
-    Spec(
-        "mini-hps", "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6, _conv,
-        about="kept from guiding in the benchmarks",
-    ),
-    Spec(
-        "mini-imagereward", "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25, _image_reward,
-    ),
-    Spec(
-        "mini-aesthetic", "how little a picture is spoilt, whatever the prompt", (-0.3, 1.1), "Apache-2.0", 0.7, 0.25, _aesthetic,
-        guides="with another",
-    ),
-    Spec(
-        "mini-step-aware", "mini-pickscore's preference on noisy one-step predictions", (5, 15), "Apache-2.0", 1.6, 0.8, _step_aware,
-        reads_timestep=True,
+        "clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
+        427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
     ),
 )  # fmt: skip
 
-SPECS: dict[str, Spec] = {spec.name: spec for spec in _ALL}
+OWN: dict[str, Spec] = {spec.name: spec for spec in _ALL}
+
+
+class Specs(Mapping[str, Spec]):
+    """Every reward that has a name: `OWN`, and those that packages register in the group `dymo.rewards`.
+
+    A package's code is imported when its own name is looked up, so that a broken one does not hinder the others.
+    """
+
+    def __getitem__(self, name: str) -> Spec:
+        if name in OWN:
+            return OWN[name]
+        if name not in self:
+            raise KeyError(name)
+        return dataclasses.replace(_plugged(name), name=name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> dict[str, None]:
+        return dict.fromkeys([*OWN, *plugins.names(GROUP)])
+
+
+SPECS = Specs()
+
+
+def spec_of(name: str) -> Spec:
+    """What `load_reward(name)` would load, without its weights: so that a whole list can be checked first.
+
+    name: one of `SPECS`, the folder of a CLIPModel, or `file.py:name`. Raises RewardError with the true reason.
+    """
+    if name in SPECS:
+        return SPECS[name]
+    if name.strip() and Path(name).expanduser().is_dir():
+        path = Path(name).expanduser()
+        return Spec(path.name, lazily("clip", "load_clip"), source=str(path))
+    if plugins.is_reference(name):
+        return _plugged(name)
+    what = "there is no folder" if "/" in name or not name.strip() else "unknown reward"
+    raise RewardError(f"{what} {name!r}{did_you_mean(name, SPECS)}: {remedy()}")
+
+
+def remedy() -> str:
+    """What can be given as a reward."""
+    return (
+        f"choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, FILE.py:NAME, or a function "
+        "f(images, prompts) -> scores"
+    )
+
+
+def ready(reward: object) -> Reward:
+    """An object that is a reward, or a function as one. Raises RewardError."""
+    if isinstance(reward, type):
+        raise RewardError(f"{reward.__name__} is a class: give one of its objects, as {reward.__name__}(...)")
+    if isinstance(reward, Reward):
+        return reward
+    if callable(reward):
+        return FunctionReward(reward)
+    several = isinstance(reward, (list, tuple, set))
+    raise RewardError(
+        f"{reward!r:.80} is no reward: "
+        + ("several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy())
+    )
+
+
+def _plugged(name: str) -> Spec:
+    """The Spec that an entry point or a reference stands for, or one of the reward or function that it stands for."""
+    try:
+        found = plugins.load(name, GROUP)
+    except ConfigError as error:
+        raise RewardError(f"the reward {error}") from error
+    if isinstance(found, Spec):
+        return found
+    try:
+        reward = ready(found)
+    except RewardError as error:
+        raise RewardError(f"{name}: {error}") from error
+
+    def load(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
+        if source:
+            raise RewardError(f"{spec.name} is a reward in Python, which no source={str(source)!r} can serve")
+        return reward
+
+    guides: Guides = "yes" if is_differentiable(reward) else "measure only"
+    return Spec(name, load, scale=scale_of(reward), reads_timestep=reward.reads_timestep, guides=guides)

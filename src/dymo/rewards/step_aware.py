@@ -1,10 +1,9 @@
-"""The step-aware preference model: PickScore's CLIP whose picture tower is told the timestep (SPO, CVPR 2025)."""
+"""The step-aware preference model: PickScore's CLIP whose image tower is told the timestep (SPO, CVPR 2025)."""
 
 from __future__ import annotations
 
-import functools
 import math
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +11,8 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
-from .checkpoint import State, find_file, fitting, put, read_weights, shapes, without_storage
-from .clip import VIT_H_TOKENIZER, CLIPReward, load_tokenizer, normalisation, pretrained, vit_h_config
+from .clip import VIT_H_TOKENIZER, CLIPReward, clip_from_state, load_clip
 from .preprocess import shortest_side_crop_aliased
-
-PREFIX = "model."
-"""Before every name in the published files."""
 
 
 def sinusoid(timesteps: Tensor, width: int, longest: float = 10000.0) -> Tensor:
@@ -43,7 +38,7 @@ class TimestepEmbedder(nn.Module):
 
 
 def modulation(width: int, parts: int) -> nn.Sequential:
-    """SiLU and a linear map to `parts` vectors of `width`: nothing changes at birth but what the caller sets."""
+    """SiLU and a linear map to `parts` vectors of `width`: zero, so that nothing changes before training but what the caller sets."""
     made = nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
     nn.init.zeros_(made[1].weight)
     nn.init.zeros_(made[1].bias)
@@ -70,7 +65,7 @@ class ModulatedLayer(CLIPEncoderLayer):
 
 
 class StepAwareCLIP(CLIPModel):
-    """A CLIPModel of any size whose picture tower reads t; at birth t changes nothing.
+    """A CLIPModel of any size whose image tower reads t; before training t changes nothing.
 
     `save_pretrained` and `from_pretrained` are transformers' own.
     """
@@ -83,7 +78,7 @@ class StepAwareCLIP(CLIPModel):
         tower.adaLN_modulation = modulation(width, 2)
         self.t_embedder = TimestepEmbedder(width)
 
-    def picture_features(self, pixels: Tensor, timesteps: Tensor) -> Tensor:
+    def image_features(self, pixels: Tensor, timesteps: Tensor) -> Tensor:
         """Prepared pixels (B, 3, side, side), t (B,) in 0..999 -> embeddings (B, d), not normalised."""
         tower, time = self.vision_model, self.t_embedder(timesteps)
         states = tower.pre_layrnorm(tower.embeddings(pixels))
@@ -94,7 +89,7 @@ class StepAwareCLIP(CLIPModel):
 
 
 class StepAwareReward(CLIPReward):
-    """exp(logit_scale) cos(f_V(x, t), f_T(c)) on pictures shrunk without antialias; t None is 0, a clean picture."""
+    """exp(logit_scale) cos(f_V(x, t), f_T(c)) on images shrunk without antialias; t None is 0, a clean image."""
 
     reads_timestep = True
 
@@ -103,33 +98,10 @@ class StepAwareReward(CLIPReward):
 
     def _embed(self, pixels: Tensor, timestep: float | None) -> Tensor:
         timesteps = torch.full((pixels.shape[0],), timestep or 0.0, dtype=torch.float32, device=pixels.device)
-        return self.model.picture_features(pixels, timesteps)
+        return self.model.image_features(pixels, timesteps)
 
 
-def step_aware_from_state(
-    state: State, name: str, config: CLIPConfig | None = None, dtype: torch.dtype | None = None
-) -> StepAwareCLIP:
-    """The model (ViT-H/14 unless `config` says otherwise) of weights in the published names. Raises RewardError."""
-    model = without_storage(functools.partial(StepAwareCLIP, config or vit_h_config()))
-    layout = {PREFIX + key: shape for key, shape in shapes(model.state_dict()).items()}
-    found = fitting(layout, state, name)
-    return put(model, {key.removeprefix(PREFIX): value for key, value in found.items()}, dtype)
-
-
-def load_step_aware(
-    source: str | Path, file: str, name: str, dtype: torch.dtype | None = None, **settings: Any
-) -> StepAwareReward:
-    """source: the published file, its folder or hub id; or the folder that `StepAwareCLIP.save_pretrained` wrote.
-
-    Raises RewardError.
-    """
-    if (Path(source) / "config.json").is_file():
-        model, folder, words = pretrained(StepAwareCLIP, source, name, dtype), Path(source), source
-    else:
-        path = find_file(source, file, name)
-        model, folder, words = (
-            step_aware_from_state(read_weights(path), name, None, dtype),
-            path.parent,
-            VIT_H_TOKENIZER,
-        )
-    return StepAwareReward(model, load_tokenizer(name, folder, words), name, *normalisation(folder), **settings)
+step_aware_from_state = partial(clip_from_state, kind=StepAwareCLIP, prefix="model.")  # as the published files name it
+load_step_aware = partial(
+    load_clip, tokenizer=VIT_H_TOKENIZER, kind=StepAwareCLIP, convert=step_aware_from_state, reward=StepAwareReward
+)  # fmt: skip

@@ -1,6 +1,7 @@
 """The words whose class the reading of a prompt depends on: words of style, of camera, of place, and what cannot be drawn.
 
-General English and the jargon of prompts; no names of artists, franchises or sentences.
+General English and the jargon of prompts; no names of artists, franchises or sentences. Kinds of nouns come from WordNet,
+in nouns.txt; training/nouns.py says how.
 """
 
 from __future__ import annotations
@@ -10,6 +11,28 @@ from importlib import resources
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
+
+
+_NOUNS = {
+    section.split("]")[0]: _set(section.split("]")[1])
+    for section in resources.files(__package__).joinpath("nouns.txt").read_text(encoding="utf-8").split("[")[1:]
+}
+
+
+def is_kind(noun: str, kind: str) -> bool:
+    """Whether a noun in lower case, or what it is the plural of, is of a kind of nouns.txt: "person", "body", "worn", ..."""
+    words = _NOUNS[kind]
+    singles = [noun]
+    if noun.endswith("s") and not noun.endswith("ss"):
+        singles += [noun[:-1], noun.removesuffix("es"), noun.removesuffix("ies") + "y", noun.removesuffix("ves") + "f"]
+    elif noun.endswith("men"):
+        singles.append(noun.removesuffix("men") + "man")
+    return not words.isdisjoint(singles)
+
+
+def is_compound(first: str, second: str) -> bool:
+    """Whether two nouns in lower case name a thing together although the second alone names none: "traffic light"."""
+    return any(f"{first}_{form}" in _NOUNS["compound"] for form in {second, second.removesuffix("s")})
 
 
 COLOURS = _set(
@@ -47,6 +70,14 @@ PLACES = _set(
     "left right top bottom front back side sides background foreground middle center centre corner edge distance rear "
     "end inside outside below above viewer camera"
 )
+# In a phrase of place before "of", and what such a phrase begins with.
+SIDES = _set("left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand")
+PLACING = _set("to on at by in from")
+# How something stands somewhere.
+STANCES = _set(
+    "sitting standing lying placed located positioned situated resting hanging floating parked seated perched leaning "
+    "laying hovering"
+)
 # Adverbs and adjectives that say nothing one could paint, or only where something is.
 NO_ATTRIBUTE = _set(
     "next near left right other same such many several some few more most own close far various different another "
@@ -54,68 +85,40 @@ NO_ATTRIBUTE = _set(
     "including whole entire main overall following similar general usual common particular much less least best "
     "better first second third last new"
 )
-# Nouns of time, measure, mind, speech and form: nothing that a picture could show in one place.
+# Nouns of measure, mind, speech and form that nouns.txt does not have: nothing that an image could show in one place.
 ABSTRACT = _set(
-    "color colour colors colours way ways kind type sort time times year years month months week weeks weekend day "
-    "days night nights morning evening afternoon noon midnight dawn dusk today tomorrow season summer winter spring "
-    "autumn fall hour hours minute minutes second seconds century decade era age ages period past present future "
-    "moment moments history something nothing thing things someone anyone everything everyone anything nobody "
-    "somebody lot one ones size sizes shape shapes look looks length width height weight amount degree level levels "
-    "rate range scale ratio resolution focus depth blur vibe vibes mood moods atmosphere ambiance ambience weather "
-    "tone tones theme themes feeling feelings feel emotion emotions love hate fear hope joy anger sorrow pain "
-    "pleasure peace war beauty grace charm power strength energy force magic luck fate destiny death birth life soul "
-    "mind thought thoughts idea ideas concept concepts dream dreams memory memories imagination creativity fantasy "
-    "reality truth lie secret mystery story stories tale legend legends myth lore adventure journey quest mission "
-    "task job work works business trade economy money cost price value effort result results effect effects cause "
-    "reason purpose goal aim use usage need wish want desire demand request order command rule rules law laws right "
-    "rights policy plan plans project projects process progress practice method methods system systems approach "
-    "strategy technique technology science math mathematics physics chemistry biology medicine health culture "
-    "religion faith belief politics society community humanity evil good dance music song sound noise voice silence "
-    "word words text name names title titles language sentence phrase message messages question answer problem "
-    "solution issue matter case example instance detail details element elements aspect aspects part parts piece "
-    "pieces half quarter rest bit context content point points sense senses taste smell touch sight vision view views "
-    "angle angles perspective perspectives viewpoint position positions direction directions distance place places "
-    "location area areas region zone spot pose poses posture gesture gestures action actions act acts activity "
-    "activities movement movements motion event events ceremony occasion competition match game games sport fun play "
-    "party-time break trip travel attack attacks battle fight fights conflict struggle victory defeat success failure "
-    "chance risk danger threat safety trust honor honour glory fame pride shame guilt respect freedom liberty justice "
-    "equality wisdom knowledge skill skills talent ability abilities experience habit custom tradition traditions "
-    "fashion trend trends aesthetic symmetry balance harmony contrast complexity simplicity perfection accuracy "
-    "clarity intensity speed acceleration gravity heat cold warmth temperature pressure darkness brightness shade "
-    "influence inspiration reference references expression expressions impression appearance existence presence "
-    "absence anatomy deformation deformity proportion proportions composition arrangement structure structures layout "
-    "format version versions edition variation variations mix mixture blend combination middle centre center genre "
-    "category class quality qualities standard standards feature features characteristic vacation holiday holidays "
-    "lifestyle meaning symbol symbols resistance rebellion revolution activism end ends start beginning finish "
-    "attention care help support thank thanks please front rear side sides accident crime murder sex porn nsfw sfw "
-    "palette opacity lack percent number numbers total average maximum minimum count quantity data info information "
-    "stuff imagery environment environments setting settings application applications app apps software website "
-    "websites internet company brand industry market marketing management education research analysis development "
-    "training treatment prevention service services security presentation campaign crisis condition conditions "
-    "situation circumstance circumstances disease diseases illness complexion personality role gender race identity "
-    "career profession childhood youth marriage relationship friendship romance passion lust ecstasy madness chaos "
-    "infinity eternity world nature universe soccer tennis golf hockey volleyball cricket rugby swimming skiing "
-    "skating surfing yoga gymnastics photography cooking gardening shopping economics psychology philosophy "
-    "literature poetry grammar vocabulary statistics trouble confusion stress behaviour behavior attitude manner "
-    "opportunity responsibility possibility advantage benefit benefits overlay bounds limit limits hyper ultra mega "
-    "extra minimal vertical horizontal"
+    "accident act ambiance ambience amount anatomy angle answer anyone anything app appearance application area "
+    "arrangement atmosphere beginning benefit birth bit blend bounds brand break business campaign case category "
+    "cause center centre ceremony chance charm class colour combination command community company competition "
+    "complexion composition content context cost cricket crisis culture dance darkness data death defeat deformation "
+    "degree demand destiny detail direction distance economy edition effect element end energy event everyone "
+    "everything experience expression extra failure faith fall fantasy fate feature feeling force format front fun "
+    "gender genre gesture gravity harmony heat history honor honour hyper industry info information inspiration "
+    "instance internet knowledge language law legend lie literature location lot luck management market marriage "
+    "match meaning medicine mega message middle minimal mission mix mixture money motion movement music myth name "
+    "nature need nobody noise nsfw occasion opacity order overlay palette part party-time phrase piece place play "
+    "please poetry point policy position power presence present presentation pressure problem profession quantity "
+    "quarter question race range rate rear reason reference region request resistance resolution result revolution "
+    "right rule safety secret security sense sentence setting sex sfw shade shape side sight society software "
+    "solution somebody someone something song soul sound spot spring standard start stories story stress structure "
+    "stuff success symbol symmetry system tale talent text thank theme thing threat time title tone total touch "
+    "travel trend trouble trust truth ultra universe variation version vertical victory view vocabulary voice "
+    "volleyball want weather website weight wish word work world youth zone"
 )
-# The nouns that WordNet counts among acts, states, times and the like; training/abstract_nouns.py says how.
-# Those it takes for qualities or deeds although one can paint them are put back.
-_DRAWN = _set(
-    "background electronics scar scars wound wounds halo halos baseball blot tracing wedding parade fight shadow yellow"
-)
-ABSTRACT |= _set(resources.files(__package__).joinpath("abstract_nouns.txt").read_text(encoding="utf-8"))
-ABSTRACT -= _DRAWN
-# Endings of nouns for states, acts and doctrines; and the nouns with these endings that one can see.
-ABSTRACT_ENDINGS = ("ness", "ism", "ity", "tion", "sion", "ment", "ance", "ence", "ology", "osophy")
-CONCRETE = _set(
-    "city deity celebrity university witness lioness station constellation carnation plantation vegetation decoration "
-    "decorations potion lotion explosion explosions reflection reflections fortification installation mansion "
-    "television monument apartment garment ornament instrument instruments basement pavement cement battlement "
-    "equipment parchment compartment document fragment tournament fence ambulance audience residence appliance "
-    "entrance organism cemetery creation crustacean medicament filament fortress facility sediment lance"
-)
+# Endings of nouns for states and doctrines.
+ABSTRACT_ENDINGS = ("ness", "ism", "ology", "osophy")
+CONCRETE = _set("witness harness wilderness organism prism")
+ABSTRACT |= _set("solo score rating source smile smirk grin frown blush look")
+
+
+def is_abstract(noun: str) -> bool:
+    """Whether a noun in lower case names nothing that an image could show in one place."""
+    if noun in ABSTRACT or noun.removesuffix("s") in ABSTRACT or is_kind(noun, "abstract") or is_kind(noun, "either"):
+        return True
+    single = noun.removesuffix("s") if not noun.endswith("ss") else noun
+    return len(single) > 5 and single.endswith(ABSTRACT_ENDINGS) and single not in CONCRETE
+
+
 # About the picture itself wherever they stand: its medium, make, quality, light and camera.
 QUALITY = _set(
     "realistic photorealistic photoreal hyperrealistic hyper-realistic photo-realistic ultra-realistic ultrarealistic "
@@ -161,14 +164,25 @@ STYLE_HEADS = _set(
     "theme portfolio selfie logo icon sticker architecture vfx gradient magazine snapshot polaroid daguerreotype "
     "autochrome caricature clipart clip-art light lights texture textures filter trending hyperrealism ultra"
 )
-# Of these, what a picture can also show as a thing, where something describes it or it stands behind a determiner.
+# Of these, what an image can also show as a thing among others.
 DRAWN_STYLE_HEADS = _set(
-    "poster cover logo icon sticker album magazine light lights texture textures film frame frames sheet artist "
-    "photographer illustrator engine gradient lens camera diorama architecture thumbnail painting paintings drawing "
-    "picture pictures portrait"
+    "photo photos photograph photographs image picture pictures painting paintings drawing drawings sketch illustration "
+    "portrait portraits poster artwork canvas pencil ink charcoal pastel comic manga book magazine album cover logo icon "
+    "sticker light lights film frame frames sheet camera lens engine engraving wallpaper collage stencil polaroid palette "
+    "texture textures architecture diorama artist photographer illustrator gradient thumbnail origami doodle filter"
 )
+# Before what an image is asked to be, and after it before what it shows.
+MAKING = _set("create make draw paint generate design render imagine show")
+SHOWING = _set("depicting depicts showing shows featuring features capturing illustrating portraying representing")
 BE = _set("is are was were 's be being been looks look seems appears")
-NEGATIONS = _set("no without not never minus n't non except excluding instead than")
+NEGATIONS = _set("no without not never minus n't non except excluding instead than neither nor")
+# What a bare "of" after a thing says that it is made of.
+MATERIALS = _set(
+    "wood glass gold silver bronze copper iron steel metal brass tin stone marble granite clay ceramic porcelain paper "
+    "cardboard leather silk wool cotton velvet denim lace fur felt plastic rubber ice snow crystal jade ivory wax concrete "
+    "brick bamboo straw rope yarn chocolate gingerbread candy sand mud fire smoke light lego diamond diamonds obsidian "
+    "feathers bones flowers leaves vines scales stained-glass"
+)
 # What follows compares: "carrots like apples" shows no apples.
 COMPARISONS = _set("like resembling than")
 LIGHT_VERBS = _set("painted colored coloured dyed dressed")
@@ -233,9 +247,11 @@ CREDITS = _set("by via")
 STYLE_VERBS = _set(
     "trending featured shot inspired rendered drawn painted illustrated directed designed photographed influenced"
 )
-SAYINGS = _set(
-    "says say saying said called titled named entitled reading reads read written text word words lettering labeled "
-    "labelled caption"
+SAYINGS = _set("says say saying reads reading read labeled labelled titled named called word words text phrase letters")
+# What bears such a text.
+BEARERS = _set(
+    "sign signs billboard banner poster t-shirt shirt sticker label board blackboard chalkboard whiteboard screen card note "
+    "logo book cover paper neon placard bubble caption tag mug window plaque flag newspaper letter"
 )
 # Behind the noun of what they show ("a building portrait"), and behind that whose aspect they are ("eye color").
 PICTURES = _set(

@@ -1,4 +1,4 @@
-"""Noise levels: the one-step prediction of the clean image, and the way back in time.
+"""Noise levels: the one-step prediction of the clean latents, and the way back in time.
 
 Every family writes z = a z0 + s eps: variance preserving (DDIM, DDPM) with a = sqrt(abar), s = sqrt(1 - abar);
 variance exploding (Euler) with a = 1, s = sigma. The formulas below hold for both.
@@ -6,6 +6,7 @@ variance exploding (Euler) with a = 1, s = sigma. The formulas below hold for bo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +16,7 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 @dataclass(frozen=True)
 class Level:
-    """One noise level: z = a z0 + s eps."""
+    """One noise level: z = a z0 + s eps, a and s >= 0 and not both 0."""
 
     a: float
     s: float
@@ -23,13 +24,19 @@ class Level:
     @property
     def radius(self) -> float:
         """z / radius is the same latent in variance-preserving coordinates."""
-        return (self.a**2 + self.s**2) ** 0.5
+        return math.hypot(self.a, self.s)
+
+    @property
+    def angle(self) -> float:
+        """arctan(s / a), from 0 (clean) to pi / 2 (pure noise): the log signal-to-noise ratio is -2 log tan of it."""
+        return math.atan2(self.s, self.a)
 
 
 def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) -> Tensor:
-    """z0' from the denoiser's output (after guidance), both (B, ...). Method note, equation 2.
+    """z0' = (z_t - s eps) / a from the denoiser's output after guidance; both (B, ...) -> (B, ...).
 
-    "v_prediction" is v = a' eps - s' z0 in variance-preserving coordinates, as diffusers has it.
+    The one-step prediction of arXiv 2412.00759, which it writes with the score -eps / s. "v_prediction" is
+    v = a' eps - s' z0 in variance-preserving coordinates (arXiv 2202.00512), as diffusers has it. Raises ValueError.
     """
     if prediction_type == "epsilon":
         return (z - level.s * output) / level.a
@@ -41,7 +48,7 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
 
 
 def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str) -> Tensor:
-    """eps from the denoiser's output, both (B, ...)."""
+    """eps from the denoiser's output; both (B, ...) -> (B, ...)."""
     if prediction_type == "epsilon":
         return output
     if prediction_type == "v_prediction":
@@ -50,7 +57,11 @@ def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str)
 
 
 def renoise(z: Tensor, here: Level, there: Level, noise: Tensor) -> Tensor:
-    """A draw from q(z_there | z_here), the exact kernel to the noisier level; `noise` is standard normal, like z."""
+    """A draw from q(z_there | z_here), the exact kernel to the noisier level; `noise` is standard normal, like z.
+
+    Between neighbouring training timesteps this is sqrt(1 - beta_t) z_{t-1} + sqrt(beta_t) eps, the time travel of
+    arXiv 2412.00759.
+    """
     ratio = there.a / here.a
     variance = there.s**2 - (ratio * here.s) ** 2
     return ratio * z + max(variance, 0.0) ** 0.5 * noise

@@ -1,4 +1,4 @@
-"""What a pipeline returns, as pictures; and the choice between two returns."""
+"""Images of what a pipeline returns, the choice between two returns, and the state of the random numbers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Noise:
             torch.cuda.set_rng_state_all(self.cuda)
 
 
-def pictures_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
-    """The pictures of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
+def images_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
+    """The images of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
 
-    decode: of latents (output_type="latent") -> pictures.
+    decode: of latents (output_type="latent") -> images.
     """
     images = _images(output)
     if isinstance(images, Tensor):
@@ -45,7 +45,7 @@ def pictures_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
-    """`output` with the pictures of `other` (and what the safety checker said of them) where `take` is True."""
+    """`output` with the images of `other` (and what the safety checker said of them) where `take` is True."""
     mixed = _mixed(_images(output), _images(other), take)
     if isinstance(output, tuple) and not hasattr(output, "images"):
         return (mixed, *(_mixed(a, b, take) for a, b in zip(output[1:], other[1:], strict=True)))

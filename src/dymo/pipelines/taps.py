@@ -1,8 +1,8 @@
-"""Read-only taps on cross-attention: hooks on the query and key projections, processors left alone."""
+"""Read-only taps on cross-attention: hooks on the query and key projections, attention processors left alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -42,24 +42,29 @@ class AttentionTaps(AbstractContextManager):
         self.keys.clear()
 
     @staticmethod
-    def _keep(name: str, kept: dict[str, Tensor]):
+    def _keep(name: str, kept: dict[str, Tensor]) -> Callable[..., None]:
         def hook(_module, _inputs, output):
             kept.setdefault(name, output)
 
         return hook
 
-    def probabilities(self, name: str) -> Tensor:
-        """softmax(q k^T scale) of one module: (batch, heads, pixels, tokens), each pixel's tokens summing to 1."""
-        module = self.modules[name]
-        q = rearrange(self.queries[name], "b n (h d) -> b h n d", h=module.heads)
-        k = rearrange(self.keys[name], "b n (h d) -> b h n d", h=module.heads)
-        return torch.softmax(q @ k.transpose(-1, -2) * module.scale, dim=-1)
+    def maps(self, change: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """softmax(q k^T scale) averaged over heads and modules, float32: (batch, pixels, tokens).
+
+        change: applied to each module's q and k (batch, n, width) first: to take rows, or to cut the graph.
+        """
+        layers = [
+            probabilities(change(self.queries[name]), change(self.keys[name]), module.heads, module.scale).mean(1)
+            for name, module in self.modules.items()
+        ]
+        return torch.stack(layers).mean(0)
 
 
-def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
-    """name -> cross-attention module of a UNet, in the order of the forward pass."""
-    found = {
-        name: module for name, module in unet.named_modules() if name.endswith("attn2") and hasattr(module, "to_q")
-    }
-    stage = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    return dict(sorted(found.items(), key=lambda item: stage[item[0].split(".")[0]]))
+def probabilities(q: Tensor, k: Tensor, heads: int, scale: float) -> Tensor:
+    """softmax(q k^T scale) of q (b, n, h d), k (b, m, h d): (b, h, n, m), each pixel's tokens summing to 1.
+
+    In float32, as fused attention accumulates: q k^T itself overflows in half precision where attention does not.
+    """
+    q = rearrange(q.float(), "b n (h d) -> b h n d", h=heads)
+    k = rearrange(k.float(), "b n (h d) -> b h n d", h=heads)
+    return torch.softmax(q @ k.transpose(-1, -2) * scale, dim=-1)

@@ -1,62 +1,35 @@
-"""The contract of a method, and what one run of any of them shares: the pipeline, the account, the budget."""
+"""What one run of any method shares: the pipeline, the account of what was spent, the budget."""
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..budget import Budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
-from ..guidance.recurrence import Budget
-from ..pipelines.attach import lock_of
-from ..pipelines.freeze import checkpointed, frozen
-from ..pipelines.loop import Hooks, Layers, Loop, undecorated
-from ..pipelines.patch import patched
-from ..rewards import Reward, is_differentiable
+from ..guidance.loop import Loop
+from ..pipelines.decode import decoder, decoding_vae
+from ..pipelines.hold import checkpointed, frozen, held
+from ..pipelines.loop import Change, PipelineLoop
+from ..rewards import Reward, is_differentiable, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
+from .contract import Result
 
-
-@dataclass
-class Result:
-    """What a method made: `images` in the `output_type` asked for ("pil" by default), and the account of the run."""
-
-    images: Any
-    trace: Trace
-
-
-class Method(Protocol):
-    """One system. Reusable, and without state between runs; its settings are the fields of a dataclass."""
-
-    def run(
-        self,
-        pipe: Any,
-        prompts: str | Sequence[str],
-        reward: Reward | None,
-        budget: Budget | None = None,
-        generator: Any = None,
-        **pipeline_kwargs: Any,
-    ) -> Result:
-        """Paint one picture a prompt (times `num_images_per_prompt`) with `pipe`, which is as before afterwards.
-
-        reward: what to raise; only methods that need none accept None. budget: what one picture may spend.
-        generator: a torch.Generator, or one a picture; `pipeline_kwargs` reach the pipeline untouched.
-        Raises PromptError, ConfigError, PipelineError or RewardError.
-        """
-        ...
+Algorithm = Callable[[Loop], None]
 
 
 class Run(ExitStack):
-    """One run: holds the pipeline's lock, freezes its parameters, counts what is done, and knows what is left.
+    """One run: holds the pipeline's components, counts what is done, and knows what is left.
 
-    Pictures are float32 tensors (n, 3, H, W) in [0, 1] until `result`. Every painting starts from the same state of the
-    user's generators unless it is given others, so that the same choice gives the same picture.
+    Images are float32 tensors (n, 3, H, W) in [0, 1] until `result`. Every trajectory starts from the same state of the
+    user's generators unless it is given others, so that the same choice gives the same image.
     """
 
     def __init__(
@@ -70,7 +43,10 @@ class Run(ExitStack):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
         self.kwargs = {key: value for key, value in kwargs.items() if key not in ("output_type", "return_dict")}
         self.output_type = kwargs.get("output_type", "pil")
-        self.repeats = self.kwargs.pop("num_images_per_prompt", None) or 1
+        repeats = self.kwargs.pop("num_images_per_prompt", None)
+        self.repeats = 1 if repeats is None else repeats
+        if not isinstance(self.repeats, int) or self.repeats < 1:
+            raise ConfigError(f"num_images_per_prompt={repeats!r}: give a whole number above 0")
         self.prompts = [text for text in self.texts for _ in range(self.repeats)]
         self.trace = Trace(prompts=self.prompts, evaluations=[0] * len(self.prompts))
         if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
@@ -83,7 +59,8 @@ class Run(ExitStack):
         self.generator = generator
         self._states = [g.get_state() for g in self._generators]
         self._rounds: list[int] = []
-        self._differentiated = False
+        self._whole = False
+        self._began = time.perf_counter()
 
     @property
     def steps(self) -> int | None:
@@ -101,21 +78,19 @@ class Run(ExitStack):
     def __enter__(self) -> Run:
         super().__enter__()
         try:
-            self.enter_context(lock_of(self.pipe))
-            self.enter_context(frozen(self.pipe))
-            if self.reward is not None:
-                self.reward.to(self.pipe._execution_device)
+            self.denoiser = denoiser_of(self.pipe)
+            self.enter_context(held(self.pipe, (self.denoiser, self.pipe.scheduler)))
+            self.enter_context(placed([] if self.reward is None else [self.reward], self.pipe._execution_device))
         except BaseException:
             self.close()
             raise
-        self._cuda = self.pipe._execution_device.type == "cuda"
-        if self._cuda:
-            torch.cuda.reset_peak_memory_stats(self.pipe._execution_device)
-        self._began = time.perf_counter()
+        device = self.pipe._execution_device
+        self._peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         return self
 
     def need_gradient(self) -> Reward:
-        """The reward, where it can be followed. Raises RewardError otherwise."""
+        """The reward, where it can be followed; the parameters are frozen from here on. Raises RewardError otherwise."""
+        self._freeze(self)
         reward = self.need_reward()
         if not is_differentiable(reward):
             raise RewardError(
@@ -147,7 +122,7 @@ class Run(ExitStack):
             return False
         if self.budget.seconds is None or not self._rounds:
             return True
-        # The mean, with what was done between paintings: a backward belongs to its round.
+        # The mean, with what was done between trajectories: a backward belongs to its round.
         elapsed = time.perf_counter() - self._began
         return elapsed * (1 + trajectories / len(self._rounds)) <= self.budget.seconds
 
@@ -157,44 +132,81 @@ class Run(ExitStack):
             return float("inf")
         return self.budget.seconds - (time.perf_counter() - self._began)
 
-    def paint(
-        self, hooks: Hooks | None = None, *, gradient: bool = False, generator: Any = None, prompts: list[str] | None = None,
-        copies: int = 1, layers: Layers | None = None,
-    ) -> Tensor:  # fmt: skip
-        """One trajectory of every picture (`copies` of each) -> (n * copies, 3, H, W) in [0, 1].
+    def decode(self, z0: Tensor, vae: Any = None) -> Tensor:
+        """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one."""
+        self.trace.cost.decodes += len(z0)
+        return decoder(decoding_vae(self.pipe.vae if vae is None else vae))(z0).clamp(0, 1)
 
-        gradient: with a graph from what `hooks` put in to the pictures, at the memory of one step. generator: in place of
-        the user's. prompts: in place of the user's, one each. layers: where `Hooks.before` looks.
+    def generate(
+        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
+        generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
+    ) -> Tensor:  # fmt: skip
+        """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1].
+
+        algorithm: what to do with the loop; None runs the pipeline untouched, of any kind. start, words: see `PipelineLoop`.
+        whole: with a graph from what these put in to the images, at the memory of one step. generator, prompts: in place
+        of the user's.
         """
         if generator is None:
             generator = self.generator
             for one, state in zip(self._generators, self._states, strict=True):
                 one.set_state(state)
+        kwargs = {
+            **self.kwargs, "prompt": prompts or self.texts, "num_images_per_prompt": self.repeats * copies, "generator": generator,
+            "output_type": "pt",
+        }  # fmt: skip
         before = max(self.trace.evaluations)
-        call = undecorated(self.pipe) if gradient else type(self.pipe).__call__
-        self._differentiated |= gradient
-        loop = Loop(self.pipe, self.trace, hooks or Hooks(), checkpointing=gradient, layers=layers)
-        with ExitStack() as stack:
-            stack.enter_context(torch.set_grad_enabled(gradient))
-            stack.enter_context(loop)
-            if hooks is not None:
-                hooks.loop = loop
-            if gradient:
-                stack.enter_context(checkpointed([self.pipe.vae]))
-                if hasattr(self.pipe, "run_safety_checker"):  # it leaves the graph; `result` asks it in the end
-                    stack.enter_context(patched(self.pipe, "run_safety_checker", lambda image, *_: (image, None)))
-            found = call(
-                self.pipe, prompt=prompts or self.texts, num_images_per_prompt=self.repeats * copies,
-                generator=generator, output_type="pt", **self.kwargs,
-            )  # fmt: skip
-        images = found.images
-        if not isinstance(images, Tensor):
+        if algorithm is None:
+            found = self._untouched(kwargs)
+        else:
+            self._whole |= whole
+            with ExitStack() as stack:
+                stack.enter_context(torch.enable_grad())
+                self._freeze(stack)
+                if whole:
+                    stack.enter_context(checkpointed([self.pipe.vae]))
+                loop = stack.enter_context(
+                    PipelineLoop(self.pipe, kwargs, decode=self.decode, cost=self.trace.cost, start=start, words=words, whole=whole)
+                )
+                algorithm(loop)
+            found = loop.result
+            self._count(loop.evaluations)
+        if not isinstance(found.images, Tensor):
             raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for output_type='pt'")
         self._rounds.append(max(self.trace.evaluations) - before)
-        return images.float()
+        return found.images.float()
+
+    def _freeze(self, stack: ExitStack) -> None:
+        stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))
+
+    def _count(self, rows: list[int]) -> None:
+        """Evaluations by row: the images share the rows of their copies."""
+        each = max(1, len(rows) // len(self.trace.evaluations))
+        for row, spent in enumerate(rows):
+            self.trace.evaluations[row // each] += spent
+
+    def _untouched(self, kwargs: dict[str, Any]) -> Any:
+        """The pipeline's own call, its denoiser counted by a hook."""
+        rows: list[int] = []
+
+        def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
+            sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
+            rows.append(sample.shape[0])
+
+        handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
+        try:
+            found = self.pipe(**kwargs)
+        finally:
+            handle.remove()
+        self.trace.cost.denoiser_calls += len(rows)
+        self.trace.cost.denoiser_rows += sum(rows)
+        steps = getattr(self.pipe, "_num_timesteps", None) or len(rows)
+        copies = kwargs["num_images_per_prompt"] // self.repeats
+        self._count([steps] * (len(self.prompts) * copies))
+        return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
-        """The reward of pictures (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32."""
+        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32."""
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
         found = reward.score(images, words, timestep)
@@ -205,13 +217,14 @@ class Run(ExitStack):
         return found.float()
 
     def result(self, images: Tensor) -> Result:
-        """The chosen pictures in the user's output type, with the account closed."""
-        if self._differentiated and getattr(self.pipe, "safety_checker", None) is not None:
-            device, dtype = self.pipe._execution_device, self.pipe.dtype
-            images = self.pipe.run_safety_checker(images * 2 - 1, device, dtype)[0] / 2 + 0.5
+        """The chosen images in the user's output type, with the account closed."""
+        device = self.pipe._execution_device
+        if self._whole and getattr(self.pipe, "safety_checker", None) is not None:
+            images = self.pipe.run_safety_checker(images * 2 - 1, device, self.pipe.dtype)[0] / 2 + 0.5
         self.trace.cost.seconds = time.perf_counter() - self._began
-        if self._cuda:
-            self.trace.cost.peak_bytes = torch.cuda.max_memory_allocated(self.pipe._execution_device)
+        if self._peak is not None:
+            peak = torch.cuda.max_memory_allocated(device)
+            self.trace.cost.peak_bytes = peak if peak > self._peak else None
         images = images.detach()
         if self.output_type == "pt":
             return Result(images, self.trace)
@@ -222,3 +235,12 @@ class Run(ExitStack):
         if self.output_type != "pil":
             raise ConfigError(f"output_type={self.output_type!r}: methods give 'pil', 'np' or 'pt'")
         return Result(processor.numpy_to_pil(arrays), self.trace)
+
+
+def denoiser_of(pipe: Any) -> nn.Module:
+    """The pipeline's UNet or transformer. Raises PipelineError where it has neither."""
+    for name in ("unet", "transformer"):
+        module = getattr(pipe, name, None)
+        if isinstance(module, nn.Module):
+            return module
+    raise PipelineError(f"{type(pipe).__name__} has neither a UNet nor a transformer: its cost cannot be counted")

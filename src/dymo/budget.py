@@ -1,0 +1,151 @@
+"""What an image may spend, and how it is allotted to the steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .config import Gradient
+from .errors import ConfigError
+
+# A guided evaluation of a kind not yet timed is taken to cost this many of the cheapest kind.
+_UNTIMED = 3.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one image may spend: denoiser evaluations (a guided pair counts once), seconds for the whole call, bytes.
+
+    The trajectory is never cut: evaluations and seconds are spent on recurrences where the gradient is large. When the
+    seconds run short, the remaining steps are taken unguided, and the trace says so. `bytes` bounds what one evaluation
+    keeps for its gradient; where it would be more, the gradient leaves out the denoiser, and then the step is unguided.
+    Raises ConfigError on values out of range.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("evaluations", "bytes"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"Budget({name}={value!r}): give a positive whole number")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"Budget(seconds={self.seconds!r}): give a positive number")
+
+
+@dataclass
+class Allotment:
+    """Allocates a budget to the steps of one run by gradient norm, per sample.
+
+    A step gets the share of what is left that its gradient has of all that are still expected: its own, and the mean so
+    far for each step to come. Seconds count from `began`; `reserve` of them are kept for what follows the last step.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    clock: Callable[[], float] = time.perf_counter
+    began: float | None = None
+    reserve: float = 0.0
+    before: int = 0
+    """Evaluations an image that were spent before this run."""
+
+    def __post_init__(self) -> None:
+        self.began = self.clock() if self.began is None else self.began
+        self.mark = self.clock()
+        self.spent: dict[int, int] = {}
+        self.sizes: dict[int, list[float]] = {}
+        self.prices: dict[str, float] = {}
+        self.kept: dict[tuple[str, str], int] = {}
+
+    def open(self, steps: int) -> None:
+        """The run is about to begin. Raises ConfigError where the budget does not reach for the plain trajectory."""
+        limit = self.budget.evaluations
+        if limit is not None and limit < self.before + steps:
+            also = f" and the {self.before} of the unguided image" if self.before else ""
+            raise ConfigError(
+                f"Budget(evaluations={limit}) is less than the {steps} steps of the trajectory{also}, which is never cut "
+                "short: raise the budget or lower num_inference_steps"
+            )
+        self.mark = self.clock()
+
+    def count(self, rows: list[int], kind: str) -> None:
+        """One evaluation of these samples is done, of the kind (stage) named."""
+        now = self.clock()
+        took, self.mark = now - self.mark, now
+        known = self.prices.get(kind)
+        self.prices[kind] = took if known is None else 0.7 * known + 0.3 * took
+        for i in rows:
+            self.spent[i] = self.spent.get(i, 0) + 1
+
+    def seconds_left(self) -> float:
+        """Seconds until the budget is spent, the reserve taken off; infinite without a limit."""
+        assert self.began is not None
+        if self.budget.seconds is None:
+            return math.inf
+        return self.budget.seconds - self.reserve - (self.clock() - self.began)
+
+    @contextmanager
+    def weighed(self, kind: str, gradient: str) -> Iterator[None]:
+        """Counts the bytes that an evaluation of this kind, with this gradient, keeps for its backward."""
+        if self.budget.bytes is None:
+            yield
+            return
+        storages: dict[int, int] = {}
+
+        def keep(x: Tensor) -> Tensor:
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            yield
+        self.kept[kind, gradient] = max(self.kept.get((kind, gradient), 0), sum(storages.values()))
+
+    def gradient(self, kind: str, wanted: Gradient) -> Gradient | None:
+        """The gradient that the budget's bytes allow: as wanted, without the denoiser, or None for an unguided step.
+
+        What an evaluation keeps is found out by the first one of its kind.
+        """
+        ways: list[Gradient] = [wanted, "straight-through"]
+        return next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
+
+    def price(self, kind: str) -> float:
+        """Seconds of one evaluation of this kind, as far as is known."""
+        if kind in self.prices:
+            return self.prices[kind]
+        cheapest = min(self.prices.values(), default=0.0)
+        return cheapest if kind == "unguided" else _UNTIMED * cheapest
+
+    def guides(self, left: int, kind: str) -> bool:
+        """Whether guiding this step leaves the time to take the other ones, `left` with this one, at least unguided."""
+        if self.budget.seconds is None:
+            return True
+        return self.price(kind) + (left - 1) * self.price("unguided") <= self.seconds_left()
+
+    def grant(self, rows: list[int], wanted: list[int], sizes: list[float], left: int, kind: str) -> list[int]:
+        """How many of the `wanted` recurrences of each sample are paid for; `left` counts the steps after this one."""
+        return [
+            self._grant(i, want, size, left, kind) for i, want, size in zip(rows, wanted, sizes, strict=True)
+        ]
+
+    def _grant(self, sample: int, want: int, size: float, left: int, kind: str) -> int:
+        sizes = self.sizes.setdefault(sample, [])
+        sizes.append(size if math.isfinite(size) else 0.0)
+        limits = []
+        if self.budget.evaluations is not None:
+            limits.append(self.budget.evaluations - self.before - self.spent.get(sample, 0) - left)
+        if self.budget.seconds is not None:
+            free = self.seconds_left() - left * self.price(kind)
+            limits.append(int(free / max(self.price(kind), 1e-9)))
+        if not limits:
+            return want
+        extra = max(0, min(limits))
+        expected = sizes[-1] + left * sum(sizes) / len(sizes)
+        share = sizes[-1] / expected if expected > 0 else 0.0
+        return max(0, min(want, round(extra * share), extra))

@@ -1,0 +1,68 @@
+"""What a run tells those who listen: trace, progress bars, logs, user interfaces.
+
+A listener is any callable `event -> None`; `aligner(pipe, prompt, listeners=[...])` takes it. An exception in a listener
+ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import trace
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of all events."""
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The prompt is read, and the first step is about to begin."""
+
+    steps: int
+    samples: int
+    prompts: list[str]
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """One guided evaluation of the denoiser is done: the `evaluation`-th of step `index`, from 0."""
+
+    index: int
+    timestep: float
+    evaluation: int
+
+
+@dataclass(frozen=True)
+class Accepted(Event):
+    """A step is done. `preview()` decodes its one-step predictions: images (B, 3, H, W) in [0, 1]."""
+
+    step: trace.Step
+    preview: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The images are there."""
+
+    trace: trace.Trace
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The run ended with an exception, which goes on to the caller."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class Cancelled(Event):
+    """The run was told to stop after step `index`; the images are what the latents were then."""
+
+    index: int
+
+
+Listener = Callable[[Event], None]

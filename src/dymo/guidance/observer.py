@@ -1,0 +1,31 @@
+"""What an algorithm tells of itself while it runs; a base class that listens to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .loop import Rows, Seen, Timestep
+from .schedule import Stage
+from .step import Move
+
+
+class Observer:
+    """Every method may be overridden. Tensors stay on their device: `read` is the one place where the host waits."""
+
+    def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
+        """A step begins; `short`: it would be guided, were more of the budget's "seconds" or "bytes" left."""
+
+    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
+        """One guided evaluation is done: weights and losses (n,) by objective's name."""
+
+    def read(self, *values: Tensor) -> list[list[float]]:
+        """The values (n,) on the host, in one transfer."""
+        return [value.tolist() for value in values]
+
+    def granted(self, rows: Rows, recurrences: list[int]) -> None:
+        """So often will this step be taken again."""
+
+    def accepted(self, z: Tensor, z0: Tensor) -> None:
+        """The step ends with z_{t-1} and z0', (B, c, h, w) both."""

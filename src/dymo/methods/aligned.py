@@ -1,0 +1,29 @@
+"""DyMO itself, as one of the methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..aligner import DyMO, Parser
+from ..prompt import load_parser
+from .contract import Result
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """`DyMO(reward, preset, **settings)`: the settings are those of `dymo.Config`.
+
+    parser: a function, a name of `dymo.prompt.load_parser`, or {"name": ..., and the parser's settings}.
+    """
+
+    preset: str = "default"
+    settings: dict[str, Any] = field(default_factory=dict)
+    parser: Parser | str | dict[str, Any] | None = None
+    preview_vae: Any = None
+
+    def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
+        aligner = DyMO(reward, self.preset, parser, preview_vae=self.preview_vae, **self.settings)
+        output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
+        return Result(output.images, output.trace)

@@ -1,0 +1,99 @@
+"""What one run holds of a pipeline: its components, one run at a time, and their settings, put back afterwards."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+
+from ..errors import PipelineError
+
+
+class _Owned:
+    """A lock that knows which thread has it."""
+
+    def __init__(self) -> None:
+        self.lock, self.owner = threading.Lock(), 0
+
+
+_OWNED: weakref.WeakKeyDictionary[Any, _Owned] = weakref.WeakKeyDictionary()
+_OWNED_LOCK = threading.Lock()
+
+
+@contextmanager
+def held(pipe: Any, components: Iterable[Any]) -> Iterator[None]:
+    """The components (denoiser, scheduler) for one run; a run in another thread waits for those that it shares.
+
+    Raises PipelineError where this thread holds one already: it would wait for itself.
+    """
+    with _OWNED_LOCK:
+        locks = {id(c): (c, _OWNED.setdefault(c, _Owned())) for c in components}
+    with ExitStack() as stack:
+        # In one order everywhere, so that two runs never wait for each other.
+        for key in sorted(locks):
+            component, owned = locks[key]
+            if owned.owner == threading.get_ident():
+                raise PipelineError(
+                    f"the {type(component).__name__} of this {type(pipe).__name__} is in use by a run around this one: let that "
+                    "run end first, or use a pipeline with components of its own"
+                )
+            stack.enter_context(owned.lock)
+            owned.owner = threading.get_ident()
+            stack.callback(setattr, owned, "owner", 0)
+        yield
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """No parameter needs a gradient inside: `from_pretrained` leaves them on, and graphs would grow.
+
+    Parameters are put back by name: offload hooks replace the tensors while they run.
+    """
+    thawed = [(module, name) for module in modules for name, p in module.named_parameters() if p.requires_grad]
+    try:
+        for module, name in thawed:
+            module.get_parameter(name).requires_grad_(False)
+        yield
+    finally:
+        for module, name in thawed:
+            module.get_parameter(name).requires_grad_(True)
+
+
+@contextmanager
+def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
+    """The modules' own gradient checkpointing is on inside, where they have one that was off."""
+    with ExitStack() as stack:
+        for module in modules:
+            if getattr(module, "_supports_gradient_checkpointing", False) and not module.is_gradient_checkpointing:
+                module.enable_gradient_checkpointing()
+                stack.callback(module.disable_gradient_checkpointing)
+        yield
+
+
+_ABSENT = object()
+
+
+@contextmanager
+def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """`owner.name` is `value` inside; a function keeps the signature of what it replaces (pipelines inspect it)."""
+    before = vars(owner).get(name, _ABSENT)
+    if callable(value):
+        original, function = getattr(owner, name), value
+
+        @functools.wraps(original)
+        def value(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)

@@ -1,0 +1,182 @@
+"""Writes a run's trace, and tells its listeners, from what the algorithm says of itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import RewardHackingWarning
+from .events import Accepted, Evaluated, Event, Listener
+from .guidance.loop import Rows, Seen, Timestep
+from .guidance.objectives import word_map
+from .guidance.observer import Observer
+from .guidance.schedule import Stage
+from .guidance.step import FAILURES, Move
+from .guidance.watch import Watch
+from .trace import Step, Trace
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(Observer):
+    """The observer of one run. Values stay on their device until the algorithm itself reads: one transfer for all.
+
+    words: per sample, word -> token positions. decode: z0' -> images, for previews. resting: samples that the reward no
+    longer steers, which the watch adds to.
+    """
+
+    def __init__(
+        self, trace: Trace, listeners: Sequence[Listener], words: Sequence[Mapping[str, tuple[int, ...]]], record_maps: bool,
+        decode: Callable[[Tensor], Tensor], watch: Watch | None, resting: set[int],
+    ):  # fmt: skip
+        self.trace, self.listeners, self.words, self.record_maps = trace, listeners, words, record_maps
+        self.decode, self.watch, self.resting = decode, watch, resting
+        self.step = Step(0, 0.0, "unguided")
+        self.images: dict[int, Tensor] = {}
+        self.evaluation = 0
+        self._unread: list[tuple[Tensor, Callable[[list[float]], None]]] = []
+        self._ended: list[tuple[Step, Tensor]] = []
+        self._said: set[str] = set()
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self.listeners:
+            listener(event)
+
+    def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
+        n = len(self.trace.prompts)
+        none: list[Any] = [None] * n
+        self.step = Step(
+            now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if short else None] * n
+        )
+        self.evaluation, self.images = 0, {}
+        if short:
+            self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
+            self._warn(
+                "budget", f"the budget's {short} do not suffice: the remaining steps are left unguided (the trace counts them); "
+                f"give more {short}, " + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
+            )  # fmt: skip
+
+    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
+        step, rows, n = self.step, seen.rows, len(self.trace.prompts)
+        for name in losses:
+            loss = losses[name] if losses[name].ndim == 1 else losses[name].sum(0)
+            self._keep(step.weights.setdefault(name, [0.0] * n), rows, weights[name])
+            self._keep(step.losses.setdefault(name, [None] * n), rows, loss)
+        if "reward" in seen.notes:
+            self._keep(step.reward, rows, seen.notes["reward"])
+        if self.evaluation == 0:
+            self._keep(step.gradient_norm, rows, moved.size)
+        self._keep(step.displacement, rows, moved.length)
+        self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
+        if self.watch is not None and "reward" in seen.notes:
+            images = zip(rows, seen.images.detach().clamp(0, 1), strict=True)
+            self.images |= {i: image for i, image in images if i not in self.resting}
+        if self.record_maps and seen.maps is not None:
+            self._maps(step, seen)
+        if self.listeners:
+            self.emit(Evaluated(step.index, step.timestep, self.evaluation))
+        self.evaluation += 1
+
+    def read(self, *values: Tensor) -> list[list[float]]:
+        unread, self._unread = self._unread, []
+        tensors = [*(tensor for tensor, _ in unread), *values]
+        flat = torch.cat([tensor.detach().float() for tensor in tensors]).tolist() if tensors else []
+        lists, at = [], 0
+        for tensor in tensors:
+            lists.append(flat[at : at + len(tensor)])
+            at += len(tensor)
+        for (_, place), found in zip(unread, lists, strict=False):
+            place(found)
+        self._tell()
+        return lists[len(unread) :]
+
+    def granted(self, rows: Rows, recurrences: list[int]) -> None:
+        for i, r in zip(rows, recurrences, strict=True):
+            self.step.recurrences[i] = r
+
+    def accepted(self, z: Tensor, z0: Tensor) -> None:
+        if self.watch is not None and self.images:
+            self.read()
+            self._watch(self.watch, self.step)
+        self.trace.steps.append(self.step)
+        self._ended.append((self.step, z0))
+        if not self._unread:
+            self._tell()
+
+    def finish(self) -> None:
+        """Read what is left, and tell of the last steps."""
+        self.read()
+
+    def _tell(self) -> None:
+        ended, self._ended = self._ended, []
+        for step, z0 in ended:
+            log.debug("step %d, t = %g, %s: recurrences %s", step.index, step.timestep, step.stage, step.recurrences)
+            if self.listeners:
+                self.emit(Accepted(step, lambda z0=z0: self.decode(z0).clamp(0, 1)))  # type: ignore[misc]
+
+    def _keep(self, column: list[Any], rows: Rows, values: Tensor) -> None:
+        def place(found: list[float]) -> None:
+            for i, value in zip(rows, found, strict=True):
+                column[i] = value if math.isfinite(value) else None
+
+        self._unread.append((values, place))
+
+    def _failed(self, step: Step, rows: Rows, codes: list[float]) -> None:
+        for i, code in zip(rows, codes, strict=True):
+            reason = step.unguided[i] = FAILURES[int(code)]
+            if reason is None:
+                continue
+            heavy = [step.weights[name][i] for name in step.losses if name != "semantic" or self.words[i]]
+            if reason == "zero" and not any(heavy):
+                continue  # No weight on anything here: there was nothing to follow.
+            self.trace.failures[reason] = self.trace.failures.get(reason, 0) + 1
+            self._warn(
+                reason, f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided "
+                "(said once; the trace counts them)",
+            )  # fmt: skip
+
+    def _warn(self, key: str, text: str, category: type[Warning] = RuntimeWarning) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            warnings.warn(text, category, stacklevel=4)
+
+    def _maps(self, step: Step, seen: Seen) -> None:
+        assert seen.maps is not None
+        found = self.trace.maps.setdefault(step.index, {})
+        for sample, i in zip(seen.maps.detach(), seen.rows, strict=True):
+            for word, indices in self.words[i].items():
+                one = word_map(sample, indices)
+                one = one / one.max().clamp_min(1e-12)
+                found[f"{i}:{word}"] = one.reshape(seen.grid).cpu().numpy().round(3).tolist()
+
+    def _watch(self, watch: Watch, step: Step) -> None:
+        """Score the held-out rewards on the accepted predictions, and note where they contradict the guide."""
+        samples = sorted(self.images)
+        scores = watch.score(torch.stack([self.images[i] for i in samples]), samples, step.timestep)
+        for name, values in scores.items():
+            step.watched[name] = [None] * len(step.reward)
+            for i, value in zip(samples, values, strict=True):
+                step.watched[name][i] = value
+        for i, mean in zip(samples, watch.mean(scores), strict=True):
+            reward = step.reward[i]
+            if reward is None or not watch.contradicts(i, step.index, reward, mean):
+                continue
+            self.trace.hacked[i] = step.index
+            if watch.action == "stop":
+                self.resting.add(i)
+            remedy = {
+                "warn": "lower eta or max_step, guide by several rewards, or set on_hacking='stop' or 'best'",
+                "stop": "the reward steers those images no more",
+                "best": "the better of the two ends is returned",
+            }[watch.action]
+            self._warn(
+                "hacking", f"the guide rises while {', '.join(watch.scorers)} falls, at t = {step.timestep:g}: this is reward "
+                f"hacking; {remedy} (said once; trace.hacked has every image)", RewardHackingWarning,
+            )  # fmt: skip

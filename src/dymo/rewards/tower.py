@@ -1,0 +1,86 @@
+"""What rewards that are a frozen network share: its device and precision, its memory, and prompts encoded once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .base import check_images, full_precision
+
+MOST = 4096
+"""Prompts whose features are kept; the oldest goes first."""
+
+
+class PromptCache:
+    """Features of prompts under a frozen text encoder: `encode` maps n prompts to n tensors of one shape, once each."""
+
+    def __init__(self, encode: Callable[[list[str]], Sequence[Tensor]]):
+        self._encode = encode
+        self._kept: dict[str, Tensor] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """(B, ...) for B prompts, without a gradient."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
+        if new:
+            with torch.no_grad():
+                self._kept.update(zip(new, self._encode(new), strict=True))
+        found = torch.stack([self._kept[prompt] for prompt in prompts])
+        while len(self._kept) > MOST:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+    def to(self, device: torch.device | str) -> None:
+        self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
+
+
+class TowerReward:
+    """A reward that is a network, frozen here, differentiable from the images on. A subclass has `_score` and `_encode`.
+
+    layers: those that `checkpointing` lets keep only their input for the backward, for a second forward.
+    """
+
+    reads_timestep = False
+    differentiable = True
+    cosine_scale: float | None = None
+
+    def __init__(
+        self, model: nn.Module, name: str, resolution: int, layers: Iterable[nn.Module], *, scale: float = 1.0,
+        checkpointing: bool = False,
+    ):  # fmt: skip
+        self.model = model.eval().requires_grad_(False)
+        self.name, self.scale = name, scale
+        self.resolution: int | None = resolution
+        self._prompts = PromptCache(self._encode)
+        # transformers' own switch acts in training mode alone; a frozen reward is never in it.
+        for layer in layers if checkpointing else ():
+            layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def to(self, device: torch.device | str) -> TowerReward:
+        """Move the model; returns self."""
+        self.model.to(device)
+        self._prompts.to(device)
+        return self
+
+    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
+        """images (B, 3, H, W) in [0, 1], one prompt each -> (B,). Raises RewardError on anything else."""
+        check_images(self.name, images, prompts)
+        return full_precision(self._score(full_precision(images), prompts, timestep))
+
+    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
+        raise NotImplementedError
+
+    def _encode(self, prompts: list[str]) -> Sequence[Tensor]:
+        """What is kept of n prompts, one tensor each."""
+        raise NotImplementedError
