@@ -154,7 +154,7 @@ def test_stop_stops_a_picture_and_not_its_neighbour():
     assert set(trace.hacked) == {0}
     for step in trace.steps[trace.hacked[0] + 1 :]:
         assert step.displacement[0] == 0 < step.displacement[1]
-        assert step.reward[0] is None and step.reward[1] is not None and step.w_R[0] == 0 < step.w_R[1]
+        assert step.reward[0] is None and step.reward[1] is not None and step.weights["preference"][0] == 0 < step.weights["preference"][1]
         assert step.watched["against_apples"][0] is None
 
 

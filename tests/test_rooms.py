@@ -10,16 +10,16 @@ import dymo
 ROOT = Path(dymo.__file__).parent
 FORBIDDEN = {
     "prompt": ("torch", "diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.guidance"),
-    "guidance": ("diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.prompt"),
-    "pipelines": ("transformers", "dymo.rewards", "dymo.prompt", "dymo.aligner"),
-    "rewards": ("diffusers", "dymo.guidance", "dymo.pipelines", "dymo.prompt"),
-    "methods": ("diffusers", "dymo.bench", "dymo.miniature"),
+    "guidance": ("diffusers", "transformers", "dymo.pipelines", "dymo.rewards", "dymo.prompt", "dymo.trace", "warnings"),
+    "pipelines": ("transformers", "dymo.rewards", "dymo.prompt", "dymo.aligner", "dymo.methods"),
+    "rewards": ("diffusers", "dymo.guidance", "dymo.pipelines", "dymo.prompt", "dymo.miniature"),
+    "methods": ("diffusers", "transformers", "dymo.bench", "dymo.miniature"),
 }
 ABOVE = ("dymo.commands", "dymo.cli", "dymo.report")
 
 
 # Runs a model of transformers on request: it may import what it needs for that where it does so, never at its top.
-LAZILY = {"prompt/local.py"}
+LAZILY = {"prompt/local.py", "prompt/rewriter.py"}
 
 
 def imports(path: Path) -> set[str]:
@@ -55,3 +55,22 @@ def test_only_pipelines_and_the_edges_know_diffusers():
         room = path.relative_to(ROOT).parts[0]
         if any(under(name, "diffusers") for name in imports(path)):
             assert room in ("pipelines", "miniature", "commands"), path
+
+
+def test_only_the_loop_assigns_to_a_scheduler_a_denoiser_or_a_pipeline():
+    """Also through setattr, patched(...) and object.__setattr__; reading is free."""
+    names = {"scheduler", "denoiser", "pipe", "unet", "transformer"}
+    for path in ROOT.rglob("*.py"):
+        if path.relative_to(ROOT).as_posix() in ("pipelines/loop.py", "pipelines/hold.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, ast.Attribute):
+                    owner = target.value
+                    name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+                    assert name not in names, f"{path.relative_to(ROOT)}:{node.lineno} assigns to {name}.{target.attr}"
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("setattr", "patched"):
+                first = node.args[0] if node.args else None
+                name = getattr(first, "id", getattr(first, "attr", ""))
+                assert name not in names, f"{path.relative_to(ROOT)}:{node.lineno} patches {name}"

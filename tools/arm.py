@@ -1,4 +1,4 @@
-"""One arm of a comparison on the miniature: make the pictures, account for them, and measure what they show."""
+"""One arm of a comparison on the miniature: make the images, account for them, and measure what they show."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from dymo import load_miniature
 from dymo.guidance.objectives import word_map
 from dymo.miniature.world import captions
-from dymo.pipelines.attention import AttentionTaps
-from dymo.pipelines.families import map_layers
+from dymo.pipelines.families import family_of
+from dymo.pipelines.taps import AttentionTaps
 from dymo.report.interval import paired_bootstrap
 from training.denoiser import word_positions
 from training.scenes import Painter
@@ -39,7 +39,7 @@ def main() -> int:
     pipe, rng = load_miniature(), random.Random(12)
     painter, chosen = Painter(args.cache), captions("test", args.scenes)
     generator = torch.Generator().manual_seed(12)
-    layers, _ = map_layers(pipe.unet, 16, args.map_size)
+    layers, (side, _) = family_of(pipe).attention(pipe, (16, 16), args.map_size)
     hits: dict[str, list[float]] = {"nouns": [], "colours": []}
     abar = pipe.scheduler.alphas_cumprod[args.timestep]
     with torch.no_grad(), AttentionTaps(layers) as taps:
@@ -53,8 +53,7 @@ def main() -> int:
             )
             taps.clear()
             pipe.unet(z, args.timestep, pipe.text_encoder(ids.input_ids).last_hidden_state)
-            maps = torch.stack([taps.probabilities(name).mean(1) for name in layers]).mean(0)[0]
-            side = int(maps.shape[0] ** 0.5)
+            maps = taps.maps()[0]
             inside = F.adaptive_avg_pool2d(torch.from_numpy(scene.masks).float(), side).flatten(1)
             for mask, (colour, noun) in zip(inside, word_positions(caption.text), strict=True):
                 for kind, position in (("nouns", noun), ("colours", colour)):

@@ -12,9 +12,11 @@ import random
 import torch
 
 from dymo import load_reward
+from dymo.guidance.loop import Loop
 from dymo.miniature.world import sample_caption, split_of
-from dymo.pipelines.loop import Hooks, Loop, undecorated
-from dymo.trace import Trace
+from dymo.pipelines.decode import decoder
+from dymo.pipelines.loop import PipelineLoop
+from dymo.trace import Cost
 
 from . import lora
 from .preference_losses import terminal_step
@@ -22,14 +24,11 @@ from .preference_losses import terminal_step
 STEPS, GUIDANCE = 25, 3.0
 
 
-class Truncated(Hooks):
-    """Nothing before the step `first` passes a gradient."""
-
-    def __init__(self, first: int):
-        self.first = first
-
-    def after(self, index, predict, z):
-        return z.detach() if index < self.first else z
+def truncated(loop: Loop, first: int) -> None:
+    """The plain trajectory; nothing before the step `first` passes a gradient."""
+    for now in loop:
+        z = loop.sampler_step(loop.predict())
+        loop.accept(z.detach() if now.index < first else z)
 
 
 def prompts(n: int, seed: int) -> list[str]:
@@ -49,13 +48,13 @@ def main() -> None:
 
     def losses(generator: torch.Generator, step: int) -> torch.Tensor:
         words = prompts(args.batch, args.seed * 1_000_003 + step)
-        hooks = Truncated(terminal_step(STEPS, generator))
+        first = terminal_step(STEPS, generator)
+        call = dict(num_inference_steps=STEPS, guidance_scale=GUIDANCE, eta=1.0)
         reward.to(pipe.device)
-        with Loop(pipe, Trace(evaluations=[0] * len(words)), hooks, checkpointing=True), torch.enable_grad():
-            images = undecorated(pipe)(
-                pipe, words, num_inference_steps=STEPS, guidance_scale=GUIDANCE, eta=1.0, generator=generator, output_type="pt"
-            ).images  # fmt: skip
-        return -reward.score(images, words)
+        kwargs = {**call, "prompt": words, "generator": generator, "output_type": "pt"}
+        with torch.enable_grad(), PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), whole=True) as loop:
+            truncated(loop, first)
+        return -reward.score(loop.result.images, words)
 
     lora.train("align-prop", pipe, losses, args)
 

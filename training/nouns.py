@@ -26,13 +26,15 @@ TARGET = Path(__file__).parents[1] / "src/dymo/prompt/english/nouns.txt"
 ABSTRACT = {4, 7, 9, 12, 16, 22, 23, 24, 26, 28}
 # animal, artifact, body, food, object, person, plant.
 SOLID = {5, 6, 8, 13, 17, 18, 20}
-ANIMAL, BODY, COMMUNICATION, PERSON, SUBSTANCE = 5, 8, 10, 18, 27
+ANIMAL, ARTIFACT, BODY, COMMUNICATION, PERSON, PLANT = 5, 6, 8, 10, 18, 20
 # Synsets by one of their words and its rank there: what their hyponyms are.
 WORN = [
     ("clothing", 1), ("footwear", 1), ("footwear", 2), ("headdress", 1), ("headgear", 2), ("jewelry", 1),
     ("spectacles", 1), ("body_armor", 1), ("accessory", 2), ("mask", 1), ("mask", 4), ("armor", 1),
 ]  # fmt: skip
 PART_OF_BODY = [("body_part", 1)]
+MANNERS = {"art", "style", "shot", "still", "view"}
+PICTURES = [("art", 1), ("representation", 2), ("movie", 1), ("publication", 1)]
 LIKENESS = [("statue", 1), ("sculpture", 1), ("figurine", 1), ("doll", 1), ("effigy", 1), ("toy", 1), ("mannequin", 1)]
 
 
@@ -50,6 +52,7 @@ class WordNet:
 
     def __init__(self, folder: Path) -> None:
         self.below: dict[str, list[str]] = defaultdict(list)
+        self.parts: set[str] = set()
         named: set[str] = set()
         for line in (folder / "data.noun").read_text(encoding="utf-8").splitlines():
             if line.startswith("  "):
@@ -60,6 +63,7 @@ class WordNet:
                 if kind == "@" and part == "n":
                     self.below[target].append(parts[0])
                 named |= {parts[0]} if kind == "@i" else set()
+                self.parts |= {parts[0]} if kind == "#p" else set()
         self.senses: dict[str, list[Sense]] = defaultdict(list)
         self.ranks: dict[tuple[str, int], str] = {}
         for line in (folder / "index.sense").read_text(encoding="utf-8").splitlines():
@@ -95,8 +99,8 @@ def classes(net: WordNet, frequency: Callable[[str], float]) -> dict[str, list[s
         "animal": (lambda s: s.file == ANIMAL, 0.6, 2.8),
         "body": (lambda s: s.file == BODY or s.synset in body, 0.5, 2.8),
         "likeness": (lambda s: s.synset in likeness, 0.4, 2.2),
+        "part": (lambda s: s.synset in net.parts and s.file in (ARTIFACT, PLANT), 0.4, 3.0),
         "person": (lambda s: s.file == PERSON, 0.6, 3.0),
-        "substance": (lambda s: s.file == SUBSTANCE, 0.4, 3.0),
         "worn": (lambda s: s.synset in worn, 0.4, 2.5),
     }
     single = [lemma for lemma in list(net.senses) if lemma.isalpha() and lemma.isascii() and len(lemma) > 2]
@@ -106,9 +110,12 @@ def classes(net: WordNet, frequency: Callable[[str], float]) -> dict[str, list[s
     # What is abstract in most senses but can be a thing too: "basketball".
     found["either"] = {w for w in found["abstract"] if net.share(w, lambda s: s.file in SOLID) > 0}
     found["abstract"] -= found["either"]
-    for words in found.values():
-        words -= {w for w in words if w.endswith("s") and net.senses.get(w[:-1])}
-    heads = found["abstract"] | found["either"] | MEDIA | STYLE_HEADS
+    for name, words in found.items():
+        # "eyes" has a sense of its own, attention, that must not make it abstract; "jeans" is worn, a "jean" is cloth.
+        others = net.senses if name in ("abstract", "either") else words
+        words -= {w for w in words if w.endswith("s") and w[:-1] in others}
+    pictures = net.hyponyms(PICTURES)
+    heads = (found["abstract"] | found["either"] | MEDIA | STYLE_HEADS) - MANNERS
     found["compound"] = {
         lemma
         for lemma in net.senses
@@ -116,7 +123,7 @@ def classes(net: WordNet, frequency: Callable[[str], float]) -> dict[str, list[s
         and lemma.split("_")[1] in heads
         and min(map(frequency, lemma.split("_"))) >= 3.3
         and net.share(lemma, lambda s: s.file in SOLID | {COMMUNICATION}) > 0.5
-        and net.share(lemma, lambda s: s.file == PERSON) < 0.5
+        and net.share(lemma, lambda s: s.file == PERSON or s.synset in pictures) < 0.5
     }
     return {name: sorted(words) for name, words in sorted(found.items())}
 

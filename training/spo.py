@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 
 from dymo import load_reward
-from dymo.guidance.transitions import predict_z0
+from dymo.guidance.levels import predict_z0
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.families import levels_of
+from dymo.pipelines.schedulers import kind_of
 
 from . import lora
 from .align_prop import prompts
@@ -41,7 +41,7 @@ def main() -> None:
     def scored(z: torch.Tensor, index: int, embedded: torch.Tensor, words: list[str]) -> torch.Tensor:
         """The reward of the one-step predictions of latents (n, ...) at step `index`, (n,)."""
         output = guided(z, scheduler.timesteps[index], embedded)
-        here, _ = levels_of(scheduler)(scheduler, index)
+        here, _ = kind_of(scheduler).levels(scheduler, index)
         return reward.score(decode(predict_z0(z, output, here, scheduler.config.prediction_type)), words)
 
     def losses(generator: torch.Generator, step: int) -> torch.Tensor:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .aligner import DyMO
+    from .budget import Budget
     from .config import PRESETS, Config
     from .errors import ConfigError, DyMOError, PipelineError, PromptError, RewardError, RewardHackingWarning
-    from .budget import Budget
     from .miniature import load_miniature
     from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
     from .rewards import BlackBoxReward, Reward, load_reward

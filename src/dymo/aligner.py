@@ -22,7 +22,9 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, PromptWarning, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener, Started
+from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
+from .guidance.schedule import stage
 from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.unguided import unguided
@@ -203,9 +205,6 @@ class DyMO:
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(placed(rewards, device))
-            stack.enter_context(frozen(modules))
-            if config.checkpointing:
-                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
             plain = None
             if self.on_hacking == "best":
                 noise = Noise(kwargs.get("generator"))
@@ -216,6 +215,10 @@ class DyMO:
                 noise.rewind()
                 allotment.before = max(trace.evaluations)
             objectives, resting = self._objectives(trace, pairs, kwargs)
+            if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
+                stack.enter_context(frozen(modules))
+            if objectives and config.checkpointing:
+                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
             watch = self._watch(trace)
             recorder = Recorder(
                 trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting
@@ -228,6 +231,7 @@ class DyMO:
                     allotment.open(len(loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
+                    _check_stages(config, objectives, loop.timesteps)
                     recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
                     dymo(loop, objectives, config, allotment, recorder)
                     recorder.finish()
@@ -253,7 +257,7 @@ class DyMO:
             first = generator[0] if isinstance(generator, list) else generator
             objectives.append(
                 Preference(
-                    _scorer(self.reward, trace), config.preference_form, config.tau, getattr(self.reward, "cosine_scale", None),
+                    _scorer(self.reward, trace, guides=True), config.preference_form, config.tau, getattr(self.reward, "cosine_scale", None),
                     config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
                     config.clamp, resting,
                 )
@@ -264,7 +268,7 @@ class DyMO:
         if not self.watched or self.reward is None:
             return None
         return Watch(
-            {name: _scorer(reward, trace) for name, reward in self.watched.items()},
+            {name: _scorer(reward, trace, guides=False) for name, reward in self.watched.items()},
             {name: scale_of(reward) for name, reward in self.watched.items()},
             scale_of(self.reward),
             self.on_hacking,
@@ -300,7 +304,8 @@ class DyMO:
         count = len(texts) if texts else len(kwargs["prompt_embeds"]) if kwargs.get("prompt_embeds") is not None else 0
         if not count:
             raise PromptError("no prompt: give prompt= or prompt_embeds= with graph=")
-        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or [None] * count
+        every: list[Any] = [None] * count
+        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or every
         if len(several) != count:
             raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
@@ -384,12 +389,12 @@ def _repeats(number: Any) -> int:
     return int(number)
 
 
-def _scorer(reward: Reward, trace: Trace) -> Callable[[Tensor, list[int], float | None], Tensor]:
+def _scorer(reward: Reward, trace: Trace, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
     """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
     score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
 
     def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
-        trace.cost.reward_calls += len(samples)
+        trace.cost.reward_calls += len(samples) * guides
         return score(images, [trace.prompts[i] for i in samples], t)
 
     return scored
@@ -414,6 +419,17 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
         if names.count(name) > 1 or (guide is not None and name == guide.name):
             raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
     return dict(zip(names, rewards, strict=True))
+
+
+def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
+    """Warns where the reward acts at no step of the run: at one or two steps, all may lie in the semantic stage."""
+    stages = [stage(config, now) for now in timesteps]
+    if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
+        t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
+        warnings.warn(
+            f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
+            f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
+from .config import Gradient
 from .errors import ConfigError
 
 # A guided evaluation of a kind not yet timed is taken to cost this many of the cheapest kind.
@@ -57,6 +62,7 @@ class Allotment:
         self.spent: dict[int, int] = {}
         self.sizes: dict[int, list[float]] = {}
         self.prices: dict[str, float] = {}
+        self.kept: dict[tuple[str, str], int] = {}
 
     def open(self, steps: int) -> None:
         """The run is about to begin. Raises ConfigError where the budget does not reach for the plain trajectory."""
@@ -84,6 +90,30 @@ class Allotment:
         if self.budget.seconds is None:
             return math.inf
         return self.budget.seconds - self.reserve - (self.clock() - self.began)
+
+    @contextmanager
+    def weighed(self, kind: str, gradient: str) -> Iterator[None]:
+        """Counts the bytes that an evaluation of this kind, with this gradient, keeps for its backward."""
+        if self.budget.bytes is None:
+            yield
+            return
+        storages: dict[int, int] = {}
+
+        def keep(x: Tensor) -> Tensor:
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            yield
+        self.kept[kind, gradient] = max(self.kept.get((kind, gradient), 0), sum(storages.values()))
+
+    def gradient(self, kind: str, wanted: Gradient) -> Gradient | None:
+        """The gradient that the budget's bytes allow: as wanted, without the denoiser, or None for an unguided step.
+
+        What an evaluation keeps is found out by the first one of its kind.
+        """
+        ways: list[Gradient] = [wanted, "straight-through"]
+        return next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
 
     def price(self, kind: str) -> float:
         """Seconds of one evaluation of this kind, as far as is known."""

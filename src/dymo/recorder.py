@@ -49,18 +49,18 @@ class Recorder(Observer):
         for listener in self.listeners:
             listener(event)
 
-    def begin(self, now: Timestep, stage: Stage, late: bool) -> None:
+    def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
         n = len(self.trace.prompts)
         none: list[Any] = [None] * n
         self.step = Step(
-            now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if late else None] * n
+            now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if short else None] * n
         )
         self.evaluation, self.images = 0, {}
-        if late:
+        if short:
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
             self._warn(
-                "budget", "the budget's seconds are spent: the remaining steps are left unguided (the trace counts them); give "
-                "more seconds, fewer steps, or Budget(evaluations=)",
+                "budget", f"the budget's {short} do not suffice: the remaining steps are left unguided (the trace counts them); "
+                f"give more {short}, " + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
             )  # fmt: skip
 
     def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
@@ -76,7 +76,8 @@ class Recorder(Observer):
         self._keep(step.displacement, rows, moved.length)
         self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
         if self.watch is not None and "reward" in seen.notes:
-            self.images |= zip(rows, seen.images.detach().clamp(0, 1), strict=True)
+            images = zip(rows, seen.images.detach().clamp(0, 1), strict=True)
+            self.images |= {i: image for i, image in images if i not in self.resting}
         if self.record_maps and seen.maps is not None:
             self._maps(step, seen)
         if self.listeners:

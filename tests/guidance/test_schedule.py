@@ -4,18 +4,24 @@ import pytest
 import torch
 
 from dymo.config import PRESETS, Config
+from dymo.guidance.levels import Level
+from dymo.guidance.loop import Timestep
 from dymo.guidance.schedule import change, stage, weights
+
+
+def at(t=0.0, done=0.0):
+    return Timestep(0, 1, t, Level(1.0, 0.0), Level(1.0, 0.0), done)
 
 
 def test_the_paper_s_stages_by_noise_level():
     paper = PRESETS["paper"]
-    assert [stage(paper, t, 0.0) for t in (999, 800, 799, 500, 499, 1)] == [
+    assert [stage(paper, at(t=t)) for t in (999, 800, 799, 500, 499, 1)] == [
         "semantic", "semantic", "mixed", "mixed", "preference", "preference",
     ]  # fmt: skip
 
 
 def test_the_reference_s_stages_by_step_of_fifty():
-    stages = [stage(PRESETS["official-sdxl"], 0.0, i / 50) for i in range(50)]
+    stages = [stage(PRESETS["official-sdxl"], at(done=i / 50)) for i in range(50)]
     assert stages == ["semantic"] * 8 + ["mixed"] * 17 + ["preference"] * 21 + ["unguided"] * 4
 
 

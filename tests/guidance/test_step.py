@@ -1,36 +1,59 @@
 import pytest
 import torch
 
-from dymo.guidance.step import damped, failures, move, norms, polyak_length, residual_length
+from dymo import Config, ConfigError
+from dymo.guidance.levels import Level
+from dymo.guidance.loop import Seen, Timestep
+from dymo.guidance.step import FAILURES, damped, failure, move, norms
+
+PLAIN = dict(damping=0.0, max_step=None)
 
 
-def test_the_polyak_step_is_equation_7():
+HERE, THERE = Level(0.6, 0.8), Level(0.8, 0.6)
+
+
+def seen(eps, residual=None, here=HERE, there=THERE):
+    now = Timestep(0, 1, 500.0, here, there, 0.0)
+    return Seen(list(range(len(eps))), now, eps, eps, eps, residual, None, (0, 0), None, None)
+
+
+def test_polyak_s_step():
     g, eps = torch.randn(2, 3, 4, 4, 4)
-    made = move(g, polyak_length(0.3, eps, norms(g)), torch.full((3,), 1e9), torch.ones(3, dtype=torch.bool))
-    expected = -0.3 * (norms(eps) / norms(g) ** 2).view(3, 1, 1, 1) * g
-    torch.testing.assert_close(made.displacement, expected)
+    made = move(Config(eta=0.3, **PLAIN), 0, g, seen(eps))
+    torch.testing.assert_close(made.displacement, -0.3 * (norms(eps) / norms(g) ** 2).view(3, 1, 1, 1) * g)
+    torch.testing.assert_close(made.size, norms(g))
 
 
 def test_the_reference_s_step_has_the_residual_s_length():
-    g, residual = torch.randn(2, 3, 4, 4, 4)
-    made = move(g, residual_length(1.5, residual), torch.full((3,), 1e9), torch.ones(3, dtype=torch.bool))
+    g, eps, residual = torch.randn(3, 3, 4, 4, 4)
+    config = Config(step_rule="residual", eta=(9.0, 1.5, 9.0), **PLAIN)
+    made = move(config, 1, g, seen(eps, residual))
     torch.testing.assert_close(norms(made.displacement), 1.5 * norms(residual))
     cosine = torch.nn.functional.cosine_similarity(made.displacement.flatten(1), g.flatten(1))
     torch.testing.assert_close(cosine, -torch.ones(3))
+    with pytest.raises(ConfigError, match="step_rule='residual'"):
+        move(config, 1, g, seen(eps))
+
+
+def test_lengths_are_the_same_in_both_coordinates():
+    """z = a z0 + s eps, and the same latent over its radius: the displacement is as long in units of the radius."""
+    g, eps = torch.randn(2, 2, 4, 4, 4)
+    preserving = move(Config(eta=0.3), 0, g, seen(eps))
+    exploding = move(Config(eta=0.3), 0, g / 5, seen(eps, here=Level(3.0, 4.0), there=Level(4.0, 3.0)))
+    torch.testing.assert_close(5 * preserving.displacement, exploding.displacement)
+    torch.testing.assert_close(preserving.size, exploding.size)
 
 
 def test_a_vanishing_gradient_cannot_make_the_step_explode():
-    g = torch.full((1, 4), 1e-12)
-    made = move(g, polyak_length(1.0, torch.ones(1, 4), norms(g)), torch.tensor([0.5]), torch.tensor([True]))
+    g, eps = torch.full((1, 4), 1e-12), torch.ones(1, 4)
+    made = move(Config(eta=1.0, damping=0.0, max_step=0.25), 0, g, seen(eps))
     assert made.length.item() == norms(made.displacement).item() == pytest.approx(0.5)
 
 
 def test_failures_are_told_apart_and_do_not_move():
     g = torch.tensor([[1.0, 2.0], [float("nan"), 1.0], [float("inf"), 0.0], [0.0, 0.0]])
-    why = failures(g)
-    assert why == [None, "nan", "infinite", "zero"]
-    usable = torch.tensor([w is None for w in why])
-    made = move(g, polyak_length(1.0, torch.ones(4, 2), norms(g)), torch.full((4,), 9.0), usable)
+    assert [FAILURES[code] for code in failure(g)] == [None, "nan", "infinite", "zero"]
+    made = move(Config(eta=1.0, **PLAIN), 0, g, seen(torch.ones(4, 2)))
     assert made.displacement.isfinite().all()
     assert made.length.gt(0).tolist() == [True, False, False, False]
 

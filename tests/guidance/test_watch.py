@@ -14,8 +14,8 @@ def watch(**changes):
 def first_alarm(series, **changes):
     """Index of the step at which sample 0 rings in a series of (guide, watched), or None."""
     one = watch(**changes)
-    rang = [i for i, (guide, watched) in enumerate(series) if one.hear(0, i, guide, watched)]
-    assert len(rang) <= 1 and list(one.rung.values()) == rang
+    rang = [i for i, (guide, watched) in enumerate(series) if one.contradicts(0, i, guide, watched)]
+    assert len(rang) <= 1 and list(one.flagged.values()) == rang
     return rang[0] if rang else None
 
 
@@ -47,8 +47,8 @@ def test_units_are_the_rewards_own():
 def test_samples_do_not_mix():
     one = watch()
     for sample in (0, 1):
-        one.hear(sample, 0, 0.0, 0.0)
-    assert not one.hear(1, 1, 0.0, 0.0) and one.hear(0, 1, 5.0, -5.0) and set(one.rung) == {0}
+        one.contradicts(sample, 0, 0.0, 0.0)
+    assert not one.contradicts(1, 1, 0.0, 0.0) and one.contradicts(0, 1, 5.0, -5.0) and set(one.flagged) == {0}
 
 
 def test_nothing_is_differentiated_and_bad_scores_are_refused():

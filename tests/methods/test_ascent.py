@@ -10,9 +10,9 @@ import toys
 from dymo import Budget, RewardError
 from dymo.methods import load_method
 from dymo.methods.ascent import ascend, clip_each
-from dymo.methods.base import Run
 from dymo.methods.dno import _Chain, log_probability
 from dymo.methods.reno import _Start, noise_penalty
+from dymo.methods.run import Run
 from dymo.rewards import BlackBoxReward, load_reward
 
 TARGET = 0.5 + 0.05 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -49,14 +49,14 @@ def test_reno_reaches_the_optimum_of_a_quadratic_reward_under_its_regulariser():
     """r - 0.3 K along the target's direction: s^2 (l + q a^2) - q a |v| s - l (d - 1) = 0, solved by hand."""
     pipe, weight, q = toys.pipeline(), 0.3, 100.0
     a, b = toys.affine(pipe, "x")
-    hooks = _Start(weight)
+    over = _Start(weight)
     with Run(pipe, "x", load_reward(near_target), None, toys.seeds(0), dict(toys.CALL)) as run:
         rate = 1 / (q * a * a + 2 * weight)
-        made = ascend(run, hooks, lambda leaves: torch.optim.SGD(leaves, lr=rate), 60, 1e9, keep="last")
+        made = ascend(run, over, lambda leaves: torch.optim.SGD(leaves, lr=rate), 60, 1e9, keep="last")
     v = TARGET - b
     lead = weight + q * a * a
     s = (q * a * v.norm() + math.sqrt((q * a * v.norm()) ** 2 + 4 * lead * weight * (D - 1))) / (2 * lead)
-    torch.testing.assert_close(hooks.leaves[0][0], (s * v / v.norm()).float(), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(over.leaves[0][0], (s * v / v.norm()).float(), atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(made[0], (a * s * v / v.norm() + b).float(), atol=1e-3, rtol=1e-3)
 
 
@@ -110,10 +110,10 @@ def test_dnos_regulariser_balances_the_reward_and_keeps_the_noise_typical():
 
     order, noises = torch.arange(5 * D)[None], {}
     for gamma in (0.0, 1.0):
-        hooks = _Chain(gamma, 4, 4, seed=0)
+        over = _Chain(gamma, 4, 4, seed=0)
         with Run(toys.pipeline(), "x", load_reward(bright), None, toys.seeds(0), {"eta": 1.0, **toys.CALL}) as run:
-            ascend(run, hooks, lambda leaves: torch.optim.Adam(leaves, lr=0.05), 40, 1e9, keep="last")
-        noises[gamma] = torch.cat([leaf.detach().flatten(1) for leaf in hooks.leaves], 1)
+            ascend(run, over, lambda leaves: torch.optim.Adam(leaves, lr=0.05), 40, 1e9, keep="last")
+        noises[gamma] = torch.cat([leaf.detach().flatten(1) for leaf in over.leaves], 1)
     free, held = (log_probability(noises[g], 4, order).item() for g in (0.0, 1.0))
     assert free < -100 and held > free / 10
     assert noises[1.0].mean() > torch.randn(5 * D).mean() + 0.02  # yet the reward moved it
@@ -132,7 +132,7 @@ def test_embedding_optimisation_moves_the_conditional_mean_to_the_wanted_one():
     assert found.images.mean().item() == pytest.approx(0.54, abs=2e-3)
 
 
-def test_the_first_picture_is_the_pipelines_own_and_the_account_is_whole():
+def test_the_first_image_is_the_pipelines_own_and_the_account_is_whole():
     pipe, steps = tiny.sd(), 3
     call = dict(num_inference_steps=steps, height=32, width=32, output_type="pt", guidance_scale=2.0)
     reward = load_reward(tiny.brightness)

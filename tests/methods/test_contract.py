@@ -7,7 +7,7 @@ import toys
 
 from dymo import Budget, ConfigError, DyMO, PromptError
 from dymo.methods import METHODS, load_method
-from dymo.pipelines.attach import lock_of
+from dymo.pipelines.hold import held
 from dymo.rewards import load_reward
 
 FEW = {
@@ -44,8 +44,8 @@ def test_the_pipeline_is_as_before_also_after_an_exception(name):
     with pytest.raises(KeyboardInterrupt):
         method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call)
     assert state(pipe) == before
-    assert lock_of(pipe).acquire(blocking=False)
-    lock_of(pipe).release()
+    with held(pipe, (pipe.unet, pipe.scheduler)):
+        pass  # nobody has them any more
     assert torch.equal(pipe("a cat", generator=toys.seeds(0), **CALL).images, plain)
 
 

@@ -5,14 +5,12 @@ import torch
 import toys
 
 from dymo import load_miniature, load_reward
+from dymo.guidance.loop import Need
 from dymo.methods import load_method
 from dymo.methods.attend_excite import excitation
+from dymo.methods.run import Run
 from dymo.miniature.world import captions
-from dymo.pipelines.attention import AttentionTaps
-from dymo.pipelines.families import map_layers
-from dymo.pipelines.loop import Hooks, Loop
 from dymo.prompt import parse, token_pairs
-from dymo.trace import Trace
 
 PROMPTS = [caption.text for caption in captions("tune", 4)]
 CALL = dict(num_inference_steps=8, guidance_scale=2.0, output_type="pt")
@@ -47,27 +45,8 @@ def test_the_reward_rises(name, pipe):
     assert after.mean() > before.mean() + 0.02, (before, after)
 
 
-class Reads(Hooks):
-    """Attend-and-Excite's loss at step 4, after z_3's successor was put in the place of the run's own, if one is given."""
-
-    def __init__(self, layers, subjects, latent=None):
-        self.layers, self.subjects, self.latent = layers, subjects, latent
-
-    def before(self, index, z, look):
-        if index == 4:
-            with AttentionTaps(self.layers) as taps, torch.no_grad():
-                look(z)
-                maps = torch.stack([taps.probabilities(name).mean(1) for name in self.layers]).mean(0)
-                side = round(maps.shape[1] ** 0.5)
-                self.loss = excitation(maps, self.subjects, (side, side))
-
-    def after(self, index, predict, z):
-        return self.latent if index == 3 and self.latent is not None else z
-
-
 def test_attend_and_excite_gives_the_neglected_subject_more_attention(pipe):
-    """Its own objective in the middle of a plain run, and from the latent that it had moved by then."""
-    layers, _ = map_layers(pipe.unet, 16, None)
+    """Its own objective in the middle of a plain run, and from the latents that it had moved by then."""
     subjects = []
     for text in PROMPTS:
         graph = parse(text)
@@ -83,9 +62,17 @@ def test_attend_and_excite_gives_the_neglected_subject_more_attention(pipe):
         pipe, PROMPTS, None, generator=toys.seeds(0, 1, 2, 3), callback_on_step_end=keep, **CALL
     )
     losses = []
-    for latent in (None, moved["latents"]):
-        hooks = Reads(layers, subjects, latent)
-        with Loop(pipe, Trace(evaluations=[0] * 4), hooks, layers=layers):
-            pipe(PROMPTS, generator=toys.seeds(0, 1, 2, 3), **CALL)
-        losses.append(hooks.loss.mean().item())
+
+    def read(loop, latents):
+        """Attend-and-Excite's loss at step 4, from the run's own latents or from those that are given."""
+        for now in loop:
+            seen = loop.predict(need=Need(maps=now.index == 4))
+            if now.index == 4:
+                losses.append(excitation(seen.maps, subjects, seen.grid).mean().item())
+            z = loop.sampler_step(seen)
+            loop.accept(latents if now.index == 3 and latents is not None else z)
+
+    for latents in (None, moved["latents"]):
+        with Run(pipe, PROMPTS, None, None, toys.seeds(0, 1, 2, 3), dict(CALL)) as run:
+            run.generate(lambda loop, latents=latents: read(loop, latents))
     assert losses[1] < losses[0], losses

@@ -12,9 +12,9 @@ from diffusers import AutoencoderTiny
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tools import cost
 from dymo.rewards import FunctionReward
 from tests import tiny
+from tools import cost
 
 PLACES = {"semantic": 0, "preference": 1}
 
@@ -149,17 +149,17 @@ def test_a_tiny_pipeline_is_counted_as_by_hand():
     rows = torch.randn(2, 4, 32, 32), 500, torch.randn(2, 48, 32)
     denoiser = by_hand(unet, lambda: unet(*rows))
     decoder = by_hand(vae, lambda: vae.decode(torch.randn(1, 4, 32, 32)))
-    plain = stack.count("unguided", "paper")
+    plain = stack.count("unguided", "default")
     assert plain.flops["denoiser forward"] == denoiser == plain.total
-    full = stack.count("preference", "paper")
+    full = stack.count("preference", "default")
     assert (full.flops["denoiser forward"], full.flops["decode forward"]) == (denoiser, decoder)
     assert full.flops["denoiser backward"] > denoiser * 0.9
     assert full.flops["reward forward"] == full.flops["reward backward"] == 0
     assert full.peak >= full.kept > plain.kept
-    one_row = stack.count("preference", "paper", gradient="conditional")
+    one_row = stack.count("preference", "default", gradient="conditional")
     assert one_row.flops["denoiser backward"] * 2 == full.flops["denoiser backward"]
     assert stack.count("preference", "fast").flops["denoiser backward"] == 0
-    early = stack.count("semantic", "paper")
+    early = stack.count("semantic", "default")
     assert early.flops["denoiser forward"] == denoiser
     assert 0 < early.flops["denoiser backward"] < full.flops["denoiser backward"] / 2
     assert early.flops["decode forward"] == 0
@@ -191,7 +191,7 @@ def test_sd15_stays_within_its_limits():
     mode = fake()
     stack = cost.stack("SD1.5", mode, cost.reward_of(cost.without_weights(cost.clip_vit_h, mode)))
     for setting, stage, tiny_decoder in (
-        ("paper", "preference", False),
+        ("default", "preference", False),
         ("fast", "semantic", True),
         ("fast", "preference", True),
     ):

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from tools.graphs import Reading, counts, f1, figures, read_truth
 from dymo.errors import ConfigError
+from tools.graphs import Reading, counts, f1, figures, read_truth
 
 
 def test_words_before_a_head_are_its_attributes_and_case_does_not_count():

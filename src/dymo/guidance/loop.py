@@ -85,9 +85,12 @@ class Seen:
 
 
 class Loop(Protocol):
-    """A run of `samples` images; everything is per sample."""
+    """A run of several images; everything is per sample."""
 
-    samples: int
+    @property
+    def samples(self) -> int:
+        """Images of the run."""
+        ...
 
     def __iter__(self) -> Iterator[Timestep]:
         """From noise to image. Each level must be left by `accept`."""

@@ -127,6 +127,8 @@ class Preference:
             copies = copies.clamp(0, 1)
         scores = torch.stack([self._scored(copy, seen) for copy in copies])
         seen.notes["reward"] = scores[0].detach().sum(0)
+        if self.resting:
+            seen.notes["reward"][[k for k, i in enumerate(seen.rows) if i in self.resting]] = float("nan")
         return preference_loss(scores, self.form, self.tau, self.cosine_scale)
 
     def _scored(self, images: Tensor, seen: Seen) -> Tensor:

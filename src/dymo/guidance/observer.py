@@ -14,8 +14,8 @@ from .step import Move
 class Observer:
     """Every method may be overridden. Tensors stay on their device: `read` is the one place where the host waits."""
 
-    def begin(self, now: Timestep, stage: Stage, late: bool) -> None:
-        """A step begins; `late`: it would be guided, were there time left."""
+    def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
+        """A step begins; `short`: it would be guided, were more of the budget's "seconds" or "bytes" left."""
 
     def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
         """One guided evaluation is done: weights and losses (n,) by objective's name."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 
 from ..budget import Allotment
-from ..config import Config
+from ..config import Config, Gradient
 from ..guidance.gradient import gradient
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, Seen, pick, put
@@ -40,16 +40,18 @@ def dymo(
         planned = stage(config, now)
         acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
         kind: Stage = planned if acting else "unguided"
-        late = bool(acting) and not allotment.guides(now.steps - now.index, kind)
-        if late:
+        through = allotment.gradient(kind, config.gradient)
+        short = "bytes" if through is None else None if allotment.guides(now.steps - now.index, kind) else "seconds"
+        if short:
             acting, kind = [], "unguided"
-        observer.begin(now, kind, late)
+        observer.begin(now, kind, short if planned != "unguided" else None)
         rows, granted, rounds = list(range(loop.samples)), [0] * loop.samples, 0
         z = z_next = z0 = None
         while rows:
-            seen = loop.predict(z, rows, _need(acting, config, kind))
-            if acting:
-                moved = _guide(acting, config, kind, seen, None if before is None else pick(before, rows), observer)
+            with allotment.weighed(kind, through or "none"):
+                seen = loop.predict(z, rows, _need(acting, config, kind, through))
+                if acting:
+                    moved = _guide(acting, config, kind, seen, None if before is None else pick(before, rows), observer)
             z_rows = loop.sampler_step(seen)
             z_next = put(z_next, rows, z_rows + moved.displacement if acting else z_rows)
             z0 = put(z0, rows, seen.z0.detach())
@@ -76,14 +78,14 @@ def dymo(
 _STAGES_OF = {"maps": ("semantic", "mixed"), "image": ("mixed", "preference")}
 
 
-def _need(acting: Sequence[Objective], config: Config, kind: Stage) -> Need:
+def _need(acting: Sequence[Objective], config: Config, kind: Stage, through: Gradient | None) -> Need:
     """Which maps and gradients the acting objectives take from the denoiser."""
     if not acting:
         return PREDICTION
     maps, image = (any(o.needs == needs for o in acting) for needs in ("maps", "image"))
     # Where w has a gradient, L_A pulls on z0' as well.
-    if (image or (kind == "mixed" and config.weights_have_gradient)) and config.gradient != "straight-through":
-        return Need(maps, config.gradient)
+    if (image or (kind == "mixed" and config.weights_have_gradient)) and through in ("full", "conditional"):
+        return Need(maps, through)
     return Need(maps, "maps" if maps else "none")
 
 

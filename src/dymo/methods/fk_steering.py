@@ -94,7 +94,9 @@ class FKSteering:
         words = [text for text in run.prompts for _ in range(k)]
         random = [torch.Generator().manual_seed(self.seed) for _ in run.prompts]
         first = torch.arange(n)[:, None] * k
-        rows, history, began = list(range(n * k)), [], time.perf_counter()
+        rows, began = list(range(n * k)), time.perf_counter()
+        history: list[Tensor] = []
+        z_next: Tensor | None = None
         for now in loop:
             when = {round(now.steps * (i + 1) / (self.resamplings + 1)) - 1 for i in range(self.resamplings)}
             seen = loop.predict(rows=rows)

@@ -26,7 +26,7 @@ Algorithm = Callable[[Loop], None]
 
 
 class Run(ExitStack):
-    """One run: holds the pipeline's components, freezes its parameters, counts what is done, and knows what is left.
+    """One run: holds the pipeline's components, counts what is done, and knows what is left.
 
     Images are float32 tensors (n, 3, H, W) in [0, 1] until `result`. Every trajectory starts from the same state of the
     user's generators unless it is given others, so that the same choice gives the same image.
@@ -79,9 +79,7 @@ class Run(ExitStack):
         super().__enter__()
         try:
             self.denoiser = denoiser_of(self.pipe)
-            modules = [m for m in self.pipe.components.values() if isinstance(m, nn.Module)]
             self.enter_context(held(self.pipe, (self.denoiser, self.pipe.scheduler)))
-            self.enter_context(frozen(modules))
             self.enter_context(placed([] if self.reward is None else [self.reward], self.pipe._execution_device))
         except BaseException:
             self.close()
@@ -91,7 +89,8 @@ class Run(ExitStack):
         return self
 
     def need_gradient(self) -> Reward:
-        """The reward, where it can be followed. Raises RewardError otherwise."""
+        """The reward, where it can be followed; the parameters are frozen from here on. Raises RewardError otherwise."""
+        self._freeze(self)
         reward = self.need_reward()
         if not is_differentiable(reward):
             raise RewardError(
@@ -163,6 +162,7 @@ class Run(ExitStack):
             self._whole |= whole
             with ExitStack() as stack:
                 stack.enter_context(torch.enable_grad())
+                self._freeze(stack)
                 if whole:
                     stack.enter_context(checkpointed([self.pipe.vae]))
                 loop = stack.enter_context(
@@ -176,6 +176,9 @@ class Run(ExitStack):
         self._rounds.append(max(self.trace.evaluations) - before)
         return found.images.float()
 
+    def _freeze(self, stack: ExitStack) -> None:
+        stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))
+
     def _count(self, rows: list[int]) -> None:
         """Evaluations by row: the images share the rows of their copies."""
         each = max(1, len(rows) // len(self.trace.evaluations))
@@ -187,7 +190,7 @@ class Run(ExitStack):
         rows: list[int] = []
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
-            sample = args[0] if args else named.get("sample", named.get("hidden_states"))
+            sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
             rows.append(sample.shape[0])
 
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)

@@ -35,6 +35,7 @@ from .schedulers import initial_scale, kind_of, limited, noise_like, shrink, sna
 from .taps import AttentionTaps
 
 Change = Callable[[Tensor], Tensor]
+_STOP = object()
 
 
 class PipelineLoop:
@@ -68,7 +69,7 @@ class PipelineLoop:
         self._samples: int | None = None
         self._rows: Rows = []
         self._need = PREDICTION
-        self._again = self._in_body = self._in_callback = self._cutting = False
+        self._again = self._more = self._in_body = self._in_callback = self._cutting = self._looking = False
         self._arrived: Timestep | None = None
         self._carry: Tensor | None = None
         self._output: Tensor | None = None
@@ -110,7 +111,11 @@ class PipelineLoop:
 
     def __iter__(self) -> Iterator[Timestep]:
         while self._arrived is not None:
-            yield self._arrived
+            if self.cancel is not None and self.cancel.is_set():
+                self.cancelled, self._arrived = True, None
+                self._to_pipeline(_STOP)
+            else:
+                yield self._arrived
 
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
         """See `Loop.predict`. Raises PipelineError where the pipeline ends in the middle of a step."""
@@ -148,6 +153,7 @@ class PipelineLoop:
         self._restore(self._after)
         rounded = z.to(self._sample.dtype)
         self._carry = None if rounded.dtype == torch.float32 else (z - rounded.float()).detach()
+        self._more = self._arrived is not None and self._arrived.index + 1 < self._arrived.steps
         self._arrived = None
         self._to_pipeline((False, rounded))
 
@@ -225,11 +231,19 @@ class PipelineLoop:
         self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
         for name in self._plain:
             enter(patched(owners[name][0], name, owners[name][1]))
+        # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
+        own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
+        self._stack.callback(self._restore_processors, own)
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):
             if self.kwargs.get(name) is not None:
                 self._wrap_callback(name)
+
+    def _restore_processors(self, own: dict[str, Any]) -> None:
+        now = getattr(self.denoiser, "attn_processors", {})
+        if any(now[name] is not processor for name, processor in own.items()):
+            self.denoiser.set_attn_processor(dict(own))
 
     def _set_timesteps(self, *args: Any, **kwargs: Any) -> Any:
         self._guard()
@@ -270,15 +284,13 @@ class PipelineLoop:
             return
         self.timesteps = timesteps(self.scheduler, int(where[0]), len(things))
         for i, t in builtins.enumerate(things, start):
-            if self.cancel is not None and self.cancel.is_set():
-                self.cancelled = True
-                break
             if getattr(self.pipe, "interrupt", False):
                 self.cancelled = True
                 yield i, t
                 continue
             self._now, self._arrived = t, self.timesteps[i - start]
-            self._to_caller()
+            if self._to_caller() is _STOP:
+                break
             self._again = True
             while self._again:
                 self._again, self._in_body = False, True
@@ -303,8 +315,9 @@ class PipelineLoop:
         if self._again:
             self._restore(self._before)
         if not self.whole:
+            # A leaf for the next evaluation; the last latents go on as the pipeline's own would.
             torch.set_grad_enabled(True)
-            z = z.detach().requires_grad_()
+            z = z.detach().requires_grad_(self._again or self._more)
         if isinstance(self._answer, tuple):
             return (z, *self._answer[1:])
         answer = type(self._answer)(**self._answer)
@@ -348,7 +361,7 @@ class PipelineLoop:
             if given is not None:
                 if given is not latents:
                     self._carry = None
-                changed["latents"] = given if self.whole else given.detach().requires_grad_()
+                changed["latents"] = given if self.whole else given.detach().requires_grad_(self._more)
             return changed
 
         self.kwargs[name] = on_step_end

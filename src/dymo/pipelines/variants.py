@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,16 +52,21 @@ def load_lora(pipe: Any, source: str) -> None:
 
 @contextmanager
 def variant(pipe: Any, unet: str | None = None, lora: str | None = None) -> Iterator[Any]:
-    """The pipeline with another UNet and a LoRA inside; as it was afterwards, also after an exception."""
-    own = pipe.unet if unet is not None else None
+    """A pipeline of the same components with another UNet, and a LoRA inside; the given one is as it was afterwards."""
+    made = pipe if unet is None else _with(pipe, unet=load_unet(unet, pipe))
     try:
-        if unet is not None:
-            pipe.unet = load_unet(unet, pipe)
         if lora is not None:
-            load_lora(pipe, lora)
-        yield pipe
+            load_lora(made, lora)
+        yield made
     finally:
-        if lora is not None and hasattr(pipe, "unload_lora_weights"):
-            pipe.unload_lora_weights()
-        if own is not None:
-            pipe.unet = own
+        if lora is not None and hasattr(made, "unload_lora_weights"):
+            made.unload_lora_weights()
+
+
+def _with(pipe: Any, **components: Any) -> Any:
+    """A pipeline object of the same class and settings that shares all components but those given."""
+    takes = inspect.signature(type(pipe).__init__).parameters
+    settings = {name: value for name, value in pipe.config.items() if name in takes and name not in pipe.components}
+    made = type(pipe)(**{**pipe.components, **settings, **components})
+    made.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return made

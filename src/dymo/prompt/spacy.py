@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from dymo.errors import PromptError, PromptWarning
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
+from dymo.prompt.english.kin import find_kin
 from dymo.prompt.english.language import foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
 from dymo.prompt.english.relations import find_links
 from dymo.prompt.english.things import Role, Thing, find_things
+from dymo.prompt.english.vocabulary import Vocabulary
 from dymo.prompt.english.words import Word, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 
@@ -69,7 +71,13 @@ def load_model() -> Any:
     name = model_name()
     import spacy
 
-    return spacy.load(name, exclude=["ner", "lemmatizer", "attribute_ruler", "senter"])
+    return spacy.load(name, exclude=["ner", "attribute_ruler", "senter"], disable=["lemmatizer"])
+
+
+@lru_cache(maxsize=1)
+def load_vocabulary() -> Vocabulary:
+    """The words of the model's lemmatizer, loaded once. Raises PromptError."""
+    return Vocabulary(load_model().get_pipe("lemmatizer"))
 
 
 def _cleaned(prompt: str) -> Cleaned:
@@ -88,21 +96,24 @@ def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
             stacklevel=2,
         )
         return SemanticGraph(prompt, ())
-    words = read_words(document, cleaned, prompt)
+    words = read_words(document, cleaned, prompt, load_vocabulary())
     things = find_things(words)
     shown = attach(words, things)
-    entities = tuple(_entity(words, thing) for thing in shown)
+    links = find_links(words, things, shown)
+    kin = find_kin(words, shown, links, cleaned)
+    entities = tuple(map(partial(_entity, words), shown, kin.part_of, kin.same_as))
     relations = []
-    for link in find_links(words, things, shown):
+    for link in links:
         span = words[link.start].span[0], words[link.end - 1].span[1]
         relations.append(Relation(prompt[slice(*span)], span, link.subject, link.object))
     return SemanticGraph(prompt, entities, _style(words, things, shown), tuple(relations))
 
 
-def _entity(words: list[Word], thing: Thing) -> Entity:
+def _entity(words: list[Word], thing: Thing, part_of: int | None, same_as: int | None) -> Entity:
     attributes = (words[i] for i in sorted(set(thing.attributes)) if words[i].low not in lexicon.QUALITY)
     head = words[thing.head]
-    return Entity(head.text, head.span, tuple(Attribute(word.text, word.span) for word in attributes))
+    described = tuple(Attribute(word.text, word.span) for word in attributes)
+    return Entity(head.text, head.span, described, part_of, same_as)
 
 
 def _style(words: list[Word], things: list[Thing], shown: list[Thing]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class UNet:
         unet = pipe.unet
         deepest = len(unet.config.block_out_channels) - 1
         by_factor: dict[int, dict[str, nn.Module]] = {}
-        for name, module in _cross_attentions(unet).items():
+        for name, module in cross_attentions(unet).items():
             part, _, rest = name.partition(".")
             level = deepest if part == "mid_block" else int(rest.split(".")[0])
             by_factor.setdefault(2 ** (deepest - level if part == "up_blocks" else level), {})[name] = module
@@ -87,7 +87,7 @@ class UNet:
         return tokenizer
 
 
-def _cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
+def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     """name -> cross-attention module, in the order of the forward pass."""
     found = {n: m for n, m in unet.named_modules() if n.endswith("attn2") and hasattr(m, "to_q")}
     return dict(sorted(found.items(), key=lambda item: _STAGES.index(item[0].split(".")[0])))

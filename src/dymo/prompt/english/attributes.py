@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Word
 
-_MADE = (["made", "of"], ["made", "out", "of"], ["made", "from"], ["carved", "from"], ["built", "of"])
+# "made of", "that is carved out of", "built entirely from".
+_MADE = re.compile(
+    r"(?:(?:that|which) )?(?:(?:is|are|was|were) )?(?:\w+ly )?"
+    r"(?:made|carved|built|crafted|formed|composed|constructed|sculpted|cut|woven|knitted|fashioned|created) "
+    r"(?:up |entirely |completely |only )?(?:out )?(?:of|from)"
+)
 
 
 def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
@@ -37,14 +43,18 @@ class _Attacher:
         return self.words[i].kind if 0 <= i < len(self.words) else "."
 
     def materials(self) -> None:
-        """ "a hat made of glass": glass is an attribute of the hat."""
-        for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
-            between = [
-                self.low(i) for i in range(thing.end, later.start) if self.kind(i) not in "DR" or self.low(i) == "out"
-            ]
-            if between in _MADE:
+        """ "a hat made of glass", "a bag of leather", "a statue of a horse": one thing, and what it is made of or shows."""
+        for thing, later in zip(list(self.things), self.things[1:], strict=False):
+            if thing not in self.shown or later.role not in (Role.SHOWN, Role.VAGUE):
+                continue
+            between = " ".join(self.low(i) for i in range(thing.end, later.start) if self.kind(i) != "D")
+            bare = self.kind(later.start - 1) != "D"
+            likeness = lexicon.is_kind(self.low(thing.head), "likeness")
+            of = between == "of" and (likeness or (bare and self.low(later.head) in lexicon.MATERIALS))
+            if of or _MADE.fullmatch(between):
                 thing.attributes += [*later.attributes, later.head]
-                self.shown.remove(later)
+                # What follows ("made of gold and silver") still finds its thing before it.
+                self.shown = [other for other in self.shown if other is not later]
 
     def same(self) -> None:
         """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
@@ -103,7 +113,7 @@ class _Attacher:
             ):
                 continue
             owner = self._actor(i)
-            if owner is not None and self._acts_alone(i):
+            if owner is not None and self.kind(i + 1) != "Q" and self._acts_alone(i):
                 owner.attributes.append(i)
 
     def _actor(self, i: int) -> Thing | None:

@@ -70,6 +70,14 @@ PLACES = _set(
     "left right top bottom front back side sides background foreground middle center centre corner edge distance rear "
     "end inside outside below above viewer camera"
 )
+# In a phrase of place before "of", and what such a phrase begins with.
+SIDES = _set("left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand")
+PLACING = _set("to on at by in from")
+# How something stands somewhere.
+STANCES = _set(
+    "sitting standing lying placed located positioned situated resting hanging floating parked seated perched leaning "
+    "laying hovering"
+)
 # Adverbs and adjectives that say nothing one could paint, or only where something is.
 NO_ATTRIBUTE = _set(
     "next near left right other same such many several some few more most own close far various different another "
@@ -100,6 +108,7 @@ ABSTRACT = _set(
 # Endings of nouns for states and doctrines.
 ABSTRACT_ENDINGS = ("ness", "ism", "ology", "osophy")
 CONCRETE = _set("witness harness wilderness organism prism")
+ABSTRACT |= _set("solo score rating source smile smirk grin frown blush look")
 
 
 def is_abstract(noun: str) -> bool:
@@ -155,14 +164,25 @@ STYLE_HEADS = _set(
     "theme portfolio selfie logo icon sticker architecture vfx gradient magazine snapshot polaroid daguerreotype "
     "autochrome caricature clipart clip-art light lights texture textures filter trending hyperrealism ultra"
 )
-# Of these, what a picture can also show as a thing, where something describes it or it stands behind a determiner.
+# Of these, what an image can also show as a thing among others.
 DRAWN_STYLE_HEADS = _set(
-    "poster cover logo icon sticker album magazine light lights texture textures film frame frames sheet artist "
-    "photographer illustrator engine gradient lens camera diorama architecture thumbnail painting paintings drawing "
-    "picture pictures portrait"
+    "photo photos photograph photographs image picture pictures painting paintings drawing drawings sketch illustration "
+    "portrait portraits poster artwork canvas pencil ink charcoal pastel comic manga book magazine album cover logo icon "
+    "sticker light lights film frame frames sheet camera lens engine engraving wallpaper collage stencil polaroid palette "
+    "texture textures architecture diorama artist photographer illustrator gradient thumbnail origami doodle filter"
 )
+# Before what an image is asked to be, and after it before what it shows.
+MAKING = _set("create make draw paint generate design render imagine show")
+SHOWING = _set("depicting depicts showing shows featuring features capturing illustrating portraying representing")
 BE = _set("is are was were 's be being been looks look seems appears")
-NEGATIONS = _set("no without not never minus n't non except excluding instead than")
+NEGATIONS = _set("no without not never minus n't non except excluding instead than neither nor")
+# What a bare "of" after a thing says that it is made of.
+MATERIALS = _set(
+    "wood glass gold silver bronze copper iron steel metal brass tin stone marble granite clay ceramic porcelain paper "
+    "cardboard leather silk wool cotton velvet denim lace fur felt plastic rubber ice snow crystal jade ivory wax concrete "
+    "brick bamboo straw rope yarn chocolate gingerbread candy sand mud fire smoke light lego diamond diamonds obsidian "
+    "feathers bones flowers leaves vines scales stained-glass"
+)
 # What follows compares: "carrots like apples" shows no apples.
 COMPARISONS = _set("like resembling than")
 LIGHT_VERBS = _set("painted colored coloured dyed dressed")
@@ -227,9 +247,11 @@ CREDITS = _set("by via")
 STYLE_VERBS = _set(
     "trending featured shot inspired rendered drawn painted illustrated directed designed photographed influenced"
 )
-SAYINGS = _set(
-    "says say saying said called titled named entitled reading reads read written text word words lettering labeled "
-    "labelled caption"
+SAYINGS = _set("says say saying reads reading read labeled labelled titled named called word words text phrase letters")
+# What bears such a text.
+BEARERS = _set(
+    "sign signs billboard banner poster t-shirt shirt sticker label board blackboard chalkboard whiteboard screen card note "
+    "logo book cover paper neon placard bubble caption tag mug window plaque flag newspaper letter"
 )
 # Behind the noun of what they show ("a building portrait"), and behind that whose aspect they are ("eye color").
 PICTURES = _set(

@@ -1,34 +1,42 @@
 """The markup of web interfaces taken out of a prompt: weights, brackets, LoRA tags, switches. Every letter keeps its place.
 
-"(frog head:1.2)", "((x))", "[x]", "{x}", "x::2", "[cat:dog:0.5]", "[cat|dog]", "<lora:name:0.8>", "--ar 16:9", "BREAK",
-and what stands behind "Negative prompt:". Sources: the documentation of AUTOMATIC1111's web UI ("Attention/emphasis",
-"Prompt editing", "Alternating words") and of Midjourney ("Parameter list", "Multi prompts").
+"(frog head:1.2)", "((x))", "[x]", "{x}", "x::2", "[cat:dog:0.5]", "[cat|dog]", "{red|green}", "<lora:name:0.8>",
+"--ar 16:9", "BREAK", and what stands behind "Negative prompt:". Sources: the documentation of AUTOMATIC1111's web UI
+("Attention/emphasis", "Prompt editing", "Alternating words"), of Midjourney ("Parameter list", "Multi prompts") and of
+sd-dynamic-prompts ("Combinatorial syntax"). Addresses, HTML tags and control characters are taken out too.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.placing import Span
 
 _NUMBER = r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*"
 # What is dropped, or becomes the break that it stood for; the first that fits at a place is taken.
 _MARKUP = re.compile(
     rf"""
       (?P<gone>
-          <[\w-]+:[^<>]*>                        # <lora:name:0.8>
+          <[\w-]+:[^<>]{{1,200}}>                  # <lora:name:0.8>
+        | </?[a-z][^<>]{{0,200}}>                   # <b>, <br/>
+        | (?:https?://|www\.)[^\s<>()\[\]{{}},]+   # an address
         | (?:^|(?<=\s))--(?!no\s)[a-z]\w*(?:\s+(?!--)[\w:./]*\d[\w:./]*)?   # --ar 16:9
         | (?:::){_NUMBER}(?![\w:])               # x::2
         | :{_NUMBER}(?=[)\]}}])                  # (x:1.2)
+        | \d+\$\$(?=[^{{}}]*\}})                 # {{2$$a|b|c}}
         | \\(?=[()\[\]{{}}])                     # x \(y\)
         | [\[\]{{}}()]
       )
-    | (?P<break> (?-i:\bBREAK\b) | :: | \| | (?<=\w):(?=\w[^\[\]]*\]) )
+    | (?P<choice> (?<![|]) \| (?![|]) (?=[^\[\]{{}}]*[\]}}]) | (?<=\w):(?=\w[^\[\]]*\]) )
+    | (?P<break> (?-i:\bBREAK\b) | :: | \| )
     | (?P<rest> \bnegative(?:\s+prompts?)?\s*:.* | (?:^|(?<=\s))--no\s.* )
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+_CHOICES = re.compile(r"\[[^\[\]]*(?:\||\w:)[^\[\]]*\]|\{[^{}]*\|[^{}]*\}")
 # One emoji: a flag, or a sign with what is joined to it (its colour, "‍👩").
 _EMOJI = re.compile(
     "[\U0001f1e6-\U0001f1ff]{2}|[\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55]"
@@ -41,29 +49,45 @@ _OPEN = frozenset(
 _CLOSE = frozenset("and or & + on in at of with by to from under over behind beside near".split())
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "'": "'"}
 
+Letter = tuple[str, int, int]
+"""A letter, and the span of the prompt that it stands for."""
+
 
 @dataclass(frozen=True)
 class Cleaned:
-    """`text` is the prompt without markup and with single spaces; `places[i]` is where its i-th letter stood."""
+    """`text` is the prompt without markup and with single spaces.
+
+    The i-th letter stood at `places[i]` and ended before `ends[i]`. `choices` are the spans, in the prompt, of brackets
+    that hold alternatives.
+    """
 
     text: str
     places: tuple[int, ...]
+    ends: tuple[int, ...]
+    choices: tuple[Span, ...] = ()
 
-    def span(self, start: int, end: int) -> tuple[int, int]:
+    def span(self, start: int, end: int) -> Span:
         """The place in the prompt of text[start:end], which must not be empty."""
-        return self.places[start], self.places[end - 1] + 1
+        return self.places[start], self.ends[end - 1]
 
 
 def clean(prompt: str) -> Cleaned:
     """The prompt as it would be said. In lower case, if it is shouted or in title case."""
-    letters: list[tuple[str, int]] = []
+    letters: list[Letter] = []
+    composed = _composed(prompt)
+    text = "".join(letter for letter, _, _ in composed)
     at = 0
-    for match in _MARKUP.finditer(prompt):
-        letters += [(prompt[i], i) for i in range(at, match.start())]
-        letters.append(("," if match.lastgroup == "break" else " ", match.start()))
+    for match in _MARKUP.finditer(text):
+        letters += composed[at : match.start()]
+        place = composed[match.start()][1:]
+        said = {"choice": " & ", "break": ","}.get(match.lastgroup or "", " ")
+        letters += [(letter, *place) for letter in said]
         at = match.end()
-    letters += [(prompt[i], i) for i in range(at, len(prompt))]
-    return _plain(_single_spaced(_without_decoration(letters)))
+    letters += composed[at:]
+    letters = _lowered(_single_spaced(_without_decoration(letters)))
+    choices = tuple(match.span() for match in _CHOICES.finditer(prompt))
+    plain = "".join(letter for letter, _, _ in letters)
+    return Cleaned(plain, tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters), choices)
 
 
 def is_emoji(text: str) -> bool:
@@ -71,50 +95,67 @@ def is_emoji(text: str) -> bool:
     return _EMOJI.fullmatch(text) is not None
 
 
-def _without_decoration(letters: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def _composed(prompt: str) -> list[Letter]:
+    """The prompt's letters with their accents (NFC); control characters as spaces, invisible ones left out."""
+    letters: list[Letter] = []
+    for place, letter in enumerate(prompt):
+        if letters and unicodedata.combining(letter):
+            before, start, _ = letters[-1]
+            whole = unicodedata.normalize("NFC", before + letter)
+            letters[-1] = (whole if len(whole) == 1 else before, start, place + 1)
+            continue
+        category = unicodedata.category(letter)
+        if category == "Cf" and letter != "\u200d":
+            continue
+        letters.append((" " if category == "Cc" else letter, place, place + 1))
+    return letters
+
+
+def _without_decoration(letters: list[Letter]) -> list[Letter]:
     """Emoji that stand where a noun must be ("a 🐱 on a mat") as one letter each; the others ("a cat 🐱") as spaces."""
-    text = "".join(letter for letter, _ in letters)
-    kept: list[tuple[str, int]] = []
+    text = "".join(letter for letter, _, _ in letters)
+    kept: list[Letter] = []
     at = 0
     for match in _EMOJI.finditer(text):
         kept += letters[at : match.start()]
-        before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[: match.start()]))
-        after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() :]))
+        # Only the nearest words matter.
+        before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[max(0, match.start() - 80) : match.start()]))
+        after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() : match.end() + 80]))
         last, following = (before[-1:] or [","])[0].lower(), (after[:1] or [","])[0].lower()
         awaited = last in _OPEN or last in lexicon.COLOURS or last in lexicon.ADJECTIVES or not last[0].isalnum()
         named = awaited and (following in _CLOSE or not following[0].isalnum())
-        kept.append((text[match.start()] if named else " ", letters[match.start()][1]))
+        kept.append((text[match.start()] if named else " ", *letters[match.start()][1:]))
         at = match.end()
     return kept + letters[at:]
 
 
-def _single_spaced(letters: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    kept: list[tuple[str, int]] = []
-    for n, (letter, place) in enumerate(letters):
-        if letter == "_" and 0 < n < len(letters) - 1:
-            # Tags of picture boards: "long_hair".
+def _single_spaced(letters: list[Letter]) -> list[Letter]:
+    """Runs of white space, and of commas with it between them, as one; underscores of picture boards' tags as spaces."""
+    kept: list[Letter] = []
+    for n, (letter, *place) in enumerate(letters):
+        if letter == "_" and 0 < n < len(letters) - 1 and not letters[n + 1][0].isdigit():
             letter = " "
-        if letter.isspace():
-            if not kept or kept[-1][0] == " ":
-                continue
-            letter = " "
-        kept.append((letter, place))
+        letter = " " if letter.isspace() else letter
+        if letter == " " and (not kept or kept[-1][0] == " "):
+            continue
+        repeated = letter == "," and kept and (kept[-1][0] == "," or [k[0] for k in kept[-2:]] == [",", " "])
+        if not repeated:
+            kept.append((letter, *place))
     return kept
 
 
-def _plain(letters: list[tuple[str, int]]) -> Cleaned:
-    text = "".join(letter for letter, _ in letters)
-    words = re.findall(r"[^\W\d_]+", text)
+def _lowered(letters: list[Letter]) -> list[Letter]:
+    words = re.findall(r"[^\W\d_]+", "".join(letter for letter, _, _ in letters))
     capital = sum(word[0].isupper() for word in words)
-    if len(words) > 2 and capital > 0.6 * len(words):
-        # Letter by letter: one that becomes two in lower case would shift every place after it.
-        text = "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
-    return Cleaned(text, tuple(place for _, place in letters))
+    if len(words) <= 2 or capital <= 0.6 * len(words):
+        return letters
+    # Letter by letter: one that becomes two in lower case would shift every place after it.
+    return [(low if len(low := letter.lower()) == 1 else letter, *place) for letter, *place in letters]
 
 
-def quoted(text: str) -> list[tuple[int, int]]:
+def quoted(text: str) -> list[Span]:
     """The places of texts within quotation marks; none where the marks embrace the whole."""
-    found: list[tuple[int, int]] = []
+    found: list[Span] = []
     for match in re.finditer(r"""(?<!\w)["“‘«'](?=\S)""", text):
         if found and match.start() < found[-1][1]:
             continue

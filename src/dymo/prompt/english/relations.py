@@ -10,7 +10,7 @@ from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Word
 
 # Words of place between two things: "to the left of", "on top of", "in front of".
-_LONGEST = 6
+_LONGEST = 9
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[T
 
 def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
     """The places of the verb and prepositions before a thing; (i, i) where there are none."""
-    between = [other for other in things if other.role in (Role.PLACE, Role.MEASURE)]
-    places = {i for other in between for i in range(other.start, other.end)}
+    places, measures = (
+        {i for other in things if other.role in roles for i in range(other.start, other.end)}
+        for roles in ((Role.PLACE, Role.MEASURE), (Role.MEASURE,))
+    )
     end = thing.start
     while end > 0 and words[end - 1].kind == "D":
         end -= 1
@@ -54,8 +56,11 @@ def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> 
         if not (word.kind in "PVR" or of_place or full or word.low == "next"):
             break
         start -= 1
-    while start < end and (words[start].low in lexicon.BE or words[start].kind in "RD"):
+    while start < end and (words[start].low in lexicon.BE or words[start].kind in "RDN" or start in measures):
         start += 1
+    if start < end and words[start].low == "of" and start - 1 in measures:
+        # "wine and a piece of bread": the measure is no relation.
+        return end, end
     if any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end)):
         return end, end
     kinds = {words[i].kind for i in range(start, end)}

@@ -136,21 +136,50 @@ class _Finder:
             return Role.PLACE
         head = self.low(thing.head)
         word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
-        return Role.SHOWN if (word or is_emoji(head)) and not self._is_vague(thing.head) else Role.VAGUE
+        vague = self._is_vague(thing.head) and (lexicon.is_kind(head, "abstract") or not self._is_among_things(thing))
+        return Role.SHOWN if (word or is_emoji(head)) and not vague else Role.VAGUE
 
     def _is_style(self, thing: Thing) -> bool:
         low, before = self.low(thing.head), self.before(thing)
-        governed = before < thing.start - 1 and (self.kind(before) == "V" or self.low(before) == "with")
-        governed = governed or self.low(before) in lexicon.TRANSITIVE
         if low in lexicon.QUALITY:
             return True
+        if lexicon.is_compound(self.low(thing.head - 1), low):
+            return False
         if low in lexicon.STYLE_HEADS or low in lexicon.MEDIA:
-            # "holding a camera", "with a painting": a thing among others.
-            drawn = low in lexicon.DRAWN_STYLE_HEADS or low not in lexicon.STYLE_HEADS
-            return not (drawn and governed and self.low(thing.end) != "of")
+            return low not in lexicon.DRAWN_STYLE_HEADS or not self._is_among_things(thing)
         if self.low(before) == "of" and self.low(before - 1) in ("style", "styles"):
             return True
         return self.low(before - 1) in lexicon.STYLE_VERBS and self.kind(before) == "P" and before == thing.start - 1
+
+    def _is_among_things(self, thing: Thing) -> bool:
+        """Whether a run is said to be one thing in the image, not what the image is or has as a whole.
+
+        It has a determiner or a number and, besides: a colour ("a red pencil"), a second such run beside it ("an oven and a
+        bed"), a verb or preposition that ties it to another run ("a cat on a poster"), or is what an image is of ("a photo
+        of a painting"). Nothing that is itself "of" something: "a painting of a cat".
+        """
+        before, behind = self.before(thing), thing.end
+        determined = before < thing.start - 1 or any(self.kind(i) == "M" for i in range(thing.start, thing.head))
+        shows = self.low(behind) == "of" or self.low(behind) in lexicon.SHOWING or self.low(before) in lexicon.MAKING
+        if shows or self.low(before) in (*lexicon.CREDITS, "as", "like", "style", "in", "into"):
+            return False
+        governed = self.kind(before) == "V" or self.low(before) in lexicon.TRANSITIVE or self.low(before) == "with"
+        if governed and not self._is_vague(thing.head):
+            return determined or self.words[thing.head].tag == "NNS"
+        if not determined:
+            return False
+        if any(self.low(i) in lexicon.COLOURS for i in range(thing.start, thing.head)):
+            return True
+        joined = self.kind(before) == "C" and self._ends_run(before)
+        joined = joined or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
+        shown = self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS
+        placed = self.kind(before) == "P" and self.low(before) not in ("of", "by", "for", "from", "about", "with")
+        placed = placed or (self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in"))
+        return joined or shown or placed
+
+    def _ends_run(self, i: int) -> bool:
+        """Whether a run with a determiner ends before word i."""
+        return any(other.end == i and self.kind(other.start - 1) == "D" for other in self.things)
 
     def _is_credit(self, thing: Thing, earlier: Thing | None) -> bool:
         """ "art by Alphonse Mucha" names who painted, "a girl by a tree" where she stands."""
@@ -214,7 +243,9 @@ class _Finder:
             before -= 1
         if before >= 0 and (self.low(before) in lexicon.NEGATIONS or self._compares(before)):
             return True
-        joined = earlier is not None and earlier.end == before and self.low(before) == "or"
+        if self.low(thing.start).startswith(("no-", "non-")):
+            return True
+        joined = earlier is not None and earlier.end == before and self.low(before) in ("or", "nor")
         return joined and earlier is not None and earlier.role is Role.DENIED
 
     def _compares(self, i: int) -> bool:

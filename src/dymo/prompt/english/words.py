@@ -11,6 +11,7 @@ from typing import Any
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
+from dymo.prompt.english.vocabulary import Vocabulary
 from dymo.prompt.graph import Span
 
 # One letter a word: Determiner, Adjective, Noun, number (M), Conjunction, Preposition, Verb, adveRb, possessive (S),
@@ -44,9 +45,14 @@ class Word:
     head: int
     """Its dependency head's place in the list of words."""
     dependency: str
+    can: frozenset[str] = frozenset()
+    """The kinds of N, V, A, R that the dictionary has it as; none if it is unknown."""
+
+    def may_be(self, kind: str) -> bool:
+        return not self.can or kind in self.can
 
 
-def read_words(document: Any, cleaned: Cleaned, prompt: str) -> list[Word]:
+def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabulary) -> list[Word]:
     """The words of spaCy's document of `cleaned.text`, with their places in `prompt`."""
     groups: list[list[Any]] = []
     for token in document:
@@ -69,7 +75,9 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str) -> list[Word]:
         span = cleaned.span(first, end)
         kind = "Q" if any(a <= first and end <= b for a, b in marks) else "N" if counted else KINDS.get(last.tag_, "O")
         text = prompt[slice(*span)]
-        words.append(Word(text, text.lower(), span, last.tag_, kind, place.get(top.head.i, -1), top.dep_))
+        low = (whole[-len(text) :] if counted else whole[: end - group[0].idx]).lower()
+        head = place.get(top.head.i, -1)
+        words.append(Word(text, low, span, last.tag_, kind, head, top.dep_, vocabulary.kinds(low)))
     mend(words)
     return words
 
@@ -83,8 +91,25 @@ def _joined(before: str, token: Any) -> bool:
 
 def mend(words: list[Word]) -> None:
     """Correct the kinds that a newspaper reader gets wrong in a prompt, from the words around."""
+    _mend_sayings(words)
+    _mend_impossible(words)
     _mend_known(words)
+    _mend_places(words)
+    _mend_stances(words)
     _mend_by_neighbours(words)
+
+
+def _mend_impossible(words: list[Word]) -> None:
+    """Give a word that cannot be what the model takes it for a part of speech that the dictionary has: "oven" is a noun."""
+    for i, word in enumerate(words):
+        if word.kind not in "NAVR" or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
+            continue
+        if word.may_be(word.kind):
+            continue
+        before_noun = i + 1 < len(words) and words[i + 1].kind in "NA"
+        order = "ANVR" if before_noun else "NVAR"
+        word.kind = next(kind for kind in order if kind in word.can)
+        word.tag = {"N": "NN", "A": "JJ", "R": "RB"}.get(word.kind, "VBG" if word.low.endswith("ing") else "VBN")
 
 
 def _mend_known(words: list[Word]) -> None:
@@ -100,7 +125,7 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "D"
         elif word.low in ("and", "or", "&", "+"):
             word.kind = "C"
-        elif word.text in "/;:|~•":
+        elif word.low in "/;:|~•":
             word.kind = "."
         elif word.low in _PREPOSITIONS:
             word.kind = "P" if after != "N" or word.low != "next" else "A"
@@ -118,6 +143,73 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "A"
         elif word.kind == "O" and word.tag in ("XX", "LS", "SYM", "NFP") and word.text.isalnum():
             word.kind = "N"
+
+
+def _mend_sayings(words: list[Word]) -> None:
+    """Take what is to be written in the image ("a sign that says open late") for quoted, up to the next phrase."""
+    inside = False
+    for i, word in enumerate(words):
+        before = words[i - 1].low if i else ""
+        if inside:
+            follower = words[i + 1].kind if i + 1 < len(words) else "."
+            ends = word.kind in ".," or (word.kind in "PC" and follower == "D") or word.kind == "W"
+            inside = not ends
+            word.kind = word.kind if ends else "Q"
+        elif word.kind in "VN" and word.low in lexicon.SAYINGS and (i + 1 < len(words) and words[i + 1].kind not in "DP.,CWS"):
+            bearer = next((w.low for w in reversed(words[:i]) if w.kind == "N"), "")
+            inside = word.low in ("says", "saying", "say") or bearer in lexicon.BEARERS
+            inside = inside or (word.low in ("word", "words", "text", "phrase", "letters") and before in ("the", "with"))
+            if inside and word.kind == "N":
+                continue
+            word.kind = "V" if inside else word.kind
+
+
+def _mend_places(words: list[Word]) -> None:
+    """Make one preposition of a phrase of place: "right of", "to the immediate left of", "on the right hand side of"."""
+    for i, word in enumerate(words):
+        if word.low != "of":
+            continue
+        start = i
+        while start > 0 and words[start - 1].low in lexicon.SIDES:
+            start -= 1
+        if start == i:
+            continue
+        first = start
+        while first > 0 and (words[first - 1].kind in "AR" and words[first - 1].low not in lexicon.COLOURS):
+            first -= 1
+        if first > 0 and words[first - 1].kind == "D":
+            first -= 1
+        if first > 0 and words[first - 1].low in lexicon.PLACING:
+            start = first - 1
+        elif words[start].low not in ("left", "right") or words[start - 1].kind == "D":
+            continue
+        for part in words[start : i + 1]:
+            part.kind, part.tag = "P", "IN"
+
+
+def _mend_stances(words: list[Word]) -> None:
+    """ "an oven sitting on a shelf": the participle is no noun, and so what stands before it is one."""
+    for i, word in enumerate(words):
+        after = words[i + 1].kind if i + 1 < len(words) else "."
+        if word.low in lexicon.STANCES and after in "PRDC.,":
+            word.kind = "V"
+            word.tag = word.tag if word.tag.startswith("VB") else "VBG"
+    for i, word in enumerate(words):
+        after = words[i + 1].kind if i + 1 < len(words) else "."
+        # "a fire hydrant above", "an oven and": what a determiner opens ends in a noun.
+        if word.kind in "AR" and after in "PC.,VW" and "N" in word.can and not _is_plainly_adjective(word):
+            start = run_start(words, i)
+            while start > 0 and words[start - 1].kind in "AMN":
+                start -= 1
+            opened = start > 0 and words[start - 1].low in ("a", "an", "one", "another")
+            joined = after == "C" and i + 2 < len(words) and words[i + 2].kind in "AN"
+            after_noun = start < i and words[i - 1].kind == "N" and word.can & {"A", "R"}
+            if opened and not joined and not after_noun:
+                word.kind = "N"
+
+
+def _is_plainly_adjective(word: Word) -> bool:
+    return word.low in lexicon.ADJECTIVES or word.low in lexicon.COLOURS
 
 
 def _stands_alone(words: list[Word], i: int) -> bool:
@@ -142,7 +234,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         before = words[i - 1].low if i else ""
         modified = i > 0 and kind(i - 1) in "DA" and before not in lexicon.BE
         # "an orange lies" has its noun, "a red rose" still waits for it.
-        closed = kind(i + 1) in "PC.,WSROD" or (kind(i + 1) == "V" and words[i + 1].tag in ("VBZ", "VBG", "MD"))
+        closed = kind(i + 1) in "PC.,WSROD" or (
+            kind(i + 1) == "V" and (words[i + 1].tag in ("VBZ", "VBG", "MD") or words[i + 1].low in lexicon.STANCES)
+        )
         participle = word.tag in ("VBG", "VBN", "VBD") and kind(i - 1) in "DAMNPRC,." and kind(i + 1) in "NA"
         acts = word.low in lexicon.TRANSITIVE and kind(i - 1) not in "DA"
         if word.kind in "VA" and word.low in lexicon.TRANSITIVE and kind(i - 1) in "N,.C" and kind(i + 1) in "NADMV":
@@ -159,6 +253,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
             word.kind = "A" if kind(i - 1) != "N" else "V"
         elif _names_what_is_modified(words, i) and modified:
             # "a red fly above": after a determiner and adjectives something must be named.
+            word.kind = "N"
+        elif word.low in lexicon.MATERIALS and word.kind == "A" and before in ("of", "from") and kind(i + 1) in "PC.,WV":
+            # "made of gold".
             word.kind = "N"
         elif (
             word.kind == "A" and kind(i - 1) in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i)
@@ -202,7 +299,7 @@ def _is_participle_alone(words: list[Word], i: int) -> bool:
 
 def _names_what_is_modified(words: list[Word], i: int) -> bool:
     word = words[i]
-    names = word.kind in "VRPO" and word.low not in lexicon.BE and word.low not in _ADVERBS and word.text.isalpha()
+    names = word.kind in "VRPO" and word.low not in lexicon.BE and word.may_be("N") and word.text.isalpha()
     return names and _is_lone(words, i)
 
 
@@ -235,5 +332,6 @@ def _is_named(words: list[Word], i: int) -> bool:
     """Whether the run of modifiers that ends in word i has a determiner, and so needs a noun."""
     start = run_start(words, i)
     follower = words[i + 1].kind if i + 1 < len(words) else "."
-    joined = follower in "C," and i + 2 < len(words) and words[i + 2].kind in "AN"
+    next_ = words[i + 2] if i + 2 < len(words) else None
+    joined = follower in "C," and next_ is not None and next_.kind in "AN" and next_.low not in lexicon.QUALITY
     return start > 0 and words[start - 1].kind == "D" and not joined

@@ -6,8 +6,8 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from dymo.errors import PipelineError
-from dymo.pipelines.attention import AttentionTaps, cross_attentions
-from dymo.pipelines.families import map_layers
+from dymo.pipelines.families.unet import UNet, cross_attentions
+from dymo.pipelines.taps import AttentionTaps, probabilities
 
 
 class Recording(AttnProcessor):
@@ -27,6 +27,11 @@ class Recording(AttnProcessor):
             del attn.get_attention_scores
 
 
+def read(taps, name):
+    module = taps.modules[name]
+    return probabilities(taps.queries[name], taps.keys[name], module.heads, module.scale)
+
+
 def inputs():
     torch.manual_seed(3)
     return torch.randn(2, 4, 32, 32), 500, torch.randn(2, 48, 32)
@@ -37,7 +42,7 @@ def test_taps_equal_the_reference_attention():
     modules = cross_attentions(unet)
     with torch.no_grad(), AttentionTaps(modules) as taps:
         unet(*inputs())
-        found = {name: taps.probabilities(name) for name in modules}
+        found = {name: read(taps, name) for name in modules}
     for module in modules.values():
         module.set_processor(Recording())
     with torch.no_grad():
@@ -52,7 +57,7 @@ def test_with_an_ip_adapter_the_text_s_attention_is_read():
     modules = cross_attentions(pipe.unet)
     with torch.no_grad(), AttentionTaps(modules) as taps:
         pipe.unet(*inputs())
-        plain = taps.probabilities(next(iter(modules))).clone()
+        plain = read(taps, next(iter(modules))).clone()
     pipe.unet._load_ip_adapter_weights([ip_adapter_weights(pipe.unet)])
     z, t, text = inputs()
     pictures = [torch.randn(2, 1, 16)]
@@ -60,7 +65,7 @@ def test_with_an_ip_adapter_the_text_s_attention_is_read():
     first = next(iter(modules))
     with torch.no_grad(), AttentionTaps(modules) as taps:
         pipe.unet(z, t, text, added_cond_kwargs={"image_embeds": pictures})
-        found = {name: taps.probabilities(name) for name in modules}
+        found = {name: read(taps, name) for name in modules}
         queries, keys = taps.queries[first], taps.keys[first]
     # The first layer sees the same queries and text keys as without the adapter; every map is over the text alone.
     torch.testing.assert_close(found[first], plain, atol=1e-5, rtol=0)
@@ -101,18 +106,29 @@ def test_a_gradient_reaches_the_latent_through_the_taps():
     modules = cross_attentions(unet)
     with AttentionTaps(modules) as taps:
         unet(z, t, text)
-        loss = sum(taps.probabilities(name)[..., 3].square().mean() for name in modules)
+        loss = sum(read(taps, name)[..., 3].square().mean() for name in modules)
     (gradient,) = torch.autograd.grad(loss, z)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
 def test_the_layers_of_a_size():
-    layers, factor = map_layers(tiny.unet(), 32, 16)
-    assert factor == 2
+    pipe = tiny.sd()
+    layers, grid = UNet().attention(pipe, (32, 48), 16)
+    assert grid == (16, 24)
     assert sorted(name.split(".")[0] + name.split(".")[1] for name in layers) == [
         "down_blocks1",
         "up_blocks1",
         "up_blocks1",
     ]
     with pytest.raises(PipelineError, match=r"map_size=9.*\[8, 16, 32\]"):
-        map_layers(tiny.unet(), 32, 9)
+        UNet().attention(pipe, (32, 32), 9)
+
+
+def test_p8_attention_that_overflows_in_half_precision_gives_what_fused_attention_gives():
+    torch.manual_seed(0)
+    q, k = (60 * torch.randn(1, 16, 64)).half(), (60 * torch.randn(1, 7, 64)).half()
+    assert not (q @ k.transpose(-1, -2)).isfinite().all()
+    value = torch.eye(7).half()[None, None]
+    expected = torch.nn.functional.scaled_dot_product_attention(q[:, None], k[:, None], value)
+    found = probabilities(q, k, 1, 64**-0.5)
+    torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)

@@ -7,7 +7,7 @@ import torch
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.ends import Noise, exchange, pictures_of
+from dymo.pipelines.images import Noise, exchange, images_of
 
 
 @pytest.fixture(scope="module")
@@ -15,21 +15,21 @@ def pipe():
     return tiny.sd()
 
 
-def paint(pipe, kind, **more):
+def generate(pipe, kind, **more):
     call = {**tiny.SMALL, "num_inference_steps": 2, "output_type": kind, **more}
     return pipe([tiny.PROMPT] * 2, generator=torch.Generator().manual_seed(3), **call)
 
 
 @pytest.mark.parametrize("kind, exact", [("pt", 1e-6), ("np", 1e-6), ("pil", 0.51 / 255), ("latent", 1e-5)])
-def test_every_output_type_gives_the_same_pictures(pipe, kind, exact):
-    expected = paint(pipe, "pt").images
+def test_every_output_type_gives_the_same_images(pipe, kind, exact):
+    expected = generate(pipe, "pt").images
     with torch.no_grad():
-        for returned in (paint(pipe, kind), paint(pipe, kind, return_dict=False)):
-            made = pictures_of(returned, decoder(pipe.vae))
+        for returned in (generate(pipe, kind), generate(pipe, kind, return_dict=False)):
+            made = images_of(returned, decoder(pipe.vae)).clamp(0, 1)
             torch.testing.assert_close(made, expected, atol=exact, rtol=0)
 
 
-def test_pictures_are_exchanged_one_by_one_with_what_was_said_of_them():
+def test_images_are_exchanged_one_by_one_with_what_was_said_of_them():
     for mine, theirs in (
         (torch.zeros(3, 3, 2, 2), torch.ones(3, 3, 2, 2)),
         (np.zeros((3, 2, 2, 3)), np.ones((3, 2, 2, 3))),

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dymo.guidance.conflict import without_conflict
+from dymo.guidance.gradient import without_conflict
 
 
 def by_hand(gradients):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dymo.guidance.transitions import Level, predict_noise, predict_z0, renoise
+from dymo.guidance.levels import Level, predict_noise, predict_z0, renoise
 
 LEVELS = [Level(0.9, (1 - 0.81) ** 0.5), Level(0.1, 0.99**0.5), Level(1.0, 3.0), Level(1.0, 0.05)]
 
