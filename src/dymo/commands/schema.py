@@ -1,4 +1,7 @@
-"""The options of the command line, each declared once: a settings object for every command, which its work receives."""
+"""The options of the command line, each declared once: a settings object for every command, which its work receives.
+
+The classes' docstrings are the commands' help.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,11 @@ class Parsing(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Parsing):
-    """`dymo generate`."""
+    """Generate images of prompts with a pipeline **guided by DyMO**.
+
+    For every prompt and seed: a PNG that carries its parameters, the trace as JSON, and its plot. Files that are there
+    already are kept: the new ones get a number. Bad input is refused before the model is loaded, with exit code 2.
+    """
 
     prompts: Annotated[list[str], _argument("What the image should show, in quotes.", "PROMPT")] = _NONE
     file: Annotated[Path | None, _option(_IMAGE, "More prompts, one a line.", metavar="PROMPTS.txt")] = None
@@ -153,7 +160,11 @@ class Generate(Parsing):
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Common):
-    """`dymo demo`."""
+    """Generate with the **embedded miniature**, unguided and aligned with the same seeds, and show by how much it helped.
+
+    Writes the images, a contact sheet, the traces with their plots, `report.html` and `report.md`; prints the table:
+    the guiding reward, a held-out reward, the accuracy by an independent judge, evaluations and seconds.
+    """
 
     outdir: Outdir = Path("outputs/demo")
     prompts: Annotated[int, _option(None, "How many held-out prompts of two objects.")] = 16
@@ -164,7 +175,7 @@ class Demo(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(Parsing):
-    """`dymo graph`."""
+    """Show **what the parser understood**: the things a prompt names, their attributes and relations, and its style."""
 
     prompt: Annotated[list[str], _argument("The prompt, in quotes.", "[PROMPT]")] = _NONE
     on_failure: Annotated[str | None, _option(_METHOD, "Where the model fails: error, or fallback to spacy.", metavar="WHAT")] = None
@@ -184,7 +195,7 @@ class Graph(Parsing):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Common):
-    """`dymo score`."""
+    """Score images with **reward models**, and print a table."""
 
     images: Annotated[list[Path], _argument("Images, and folders of images.", "IMAGE")]
     metrics: Annotated[
@@ -205,14 +216,17 @@ class Score(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class RewardsList(Common):
-    """`dymo rewards list`."""
+    """Say of each reward what it measures, its range, licence and size, whether it reads the timestep, and if it can guide."""
 
     json: Json = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardsCheck(Common):
-    """`dymo rewards check`."""
+    """Load a reward, try it on **two supplied images**, and compare it with published scores where these are known.
+
+    Exit code 1 if something does not hold.
+    """
 
     name: Annotated[str, _argument("As `dymo rewards list` names it, or the folder of a CLIP model.", "NAME")]
     source: Annotated[str | None, _option(None, "Another hub id, folder or weight file than its own.", metavar="ID_OR_PATH")] = None
@@ -225,7 +239,11 @@ class RewardsCheck(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(Common):
-    """`dymo bench`; None is not given."""
+    """Compare **methods x prompts x seeds x metrics**, DyMO among them, on any pipeline.
+
+    Results are kept as they come: run the same command again to resume, or in a second shell to share the work. Ends with
+    a report: tables with intervals and tests, score against cost, images, failures.
+    """
 
     config: Annotated[Path | None, _option(_WHAT, "A whole comparison.", metavar="FILE.yaml")] = None
     table: Annotated[int | None, _option(_WHAT, "One of the paper's tables, 1 to 4.")] = None
@@ -261,7 +279,7 @@ class Bench(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchReport(Common):
-    """`dymo bench report`."""
+    """Write the **report** of a run anew: `report.html`, which opens without a server, and `report.md`."""
 
     run: Annotated[Path, _argument("The folder of a run.", "RUN")]
     versus: Annotated[str | None, _option(None, "The row that the others are tested against.", metavar="ROW")] = None
@@ -285,7 +303,7 @@ def with_options_of(kind: type[Settings], work: Callable[[Settings], None]) -> C
         + [_parameter(field.name, hints[field.name], field.default) for field in _own_first(kind)]
     )
     call.__annotations__ = hints
-    call.__name__, call.__doc__ = work.__name__, work.__doc__
+    call.__doc__ = kind.__doc__
     return call
 
 
