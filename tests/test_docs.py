@@ -53,8 +53,8 @@ def test_every_setting_has_its_row_with_every_cell_filled():
 
 def test_the_values_of_the_presets_are_those_of_the_code():
     columns, *rows = table("The presets")
-    assert columns[0] == "setting" and set(columns[1:]) == set(PRESETS) and columns[1] == "paper"
-    assert PRESETS["paper"] == Config()
+    assert columns[0] == "setting" and set(columns[1:]) == set(PRESETS) and columns[1] == "default"
+    assert PRESETS["default"] == Config()
     assert [row[0].strip("`") for row in rows] == FIELDS
     for row in rows:
         field = row[0].strip("`")

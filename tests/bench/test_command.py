@@ -213,9 +213,9 @@ def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
     torch.manual_seed(5)
     tiny.unet().save_pretrained(tmp_path / "unet")
     own = pipe.unet
-    with variant(pipe, unet=str(tmp_path)):
-        other = pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
-        assert pipe.unet is not own
+    with variant(pipe, unet=str(tmp_path)) as made:
+        other = made("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+        assert made.unet is not own and made.vae is pipe.vae
     assert pipe.unet is own and not torch.equal(other, plain)
     assert torch.equal(pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images, plain)
     tiny.unet(cross_attention_dim=64).save_pretrained(tmp_path / "wrong")

@@ -108,9 +108,10 @@ class Worker:
         wanted = (name, row.unet or self.plan.unet, row.lora or self.plan.lora)
         if wanted != self._variant:
             self.close()
-            self._open.enter_context(variant(self._pipes[name], *(part and located(part) for part in wanted[1:])))
+            parts = (part and located(part) for part in wanted[1:])
+            self._made = self._open.enter_context(variant(self._pipes[name], *parts))
             self._variant = wanted
-        return self._pipes[name]
+        return self._made
 
     def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:
         """The row's own, or what the other row spent on these images."""

@@ -83,9 +83,9 @@ def load_pipeline(
     else:
         pipe = _load(model, config, getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32")))
     if scheduler is not None:
-        pipe.scheduler = _scheduler_class(scheduler).from_config(pipe.scheduler.config)
+        pipe.register_modules(scheduler=_scheduler_class(scheduler).from_config(pipe.scheduler.config))
     if unet is not None:
-        pipe.unet = load_unet(unet, pipe)
+        pipe.register_modules(unet=load_unet(unet, pipe))
     if loras:
         load_loras(pipe, loras)
     if offload == "none":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -60,13 +61,16 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
 
 
-def check_arguments(pipe: Any, given: Iterable[str], own: Iterable[str] = ()) -> None:
+def check_arguments(pipe: Any, given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
     """Raises ConfigError on a name that a pipeline of diffusers does not know: its **kwargs would swallow it in silence.
 
     own: the names that the caller knows besides. A pipeline from elsewhere is believed: what its **kwargs are for,
     nobody can tell.
     """
     call = type(pipe).__call__
+    steps = given.get("num_inference_steps")
+    if steps is not None and (not isinstance(steps, Integral) or steps < 1):
+        raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")
     if not call.__module__.startswith("diffusers."):
         return
     parameters = inspect.signature(call).parameters.values()
