@@ -1,6 +1,5 @@
-"""`dymo bench` from the command line, on the miniature: real pictures, a second run that only adds, the report anew."""
+"""`dymo bench` from the command line, on the miniature: real images, a second run that only adds, the report again."""
 
-import dataclasses
 import json
 
 import pytest
@@ -9,18 +8,18 @@ import torch
 from typer.testing import CliRunner
 
 from dymo import Budget, load_miniature
-from dymo.bench.engines import Place, place_here
-from dymo.bench.painter import Painter, pixels, png
-from dymo.bench.plan import Match, Plan, Row
+from dymo.bench.plan import Comparison
 from dymo.bench.results import collect
 from dymo.bench.runner import jobs_of, work
 from dymo.bench.store import Key, Store
+from dymo.bench.worker import Worker, _flop_counter, pixels, to_pil
 from dymo.cli import app
 from dymo.errors import ConfigError, PipelineError
 from dymo.pipelines.variants import variant
+from dymo.report.png import read_png
 
 CALL = {"num_inference_steps": 3, "guidance_scale": 1.5}
-QUICK = ["--steps", "3", "--n", "2"]
+QUICK = ["--steps", "2", "--n", "2"]
 
 
 def bench(*words):
@@ -28,71 +27,151 @@ def bench(*words):
 
 
 @pytest.mark.miniature
-def test_a_comparison_runs_goes_on_and_reports(tmp_path):
-    first = bench("--method", "plain", "--method", "best-of-n", "--budget-evaluations", 6, *QUICK, "--outdir", tmp_path)
+def test_a_comparison_runs_is_extended_and_reports(tmp_path):
+    rows = ["--method", "plain", "--method", "best-of-n", "--budget-evaluations", 4]
+    first = bench(*rows, *QUICK, "--outdir", tmp_path / "run")
     assert first.exit_code == 0, first.output
-    assert "judge, %" in first.output and "best-of-n" in first.output
-    shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "pictures").rglob("*.parquet")}
-    assert len(shards) == 4
-    more = ["--method", "plain", "--method", "best-of-n", "--method", "fk-steering", "--budget-evaluations", 6]
-    second = bench(*more, *QUICK, "--outdir", tmp_path, "--metrics", "mini-hps,judge,no-such-metric")
+    assert "judge" in first.output and "too few pairs" in first.output
+    images = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "images").rglob("*.png")}
+    assert len(images) == 4
+    _, record = read_png(next(iter(images)))
+    assert record["method"] in ("plain", "best-of-n") and record["prompt"], "so that dymo score reads it"
+    more = [*rows, "--method", "fk-steering", *QUICK, "--outdir", tmp_path / "run", "--metrics", "mini-hps,judge"]
+    refused = bench(*more)
+    assert refused.exit_code == 2 and "--extend" in refused.output
+    second = bench(*more, "--extend")
     assert second.exit_code == 0, second.output
-    assert "left out: no-such-metric" in second.output
-    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "pictures").rglob("*.parquet")}
-    assert len(after) == 6 and {path: after[path] for path in shards} == shards
-    assert len(json.loads((tmp_path / "plan.json").read_text())["rows"]) == 3
-    anew = bench("report", tmp_path, "--versus", "best-of-n", "--out", tmp_path / "docs")
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "images").rglob("*.png")}
+    assert len(after) == 6 and {path: after[path] for path in images} == images
+    assert len(json.loads((tmp_path / "run" / "plan.json").read_text())["rows"]) == 3
+    anew = bench("report", tmp_path / "run", "--versus", "best-of-n", "--out", tmp_path / "docs")
     assert anew.exit_code == 0, anew.output
     assert "Against best-of-n" in (tmp_path / "docs" / "report.html").read_text()
-    assert bench("report", tmp_path, "--versus", "nobody").exit_code == 2
+    assert bench("report", tmp_path / "run", "--versus", "nobody").exit_code == 2
 
 
 @pytest.mark.miniature
 def test_the_first_table_reduced_has_every_row_and_column(tmp_path):
     """The command of docs/tables.md with fewer prompts and steps."""
-    found = bench("--table", 1, "--n", 2, "--steps", 2, "--outdir", tmp_path)
+    found = bench("--table", 1, "--n", 1, "--steps", 2, "--outdir", tmp_path / "run")
     assert found.exit_code == 0, found.output
-    plan, store = Plan.load(tmp_path / "plan.json"), Store(tmp_path)
+    plan, store = Comparison.load(tmp_path / "run"), Store(tmp_path / "run")
     names = {row.name for row in plan.rows}
-    assert {"DNO", "FreeDoM", "ReNO", "Attend-and-Excite", "AlignProp + DyMO", "best-of-N, DyMO's seconds"} <= names
-    assert max(row.budget["evaluations"] for row in plan.rows if row.budget) == 20
+    assert {"DNO", "FreeDoM", "ReNO", "Attend-and-Excite", "AlignProp + DyMO", "best-of-N, DyMO's TFLOP"} <= names
     for result in collect(plan, store):
-        assert len(result.pictures) == 2 and not result.failures, result.row.name
-        assert all(len(result.values[name]) == 2 for name in plan.metrics)
-    text = (tmp_path / "report.md").read_text()
-    assert "DyMO against best-of-N, ReNO and FK-steering" in text and "Only 2 pairs" in text
+        assert len(result.images) == 1 and not result.failures, result.row.name
+        assert all(len(result.values[name]) == 1 for name in plan.metrics)
+        assert result.row.budget is None or result.mean("evaluations") <= 20
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "Against DyMO, thorough" in text and "too few pairs" in text
 
 
 @pytest.mark.miniature
-def test_a_batch_is_as_its_pictures_one_by_one(tmp_path):
-    rows = ({"method": "plain"}, {"method": "fk-steering", "settings": {"k": 2}})
-    plan = Plan.from_dict(
-        {"rows": rows, "prompts": ["a red apple", "a blue car"], "reward": "mini-pickscore", "call": CALL}
-    )
+def test_a_batch_is_as_its_images_one_by_one(tmp_path):
+    data = {
+        "rows": ["plain", {"method": "fk-steering", "settings": {"k": 2}}], "prompts": ["a red apple", "a blue car"],
+        "metrics": [], "call": CALL,
+    }  # fmt: skip
     found = {}
     for batch in (1, 2):
-        store, batched = Store(tmp_path / str(batch)), dataclasses.replace(plan, batch=batch)
-        painter = Painter(batched, store, lambda name: load_miniature(), {})
-        assert work(batched, store, painter).painted == 4
-        found[batch] = [store.get(key) for job in jobs_of(batched) for key in job.keys]
-    order = [sorted(found[batch], key=lambda one: (one["row"], one["prompt"])) for batch in (1, 2)]
-    for one, other in zip(*order, strict=True):
+        plan, store = Comparison.read({**data, "batch": batch}), Store(tmp_path / str(batch))
+        assert work(plan, store, Worker(plan, store, lambda name: load_miniature())).generated == 4
+        keys = [key for job in jobs_of(plan) for key in job.keys]
+        found[batch] = sorted(
+            ((store.record(key), store.image_path(key)) for key in keys), key=lambda r: (r[0]["row"], r[0]["prompt"])
+        )
+    for (one, image), (other, its) in zip(found[1], found[2], strict=True):
         assert one["evaluations"] == other["evaluations"] and one["denoiser_rows"] == other["denoiser_rows"]
-        assert (pixels([one["png"]]) - pixels([other["png"]])).abs().max() < 2 / 255
+        assert one["tflop"] == pytest.approx(other["tflop"])
+        assert (pixels([image]) - pixels([its])).abs().max() < 2 / 255
 
 
+@pytest.mark.miniature
+def test_c6_counted_operations_are_those_of_the_denoiser_and_what_surrounds_it(tmp_path):
+    """A plain run of n steps is a + n b operations, b those of the UNet on two rows: no clock is in it."""
+    total = {}
+    for steps in (2, 4):
+        plan = Comparison.read(
+            {
+                "rows": ["plain"],
+                "prompts": ["a red apple"],
+                "metrics": [],
+                "call": {**CALL, "num_inference_steps": steps},
+            }
+        )
+        worker = Worker(plan, Store(tmp_path / str(steps)), lambda name: load_miniature())
+        total[steps] = worker._flops(plan.rows[0]) * steps
+        assert worker._flops(plan.rows[0]) * steps == total[steps]
+    pipe = load_miniature()
+    config, words = pipe.unet.config, pipe.encode_prompt("a red apple", "cpu", 1, True)
+    with _flop_counter() as counter, torch.no_grad():
+        z = torch.zeros(2, config.in_channels, config.sample_size, config.sample_size)
+        pipe.unet(z, torch.tensor(10), encoder_hidden_states=torch.cat(words[:2]))
+    assert (total[4] - total[2]) / 2 == counter.get_total_flops() > 0
+
+
+@pytest.mark.miniature
 def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
-    rows = (Row("a"), Row("b", "best-of-n", match=Match("a")), Row("c", "best-of-n", match=Match("a", "seconds")))
-    plan, store = Plan(rows=rows, prompts=("x", "y"), batch=2, call={"num_inference_steps": 10}), Store(tmp_path)
-    keys = [Key(plan.hash_of(plan.row("a")), prompt, 0) for prompt in plan.prompts]
-    for key, evaluations, seconds in zip(keys, (10, 13), (1.5, 2.0), strict=True):
-        store.put(key, {"evaluations": evaluations, "seconds": seconds})
-    painter = Painter(plan, store, lambda name: None, {})
-    budget = {row.name: painter._budget(row, [Key(plan.hash_of(row), p, 0) for p in plan.prompts]) for row in rows}
-    assert budget == {"a": None, "b": Budget(evaluations=20), "c": Budget(seconds=3.5)}
-    store._path(keys[1], None).unlink()
+    matches = [
+        {"name": by, "method": "best-of-n", "match": {"row": "a", "by": by}}
+        for by in ("evaluations", "seconds", "tflop")
+    ]
+    own = {"name": "own", "method": "reno", "budget": {"trajectories": 3}}
+    data = {
+        "rows": [{"name": "a"}, *matches, own],
+        "prompts": ["x", "y"],
+        "batch": 2,
+        "metrics": [],
+        "call": {"num_inference_steps": 10},
+    }
+    plan, store = Comparison.read(data), Store(tmp_path)
+    worker = Worker(plan, store, lambda name: None)
+    keys = {row.name: [Key(plan.hash_of(row), prompt, 0) for prompt in plan.prompts] for row in plan.rows}
+    for key, evaluations, seconds in zip(keys["a"], (10, 13), (1.5, 2.0), strict=True):
+        store.put(key, {"evaluations": evaluations, "seconds": seconds, "tflop": 0.3 * evaluations}, b"")
+    budget = {row.name: worker._budget(row, keys[row.name], 1e11) for row in plan.rows}
+    assert budget == {
+        "a": None, "evaluations": Budget(evaluations=20), "seconds": Budget(seconds=3.5), "own": Budget(evaluations=30),
+        "tflop": Budget(evaluations=40),  # 3.9 TFLOP at 0.1 an evaluation, rounded up to whole trajectories
+    }  # fmt: skip
+    store.image_path(keys["a"][1]).unlink()
     with pytest.raises(ConfigError, match="is not there"):
-        painter._budget(rows[1], [Key(plan.hash_of(rows[1]), p, 0) for p in plan.prompts])
+        worker._budget(plan.rows[1], keys["evaluations"], 1e11)
+
+
+@pytest.mark.miniature
+def test_c5_a_run_whose_rows_failed_ends_with_exit_code_1_and_its_report(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "prompts: [a red apple]\nmetrics: [mini-hps]\ncall: {num_inference_steps: 2}\n"
+        "rows: [plain, {name: broken, call: {num_inference_steps: -1}}]"
+    )
+    found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
+    assert found.exit_code == 1, found.output
+    assert "Images that failed: 1 (broken)" in found.output and "Report:" in found.output
+    assert "broken, 'a red apple', seed 0:" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_c5_a_reward_that_cannot_be_loaded_is_refused_before_the_first_image(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for extra in (["--metrics", tmp_path / "empty"], ["--reward", tmp_path / "empty"]):
+        found = bench("--method", "plain", *QUICK, "--outdir", tmp_path / "run", *extra)
+        assert found.exit_code == 2 and "cannot be loaded" in found.output and "Nothing was generated" in found.output
+        assert not list((tmp_path / "run").rglob("*.png"))
+
+
+def test_c5_every_comparison_has_its_own_folder(tmp_path, monkeypatch):
+    from dymo.bench import runner
+    from dymo.errors import DyMOError
+
+    def stop(*_):
+        raise DyMOError("stopped")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "work_here", stop)
+    for words in (["--table", 4], ["--table", 4, "--seeds", "1"], ["--method", "plain"], ["--method", "plain"]):
+        assert "stopped" in bench(*words).output
+    folders = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
+    assert folders == ["bench", "table-4", "table-4"]
 
 
 @pytest.mark.parametrize(
@@ -101,34 +180,31 @@ def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
         ([], "give one of"),
         (["--table", 1, "--method", "plain"], "give one of"),
         (["--table", 7], "--table 7"),
-        (["--method", "plane"], "did you mean 'plain'"),
-        (["--method", "plain", "--engine", "cloud"], "--engine 'cloud'"),
-        (["--table", 1, "--budget-seconds", 3], "leave out"),
-        (["--method", "plain", "--n", 0], "above 0"),
-        (["report", "/nowhere"], "no plan of a run"),
+        (["--method", "plane"], "--method: unknown method 'plane'"),
+        (["--method", "plain", "--engine", "cloud"], "engine"),
+        (["--table", 1, "--budget-seconds", 3], "--budget-seconds belongs to --method"),
+        (["--method", "plain", "--budget-evaluations", 0], "--budget-evaluations: "),
+        (["--method", "plain", "--n", 0], "--n: "),
+        (["--method", "plain", "--metrics", "mini-hsp"], "--metrics: unknown reward 'mini-hsp'"),
+        (["--method", "plain", "--reward", "mini-hsp"], "--reward: unknown reward 'mini-hsp'"),
+        (["--method", "plain", "--scheduler", "dimm"], "--scheduler: 'dimm'"),
+        (["--method", "plain", "--batch", 0], "--batch: "),
+        (["--method", "plain", "--versus", "ours"], "--versus: 'ours' is no row"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
+        (["report", "/nowhere"], "no comparison"),
     ],
 )
 def test_wrong_words_are_refused_in_one_line(words, said, tmp_path):
     extra = [] if words and words[0] == "report" else ["--outdir", tmp_path]
     found = bench(*words, *extra)
-    assert found.exit_code == 2 and said in " ".join(found.output.split())
+    assert found.exit_code == 2 and said in " ".join(found.output.split()), found.output
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_process_knows_its_place_from_the_launcher(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert place_here() == Place()
-    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
-        monkeypatch.setenv(name, value)
-    assert place_here() == Place(3, 4, 1)
-    monkeypatch.setenv("RANK", "three")
-    with pytest.raises(ConfigError, match="RANK"):
-        place_here()
-
-
-def test_pictures_go_through_the_store_to_eight_bits():
+def test_images_are_kept_with_eight_bits(tmp_path):
     image = torch.rand(3, 5, 7)
-    assert (pixels([png(image)])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
+    to_pil(image).save(tmp_path / "a.png")
+    assert (pixels([tmp_path / "a.png"])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):

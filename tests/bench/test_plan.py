@@ -1,12 +1,13 @@
-"""Plans: what is refused before a model is loaded, what a picture's configuration hash depends on, prompts, presets."""
+"""Comparisons: what is refused before a model is loaded, what an image's configuration depends on, prompts, the tables."""
 
 import json
 
 import pytest
 
-from dymo.bench import digest, presets, prompts
+from dymo.bench import plan as plans
+from dymo.bench import prompts
 from dymo.bench.metrics import caption_of
-from dymo.bench.plan import Match, Plan, Row, read_yaml
+from dymo.bench.plan import TABLES, Comparison, Match, RowSpec, read_table, read_yaml
 from dymo.errors import ConfigError
 from dymo.miniature.world import captions
 
@@ -19,78 +20,109 @@ call: {num_inference_steps: 5}
 rows:
   - plain
   - {name: ours, method: dymo, settings: {preset: fast}}
-  - {name: best, method: best-of-n, match: {row: ours, by: seconds}}
-  - {method: reno, budget: {evaluations: 50}}
+  - {name: best, method: best-of-n, match: {row: ours, by: tflop}}
+  - {method: reno, budget: {trajectories: 10}}
 """
 
 
-def test_a_file_becomes_a_plan_and_a_plan_comes_back_from_its_json(tmp_path):
+def read(**changes):
+    return Comparison.read({"rows": [{"name": "a", "method": "reno"}], "prompts": ["x"], "metrics": [], **changes})
+
+
+def test_a_file_becomes_a_comparison_and_it_comes_back_from_its_json(tmp_path):
     (tmp_path / "plan.yaml").write_text(YAML)
-    plan = Plan.from_dict(read_yaml(tmp_path / "plan.yaml"))
+    plan = Comparison.read(read_yaml(tmp_path / "plan.yaml"))
     assert [row.name for row in plan.rows] == ["plain", "ours", "best", "reno"]
-    assert plan.row("best").match == Match("ours", "seconds") and plan.seeds == (0, 1) and plan.base == "plain"
-    again = Plan.from_dict(json.loads(plan.to_json()))
+    assert plan.row("best").match == Match(row="ours", by="tflop") and plan.seeds == (0, 1) and plan.base == "plain"
+    assert plan.guides == ("mini-pickscore",) and plan.call == {"num_inference_steps": 5, "guidance_scale": 1.5}
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    again = Comparison.load(tmp_path)
     assert again == plan and [again.hash_of(r) for r in again.rows] == [plan.hash_of(r) for r in plan.rows]
+    assert again.mark == plan.mark != read().mark
 
 
-def base(**changes):
-    return Plan(**{"rows": (Row("a", "reno"),), "prompts": ("x",), **changes})
-
-
-def test_the_hash_follows_what_a_picture_depends_on_and_nothing_else(tmp_path):
-    plan = base()
-    mark = plan.hash_of(plan.rows[0])
+def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
+    mark = read().hash_of(read().rows[0])
     same = [
-        base(rows=(Row("b", "reno"),)),
-        base(prompts=("y",)),
-        base(seeds=(5,)),
-        base(metrics=("m",), title="t", versus="a"),
-    ]
+        read(rows=[{"name": "b", "method": "reno"}]), read(prompts=["y"]), read(seeds=[5]), read(metrics=["mini-hps"]),
+        read(title="t", versus="a"),
+    ]  # fmt: skip
     assert all(p.hash_of(p.rows[0]) == mark for p in same)
     others = [
-        base(reward="r"), base(call={"eta": 1}), base(lora="l"), base(scheduler="ddim"), base(rows=(Row("a", "reno", {"lr": 1.0}),)),
-        base(rows=(Row("a", "reno", budget={"seconds": 1}),)), base(rows=(Row("a", "dno"),)),
+        read(reward="mini-hps"), read(call={"eta": 1}), read(lora="l"), read(scheduler="ddim"), read(batch=2),
+        read(rows=[{"method": "reno", "settings": {"lr": 1.0}}]), read(rows=["dno"]),
+        read(rows=[{"method": "reno", "budget": {"seconds": 1}}]),
     ]  # fmt: skip
     marks = {p.hash_of(p.rows[0]) for p in others}
     assert len(marks) == len(others) and mark not in marks
-    matched = [
-        Plan(rows=(Row("b", "best-of-n", match=Match("a")), Row("a", "reno", {"lr": lr})), prompts=("x",))
-        for lr in (1.0, 2.0)
-    ]
+    bases = [{"name": "a", "method": "reno", "settings": {"lr": lr}} for lr in (1.0, 2.0)]
+    matched = [read(rows=[{"name": "b", "method": "best-of-n", "match": "a"}, base]) for base in bases]
     assert matched[0].hash_of(matched[0].rows[0]) != matched[1].hash_of(matched[1].rows[0])
     # Weights at the same place with another content are other weights.
-    path = tmp_path / "lora.safetensors"
-    seen = set()
+    path, seen = tmp_path / "lora.safetensors", set()
     for content in (b"1", b"2"):
         path.write_bytes(content)
-        digest._digest.cache_clear()
-        seen.add(base(lora=str(path)).hash_of(plan.rows[0]))
+        plans._digest.cache_clear()
+        seen.add(read(lora=str(path)).hash_of(read().rows[0]))
     assert len(seen) == 2
     # The same content in another folder is the same weights.
     (tmp_path / "moved").mkdir()
     moved = path.rename(tmp_path / "moved" / path.name)
-    assert base(lora=str(moved)).hash_of(plan.rows[0]) in seen
+    assert read(lora=str(moved)).hash_of(read().rows[0]) in seen
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"rows": []}, "no row"),
-        ({"rows": ["plain", "plain"]}, "two rows are called 'plain'"),
-        ({"rows": ["plane"]}, "did you mean 'plain'"),
+        ({"rows": []}, "rows: there is none"),
+        ({"rows": ["plain", "plain"]}, "two are called 'plain'"),
+        ({"rows": ["plane"]}, "row 'plane': unknown method 'plane'"),
         ({"rows": [{"method": "reno", "settings": {"rate": 1}}]}, "no setting 'rate'"),
-        ({"rows": [{"method": "reno", "budget": {"minutes": 1}}]}, "no 'minutes'"),
-        ({"rows": [{"method": "reno", "budget": {"seconds": -1}}]}, "positive"),
+        ({"rows": [{"name": "r", "method": "dymo", "settings": {"preset": "fsat"}}]}, "row 'r': unknown preset 'fsat'"),
+        ({"rows": [{"method": "dymo", "settings": {"settings": {"etta": 1}}}]}, "unknown setting 'etta'.*did you mean 'eta'"),
+        ({"rows": [{"method": "dymo", "settings": {"settings": {"eta": -1}}}]}, "row 'dymo': eta="),
+        ({"rows": [{"name": "q", "reward": "mini-pikscore"}]}, "row 'q', reward: unknown reward.*did you mean 'mini-pickscore'"),
+        ({"rows": ["plain"], "reward": {"mini-hps": 1, "hsp": 1}}, "^reward: unknown reward 'hsp'"),
+        ({"rows": ["plain"], "metrics": ["mini-hps", "mini-hsp"]}, "^metrics: unknown reward 'mini-hsp'"),
+        ({"rows": ["plain"], "metrics": ["judge"]}, "^metrics: the judge cannot read the prompt 'x'"),
+        ({"rows": ["plain"], "metrics": ["nowhere.py:mine"]}, "there is no file .*nowhere.py"),
+        ({"rows": [{"method": "reno", "budget": {"minutes": 1}}]}, "row 'reno', budget: there is no 'minutes': choose from ev"),
+        ({"rows": [{"method": "reno", "budget": {"seconds": -1}}]}, "row 'reno', budget, seconds: .*greater than 0, not -1"),
+        ({"rows": [{"method": "reno", "budget": {}, "match": "a"}]}, "give budget or match, not both"),
         ({"rows": [{"method": "best-of-n", "match": "ours"}]}, "matches 'ours'"),
-        ({"rows": ["plain", {"method": "best-of-n", "match": {"row": "plain", "by": "joules"}}]}, "'joules'"),
-        ({"rows": ["plain"], "prompt": ["x"]}, "no 'prompt'"),
-        ({"rows": ["plain"], "versus": "ours"}, "versus='ours'"),
-        ({"rows": ["plain"], "prompts": []}, "no prompt"),
+        ({"rows": ["plain", {"method": "best-of-n", "match": {"row": "plain", "by": "joules"}}]}, "'tflop'.*not 'joules'"),
+        ({"rows": [{"name": "spo", "lora": "./spo.safetensors"}]}, "row 'spo': lora: there is no ./spo.safetensors"),
+        ({"rows": ["plain"], "prompt": ["x"]}, "there is no 'prompt' .did you mean 'prompts'"),
+        ({"rows": ["plain"], "prompts": {"form": "miniature"}}, "prompts: no key 'form'"),
+        ({"rows": ["plain"], "versus": "ours"}, "versus: 'ours' is no row"),
+        ({"rows": ["plain"], "prompts": []}, "prompts: there is none"),
+        ({"rows": ["plain"], "batch": 0}, "batch: .*greater than 0, not 0"),
+        ({"rows": ["plain"], "scheduler": "dimm"}, "scheduler: 'dimm'"),
     ],
-)
-def test_a_wrong_plan_is_refused_with_the_word_that_is_wrong(data, said):
+)  # fmt: skip
+def test_c5_a_wrong_plan_is_refused_with_the_key_that_is_wrong(data, said):
     with pytest.raises(ConfigError, match=said):
-        Plan.from_dict({"prompts": ["x"], **data})
+        Comparison.read({"prompts": ["x"], "metrics": [], **data})
+
+
+def test_c5_a_wrong_value_is_called_by_the_word_of_the_surface_and_the_file():
+    data = {"rows": [{"method": "reno", "budget": {"seconds": -1}}], "prompts": ["x"]}
+    with pytest.raises(ConfigError, match="^--budget-seconds: "):
+        Comparison.read(data, {"rows.budget.seconds": "--budget-seconds"})
+    with pytest.raises(ConfigError, match="^mine.yaml: row 'reno', budget, seconds: "):
+        Comparison.read(data, where="mine.yaml")
+
+
+def test_c6_a_reward_in_ones_own_file_is_known_and_its_code_is_part_of_the_hash(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    path.write_text("def red(images, prompts):\n    return images[:, 0].mean((1, 2))\n")
+    plan = read(reward=f"{path}:red", metrics=[f"{path}:red"])
+    marks = [plan.hash_of(plan.rows[0])]
+    with pytest.raises(ConfigError, match="there is no 'rde'.*did you mean 'red'"):
+        read(reward=f"{path}:rde")
+    path.write_text("def red(images, prompts):\n    return images[:, 1].mean((1, 2))\n")
+    plans._digest.cache_clear()
+    assert plan.hash_of(plan.rows[0]) not in marks
 
 
 def test_prompts_come_from_files_of_every_kind(tmp_path):
@@ -103,11 +135,13 @@ def test_prompts_come_from_files_of_every_kind(tmp_path):
     for name in ("a.txt", "a.jsonl", "a.parquet"):
         assert prompts.load_prompts(str(tmp_path / name)) == ["a cat", "a hat"], name
         assert prompts.load_prompts(str(tmp_path / name), 1) == ["a cat"]
+    assert read(prompts={"from": str(tmp_path / "a.txt"), "n": 1}).prompts == ("a cat",)
     assert prompts.load_prompts("miniature", 5) == [c.text for c in captions("test", 5)]
     (tmp_path / "b.jsonl").write_text('{"words": "a cat"}\n')
     for source, n, said in (
         (tmp_path / "b.jsonl", None, "no column of prompts: words"), (tmp_path / "a.txt", 3, "holds 2 prompts, 3 asked"),
-        (tmp_path / "none.txt", None, "no such file"), ("hub:a/b", None, "SPLIT:COLUMN"), ("miniature", 10**6, "captions asked"),
+        (tmp_path / "none.txt", None, "no file"), ("hub:a/b", None, "SPLIT:COLUMN"), ("miniature", 10**6, "captions asked"),
+        ("miniature", 0, "at least 1"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             prompts.load_prompts(str(source), n)
@@ -124,22 +158,46 @@ def test_a_library_that_is_not_there_is_an_error_that_names_its_extra(monkeypatc
 def test_the_judges_captions_are_read_back_from_their_words():
     for caption in captions("test", 200):
         assert caption_of(caption.text) == caption
-    with pytest.raises(ConfigError, match="the judge cannot read 'a city at night'"):
+    with pytest.raises(ConfigError, match="the judge cannot read the prompt 'a city at night'"):
         caption_of("a city at night")
 
 
-@pytest.mark.parametrize("number", presets.TABLES)
-def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_out_with_a_reason(number, monkeypatch):
-    here = presets.table(number, "miniature", 3)
-    assert len(here.prompts) == 3 and here.pipeline == "miniature" and not here.paper
-    monkeypatch.setattr(presets, "load_prompts", lambda source, n, seed=0: [f"{source} {i}" for i in range(n)])
-    real = presets.table(number, presets.SDXL if number == 2 else presets.SD15)
-    assert len(real.prompts) == 500 and real.scheduler == "ddim"
-    names = " | ".join([row.name for row in real.rows] + list(real.left_out))
+@pytest.mark.parametrize("number", TABLES)
+def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_out_with_a_reason(number):
+    here = Comparison.read(read_table(number))
+    assert len(here.prompts) == 32 and here.pipeline == "miniature" and not here.paper
+    assert here.guides == ("mini-pickscore",) and {row.lora for row in here.rows} <= {None} | {
+        f"lora/{name}.safetensors" for name in ("align-prop", "diffusion-dpo", "diffusion-kto", "spo")
+    }
+    data = read_table(number, "some/model")
+    assert data["prompts"] == {"from": "pick-a-pic", "n": 500}
+    real = Comparison.read({**data, "prompts": ["x"]})
+    assert real.pipeline == "some/model" and real.scheduler == "ddim"
+    names = " | ".join([row.name for row in real.rows] + list(real.left_out)) + " | without Polyak"
     for row in real.paper:
         assert row.split(" (")[0].replace("graphs by Llama-3.3", "graphs by a language model") in names, row
     with pytest.raises(ConfigError, match="--table 5"):
-        presets.table(5)
+        read_table(5)
+
+
+def test_rows_whose_weights_are_not_in_the_package_are_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(plans, "WEIGHTS", tmp_path)
+    data = read_table(2)
+    assert (
+        "SPO" not in [row["name"] for row in data["rows"]] and "is not in the package" in data["left_out"]["SPO + DyMO"]
+    )
+
+
+def test_a_row_may_be_the_name_of_a_method_and_budgets_may_be_trajectories():
+    row = RowSpec.model_validate({"method": "reno", "budget": {"trajectories": 3}})
+    assert row.name == "reno" and row.budget.trajectories == 3
+    assert RowSpec.model_validate("plain") == RowSpec(name="plain")
+    assert (
+        read(rows=[{"name": "a", "reward": False}], reward="mini-hps").reward_of(RowSpec(name="a", reward=False))
+        is None
+    )
+    plan = read(rows=[{"name": "a", "call": {"eta": None}}], call={"eta": 1.0})
+    assert "eta" not in plan.call_of(plan.rows[0])
 
 
 def test_a_set_of_the_hub_is_read_by_its_column(tmp_path):

@@ -1,44 +1,55 @@
-"""The report: tests and fronts against known answers, and plain words where DyMO is not ahead."""
+"""The report: comparisons and fronts against known answers, and plain words where DyMO is not ahead."""
 
+import csv
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import wilcoxon
 
 from dymo.bench.figures import Point, front
-from dymo.bench.grid import picture_grid
-from dymo.bench.plan import Match, Plan, Row
-from dymo.bench.report import write_report
-from dymo.bench.results import RowResult, collect, compare
-from dymo.bench.standing import standing
+from dymo.bench.plan import Comparison
+from dymo.bench.report import digits, images_table, summarise, write_report
+from dymo.bench.results import ACCOUNT, RowResult, collect, compare, paired
 from dymo.bench.store import Key, Store
+from dymo.bench.worker import scores_of
 
-PROMPTS = tuple(f"a red apple and a {c} car" for c in ("green", "blue", "white", "black", "yellow", "purple"))
-PLAN = Plan(
-    rows=(Row("unguided"), Row("DyMO", "dymo", {"preset": "fast"}), Row("best-of-N", "best-of-n", {"n": 4}), Row("ReNO", "reno")),
-    prompts=PROMPTS, metrics=("guide", "held", "judge", "absent"), guides=("guide",), left_out={"SPO": "no weights"},
-    paper={"SD1.5": {"pickscore": 20.73}},
-)  # fmt: skip
-
-
-def picture(value):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def row(name, method, **values):
-    return RowResult(Row(name, method), values={k: {(p, 0): v for p, v in enumerate(vs)} for k, vs in values.items()})
+COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange")
+PROMPTS = [f"a {a} apple and a {b} car" for a in COLOURS[:2] for b in COLOURS[2:]]
+PLAN = Comparison.read({
+    "rows": [
+        "plain", {"name": "DyMO", "method": "dymo", "settings": {"preset": "fast"}},
+        {"name": "thorough", "method": "dymo", "settings": {"preset": "thorough"}},
+        {"name": "best-of-N, thorough's seconds", "method": "best-of-n", "match": {"row": "thorough", "by": "seconds"}},
+        {"name": "ReNO", "method": "reno"},
+    ],
+    "prompts": PROMPTS, "seeds": [0, 1], "reward": "mini-pickscore", "metrics": ["mini-pickscore", "mini-hps", "judge"],
+    "left_out": {"SPO": "no weights"}, "paper": {"SD1.5": {"pickscore": 20.73}}, "versus": "DyMO",
+})  # fmt: skip
 
 
-def test_a_comparison_is_paired_over_what_both_have():
-    a, b = row("a", "dymo", held=[1.0, 2.0, 3.0, 4.5]), row("b", "reno", held=[0.5, 1.0, 1.5])
-    test = compare(a, b, "held")
-    assert test.pairs == 3 and test.difference.mean == pytest.approx(1.0)
-    assert test.p == wilcoxon([1.0, 2.0, 3.0], [0.5, 1.0, 1.5]).pvalue
-    assert compare(a, a, "held").p == 1.0 and compare(a, b, "other") is None
+def result(name, **values):
+    """Of a row of PLAN: a value a prompt, with the same of both seeds."""
+    return RowResult(
+        PLAN.row(name),
+        values={
+            k.replace("_", "-"): {(p, s): v for p, v in zip(PROMPTS, vs, strict=False) for s in (0, 1)}
+            for k, vs in values.items()
+        },
+    )
+
+
+def test_a_pair_is_a_prompt_whose_seeds_are_averaged():
+    a, b = result("DyMO", mini_hps=range(12)), result("ReNO", mini_hps=range(1, 9))
+    a.values["mini-hps"][PROMPTS[0], 1] = 10.0
+    del b.values["mini-hps"][PROMPTS[1], 0]
+    x, y = paired(a, b, "mini-hps")
+    assert x.tolist() == [5, 1, 2, 3, 4, 5, 6, 7] and y.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert paired(a, b, "judge")[0].size == 0
+    for each in (a, b):
+        each.values["mini-hps"] = {("x", seed): float(seed) for seed in range(3)}
+    assert paired(a, b, "mini-hps")[0].size == 3, "of one prompt, a pair is a seed"
 
 
 def test_the_front_is_what_nothing_beats_at_its_cost():
@@ -46,84 +57,111 @@ def test_the_front_is_what_nothing_beats_at_its_cost():
     assert [p.name for p in front(points)] == ["a", "c"]
 
 
-def test_where_it_is_not_ahead_the_report_says_so():
-    ours = row("DyMO", "dymo", held=[1.0, 2.0, 3.0, 4.0], guide=[9.0] * 4, evaluations=[40.0] * 4)
-    behind, level = (
-        row("best", "best-of-n", held=[2.0, 3.0, 4.0, 5.1]),
-        row("fk", "fk-steering", held=[1.1, 1.9, 3.1, 3.9]),
+def test_where_it_is_not_ahead_the_summary_says_so():
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(0, 0.1, 12) for _ in range(5)]
+    levels = {"plain": 0.0, "DyMO": 5.0, "thorough": 5.0, "ReNO": 9.0, "best-of-N, thorough's seconds": 1.0}
+    results = [
+        result(n, mini_hps=level + e, mini_pickscore=[0.0] * 12)
+        for (n, level), e in zip(levels.items(), noise, strict=True)
+    ]
+    tested, _ = compare(PLAN, results, "DyMO")
+    words = {(t.row, t.against): t.difference.word for t in tested if t.metric == "mini-hps"}
+    assert words == {
+        ("plain", "DyMO"): "lower", ("thorough", "DyMO"): "no difference shown", ("ReNO", "DyMO"): "higher",
+        ("best-of-N, thorough's seconds", "DyMO"): "lower", ("best-of-N, thorough's seconds", "thorough"): "lower",
+    }  # fmt: skip
+    assert len(tested) == 10, (
+        "metrics without a value are no comparison; a matched row is held against its own base too"
     )
-    ahead = row("reno", "reno", held=[0.0, 1.0, 2.0, 2.9], guide=[0.0] * 4)
-    (found,) = standing([ours, behind, level, ahead], PLAN, ["guide", "held"])
-    assert [cells[1].partition(":")[0] for cells in found.tables[0].rows] == ["BEHIND", "not clearly ahead", "ahead"]
-    assert len(found.tables[0].columns) == 2, "on what guided it nobody is compared"
-    assert found.notes[0] == "DyMO is BEHIND: best on held." and "not clearly ahead of: fk on held." in found.notes[1]
-    assert "40 evaluations" in found.tables[0].columns[0].title
-    assert standing([behind, level], PLAN, ["held"]) == []
-    other = RowResult(Row("full", "dymo"), values=ours.values)
-    matched = RowResult(Row("best, full's", "best-of-n", match=Match("full")), values=level.values)
-    first, second = standing([ours, other, behind, matched], PLAN, ["held"])
-    assert len(first.tables[0].rows) == 1 and len(second.tables[0].rows) == 2, (
-        "a matched rival against its own row alone"
-    )
+    said = summarise(PLAN, results, tested, "DyMO", ["mini-hps"])
+    assert "of 4 comparisons, ahead 2; behind 1; no difference shown 1." in said
+    results[0].failures[PROMPTS[0], 0] = "out of memory"
+    assert "Images that failed: 1 (plain)" in summarise(PLAN, results, tested, "DyMO", ["mini-hps"])
+    few = [result(n, mini_hps=[level] * 4) for n, level in levels.items()]
+    assert "too few pairs 4" in summarise(PLAN, few, compare(PLAN, few, "DyMO")[0], "DyMO", ["mini-hps"])
+
+
+def test_numbers_have_about_four_figures():
+    assert [digits([v]) for v in (250.0, 20.73, -2.4, 0.2341, 0.00623, 0.0)] == [1, 2, 3, 4, 6, 3]
 
 
 @pytest.fixture
 def run(tmp_path):
     store = Store(tmp_path)
-    for r, name in enumerate(row.name for row in PLAN.rows):
+    for r, row in enumerate(PLAN.rows):
         for i, prompt in enumerate(PROMPTS):
-            key = Key(PLAN.hash_of(PLAN.row(name)), prompt, 0)
-            if name == "ReNO" and i == 5:
-                store.fail(key, "RuntimeError: out of memory")
-                continue
-            if name == "ReNO" and i == 4:
-                continue
-            account = dict.fromkeys(("denoiser_rows", "denoiser_backwards", "decodes", "reward_calls"), 10 * r)
-            store.put(
-                key,
-                {
-                    "png": picture(40 * r),
-                    "evaluations": 25 * (r + 1),
-                    "seconds": 1.5 * (r + 1),
-                    "peak_bytes": None,
-                    **account,
-                },
-            )
-            for metric, score in (("guide", r + i / 10), ("held", r - i / 10), ("judge", float(r > 0))):
-                from dymo.bench.metrics import shard_of
-
-                store.put(key, {"score": score}, shard_of(metric))
+            for seed in PLAN.seeds:
+                key = Key(PLAN.hash_of(row), prompt, seed)
+                if (row.name, i) == ("ReNO", 11):
+                    store.fail(key, "RuntimeError: out of memory")
+                if row.name == "ReNO" and i >= 10:
+                    continue
+                buffer = io.BytesIO()
+                Image.fromarray(np.full((8, 8, 3), 40 * r, np.uint8)).save(buffer, format="PNG")
+                scores = {"mini-pickscore": r + i / 10, "mini-hps": r - i / 10}
+                account = {**dict.fromkeys(ACCOUNT, 10.0 * (r + 1)), "peak_mb": None}
+                store.put(key, {**account, "scores": {scores_of(k): v for k, v in scores.items()}}, buffer.getvalue())
+    store.note("command", "dymo bench --config mine.yaml")
     return store
 
 
 def test_the_report_is_one_file_with_everything_in_it(run):
-    page, text = write_report(PLAN, run, command="dymo bench", missing={"absent": "no such reward"})
-    html, words = page.read_text(), text.read_text()
+    written = write_report(PLAN, run)
+    html, words = written.html.read_text(), written.markdown.read_text()
     for said in (html, words):
         for part in (
-            "Against unguided", "p = ", "on held-out columns", "What it costs", "own figures", "20.7300", "The pictures",
-            "row SPO: no weights", "column absent: no such reward", "out of memory", "1 pictures are not painted yet", "dymo bench",
-            "judge, %", "guide (guide)",
+            "Against DyMO", "Against thorough", "What it costs", "own figures", "20.7300", "row SPO: no weights",
+            "metric judge: no image was measured by it", "out of memory", "Images that are not generated yet: 2",
+            "dymo bench --config mine.yaml", "Guided by mini-pickscore; held out: mini-hps.", "Images that failed: 2 (ReNO)",
         ):  # fmt: skip
             assert part in said, part
-    assert "<script" not in html and "http" not in html.replace("http-equiv", "") and html.count("data:image/png") == 2
-    assert (run.folder / "report" / "pareto.png").is_file() and "report/pareto.png" in words
-    results = collect(PLAN, run)
-    assert results[1].mean("guide") == pytest.approx(1.25) and results[3].absent == 1 and len(results[3].failures) == 1
-    other, _ = write_report(PLAN, run, versus="DyMO", folder=run.folder / "elsewhere")
-    assert "Against DyMO" in other.read_text()
+    assert written.failed == 2 and written.summary in words
+    # The summary is the first thing said, and the rows whose budget is a time are marked (C6).
+    assert words.index(written.summary) < words.index("| plain") and "best-of-N, thorough's seconds †" in words
+    assert "follow the machine's load" in words
+    outside = html.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert "<script" not in html and "http" not in outside and html.count("data:image/png") == 4 * 5
+    for name in ("pareto.svg", "images.webp"):
+        assert (run.folder / "report" / name).is_file() and f"report/{name}" in words
+    other = write_report(PLAN, run, versus="plain", folder=run.folder / "elsewhere")
+    assert "Against plain" in other.html.read_text() and "plain against 4 other rows" in other.summary
 
 
-@pytest.mark.parametrize(("count", "lines"), [(4, 1), (10, 5)])
-def test_the_grid_has_the_rows_across_or_where_they_are_many_down(count, lines):
-    results = [
-        RowResult(Row(f"row {i}"), {("a red apple", 0): picture(20 * i + 5)}, {"judge": {("a red apple", 0): 1.0}})
-        for i in range(count)
-    ]
-    plan = Plan(rows=tuple(r.row for r in results), prompts=("a red apple", "a cat"))
-    drawn = Image.open(io.BytesIO(picture_grid(results, plan)))
-    pixels = np.asarray(drawn.convert("RGB"))
-    # The first line with as many pixels of a picture's grey as no letter has.
-    tops = [int(((pixels == 20 * i + 5).all(-1).sum(1) >= 12).argmax()) for i in range(count)]
-    assert len(set(tops)) == lines, "many rows stand in two panels, the prompts above them"
-    assert picture_grid([RowResult(Row("none"))], plan) is None
+def test_c6_the_numbers_are_there_for_other_programs(run):
+    written = write_report(PLAN, run)
+    found = json.loads((run.folder / "report" / "results.json").read_text())
+    assert [row["name"] for row in found["rows"]] == [row.name for row in PLAN.rows]
+    assert found["rows"][1]["mini-hps"] == pytest.approx(np.mean([1 - i / 10 for i in range(12)]))
+    assert {d["against"] for d in found["differences"]} == {"DyMO", "thorough"} and found["plan"]["versus"] == "DyMO"
+    assert {"mean", "low", "high", "p", "pairs", "word"} == found["differences"][0]["difference"].keys()
+    with (run.folder / "report" / "images.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 4 * 24 + 20 and lines[0]["prompt"] == PROMPTS[0] and float(lines[0]["mini-hps"]) == 0.0
+    latex = (run.folder / "report" / "table.tex").read_text()
+    assert latex.count("\\\\") == 6 and "best-of-N, thorough's seconds" in latex
+    assert len(written.table.rows) == 5 and len(images_table(PLAN, collect(PLAN, run)).rows) == len(lines)
+
+
+def test_the_pareto_plot_has_its_own_dark_colours_and_is_the_same_each_time(run):
+    svg = [(write_report(PLAN, run).html.parent / "report" / "pareto.svg").read_text() for _ in range(2)]
+    assert (
+        svg[0] == svg[1]
+        and "prefers-color-scheme:dark" in svg[0]
+        and "currentColor" in svg[0]
+        and "#010203" not in svg[0]
+    )
+
+
+def test_the_sheet_of_many_rows_stays_moderate(run):
+    """Look: 0.1's was 2876 x 3300 pixels; here each image is 128 pixels, and many rows stand in two panels."""
+    rows = [{"name": f"row {i}", "method": "best-of-n", "settings": {"n": i + 1}} for i in range(30)]
+    plan = Comparison.read({"rows": rows, "prompts": PROMPTS, "metrics": []})
+    store = Store(run.folder / "many")
+    image = run.image_path(Key(PLAN.hash_of(PLAN.rows[1]), PROMPTS[0], 0)).read_bytes()
+    for row in plan.rows:
+        for prompt in PROMPTS[:5]:
+            store.put(Key(plan.hash_of(row), prompt, 0), {**dict.fromkeys(ACCOUNT, 1.0), "scores": {}}, image)
+    write_report(plan, store)
+    with Image.open(store.folder / "report" / "images.webp") as sheet:
+        assert sheet.width < 1700 and sheet.height < 2300

@@ -1,4 +1,4 @@
-"""Working a plan off: killed, shared, resumed. The worker here is quick; the store and the runner are the real ones."""
+"""Running a comparison: killed, shared, resumed. The worker here is quick; the store and the runner are the real ones."""
 
 import os
 import random
@@ -7,155 +7,177 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dymo.bench.plan import Match, Plan, Row
-from dymo.bench.runner import Progress, jobs_of, work
-from dymo.bench.store import Key, Store, StoreError
-from dymo.errors import PipelineError
+from dymo.bench.plan import Comparison
+from dymo.bench.runner import Rank, jobs_of, rank_here, work
+from dymo.bench.store import Store, StoreError
+from dymo.errors import ConfigError, PipelineError
 
-PLAN = Plan(
-    rows=(Row("best", "best-of-n", match=Match("ours")), Row("plain"), Row("ours", "dymo", {"preset": "fast"})),
-    prompts=("a red apple", "a green car", "a blue hat"), seeds=(0, 1), metrics=("m",),
-)  # fmt: skip
+
+def plan_of(**changes):
+    rows = [{"name": "best", "method": "best-of-n", "match": "ours"}, "plain", {"name": "ours", "method": "dymo"}]
+    prompts = ["a red apple", "a green car", "a blue hat"]
+    return Comparison.read({"rows": rows, "prompts": prompts, "seeds": [0, 1], "metrics": ["mini-hps"], **changes})
+
+
+PLAN = plan_of()
 
 
 class Worker:
-    """Writes what it is told to paint, and a line for each, after `pause` seconds."""
+    """Writes a file for each image it is told to generate, and a line in a log, after `pause` seconds."""
 
     def __init__(self, store, pause=0.0, log=None):
-        self.store, self.pause, self.log, self.painted = store, pause, log, []
+        from dymo.bench.worker import scores_of
 
-    def paint(self, row, keys):
+        self.store, self.pause, self.log, self.generated, self.metric = store, pause, log, [], scores_of("mini-hps")
+
+    def generate(self, row, keys):
         time.sleep(self.pause)
         for key in keys:
-            self.store.put(key, {"row": row.name, "seconds": 0.1})
-            self.painted.append((row.name, key))
+            self.store.put(key, {"row": row.name, "seconds": 0.1, "scores": {}}, key.prompt.encode())
+            self.generated.append((row.name, key))
             if self.log is not None:
                 with open(self.log, "a") as file:
-                    file.write(f"{key.name}\n")
+                    file.write(f"{self.store.image_path(key)}\n")
 
     def measure(self, keys):
         for key in keys:
-            if not self.store.has(key, "m"):
-                self.store.put(key, {"score": 1.0}, "m")
+            record = self.store.record(key)
+            self.store.put(key, {**record, "scores": {self.metric: 1.0}})
 
 
 def is_whole(plan, store):
-    keys = [key for job in jobs_of(plan) for key in job.keys]
-    assert all(store.get(key)["prompt"] == key.prompt and store.get(key, "m")["score"] == 1.0 for key in keys)
-    shards = [
-        p for p in store.folder.rglob("*") if p.is_file() and "claims" not in p.parts and not p.name.startswith(".")
-    ]
-    assert len(shards) == 2 * len(set(keys)), "a picture and a score each, and nothing else"
+    keys = {key for job in jobs_of(plan) for key in job.keys}
+    assert all(list(store.record(key)["scores"].values()) == [1.0] for key in keys)
+    assert all(store.image_path(key).read_bytes() == key.prompt.encode() for key in keys)
+    files = [path for path in (store.folder / "images").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert len(files) == len(keys), "a file an image, and nothing else"
     return True
 
 
-def test_every_picture_once_and_what_sets_a_budget_before_what_has_it(tmp_path):
+def test_every_image_once_and_what_sets_a_budget_before_what_has_it(tmp_path):
     store = Store(tmp_path)
     worker = Worker(store)
     progress = work(PLAN, store, worker)
-    assert (progress.total, progress.done, progress.failed, progress.painted) == (18, 18, 0, 18)
-    order = [(name, key.prompt, key.seed) for name, key in worker.painted]
+    assert (progress.total, progress.done, progress.failed, progress.generated) == (18, 18, 0, 18)
+    order = [(name, key.prompt, key.seed) for name, key in worker.generated]
     for prompt in PLAN.prompts:
         for seed in PLAN.seeds:
             assert order.index(("ours", prompt, seed)) < order.index(("best", prompt, seed))
     assert is_whole(PLAN, store)
     again = Worker(store)
-    assert work(PLAN, store, again).painted == 0 and not again.painted
+    assert work(PLAN, store, again).generated == 0 and not again.generated
 
 
-def test_equal_settings_are_one_picture_whatever_the_rows_are_called(tmp_path):
-    twice = Plan(rows=(Row("a"), Row("b")), prompts=("x",), metrics=("m",))
+def test_equal_settings_are_one_image_whatever_the_rows_are_called(tmp_path):
     store = Store(tmp_path)
-    assert work(twice, store, Worker(store)).painted == 1
-    other = Plan(rows=(Row("a"),), prompts=("x",), metrics=("m",), call={"num_inference_steps": 5})
-    assert work(other, store, Worker(store)).painted == 1
+    twice = plan_of(rows=[{"name": "a"}, {"name": "b"}], prompts=["x"], seeds=[0])
+    assert work(twice, store, Worker(store)).generated == 1
+    other = plan_of(rows=[{"name": "a"}], prompts=["x"], seeds=[0], call={"num_inference_steps": 5})
+    assert work(other, store, Worker(store)).generated == 1
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_picture_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it_again(tmp_path, batch):
-    plan, store = replace(PLAN, batch=batch), Store(tmp_path)
+def test_an_image_that_fails_is_noted_the_rest_goes_on_and_the_next_run_tries_it_again(tmp_path, batch):
+    plan, store = plan_of(batch=batch), Store(tmp_path)
 
     class Fails(Worker):
-        def paint(self, row, keys):
+        def generate(self, row, keys):
             if row.name == "ours" and "a green car" in [key.prompt for key in keys]:
                 raise PipelineError("does not fit")
-            super().paint(row, keys)
+            super().generate(row, keys)
 
     progress = work(plan, store, Fails(store))
-    assert progress.failed == 4 and progress.painted == 14  # ours and the row that needs it, two seeds each
-    assert store.failure(Key(plan.hash_of(plan.row("ours")), "a green car", 0)) == "PipelineError: does not fit"
-    assert work(plan, store, Worker(store)).painted == 4
+    assert progress.failed == 4 and progress.generated == 14  # ours and the row that needs it, two seeds each
+    reasons = {key: reason for key, _, reason in store.images(plan.hash_of(plan.row("ours"))) if reason}
+    assert set(reasons.values()) == {"PipelineError: does not fit"} and {key.prompt for key in reasons} == {
+        "a green car"
+    }
+    assert work(plan, store, Worker(store)).generated == 4
     assert is_whole(plan, store)
 
 
-def test_prompts_are_painted_in_batches_of_one_row_and_seed(tmp_path):
-    plan, store = replace(PLAN, batch=2), Store(tmp_path)
+def test_prompts_are_generated_in_batches_of_one_row_and_seed(tmp_path):
+    plan, store = plan_of(batch=2), Store(tmp_path)
     batches = []
 
     class Notes(Worker):
-        def paint(self, row, keys):
+        def generate(self, row, keys):
             assert len({(key.configuration, key.seed) for key in keys}) == 1
             batches.append(len(keys))
-            super().paint(row, keys)
+            super().generate(row, keys)
 
     progress = work(plan, store, Notes(store))
-    assert sorted(batches) == [1] * 6 + [2] * 6 and (progress.painted, progress.done) == (18, 18)
+    assert sorted(batches) == [1] * 6 + [2] * 6 and (progress.generated, progress.done) == (18, 18)
     assert is_whole(plan, store)
-    # What is left of a batch that was cut off is painted by itself.
+    # What is left of a batch that was cut off is generated by itself.
     lost = next(job for job in jobs_of(plan) if len(job.keys) == 2).keys[1]
-    store._path(lost, None).unlink()
+    store.image_path(lost).unlink()
     batches.clear()
-    assert work(plan, store, Notes(store)).painted == 1 and batches == [1]
+    assert work(plan, store, Notes(store)).generated == 1 and batches == [1]
 
 
-def test_what_another_process_painted_and_did_not_live_to_measure_is_measured(tmp_path, monkeypatch):
-    plan, store = Plan(rows=(Row("a"),), prompts=("x",), metrics=("m",)), Store(tmp_path)
+def test_what_another_process_generated_and_did_not_live_to_measure_is_measured(tmp_path, monkeypatch):
+    plan, store = plan_of(rows=[{"name": "a"}], prompts=["x"], seeds=[0]), Store(tmp_path)
     claimed = store.claimed
 
     @contextmanager
-    def as_it_came_free(key):
-        with claimed(key) as mine:
-            store.put(key, {"row": "a", "seconds": 0.1})
+    def as_it_came_free(name):
+        with claimed(name) as mine:
+            store.put(jobs_of(plan)[0].keys[0], {"row": "a", "seconds": 0.1, "scores": {}}, b"x")
             yield mine
 
     monkeypatch.setattr(store, "claimed", as_it_came_free)
     worker = Worker(store)
     work(plan, store, worker)
-    assert not worker.painted and is_whole(plan, store)
+    assert not worker.generated and is_whole(plan, store)
+
+
+def test_a_metric_that_fails_keeps_the_image(tmp_path):
+    plan, store = plan_of(rows=["plain"], prompts=["x"], seeds=[0]), Store(tmp_path)
+
+    class Fails(Worker):
+        def measure(self, keys):
+            raise ValueError("cannot read it")
+
+    assert work(plan, store, Fails(store)).failed == 1
+    ((_, record, reason),) = store.images(plan.hash_of(plan.rows[0]))
+    assert record is not None and reason == "ValueError: cannot read it"
+    assert work(plan, store, Worker(store)).generated == 0 and is_whole(plan, store)
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
     store = Store(tmp_path)
 
     class Fills(Worker):
-        def paint(self, row, keys):
-            if len(self.painted) == 5:
+        def generate(self, row, keys):
+            if len(self.generated) == 5:
                 monkeypatch.setattr(
                     os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
                 )
-            super().paint(row, keys)
+            super().generate(row, keys)
 
     with pytest.raises(StoreError):
         work(PLAN, store, Fills(store))
     monkeypatch.undo()
-    assert len(list((tmp_path / "pictures").rglob("*.parquet"))) == 5
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 5
     work(PLAN, store, Worker(store))
     assert is_whole(PLAN, store)
 
 
-def test_the_time_left_is_by_row():
-    jobs = jobs_of(PLAN)
-    progress = Progress(18)
-    assert progress.remaining(jobs) is None
-    progress.spent = {"plain": [1.0, 3.0], "ours": [10.0]}
-    plain, ours, best = ([j for j in jobs if j.row.name == name] for name in ("plain", "ours", "best"))
-    assert progress.remaining(plain) == 12 and progress.remaining(ours) == 60
-    assert progress.remaining(best, 2) == pytest.approx(6 * 14 / 3 / 2)
+def test_a_process_knows_its_rank_from_the_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert rank_here() == Rank()
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert rank_here() == Rank(3, 4, 1)
+    monkeypatch.setenv("RANK", "three")
+    with pytest.raises(ConfigError, match="RANK"):
+        rank_here()
 
 
 FORKS = """
@@ -170,7 +192,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         store = Store(Path(folder))
-        work(PLAN, store, Worker(store, float(pause), log), on_change=lambda progress, left: None)
+        work(PLAN, store, Worker(store, float(pause), log), on_change=lambda progress: None)
         os._exit(0)
     print(child, flush=True)
 """
@@ -204,7 +226,7 @@ def running(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="waits for processes by /proc")
 def test_killed_ten_times_at_random_moments_and_finished(tmp_path, start):
-    """Kill -9 while it paints, writes and claims; then the store is complete, without duplicate or corrupt shard."""
+    """Kill -9 while it generates, writes and claims; then the store is complete, and every image once."""
     rng, folder, log = random.Random(0), tmp_path / "run", tmp_path / "log"
     for _ in range(10):
         pid = start(folder, 0.05, log)
@@ -213,8 +235,6 @@ def test_killed_ten_times_at_random_moments_and_finished(tmp_path, start):
     store = Store(folder)
     work(PLAN, store, Worker(store))
     assert is_whole(PLAN, store)
-    assert not list(folder.rglob("*.corrupt"))
-    assert not list((folder / "claims").glob("*.json"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="waits for processes by /proc")

@@ -14,7 +14,7 @@ def trace(steps=6, samples=2, maps=True):
     stages = ["semantic", "semantic", "mixed", "mixed", "preference", "unguided"]
     made = [
         Step(
-            index=i, timestep=900 - 150 * i, stage=stages[i % 6], 
+            index=i, timestep=900 - 150 * i, stage=stages[i % 6],
             weights={"semantic": [1 - i / 6] * samples, **({"own": [i / 6] * samples} if i else {})},
             losses={"semantic": [None] * samples}, reward=[None if i < 2 else 0.1 * i] * samples,
             gradient_norm=[None if i == 5 else 2.0 + i] * samples, displacement=[0.1] * samples,

@@ -20,7 +20,11 @@ def test_text_is_aligned():
 def test_markdown_is_escaped_and_aligned():
     header, rule, plain, other = (line.split("|") for line in TABLE.to_markdown().splitlines())
     assert [cell.strip() for cell in header[1:-1]] == ["arm", "score", "seconds"]
-    assert [cell.strip("-") for cell in rule[1:-1]] == [":", ":", ":"] and rule[2].endswith(":") and rule[1].startswith(":")
+    assert (
+        [cell.strip("-") for cell in rule[1:-1]] == [":", ":", ":"]
+        and rule[2].endswith(":")
+        and rule[1].startswith(":")
+    )
     assert [cell.strip() for cell in plain[1:-1]] == ["plain", "1.00", "9.2 s"]
     assert "|".join(other[1:3]).strip() == "<b>\\|x"
 

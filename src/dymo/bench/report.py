@@ -134,8 +134,8 @@ def summarise(
             if word in words or ahead in ("ahead", "behind")
         )
         said.append(
-            f"{base} against {len(results) - 1} other row{'s' * (len(results) != 2)} on the held-out {', '.join(held)}, over {len(plan.prompts)} prompts: "
-            f"of {len(words)} comparisons, {counts}."
+            f"{base} against {len(results) - 1} other row{'s' * (len(results) != 2)} on the held-out {', '.join(held)}, "
+            f"over {len(plan.prompts)} prompts: of {len(words)} comparisons, {counts}."
         )
     if failed := [r for r in results if r.failures]:
         n = sum(len(r.failures) for r in failed)
