@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
 import diffusers
 import pytest
 import tiny
-import torch
 import typer.main
 
 from dymo import Budget, DyMO
@@ -155,14 +154,15 @@ def small_models(monkeypatch, tmp_path):
     monkeypatch.setattr(Spec, "load", reward)
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=where)
-def test_c7_a_snippet_runs_when_it_is_pasted(block, small_models):
-    """By itself; the page's reader has a pipeline, images and their prompts."""
-    # As written but for the work: fewer steps and iterations, and no GPU.
-    code = re.sub(r"(num_inference_steps|iterations)=\d+", r"\1=2", block.text).replace('"cuda"', '"cpu"')
-    images, prompts = torch.rand(2, 3, 64, 64), [tiny.PROMPT, "a blue car"]
-    given = {"pipe": tiny.sd(), "prompt": tiny.PROMPT, "prompts": prompts, "images": images, "__name__": "__main__"}
-    exec(compile(code, where(block), "exec"), given)
+@pytest.mark.parametrize("page", dict.fromkeys(block.page for block in PYTHON))
+def test_c7_the_snippets_of_a_page_run_when_they_are_pasted(page, small_models):
+    """One after the other, as a reader of the page does, who has a pipeline."""
+    given = {"pipe": tiny.sd(), "__name__": "__main__"}
+    for block in PYTHON:
+        if block.page == page:
+            # As written but for the work: fewer steps and iterations, and no GPU.
+            code = re.sub(r"(num_inference_steps|iterations)=\d+", r"\1=2", block.text).replace('"cuda"', '"cpu"')
+            exec(compile(code, where(block), "exec"), given)
 
 
 def commands(text: str) -> list[list[str]]:

@@ -53,7 +53,7 @@ def words(console: Console) -> None:
     from ..miniature.world import captions, vocabulary
 
     for kind, known in vocabulary().items():
-        console.print(f"{kind}: {', '.join(known)}", markup=False, highlight=False)
+        console.print(f"{kind}: {', '.join(known)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f'as in: dymo generate "{captions("test", 1)[0].text}"', markup=False, highlight=False)
 
 
