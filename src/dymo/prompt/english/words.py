@@ -197,7 +197,8 @@ def _mend_stances(words: list[Word]) -> None:
     for i, word in enumerate(words):
         after = words[i + 1].kind if i + 1 < len(words) else "."
         # "a fire hydrant above", "an oven and": what a determiner opens ends in a noun.
-        if word.kind in "AR" and after in "PC.,VW" and "N" in word.can and not _is_plainly_adjective(word):
+        acted = after == "V" and words[i + 1].low in lexicon.STANCES | lexicon.BE
+        if word.kind in "AR" and (after in "PC.,W" or acted) and "N" in word.can and not _is_plainly_adjective(word):
             start = run_start(words, i)
             while start > 0 and words[start - 1].kind in "AMN":
                 start -= 1
