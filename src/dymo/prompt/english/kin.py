@@ -84,14 +84,14 @@ class _Finder:
         whole = self._whole_of(n)
         if whole is not None:
             return whole
+        if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
+            return self._main(n, part_of, living=True)
         if personal and self.is_living_whole_after(n):
             return self.is_living_whole_after(n)
         if link is not None and self._is_part_for(n, link.subject):
-            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "in", "dressed", "wore"}
-            return self._root(link.subject, n, part_of) if set(said) & verbs else None
-        before = self.shown[n].start - 1
-        if personal and self.low(before) in ("her", "his", "their", "its"):
-            return self._main(n, part_of, living=True)
+            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
+            owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
+            return self._root(link.subject, n, part_of) if owned else None
         if n and self._is_coordinate(n) and part_of[n - 1] is not None and self.is_a(n - 1, "body", "worn", "part"):
             owner = part_of[n - 1]
             return owner if owner is not None and self._is_part_for(n, owner) else None

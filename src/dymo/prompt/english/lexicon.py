@@ -19,6 +19,11 @@ _NOUNS = {
 }
 
 
+# What other senses of theirs outweigh in WordNet.
+_NOUNS["worn"] |= _set("crown cape hood belt mask ribbon bow collar suit dress coat skirt socks shoe boot hat top watch")
+_NOUNS["person"] |= _set("queen king hero model elf witch wizard knight star boy girl man woman child baby people fairy ninja")
+
+
 def is_kind(noun: str, kind: str) -> bool:
     """Whether a noun in lower case, or what it is the plural of, is of a kind of nouns.txt: "person", "body", "worn", ..."""
     words = _NOUNS[kind]

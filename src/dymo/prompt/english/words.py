@@ -102,7 +102,7 @@ def mend(words: list[Word]) -> None:
 def _mend_impossible(words: list[Word]) -> None:
     """Give a word that cannot be what the model takes it for a part of speech that the dictionary has: "oven" is a noun."""
     for i, word in enumerate(words):
-        if word.kind not in "NAVR" or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
+        if word.kind not in "NAVR" or not word.low.isalpha() or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
             continue
         if word.may_be(word.kind):
             continue
@@ -266,6 +266,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif word.kind == "A" and kind(i - 1) == "D" and _lacks_noun(words, i):
             # "a castle, moody": the determiner has no other noun.
             word.kind = "N"
+        elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and kind(i - 1) in "," and kind(i + 1) in ",.":
+            # "a mermaid, bubbles".
+            word.kind, word.tag = "N", "NNS"
         elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
             # "dog and fish": a bare verb with nothing to act on.
             word.kind = "N"
@@ -300,7 +303,7 @@ def _is_participle_alone(words: list[Word], i: int) -> bool:
 
 def _names_what_is_modified(words: list[Word], i: int) -> bool:
     word = words[i]
-    names = word.kind in "VRPO" and word.low not in lexicon.BE and word.may_be("N") and word.text.isalpha()
+    names = word.kind in "VRPO" and word.low not in lexicon.BE | _ADVERBS and word.may_be("N") and word.text.isalpha()
     return names and _is_lone(words, i)
 
 
