@@ -114,7 +114,7 @@ class LLMParser(AskingParser):
         self._timeout, self._retries = timeout, retries
         self._forms = _forms()
         # Its own timeouts are for single reads; `_request` sets the one that counts.
-        limits = httpx.Limits(max_connections=concurrency)
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)
 
     def __repr__(self) -> str:

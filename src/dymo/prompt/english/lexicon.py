@@ -49,7 +49,7 @@ COLOURS = _set(
 # Adjectives that a tagger brought up on newspapers takes for nouns or verbs.
 ADJECTIVES = _set(
     "furry fluffy skinny curly wavy shaggy fuzzy hairy bearded barefoot naked nude bald chubby plump muscular slim "
-    "slender petite busty baby teen sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy "
+    "pretty slender petite busty baby teen sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy "
     "dirty rusty dusty muddy mossy snowy rainy foggy misty cloudy sunny stormy icy fiery smoky shiny glossy glassy "
     "matte metallic wooden woolen leathery scaly slimy spiky pointy round oval square rectangular triangular circular "
     "spherical mini tiny giant huge gigantic colossal massive enormous microscopic sheer transparent translucent "
