@@ -179,7 +179,9 @@ def test_l2_a_good_answer_may_be_dressed(text):
     assert server.asked[PROMPT] == 1
 
 
-@pytest.mark.parametrize("unknown", [("json_schema",), ("max_completion_tokens",), ("json_schema", "json_object", "max_tokens")])
+@pytest.mark.parametrize(
+    "unknown", [("json_schema",), ("max_completion_tokens",), ("json_schema", "json_object", "max_tokens")]
+)
 def test_l2_a_server_that_knows_less_is_asked_in_a_looser_form(unknown):
     def reply(exchange):
         if any(word in str(exchange.body) for word in unknown):

@@ -35,7 +35,20 @@ def test_w1_both_things_and_their_place_are_read_in_any_wording():
     wrong = []
     for case, graph in zip(cases, load_parser("spacy").parse_many([case.text for case in cases]), strict=True):
         relations = [(graph.entities[r.subject].text, graph.entities[r.object].text) for r in graph.relations]
-        telling = {"left", "right", "above", "below", "side", "top", "front", "under", "underneath", "beneath", "over", "next"}
+        telling = {
+            "left",
+            "right",
+            "above",
+            "below",
+            "side",
+            "top",
+            "front",
+            "under",
+            "underneath",
+            "beneath",
+            "over",
+            "next",
+        }
         said = {word for relation in graph.relations for word in relation.text.split()}
         right = [e.text for e in graph.entities] == [case.subject, case.object] == list(*relations[:1])
         if not right or not telling & set(case.place.split()) <= said:
@@ -74,7 +87,9 @@ def test_w3_materials_and_what_a_statue_shows_describe_one_thing(prompt, expecte
 
 
 def test_w3_what_holds_and_what_is_in_it_are_not_drawn_apart():
-    assert apart("a bowl of fruit and a glass of water") == right_pairs("bowl glass, bowl water, fruit glass, fruit water")
+    assert apart("a bowl of fruit and a glass of water") == right_pairs(
+        "bowl glass, bowl water, fruit glass, fruit water"
+    )
 
 
 def test_w4_tags_about_the_image_are_in_no_negative():
@@ -160,7 +175,9 @@ def test_negatives_of_sixty_prompts_are_right():
     wrong = total = missing = wanted = 0
     for (_, said), graph in zip(PROMPTS, load_parser("spacy").parse_many([p for p, _ in PROMPTS]), strict=True):
         right = right_pairs(said)
-        found = [frozenset((graph.entities[i].text.lower(), graph.entities[j].text.lower())) for i, j in graph.opposed()]
+        found = [
+            frozenset((graph.entities[i].text.lower(), graph.entities[j].text.lower())) for i, j in graph.opposed()
+        ]
         wrong += sum(pair not in right for pair in found)
         missing += len(right - set(found))
         total, wanted = total + len(found), wanted + len(right)

@@ -15,7 +15,9 @@ def drawing(words: int) -> ElementTree.Element:
     prompt = " on a ".join(f"big old red {name}" for name in names)
     entities = [{"text": name, "attributes": ["big", "old", "red"]} for name in names]
     relations = [{"text": "on a", "subject": n, "object": n + 1} for n in range(words - 1)]
-    graph = SemanticGraph.from_json({"prompt": prompt, "entities": entities, "relations": relations, "style": ["big"] * 40})
+    graph = SemanticGraph.from_json(
+        {"prompt": prompt, "entities": entities, "relations": relations, "style": ["big"] * 40}
+    )
     return ElementTree.fromstring(draw(graph))
 
 

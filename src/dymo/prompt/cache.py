@@ -33,7 +33,9 @@ class GraphCache:
         path = self._path(graph.prompt, parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as file:
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False
+            ) as file:
                 try:
                     json.dump({"graph": json.loads(graph.to_json()), "missing": missing}, file)
                     file.close()

@@ -158,7 +158,9 @@ class LLMParser(AskingParser):
                 if wait > LONGEST_WAIT:
                     raise _Refused(f"{refused}; it asks to wait {wait:.0f} s before the next try") from None
                 told = logging.INFO if refused.wait is None else logging.WARNING
-                logger.log(told, "%s: %s; next try in %.1f s", self.identity, self.presentable(str(refused)[:200]), wait)
+                logger.log(
+                    told, "%s: %s; next try in %.1f s", self.identity, self.presentable(str(refused)[:200]), wait
+                )
                 time.sleep(wait)
         raise AssertionError("unreachable")
 

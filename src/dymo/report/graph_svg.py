@@ -84,5 +84,8 @@ def _box(kind: str, x: float, y: float, text: str, positions: tuple[int, ...] | 
     width = _width(text)
     box = f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{_BOX}" rx="8"/>'
     below = "" if positions is None else _text(x + 12, y + _BOX + 14, "tokens " + ", ".join(map(str, positions)), "s")
-    shown = textwrap.shorten(text, int((width - 24) / _LETTER) + 1, placeholder="…") or text[: int(width / _LETTER) - 3] + "…"
+    shown = (
+        textwrap.shorten(text, int((width - 24) / _LETTER) + 1, placeholder="…")
+        or text[: int(width / _LETTER) - 3] + "…"
+    )
     return box + _text(x + 12, y + 23, shown if len(text) * _LETTER + 24 > width else text) + below

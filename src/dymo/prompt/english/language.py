@@ -43,7 +43,9 @@ _ENGLISH = frozenset(
 _IN_NAMES = frozenset(
     "de la el los las del di da du van von der den le les des san al dos das na bin ben a i o e as".split()
 )
-_FOREIGN = {language: frozenset(f"{words} {_COMMON_WORDS[language]}".split()) for language, words in _LITTLE_WORDS.items()}
+_FOREIGN = {
+    language: frozenset(f"{words} {_COMMON_WORDS[language]}".split()) for language, words in _LITTLE_WORDS.items()
+}
 
 
 def foreign_language(text: str, vocabulary: Vocabulary) -> str | None:

@@ -20,8 +20,12 @@ _NOUNS = {
 
 
 # What other senses of theirs outweigh in WordNet.
-_NOUNS["worn"] |= _set("crown cape hood belt mask ribbon bow collar suit dress coat skirt socks shoe boot hat top watch")
-_NOUNS["person"] |= _set("queen king hero model elf witch wizard knight star boy girl man woman child baby people fairy ninja")
+_NOUNS["worn"] |= _set(
+    "crown cape hood belt mask ribbon bow collar suit dress coat skirt socks shoe boot hat top watch"
+)
+_NOUNS["person"] |= _set(
+    "queen king hero model elf witch wizard knight star boy girl man woman child baby people fairy ninja"
+)
 
 
 def is_kind(noun: str, kind: str) -> bool:
@@ -76,7 +80,9 @@ PLACES = _set(
     "end inside outside below above viewer camera"
 )
 # In a phrase of place before "of", and what such a phrase begins with.
-SIDES = _set("left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand")
+SIDES = _set(
+    "left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand"
+)
 PLACING = _set("to on at by in from")
 # How something stands somewhere.
 STANCES = _set(

@@ -142,7 +142,11 @@ class _Finder:
             return Role.PLACE
         head = self.low(thing.head)
         # How much of somebody the image shows; when it is.
-        framing = head == "body" and self.low(thing.head - 1) in ("upper", "lower", "full", "half") and thing.start < thing.head
+        framing = (
+            head == "body"
+            and self.low(thing.head - 1) in ("upper", "lower", "full", "half")
+            and thing.start < thing.head
+        )
         if framing or (head in ("sunset", "sunrise") and self.low(thing.start - 1) == "at"):
             return Role.VAGUE
         word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
@@ -184,7 +188,9 @@ class _Finder:
         joined = joined or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
         shown = self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS
         placed = self.kind(before) == "P" and self.low(before) not in ("of", "by", "for", "from", "about", "with")
-        placed = placed or (self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in"))
+        placed = placed or (
+            self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in")
+        )
         return joined or shown or placed
 
     def _ends_run(self, i: int) -> bool:

@@ -155,10 +155,16 @@ def _mend_sayings(words: list[Word]) -> None:
             ends = word.kind in ".," or (word.kind in "PC" and follower == "D") or word.kind == "W"
             inside = not ends
             word.kind = word.kind if ends else "Q"
-        elif word.kind in "VN" and word.low in lexicon.SAYINGS and (i + 1 < len(words) and words[i + 1].kind not in "DP.,CWS"):
+        elif (
+            word.kind in "VN"
+            and word.low in lexicon.SAYINGS
+            and (i + 1 < len(words) and words[i + 1].kind not in "DP.,CWS")
+        ):
             bearer = next((w.low for w in reversed(words[:i]) if w.kind == "N"), "")
             inside = word.low in ("says", "saying", "say") or bearer in lexicon.BEARERS
-            inside = inside or (word.low in ("word", "words", "text", "phrase", "letters") and before in ("the", "with"))
+            inside = inside or (
+                word.low in ("word", "words", "text", "phrase", "letters") and before in ("the", "with")
+            )
             if inside and word.kind == "N":
                 continue
             word.kind = "V" if inside else word.kind
@@ -255,7 +261,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif _names_what_is_modified(words, i) and modified:
             # "a red fly above": after a determiner and adjectives something must be named.
             word.kind = "N"
-        elif word.low in lexicon.MATERIALS and word.kind == "A" and before in ("of", "from") and kind(i + 1) in "PC.,WV":
+        elif (
+            word.low in lexicon.MATERIALS and word.kind == "A" and before in ("of", "from") and kind(i + 1) in "PC.,WV"
+        ):
             # "made of gold".
             word.kind = "N"
         elif (
@@ -266,7 +274,13 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif word.kind == "A" and kind(i - 1) == "D" and _lacks_noun(words, i):
             # "a castle, moody": the determiner has no other noun.
             word.kind = "N"
-        elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and kind(i - 1) in "," and kind(i + 1) in ",.":
+        elif (
+            word.kind == "V"
+            and "N" in word.can
+            and word.low.endswith("s")
+            and kind(i - 1) in ","
+            and kind(i + 1) in ",."
+        ):
             # "a mermaid, bubbles".
             word.kind, word.tag = "N", "NNS"
         elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
