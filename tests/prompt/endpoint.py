@@ -44,7 +44,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str | list[dict[str, str]]) -> None:
         """A chat completion that says `text`."""
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
@@ -63,6 +63,15 @@ class Exchange(BaseHTTPRequestHandler):
         while time.monotonic() < until:
             self.wfile.write(b" ")
             self.wfile.flush()
+            time.sleep(0.05)
+        self.close_connection = True
+
+    def drip_headers(self, seconds: float) -> None:
+        """Headers that never end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.wfile.write(b"x-a: b\r\n")
             time.sleep(0.05)
         self.close_connection = True
 

@@ -32,7 +32,9 @@ def test_what_two_words_are_like_is_ambiguous():
 
 def test_claims_take_their_own_places_and_the_nearest_attributes():
     claims = [("ball", ("red", "old", "green")), ("car", ("red",)), ("car", ("Two",)), ("zebra", ())]
-    placed, missing = align(PROMPT, claims, [("ball", "beside", "car"), ("car", "eats", "ball"), ("ball", "of", "ball")])
+    placed, missing = align(
+        PROMPT, claims, [("ball", "beside", "car"), ("car", "eats", "ball"), ("ball", "of", "ball")]
+    )
     graph = SemanticGraph.placed(placed)
     assert [(e.text, [a.text for a in e.attributes]) for e in graph.entities] == [
         ("ball", ["old", "red"]),

@@ -15,7 +15,7 @@ import warnings
 
 import pytest
 
-pytest.importorskip("openai")
+pytest.importorskip("httpx2")
 
 from prompt.endpoint import Endpoint, graph_text
 from pydantic import SecretStr
@@ -70,7 +70,7 @@ def test_the_schema_is_closed_and_bounded():
     "bad",
     [
         "{", "", "null", "[]", '{"entities": []}', '{"entities": "apple", "relations": [], "style": []}',
-        '{"entities": [], "relations": [], "style": [], "run": "rm"}', "[" * 50_000, "```json\n{}\n```",
+        '{"entities": [], "relations": [], "style": [], "run": "rm"}', "[" * 50_000, "```json\n{}\n```", '{"entities":' * 20_000,
         graph_text(("x" * 81, [])), graph_text(*[("apple", [])] * 41), '{"entities": NaN}',
     ],
 )  # fmt: skip
@@ -134,8 +134,12 @@ def test_an_answer_of_any_size_is_not_read_to_its_end(reply):
         parser_for(server, timeout=60.0)(PROMPT)
 
 
-@pytest.mark.parametrize("reply", [lambda x: time.sleep(5), lambda x: x.drip(5)], ids=["silent", "dripping"])
-def test_a_stall_ends_at_the_timeout(reply):
+@pytest.mark.parametrize(
+    "reply",
+    [lambda x: time.sleep(5), lambda x: x.drip(5), lambda x: x.drip_headers(5)],
+    ids=["silent", "dripping", "dripping headers"],
+)
+def test_l1_a_stall_ends_at_the_timeout(reply):
     with Endpoint(reply) as server:
         began = time.monotonic()
         with pytest.raises(PromptError, match=r"within 0\.3 s"):
@@ -156,6 +160,86 @@ def test_busy_and_broken_servers_are_tried_again():
         assert server.asked[PROMPT] == 4
         with pytest.raises(PromptError, match="HTTP 401"):
             server.reply = lambda x: x.send(b"{}", 401)
+            parser_for(server, retries=3)("another")
+    assert server.asked["another"] == 1
+
+
+DRESSED = {
+    "fenced": f"```json\n{GOOD}\n```",
+    "thought": f'<think>first {{"entities": []}}, then {{nothing}}</think>\n{GOOD}',
+    "in prose": f"Here is {{the graph}} you asked for:\n{GOOD}\nIs there anything else?",
+    "in parts": [{"type": "text", "text": GOOD[:20]}, {"type": "text", "text": GOOD[20:]}],
+}
+
+
+@pytest.mark.parametrize("text", DRESSED.values(), ids=DRESSED)
+def test_l2_a_good_answer_may_be_dressed(text):
+    with Endpoint(lambda x: x.say(text)) as server:
+        assert words(parser_for(server)(PROMPT)) == [("apple", ["red"]), ("table", [])]
+    assert server.asked[PROMPT] == 1
+
+
+@pytest.mark.parametrize(
+    "unknown", [("json_schema",), ("max_completion_tokens",), ("json_schema", "json_object", "max_tokens")]
+)
+def test_l2_a_server_that_knows_less_is_asked_in_a_looser_form(unknown):
+    def reply(exchange):
+        if any(word in str(exchange.body) for word in unknown):
+            exchange.send(b'{"error": {"message": "unknown parameter"}}', 400)
+        else:
+            exchange.say(GOOD)
+
+    with Endpoint(reply) as server:
+        parser = parser_for(server)
+        assert words(parser(PROMPT)) == [("apple", ["red"]), ("table", [])]
+        asked = server.asked[PROMPT]
+        assert 1 < asked <= 4
+        parser(PROMPT)
+        assert server.asked[PROMPT] == asked + 1
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"choices": [{"message": {"content": ' + b"[" * 100_000])
+def test_l3_a_deeply_nested_body_is_one_clear_error(body):
+    with Endpoint(lambda x: x.send(body)) as server, pytest.raises(PromptError, match="no usable graph"):
+        parser_for(server)(PROMPT)
+
+
+def test_l3_an_answer_whose_words_are_all_alien_is_neither_taken_nor_cached(tmp_path):
+    with Endpoint(lambda x: x.say(graph_text(("zebra", []), ("spoon", [])))) as server:
+        for asked in (3, 6):
+            with pytest.raises(PromptError, match="the prompt has none of its words"):
+                parser_for(server, cache=tmp_path)(PROMPT)
+            assert server.asked[PROMPT] == asked
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_l3_a_cached_graph_still_tells_what_it_lacks(tmp_path):
+    with Endpoint(lambda x: x.say(graph_text(("apple", []), ("zebra", [])))) as server:
+        for _ in range(2):
+            with pytest.warns(PromptWarning, match="'zebra'"):
+                parser_for(server, cache=tmp_path)(PROMPT)
+    assert server.asked[PROMPT] == 3
+
+
+def test_l3_terminal_escapes_of_an_error_stay_out():
+    body = b'{"error": {"message": "bad\\u001b[2J\\u009b31m\\u202e key"}}'
+    with Endpoint(lambda x: x.send(body, 401)) as server, pytest.raises(PromptError, match="HTTP 401: bad") as caught:
+        parser_for(server)(PROMPT)
+    assert str(caught.value).isprintable()
+
+
+def test_l3_a_wait_that_the_server_asks_for_is_told_and_bounded(caplog):
+    def reply(exchange):
+        if exchange.turn == 1:
+            exchange.send(b"{}", 429, retry_after="0.02")
+        else:
+            exchange.say(GOOD)
+
+    with Endpoint(reply) as server:
+        parser_for(server, retries=1)(PROMPT)
+        assert "HTTP 429" in caplog.text and "next try in 0.0 s" in caplog.text
+        server.reply = lambda x: x.send(b"{}", 503, retry_after="3600")
+        with pytest.raises(PromptError, match="wait 3600 s"):
             parser_for(server, retries=3)("another")
     assert server.asked["another"] == 1
 
@@ -353,7 +437,7 @@ def test_a_run_killed_half_way_goes_on_without_asking_twice(tmp_path):
 
 
 def test_a_missing_client_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "openai", None)
+    monkeypatch.setitem(sys.modules, "httpx2", None)
     with pytest.raises(ConfigError, match=r"dymo-diffusion\[llm\]"):
         load_parser("llm", model="m", cache=False)
     assert llm_module.LLMParser is LLMParser

@@ -44,7 +44,8 @@ def align(
                 missing.append(word)
             own.update(dict.fromkeys([o for o in near if not overlap(o, span)][:1]))
     entities = [
-        {**_word(prompt, span), "attributes": [_word(prompt, a) for a in sorted(own)]} for span, own in described.items()
+        {**_word(prompt, span), "attributes": [_word(prompt, a) for a in sorted(own)]}
+        for span, own in described.items()
     ]
     relations = _relations(prompt, links, list(described), missing)
     words = [find_spans(prompt, word) for word in style]
@@ -96,7 +97,9 @@ def _relations(
     found: list[dict[str, Any]] = []
     for *ends, relation in ((subject, object_, text) for subject, text, object_ in links):
         places = [
-            next((n for n, span in enumerate(entities) if any(overlap(span, o) for o in find_spans(prompt, text))), None)
+            next(
+                (n for n, span in enumerate(entities) if any(overlap(span, o) for o in find_spans(prompt, text))), None
+            )
             for text in ends
         ]
         subject, object_ = places

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from dymo.errors import ConfigError, PromptError, PromptWarning
-from dymo.prompt.align import Aligned
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
 from dymo.prompt.cache import GraphCache, default_folder
 from dymo.prompt.graph import SemanticGraph
 
+Found = tuple[SemanticGraph, tuple[str, ...]]
+"""A graph, and the words of the model's answer that have no place in the prompt."""
 OnFailure = Literal["error", "fallback"]
 ASKS = 3
 """How often a prompt is asked about while the answers are of no use."""
@@ -48,37 +49,36 @@ class AskingParser(ABC):
     def ask(self, question: list[Message]) -> str | None:
         """The model's reply to chat messages. Raises PromptError where there is none to be had."""
 
-    def secret_free(self, text: str) -> str:
-        """A text for messages, without what nobody should read."""
-        return text
+    def presentable(self, text: str) -> str:
+        """A text from elsewhere, for messages: in one line, without what a terminal would obey or nobody should read."""
+        return "".join(letter if letter.isprintable() else " " for letter in text)
 
     def __call__(self, prompt: str) -> SemanticGraph:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(f"the prompt is empty: {prompt!r}; say what the picture is to show")
+            raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
         if len(prompt) > LONGEST_PROMPT:
             raise PromptError(f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}: shorten it")
-        stored = self.cache.get(prompt, *self._parts()) if self.cache else None
-        if stored is not None:
-            return stored
-        try:
-            found = self._asked(prompt)
-        except PromptError as error:
-            if self.on_failure == "error":
-                raise
-            warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
-            from dymo.prompt.spacy import parse
+        found = self.cache.get(prompt, *self._parts()) if self.cache else None
+        if found is None:
+            try:
+                found = self._asked(prompt)
+            except PromptError as error:
+                if self.on_failure == "error":
+                    raise
+                warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
+                from dymo.prompt.spacy import parse
 
-            return parse(prompt)
-        if self.cache:
-            self.cache.put(found.graph, *self._parts())
-        if found.missing:
-            words = self.secret_free(", ".join(repr(word) for word in found.missing))
+                return parse(prompt)
+            if self.cache:
+                self.cache.put(*found, *self._parts())
+        graph, missing = found
+        if missing:
             warnings.warn(
-                f"left out of the graph, since the prompt {prompt!r} does not hold them: {words}",
+                f"left out of the graph, since the prompt {prompt!r} does not hold them: {', '.join(map(repr, missing))}",
                 PromptWarning,
                 stacklevel=2,
             )
-        return found.graph
+        return graph
 
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
         """The graph of each prompt, in their order, at most `concurrency` questions at a time."""
@@ -101,24 +101,24 @@ class AskingParser(ABC):
     def _parts(self) -> tuple[str, ...]:
         return self.identity, str(SCHEMA_VERSION)
 
-    def _asked(self, prompt: str) -> Aligned:
-        """The best of up to ASKS answers. Raises PromptError where none was of the asked form."""
+    def _asked(self, prompt: str) -> Found:
+        """The best of up to ASKS answers, and its words without a place. Raises PromptError where none was of use."""
         question = messages(prompt)
-        best: Aligned | None = None
+        best: Found | None = None  # its words without a place are already presentable
         problem = ""
         for _ in range(ASKS):
             again = f"Your last answer is of no use: {problem}. Answer again, about the same prompt." if problem else ""
             reply = self.ask([*question, {"role": "user", "content": again}] if again else question)
             try:
-                found = read_answer(prompt, reply)
+                graph, missing = read_answer(prompt, reply)
             except BadAnswer as error:
                 problem = str(error)
                 continue
-            if best is None or len(found.missing) < len(best.missing):
-                best = found
-            if not best.missing:
+            if best is None or len(missing) < len(best[1]):
+                best = graph, tuple(map(self.presentable, missing))
+            if not best[1]:
                 return best
-            problem = f"the prompt has no such words: {', '.join(map(repr, found.missing[:20]))}"
+            problem = f"the prompt has no such words: {', '.join(map(repr, missing[:20]))}"
         if best is None:
             raise PromptError(f"{self.identity} gave no usable graph of {prompt!r} in {ASKS} answers: {problem}")
         return best

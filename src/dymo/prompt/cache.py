@@ -19,27 +19,31 @@ class GraphCache:
 
     folder: Path
 
-    def get(self, prompt: str, *parts: str) -> SemanticGraph | None:
-        """The graph stored for a prompt under the same parts (model, schema version, ...), or None."""
+    def get(self, prompt: str, *parts: str) -> tuple[SemanticGraph, tuple[str, ...]] | None:
+        """What is stored for a prompt under the same parts (model, schema version, ...): its graph and the missing words."""
         try:
-            graph = SemanticGraph.from_json(self._path(prompt, parts).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, PromptError):
+            stored = json.loads(self._path(prompt, parts).read_text(encoding="utf-8"))
+            graph, missing = SemanticGraph.from_json(stored["graph"]), tuple(map(str, stored["missing"]))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, PromptError):
             return None
-        return graph if graph.prompt == prompt else None
+        return (graph, missing) if graph.prompt == prompt else None
 
-    def put(self, graph: SemanticGraph, *parts: str) -> None:
-        """Store a graph. Raises ConfigError where the folder cannot be written."""
+    def put(self, graph: SemanticGraph, missing: tuple[str, ...], *parts: str) -> None:
+        """Store a graph and the words that it lacks. Raises ConfigError where the folder cannot be written."""
         path = self._path(graph.prompt, parts)
-        beside = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(graph.to_json())
-            os.replace(beside, path)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False
+            ) as file:
+                try:
+                    json.dump({"graph": json.loads(graph.to_json()), "missing": missing}, file)
+                    file.close()
+                    os.replace(file.name, path)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
         except OSError as error:
-            if beside and os.path.exists(beside):
-                os.unlink(beside)
             raise ConfigError(
                 f"cannot write the cache of graphs {self.folder}: {error.strerror or error}; give another cache= folder, "
                 "or cache=False"

@@ -151,7 +151,9 @@ class SemanticGraph:
     def placed(cls, data: Mapping[str, Any]) -> SemanticGraph:
         """The graph of an object in the JSON form that has every span. Raises PromptError."""
         entities = [
-            Entity(e["text"], e["span"], tuple(Attribute(**a) for a in e["attributes"]), e.get("part_of"), e.get("same_as"))
+            Entity(
+                e["text"], e["span"], tuple(Attribute(**a) for a in e["attributes"]), e.get("part_of"), e.get("same_as")
+            )
             for e in data["entities"]
         ]
         relations = [Relation(**relation) for relation in data["relations"]]

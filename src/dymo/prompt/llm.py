@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import os
 import re
+import threading
 import time
-from collections.abc import Iterator
+from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dymo.errors import ConfigError, PromptError
+from dymo.prompt.answer import Message, schema
 from dymo.prompt.asking import AskingParser, OnFailure
 
 if TYPE_CHECKING:
@@ -21,18 +26,43 @@ _INSTALL = "pip install 'dymo-diffusion[llm]'"
 LARGEST_ANSWER = 256 * 1024
 """Bytes of a response; a graph takes a few thousand."""
 MOST_TOKENS = 2048
+LONGEST_WAIT = 60.0
+"""Seconds that a Retry-After is obeyed for; a longer one is an error that tells of it."""
+_RETRIED = frozenset((408, 409, 429, *range(500, 600)))
+logger = logging.getLogger(__name__)
+
+
+def _forms() -> list[dict[str, Any]]:
+    """How a graph can be asked for, from the strictest form to what every server knows."""
+    strict = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
+    return [
+        {"temperature": 0, "response_format": strict, "max_completion_tokens": MOST_TOKENS},
+        {"temperature": 0, "response_format": strict, "max_tokens": MOST_TOKENS},
+        {"temperature": 0, "response_format": {"type": "json_object"}, "max_tokens": MOST_TOKENS},
+        {},
+    ]
+
+
+class _Refused(Exception):
+    """An answer that is none: what was wrong, whether trying again may help, and the seconds to wait that were asked for."""
+
+    def __init__(self, problem: str, again: bool = False, wait: float | None = None, status: int = 0) -> None:
+        super().__init__(problem)
+        self.again, self.wait, self.status = again, wait, status
 
 
 class LLMParser(AskingParser):
     """Asks a chat model for the graph of a prompt, as JSON of a given schema, at temperature 0.
 
+    A server that refuses the schema, or the bound on tokens, is asked in a looser form; which one works is remembered.
+
     model: its name at the endpoint; by default $DYMO_LLM_MODEL.
     base_url: the endpoint, as "http://localhost:8000/v1"; by default $OPENAI_BASE_URL, else OpenAI's.
     api_key: a str or pydantic SecretStr; by default $OPENAI_API_KEY. It is held as a secret: no repr, error, warning,
-        cache or trace has it.
-    timeout: seconds that one request may take in all, also where the endpoint sends a byte now and then.
+        log, cache or trace has it.
+    timeout: seconds that one request may take in all, from the name's look-up to the last byte.
     retries: how often a request is sent again, with growing pauses, after 408, 409, 429, 5xx, a timeout or a lost
-        connection.
+        connection. A pause that the server asks for (Retry-After, up to 60 s) is logged as a warning.
     concurrency: the most requests at a time in `parse_many`.
     cache: a folder; True for the user's cache folder; False for none.
     on_failure: "error", or "fallback" to the spaCy parser with a PromptWarning.
@@ -53,10 +83,10 @@ class LLMParser(AskingParser):
         on_failure: OnFailure = "error",
     ) -> None:
         try:
-            import openai
+            import httpx2 as httpx
             from pydantic import SecretStr
         except ImportError as error:
-            raise ConfigError(f"parser='llm' needs the openai client: {_INSTALL}") from error
+            raise ConfigError(f"parser='llm' needs an HTTP client: {_INSTALL}") from error
         name = model or os.environ.get(MODEL_VARIABLE)
         if not name:
             raise ConfigError(f"parser='llm' needs a model: give model=, or set {MODEL_VARIABLE}")
@@ -80,15 +110,12 @@ class LLMParser(AskingParser):
                 f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"
             )
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
-        self._key = SecretStr(given)
-        self._timeout = timeout
-        self._client = openai.OpenAI(
-            api_key=given,
-            base_url=url,
-            timeout=timeout,
-            max_retries=retries,
-            http_client=_bounded_client(timeout, concurrency),
-        )
+        self._key, self._url = SecretStr(given), url.rstrip("/") + "/chat/completions"
+        self._timeout, self._retries = timeout, retries
+        self._forms = _forms()
+        # Its own timeouts are for single reads; `_request` sets the one that counts.
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)
 
     def __repr__(self) -> str:
         return f"LLMParser(model={self.model!r}, base_url={self.place!r})"
@@ -96,53 +123,112 @@ class LLMParser(AskingParser):
     def __reduce__(self) -> Any:
         raise TypeError("an LLMParser holds a key and is not pickled: make one where it is needed")
 
-    def secret_free(self, text: str) -> str:
-        """The text with the key, and what looks like one, starred."""
+    def presentable(self, text: str) -> str:
+        """As of every parser; the key, and what looks like one, is starred."""
         key = self._key.get_secret_value()
         hidden = text.replace(key, "***") if len(key) > 4 else text
-        return re.sub(r"\b(?:sk|pk|key)-[\w*-]{6,}|(?i:bearer)\s+\S+", "***", hidden)
+        return super().presentable(re.sub(r"\b(?:sk|pk|key)-[\w*-]{6,}|(?i:bearer)\s+\S+", "***", hidden))
 
-    def ask(self, question: list[dict[str, str]]) -> str | None:
+    def ask(self, question: list[Message]) -> str | None:
         """The content of the endpoint's first choice. Raises PromptError."""
-        import openai
+        while True:
+            form = self._forms[0]
+            try:
+                return _content(self._sent({"model": self.model, "messages": question, **form}))
+            except _Refused as refused:
+                if refused.status in (400, 422) and len(self._forms) > 1:
+                    # Several threads may find this out at once; each form is dropped once.
+                    self._forms = [other for other in self._forms if other is not form] or self._forms
+                    continue
+                problem = self.presentable(" ".join(str(refused).split())[:300])
+                # Not chained: nothing of the request, which has the key, must hang on it.
+                raise PromptError(
+                    f"{self.identity} failed: {problem}. Check base_url, model and key, or set on_failure='fallback'"
+                ) from None
 
-        from dymo.prompt.answer import schema
+    def _sent(self, body: dict[str, Any]) -> Any:
+        """The endpoint's answer as JSON, after as many retries as are allowed. Raises _Refused."""
+        for attempt in range(self._retries + 1):
+            try:
+                return asyncio.run_coroutine_threadsafe(self._request(body), _loop()).result()
+            except _Refused as refused:
+                if not refused.again or attempt == self._retries:
+                    raise
+                wait = min(0.5 * 2**attempt, 8.0) if refused.wait is None else refused.wait
+                if wait > LONGEST_WAIT:
+                    raise _Refused(f"{refused}; it asks to wait {wait:.0f} s before the next try") from None
+                told = logging.INFO if refused.wait is None else logging.WARNING
+                logger.log(
+                    told, "%s: %s; next try in %.1f s", self.identity, self.presentable(str(refused)[:200]), wait
+                )
+                time.sleep(wait)
+        raise AssertionError("unreachable")
 
-        form = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
+    async def _request(self, body: dict[str, Any]) -> Any:
+        import httpx2 as httpx
+
+        headers = {"authorization": f"Bearer {self._key.get_secret_value()}", "accept-encoding": "identity"}
         try:
-            reply = self._client.chat.completions.create(
-                model=self.model,
-                messages=question,
-                temperature=0,
-                response_format=form,
-                max_completion_tokens=MOST_TOKENS,
-            )  # type: ignore[call-overload]
-        except openai.APITimeoutError:
-            problem = f"no whole answer within {self._timeout:g} s"
-        except openai.APIStatusError as error:
-            problem = f"HTTP {error.status_code}: {self.secret_free(_first_line(error.message))}"
-        except openai.APIConnectionError as error:
-            problem = self.secret_free(_first_line(str(error.__cause__ or error)))
-        except (openai.OpenAIError, ValueError, TypeError) as error:
-            problem = f"no answer of the API's form ({type(error).__name__})"
-        else:
-            return _content(reply)
-        # Not chained: the client's own errors hold the request, and with it the key.
-        raise PromptError(
-            f"{self.identity} failed: {problem}. Check base_url, model and key, or set on_failure='fallback'"
-        ) from None
+            async with (
+                asyncio.timeout(self._timeout),
+                self._client.stream("POST", self._url, json=body, headers=headers) as response,
+            ):
+                # A few compressed bytes can stand for any number.
+                if response.headers.get("content-encoding", "identity").lower() != "identity":
+                    raise _Refused("a compressed answer, which was not asked for")
+                content = b""
+                async for part in response.aiter_raw():
+                    content += part
+                    if len(content) > LARGEST_ANSWER:
+                        raise _Refused(f"an answer of more than {LARGEST_ANSWER} bytes")
+        except TimeoutError:
+            raise _Refused(f"no whole answer within {self._timeout:g} s", again=True) from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise _Refused(str(error) or type(error).__name__, again=True) from None
+        if response.status_code != 200:
+            wait, status = _retry_after(response.headers), response.status_code
+            raise _Refused(f"HTTP {status}: {_error_text(content)}", status in _RETRIED, wait, status)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+
+
+@cached
+def _loop() -> asyncio.AbstractEventLoop:
+    """An event loop in a thread of its own: deadlines hold there wherever a parser is called from."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="dymo-llm", daemon=True).start()
+    return loop
 
 
 def _content(reply: Any) -> str | None:
+    """The text of a chat completion's first choice; its parts joined where it comes in parts."""
     try:
-        content = reply.choices[0].message.content
-    except (AttributeError, IndexError, TypeError):
+        content = reply["choices"][0]["message"]["content"]
+        if isinstance(content, list):
+            content = "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    except (LookupError, TypeError, AttributeError):
         return None
     return content if isinstance(content, str) else None
 
 
-def _first_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+def _error_text(content: bytes) -> str:
+    try:
+        error = json.loads(content)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return content[:300].decode("utf-8", "replace")
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that a server asks to wait; None where it names no number of them."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            pass
+    return None
 
 
 def _shown(url: str) -> str:
@@ -157,40 +243,3 @@ def _shown(url: str) -> str:
         )
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
-
-
-def _bounded_client(timeout: float, concurrency: int) -> Any:
-    """An HTTP client whose responses end after `timeout` seconds and LARGEST_ANSWER bytes in all, and follow no redirect."""
-    import httpx2 as httpx
-
-    class Bounded(httpx.SyncByteStream):
-        def __init__(self, stream: Any, until: float) -> None:
-            self.stream, self.until = stream, until
-
-        def __iter__(self) -> Iterator[bytes]:
-            size = 0
-            for part in self.stream:
-                size += len(part)
-                if size > LARGEST_ANSWER:
-                    raise httpx.ReadError(f"an answer of more than {LARGEST_ANSWER} bytes")
-                if time.monotonic() > self.until:
-                    raise httpx.ReadTimeout("the answer took too long in all")
-                yield part
-
-        def close(self) -> None:
-            self.stream.close()
-
-    class Transport(httpx.HTTPTransport):
-        def handle_request(self, request: Any) -> Any:
-            until = time.monotonic() + timeout
-            request.headers["accept-encoding"] = "identity"
-            response = super().handle_request(request)
-            # A few compressed bytes can stand for any number.
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                response.close()
-                raise httpx.ReadError("a compressed answer, which was not asked for")
-            response.stream = Bounded(response.stream, until)
-            return response
-
-    limits = httpx.Limits(max_connections=concurrency)
-    return httpx.Client(transport=Transport(limits=limits), timeout=timeout, follow_redirects=False)

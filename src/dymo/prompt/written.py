@@ -36,7 +36,9 @@ class _Entity(_Word):
     @field_validator("attributes", mode="before")
     @classmethod
     def _as_words(cls, items: object) -> object:
-        return [{"text": item} if isinstance(item, str) else item for item in items] if isinstance(items, list) else items
+        return (
+            [{"text": item} if isinstance(item, str) else item for item in items] if isinstance(items, list) else items
+        )
 
 
 class _Relation(_Word):
@@ -110,9 +112,7 @@ def _complete(graph: _Graph) -> dict[str, Any]:
         # A wrong subject or object is told of by SemanticGraph.
         ends = [spans[i] for i in (relation.subject, relation.object) if 0 <= i < len(spans)]
         place = relation.span or min(find(prompt, relation.text), key=lambda o: (sum(gap(o, end) for end in ends), o))
-        relations.append(
-            {**_placed(prompt, relation, place), "subject": relation.subject, "object": relation.object}
-        )
+        relations.append({**_placed(prompt, relation, place), "subject": relation.subject, "object": relation.object})
     return {"prompt": prompt, "entities": entities, "style": graph.style, "relations": relations}
 
 

@@ -1,66 +1,74 @@
-"""A semantic graph as a drawing: things in a column, their attributes beside them, relations as arcs on the left."""
+"""A semantic graph as an SVG drawing: a row for each entity, with its attributes and what it stands in relation to."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
-    from ..prompt.graph import Attribute, Entity, SemanticGraph, Span
+    from ..prompt.graph import SemanticGraph
     from ..prompt.tokens import TokenPairs
 
-_ROW, _TOP, _BOX, _GAP = 64, 84, 36, 12
-_LETTER = 8.4
-"""Pixels of a letter at 15 px, widely."""
+_WIDTH, _LEFT = 900, 24
+_ROW, _BOX, _GAP = 64, 36, 12
+_LETTER = 8.8
+"""Pixels of a letter at 15 px, widely; of the letters of other scripts twice as many."""
 _STYLE = (
-    "text{font:15px system-ui,sans-serif;fill:#222}.s{font-size:11px;fill:#777}.p{font-weight:600}"
-    ".e{fill:#d8ecfb;stroke:#2b7bb9}.a{fill:#e2f3dd;stroke:#4b9b3a}.r{fill:none;stroke:#c98a1b;stroke-width:1.5}"
-    ".g{fill:#8b5a00;font-size:13px}"
+    "text{font:15px system-ui,sans-serif;fill:#222}.s{font-size:12px;fill:#666}.p{font-weight:600}rect{fill:#fff}"
+    ".e{fill:#d8ecfb;stroke:#2b7bb9}.a{fill:#e2f3dd;stroke:#4b9b3a}.r{fill:#fdf1da;stroke:#c98a1b}"
+    "@media(prefers-color-scheme:dark){text{fill:#eee}.s{fill:#aaa}rect{fill:#16181c}"
+    ".e{fill:#17384f}.a{fill:#1f3d1a}.r{fill:#4a3510}}"
 )
 
 
 def draw(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
-    """The graph as an SVG document; with pairs, token positions stand under the words."""
-    positions = _positions(graph, pairs)
-    left = 40 + 28 * len(graph.relations) + max((_width(r.text) for r in graph.relations), default=0)
-    parts, right = [], left + _width(graph.prompt)
+    """The graph as an SVG document of fixed width, in light or dark as its viewer; with pairs, token positions are added."""
+    from ..prompt.tokens import positions_by_span
+
+    positions = {} if pairs is None else positions_by_span(graph, pairs)
+    parts: list[str] = []
+    y = 20
+    for line in _lines(graph.prompt):
+        y += 22
+        parts.append(_text(_LEFT, y, line, "p"))
+    y += 24
     for n, entity in enumerate(graph.entities):
-        x, y = float(left), _TOP + n * _ROW
-        words: list[tuple[str, Entity | Attribute]] = [("e", entity), *(("a", a) for a in entity.attributes)]
-        for kind, word in words:
-            parts.append(_box(kind, x, y, word.text, positions.get(word.span)))
-            x += _width(word.text) + _GAP
-        right = max(right, x)
-    for n, relation in enumerate(graph.relations):
-        parts.append(_arc(n, left, relation.subject, relation.object, relation.text))
-    bottom = _TOP + len(graph.entities) * _ROW
-    if graph.style:
-        style = "style: " + ", ".join(graph.style)
-        parts.append(_text(left, bottom + 16, style, "s"))
-        right = max(right, left + _width(style))
+        boxes = [("e", entity.text, positions.get(entity.span))]
+        boxes += [("a", attribute.text, positions.get(attribute.span)) for attribute in entity.attributes]
+        boxes += [("r", f"{r.text} → {graph.entities[r.object].text}", None) for r in graph.relations if r.subject == n]
+        for name, place in (("part of", entity.part_of), ("the same as", entity.same_as)):
+            if place is not None:
+                boxes.append(("r", f"{name} {graph.entities[place].text}", None))
+        x = float(_LEFT)
+        for kind, text, tokens in boxes:
+            if x > _LEFT and x + _width(text) > _WIDTH - _LEFT:
+                x, y = _LEFT + 40.0, y + _ROW
+            parts.append(_box(kind, x, y, text, tokens))
+            x += _width(text) + _GAP
+        y += _ROW
+    for line in _lines(f"style: {', '.join(graph.style)}" if graph.style else ""):
+        parts.append(_text(_LEFT, y + 12, line, "s"))
+        y += 18
     if not graph.entities:
-        parts.append(_text(left, _TOP, "names nothing", "s"))
-    width, height = round(right + 24), bottom + 40
+        parts.append(_text(_LEFT, y + 12, "names nothing", "s"))
+    height = y + 40
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        f"<style>{_STYLE}</style>"
-        '<defs><marker id="to" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" fill="#c98a1b"/></marker></defs>'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>'
-        + _text(left, 36, graph.prompt, "p")
-        + "".join(parts)
-        + "</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
+        f'<style>{_STYLE}</style><rect width="{_WIDTH}" height="{height}"/>{"".join(parts)}</svg>\n'
     )
 
 
-def _positions(graph: SemanticGraph, pairs: TokenPairs | None) -> dict[Span, tuple[int, ...]]:
-    from ..prompt.tokens import positions_by_span
-
-    return {} if pairs is None else positions_by_span(graph, pairs)
+def _lines(text: str) -> list[str]:
+    # Letters of other scripts are about twice as wide as a Latin one.
+    wide = 2 if sum(not letter.isascii() for letter in text) > len(text) / 3 else 1
+    return textwrap.wrap(text, int((_WIDTH - 2 * _LEFT) / _LETTER / wide)) if text else []
 
 
 def _width(text: str) -> float:
-    return len(text) * _LETTER + 24
+    """Pixels of a box around a text; one that is longer than a row is cut there."""
+    letters = sum(1 if letter.isascii() else 2 for letter in text)
+    return min(letters * _LETTER + 24, _WIDTH - 2 * _LEFT - 40)
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
@@ -73,15 +81,11 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 def _box(kind: str, x: float, y: float, text: str, positions: tuple[int, ...] | None) -> str:
-    box = f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{_width(text):.0f}" height="{_BOX}" rx="8"/>'
+    width = _width(text)
+    box = f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{_BOX}" rx="8"/>'
     below = "" if positions is None else _text(x + 12, y + _BOX + 14, "tokens " + ", ".join(map(str, positions)), "s")
-    return box + _text(x + 12, y + 23, text) + below
-
-
-def _arc(n: int, left: float, subject: int, object_: int, text: str) -> str:
-    start, end = (_TOP + place * _ROW + _BOX / 2 for place in (subject, object_))
-    # Two arcs between the same things do not lie on each other.
-    far = left - 28 * (n + 1)
-    bend = f"M{left:.0f} {start + 4:.0f}C{far:.0f} {start:.0f} {far:.0f} {end:.0f} {left:.0f} {end - 4:.0f}"
-    path = f'<path class="r" d="{bend}" marker-end="url(#to)"/>'
-    return path + _text(max(8, far - _width(text) + 40), (start + end) / 2 + 5, text, "g")
+    shown = (
+        textwrap.shorten(text, int((width - 24) / _LETTER) + 1, placeholder="…")
+        or text[: int(width / _LETTER) - 3] + "…"
+    )
+    return box + _text(x + 12, y + 23, shown if len(text) * _LETTER + 24 > width else text) + below

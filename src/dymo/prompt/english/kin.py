@@ -84,14 +84,14 @@ class _Finder:
         whole = self._whole_of(n)
         if whole is not None:
             return whole
+        if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
+            return self._main(n, part_of, living=True)
         if personal and self.is_living_whole_after(n):
             return self.is_living_whole_after(n)
         if link is not None and self._is_part_for(n, link.subject):
-            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "in", "dressed", "wore"}
-            return self._root(link.subject, n, part_of) if set(said) & verbs else None
-        before = self.shown[n].start - 1
-        if personal and self.low(before) in ("her", "his", "their", "its"):
-            return self._main(n, part_of, living=True)
+            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
+            owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
+            return self._root(link.subject, n, part_of) if owned else None
         if n and self._is_coordinate(n) and part_of[n - 1] is not None and self.is_a(n - 1, "body", "worn", "part"):
             owner = part_of[n - 1]
             return owner if owner is not None and self._is_part_for(n, owner) else None
@@ -169,15 +169,16 @@ class _Finder:
     def same_as(self, n: int) -> int | None:
         """The place of an earlier thing that thing n names again."""
         thing = self.shown[n]
-        article = self.low(thing.start - 1)
-        for m in range(n):
-            if self.heads[m] == self.heads[n] and (article in ("the", "this", "that") or self._is_bare_segment(n)):
-                return m
-        if self._is_bare_segment(n) and self.is_living(n):
+        bare = self._is_bare_segment(n)
+        if bare or self.low(thing.start - 1) in ("the", "this", "that"):
+            again = next((m for m in range(n) if self.heads[m] == self.heads[n]), None)
+            if again is not None:
+                return again
+        if bare and self.is_living(n):
             alive = [m for m in range(n) if self.is_living(m)]
-            bare = [m for m in alive if self.opens_segment(m) or self.shown[m].start == 0]
+            free = [m for m in alive if self.opens_segment(m)]
             # "beautiful girl, cheerleader": one person, if the prompt speaks of one.
-            if alive and bare == alive[:1] and alive[0] not in self.to and not self._is_many(alive[0]):
+            if alive and free == alive[:1] and alive[0] not in self.to and not self._is_many(alive[0]):
                 return alive[0]
         return None
 

@@ -19,6 +19,15 @@ _NOUNS = {
 }
 
 
+# What other senses of theirs outweigh in WordNet.
+_NOUNS["worn"] |= _set(
+    "crown cape hood belt mask ribbon bow collar suit dress coat skirt socks shoe boot hat top watch"
+)
+_NOUNS["person"] |= _set(
+    "queen king hero model elf witch wizard knight star boy girl man woman child baby people fairy ninja"
+)
+
+
 def is_kind(noun: str, kind: str) -> bool:
     """Whether a noun in lower case, or what it is the plural of, is of a kind of nouns.txt: "person", "body", "worn", ..."""
     words = _NOUNS[kind]
@@ -44,7 +53,7 @@ COLOURS = _set(
 # Adjectives that a tagger brought up on newspapers takes for nouns or verbs.
 ADJECTIVES = _set(
     "furry fluffy skinny curly wavy shaggy fuzzy hairy bearded barefoot naked nude bald chubby plump muscular slim "
-    "slender petite busty baby teen sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy "
+    "pretty slender petite busty baby teen sexy cute goofy silly grumpy spooky creepy eerie gloomy moody cozy cosy messy "
     "dirty rusty dusty muddy mossy snowy rainy foggy misty cloudy sunny stormy icy fiery smoky shiny glossy glassy "
     "matte metallic wooden woolen leathery scaly slimy spiky pointy round oval square rectangular triangular circular "
     "spherical mini tiny giant huge gigantic colossal massive enormous microscopic sheer transparent translucent "
@@ -71,7 +80,9 @@ PLACES = _set(
     "end inside outside below above viewer camera"
 )
 # In a phrase of place before "of", and what such a phrase begins with.
-SIDES = _set("left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand")
+SIDES = _set(
+    "left right top bottom front back side sides edge middle center centre rear end corner foot hand lefthand righthand"
+)
 PLACING = _set("to on at by in from")
 # How something stands somewhere.
 STANCES = _set(

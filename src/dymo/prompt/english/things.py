@@ -128,6 +128,12 @@ class _Finder:
     def _role(self, thing: Thing, earlier: Thing | None) -> Role:
         if self._is_denied(thing, earlier):
             return Role.DENIED
+        following = thing.end + 1
+        while self.kind(following) in "AN" and self.kind(following + 1) == "N":
+            following += 1
+        if self.kind(thing.end) == "S" and self.low(following) in lexicon.PICTURES:
+            # "a child's drawing of a house".
+            return Role.STYLE
         if self._is_style(thing) or self._is_credit(thing, earlier) or self._is_reference(thing):
             return Role.STYLE
         if self.low(thing.head) in lexicon.MEASURES and self.low(thing.end) == "of":
@@ -135,6 +141,14 @@ class _Finder:
         if self._is_place(thing):
             return Role.PLACE
         head = self.low(thing.head)
+        # How much of somebody the image shows; when it is.
+        framing = (
+            head == "body"
+            and self.low(thing.head - 1) in ("upper", "lower", "full", "half")
+            and thing.start < thing.head
+        )
+        if framing or (head in ("sunset", "sunrise") and self.low(thing.start - 1) == "at"):
+            return Role.VAGUE
         word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
         vague = self._is_vague(thing.head) and (lexicon.is_kind(head, "abstract") or not self._is_among_things(thing))
         return Role.SHOWN if (word or is_emoji(head)) and not vague else Role.VAGUE
@@ -174,7 +188,9 @@ class _Finder:
         joined = joined or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
         shown = self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS
         placed = self.kind(before) == "P" and self.low(before) not in ("of", "by", "for", "from", "about", "with")
-        placed = placed or (self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in"))
+        placed = placed or (
+            self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in")
+        )
         return joined or shown or placed
 
     def _ends_run(self, i: int) -> bool:

@@ -102,7 +102,7 @@ def mend(words: list[Word]) -> None:
 def _mend_impossible(words: list[Word]) -> None:
     """Give a word that cannot be what the model takes it for a part of speech that the dictionary has: "oven" is a noun."""
     for i, word in enumerate(words):
-        if word.kind not in "NAVR" or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
+        if word.kind not in "NAVR" or not word.low.isalpha() or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
             continue
         if word.may_be(word.kind):
             continue
@@ -155,10 +155,16 @@ def _mend_sayings(words: list[Word]) -> None:
             ends = word.kind in ".," or (word.kind in "PC" and follower == "D") or word.kind == "W"
             inside = not ends
             word.kind = word.kind if ends else "Q"
-        elif word.kind in "VN" and word.low in lexicon.SAYINGS and (i + 1 < len(words) and words[i + 1].kind not in "DP.,CWS"):
+        elif (
+            word.kind in "VN"
+            and word.low in lexicon.SAYINGS
+            and (i + 1 < len(words) and words[i + 1].kind not in "DP.,CWS")
+        ):
             bearer = next((w.low for w in reversed(words[:i]) if w.kind == "N"), "")
             inside = word.low in ("says", "saying", "say") or bearer in lexicon.BEARERS
-            inside = inside or (word.low in ("word", "words", "text", "phrase", "letters") and before in ("the", "with"))
+            inside = inside or (
+                word.low in ("word", "words", "text", "phrase", "letters") and before in ("the", "with")
+            )
             if inside and word.kind == "N":
                 continue
             word.kind = "V" if inside else word.kind
@@ -197,7 +203,8 @@ def _mend_stances(words: list[Word]) -> None:
     for i, word in enumerate(words):
         after = words[i + 1].kind if i + 1 < len(words) else "."
         # "a fire hydrant above", "an oven and": what a determiner opens ends in a noun.
-        if word.kind in "AR" and after in "PC.,VW" and "N" in word.can and not _is_plainly_adjective(word):
+        acted = after == "V" and words[i + 1].low in lexicon.STANCES | lexicon.BE
+        if word.kind in "AR" and (after in "PC.,W" or acted) and "N" in word.can and not _is_plainly_adjective(word):
             start = run_start(words, i)
             while start > 0 and words[start - 1].kind in "AMN":
                 start -= 1
@@ -254,7 +261,9 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif _names_what_is_modified(words, i) and modified:
             # "a red fly above": after a determiner and adjectives something must be named.
             word.kind = "N"
-        elif word.low in lexicon.MATERIALS and word.kind == "A" and before in ("of", "from") and kind(i + 1) in "PC.,WV":
+        elif (
+            word.low in lexicon.MATERIALS and word.kind == "A" and before in ("of", "from") and kind(i + 1) in "PC.,WV"
+        ):
             # "made of gold".
             word.kind = "N"
         elif (
@@ -265,6 +274,15 @@ def _mend_by_neighbours(words: list[Word]) -> None:
         elif word.kind == "A" and kind(i - 1) == "D" and _lacks_noun(words, i):
             # "a castle, moody": the determiner has no other noun.
             word.kind = "N"
+        elif (
+            word.kind == "V"
+            and "N" in word.can
+            and word.low.endswith("s")
+            and kind(i - 1) in ","
+            and kind(i + 1) in ",."
+        ):
+            # "a mermaid, bubbles".
+            word.kind, word.tag = "N", "NNS"
         elif word.tag in ("VB", "VBP") and kind(i - 1) in "C." and kind(i + 1) in "PC.," and word.low not in lexicon.BE:
             # "dog and fish": a bare verb with nothing to act on.
             word.kind = "N"
@@ -299,7 +317,7 @@ def _is_participle_alone(words: list[Word], i: int) -> bool:
 
 def _names_what_is_modified(words: list[Word], i: int) -> bool:
     word = words[i]
-    names = word.kind in "VRPO" and word.low not in lexicon.BE and word.may_be("N") and word.text.isalpha()
+    names = word.kind in "VRPO" and word.low not in lexicon.BE | _ADVERBS and word.may_be("N") and word.text.isalpha()
     return names and _is_lone(words, i)
 
 
