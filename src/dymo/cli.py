@@ -195,7 +195,7 @@ bench_app = _typer(
     "`dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5` — in the paper's own setting\n\n"
     "`dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16`\n\n"
     "`accelerate launch -m dymo bench --config comparison.yaml` — over GPUs and machines that share the folder\n\n"
-    "`dymo bench report runs/table-1 --versus DyMO`",
+    "`dymo bench report runs/table-1-5e0c1f7a --versus DyMO`",
     invoke_without_command=True,
 )
 app.add_typer(bench_app, name="bench")
