@@ -1,6 +1,6 @@
-# Two commands for a bare machine with python3 and make:
+# Two commands for a bare machine with python3 (3.11 to 3.13) and make:
 #
-#   make demo    pictures that follow their prompt better, and a table that says by how much
+#   make demo    images that follow their prompt better, and a table that says by how much
 #   make test    the tests
 #
 # and `make lint`. Everything is installed in .venv, once; another Python: make demo PYTHON=python3.12

@@ -21,8 +21,10 @@ import dymo
 from dymo.cli import app
 from dymo.commands import generate as generate_command
 from dymo.commands.names import file_stems
-from dymo.commands.options import read_config, read_seeds
-from dymo.errors import ConfigError
+from dymo.commands.notices import in_words_of_options
+from dymo.commands.options import check_miniature_words, read_config, read_loras, read_seeds
+from dymo.errors import ConfigError, PromptError
+from dymo.events import Accepted
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
 
@@ -34,7 +36,7 @@ def invoke(*words):
 
 
 class FakePipe:
-    """A pipeline that paints one colour a seed."""
+    """A pipeline that generates one colour a seed."""
 
     scheduler = SimpleNamespace()
 
@@ -50,19 +52,35 @@ class FakeDyMO:
 
     made: ClassVar[list[tuple]] = []
 
-    def __init__(self, reward, preset="paper", **overrides):
-        self.made.append((reward, preset, overrides))
+    def __init__(self, reward, preset="default", **overrides):
+        self.made.append((reward and reward.name, preset, overrides))
 
-    def __call__(self, pipe, prompt, graph=None, budget=None, on_step=None, **kwargs):
+    def __call__(self, pipe, prompt, graph=None, budget=None, listeners=(), **kwargs):
         output = pipe(prompt, **kwargs)
         steps = [
-            Step(i, 900 - 400 * i, "semantic", [1.0], [0.0], [0.0], [None], [0.1 * i], [1.0], [0.1], [i], [None])
+            Step(
+                i, 900 - 400 * i, "semantic", reward=[0.1 * i], gradient_norm=[1.0], displacement=[0.1], recurrences=[i]
+            )
             for i in range(2)
         ]
         for step in steps:
-            on_step(step)
+            for listener in listeners:
+                listener(Accepted(step, lambda: None))
         output.trace = Trace([prompt], [None], {}, steps, evaluations=[3], cost=Cost(seconds=0.5))
         return output
+
+
+class FakeReward:
+    """The mean of the red channel."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def to(self, device):
+        return self
+
+    def score(self, images, prompts):
+        return images[:, 0].mean((1, 2))
 
 
 @pytest.fixture
@@ -70,8 +88,11 @@ def fakes(monkeypatch):
     """The command line over a pipeline that costs nothing. Yields what aligners were made."""
     pipe = FakePipe()
     FakeDyMO.made = []
-    monkeypatch.setattr(generate_command.models, "load_pipeline", lambda *_: pipe)
+    monkeypatch.setattr(generate_command.models, "load_pipeline", lambda *_, **__: pipe)
+    monkeypatch.setattr(generate_command, "check_source", lambda *_, **__: None)
+    monkeypatch.setattr(generate_command, "check_model", lambda *_, **__: None)
     monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
+    monkeypatch.setattr(dymo, "load_reward", lambda name, **_: FakeReward(name))
     return FakeDyMO.made
 
 
@@ -88,10 +109,20 @@ def no_model(monkeypatch):
     monkeypatch.setattr(dymo, "DyMO", loaded)
 
 
+def refused_after_loading(result, *words):
+    """The last line says why; the estimate stands before it."""
+    assert result.exit_code == 2 and result.stdout == "", result.output
+    refused_line(result.stderr.splitlines()[-1], *words)
+
+
 def refused(result, *words):
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
+    refused_line(line, *words)
+
+
+def refused_line(line, *words):
     assert line.startswith("Error: ")
     for word in words:
         assert word in line
@@ -102,7 +133,22 @@ def refused(result, *words):
     [
         ([""], "empty prompt"),
         ([PROMPT, "  "], "empty prompt '  '"),
-        ([PROMPT, "--preset", "papr"], "'papr': choose one of 'paper'"),
+        ([PROMPT, "--preset", "papr"], "unknown preset 'papr': choose one of 'default', 'paper'"),
+        ([], "no prompt"),
+        (["a", "red", "apple"], 'one prompt is one argument, in quotes: dymo generate "a red apple"; for several'),
+        ([PROMPT, "green", "car"], f'dymo generate "{PROMPT} green car"'),
+        (
+            ["a pink dogg and a red car"],
+            "'a pink dogg and a red car': the embedded miniature does not know 'pink', 'dogg'",
+        ),
+        (["a red apple", "--negative-prompt", "blurry"], "does not know 'blurry'"),
+        ([PROMPT, "--file", "missing.txt"], "--file missing.txt: cannot be read"),
+        ([PROMPT, "--config", "folder"], "--config folder belongs to a .safetensors checkpoint"),
+        ([PROMPT, "--lora", "missing.safetensors"], "--lora missing.safetensors: there is no such file"),
+        ([PROMPT, "--lora", "a.safetensors:much"], "--lora a.safetensors:much: 'much' is no strength; give FILE:0.8"),
+        ([PROMPT, "--lora", "a.safetensors:nan"], "'nan' is no strength"),
+        ([PROMPT, "--preview-vae", "./nowhere"], "--preview-vae ./nowhere: there is no such file or folder"),
+        ([PROMPT, "--unet", "no-such"], "--unet no-such: there is no such file or folder"),
         ([PROMPT, "--seeds", "7-0"], "'7-0' must rise"),
         ([PROMPT, "--seeds", "a"], "give whole numbers and ranges, as 0-7"),
         ([PROMPT, "--seeds=-1"], "cannot read '-1'"),
@@ -110,18 +156,18 @@ def refused(result, *words):
         ([PROMPT, "--seeds", "1,,2"], "cannot read ''"),
         ([PROMPT, "--set", "etta=1"], "unknown setting 'etta'"),
         ([PROMPT, "--set", "eta"], "give key=value"),
-        ([PROMPT, "--set", "k=-1"], "k=-1: must be positive"),
+        ([PROMPT, "--set", "k=-1"], "Error: --set k=-1: must be positive"),
         ([PROMPT, "--steps", "0"], "--steps 0"),
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
         ([PROMPT, "--height", "65"], "multiple of 8; the nearest is 64"),
         ([PROMPT, "--scheduler", "dpm"], "choose one of ddim, ddpm, euler, euler-ancestral"),
-        ([PROMPT, "--dtype", "int8"], "choose one of float32"),
+        ([PROMPT, "--dtype", "int8"], "--dtype 'int8': choose one of float32"),
         ([PROMPT, "--pipeline-kwargs", "{eta: 1}"], "not JSON"),
         ([PROMPT, "--pipeline-kwargs", "[1]"], "not an object; give a JSON object"),
         ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "'height' is set by its own option"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
-        ([PROMPT, "a cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
+        ([PROMPT, "a red cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
         ([PROMPT, "--parser", "gpt"], "--parser 'gpt': choose one of spacy, llm, transformers"),
         ([PROMPT, "--parser", "transformers"], "--parser transformers needs --parser-model"),
         ([PROMPT, "--parser-model", "m"], "--parser spacy asks no model: leave out --parser-model"),
@@ -129,8 +175,7 @@ def refused(result, *words):
             [PROMPT, "--graph", "g.json", "--parser", "llm"],
             "--graph g.json says what the prompt means: leave out --parser",
         ),
-        ([PROMPT, "--on-hacking", "best"], "--on-hacking 'best' goes by held-out rewards: add --watch"),
-        ([PROMPT, "--watch", "mini-hps", "--on-hacking", "flee"], "choose one of warn, stop, best"),
+        ([PROMPT, "--on-hacking", "best"], "--on-hacking best goes by held-out rewards: add --watch"),
         ([PROMPT, "--outdir", "/proc/dymo"], "cannot write in /proc"),
     ],
 )
@@ -169,37 +214,123 @@ def test_a_graph_of_another_prompt(no_model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_generate_writes_pictures_that_carry_their_parameters(fakes, tmp_path):
+def test_generate_writes_images_that_carry_their_parameters(fakes, tmp_path):
     result = invoke("generate", PROMPT, "--seeds", "0-1,5", "--compare", "--set", "recurrences=2", "--outdir", tmp_path)
     assert result.exit_code == 0, result.output
     stem = "a-red-apple-and-a-green-car"
     endings = (".png", "-unguided.png", "-trace.json", "-trace.png")
     expected = {f"{stem}-{seed:04d}{ending}" for seed in (0, 1, 5) for ending in endings} | {"sheet.png"}
     assert {path.name for path in tmp_path.iterdir()} == expected
-    assert fakes == [("mini-pickscore", "paper", {"recurrences": 2})]
+    assert fakes == [("mini-pickscore", "fast", {"recurrences": 2})]
     parameters, data = read_png(tmp_path / f"{stem}-0005.png")
-    assert (parameters.prompt, parameters.seed, parameters.steps, parameters.preset) == (PROMPT, 5, 25, "paper")
+    assert (parameters.prompt, parameters.seed, parameters.steps, parameters.preset) == (PROMPT, 5, 25, "fast")
     assert (parameters.width, parameters.height, parameters.model) == (64, 64, "dymo-miniature")
     assert data["overrides"] == {"recurrences": 2} and data["reward"] == "mini-pickscore" and data["aligned"]
     plain, data = read_png(tmp_path / f"{stem}-0005-unguided.png")
     assert plain.preset is None and plain.seed == 5 and not data["aligned"]
     assert len(Trace.from_json((tmp_path / f"{stem}-0001-trace.json").read_text()).steps) == 2
-    assert "reward 0.000 → 0.100 · 3 evaluations · 0.5 s" in result.output
-    # The same seed paints the same with and without DyMO here, since the fake steers nothing.
+    # The same seed gives the same with and without DyMO here, since the fake guides nothing.
     one, other = (Image.open(tmp_path / f"{stem}-0005{end}.png") for end in ("", "-unguided"))
     assert one.tobytes() == other.tobytes()
+    # [C4] the unguided image against the aligned one, not the first against the last guided step
+    red = one.getpixel((0, 0))[0] / 255
+    assert f"reward {red:.3f} unguided, {red:.3f} aligned (+0.000) · 3 evaluations · 0.5 s" in result.stdout
+    assert "3 images, 25 to 75 evaluations (NFE) each, and 25 for the unguided one" not in result.stdout
+    assert "3 images, 75 evaluations (NFE) each, and 25 for the unguided one" in result.stderr
+    assert result.stderr.count(" left for ") == 2
+
+
+def test_c4_without_an_unguided_image_the_reward_s_course_is_called_that(fakes, tmp_path):
+    result = invoke("generate", PROMPT, "--outdir", tmp_path)
+    said = "reward of the prediction 0.000 → 0.100 (first to last guided step) · 3 evaluations · 0.5 s"
+    assert said in result.stdout and "1 image, 25 to 100 evaluations (NFE) each" in result.stderr
+
+
+def test_c2_nothing_is_overwritten_unasked(fakes, tmp_path):
+    words = ("generate", PROMPT, "--compare", "--outdir", tmp_path)
+    assert invoke(*words).exit_code == 0
+    first = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert invoke(*words, "--preset", "thorough").exit_code == 0
+    assert all(path.read_bytes() == content for path, content in first.items())
+    stem = "a-red-apple-and-a-green-car-0000"
+    new = {path.name for path in tmp_path.iterdir()} - {path.name for path in first}
+    assert new == {f"{stem}-2{end}" for end in (".png", "-unguided.png", "-trace.json", "-trace.png")} | {"sheet-2.png"}
+    assert read_png(tmp_path / f"{stem}-2.png")[0].preset == "thorough"
+    assert invoke(*words, "--preset", "official-sd15", "--overwrite").exit_code == 0
+    assert len(list(tmp_path.iterdir())) == 10 and read_png(tmp_path / f"{stem}.png")[0].preset == "official-sd15"
+
+
+def test_prompts_of_a_file(fakes, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red cat\n\na blue cat\n")
+    result = invoke("generate", "--file", tmp_path / "prompts.txt", "--outdir", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("*0000.png")} == {"a-red-cat-0000.png", "a-blue-cat-0000.png"}
+    assert result.exit_code == 0
+
+
+def test_c8_an_interrupt_keeps_what_is_finished(fakes, tmp_path, monkeypatch):
+    class Interrupted(FakeDyMO):
+        def __call__(self, *given, **more):
+            if more["generator"].initial_seed() == 2:
+                raise KeyboardInterrupt
+            return super().__call__(*given, **more)
+
+    monkeypatch.setattr(dymo, "DyMO", Interrupted)
+    result = invoke("generate", PROMPT, "--seeds", "0-3", "--compare", "--outdir", tmp_path)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == f"Interrupted: 2 of 4 images are written to {tmp_path}."
+    assert len(list(tmp_path.glob("*-000?.png"))) == 2 and (tmp_path / "sheet.png").is_file()
+
+
+def test_c8_logging_shows_what_is_done_on_the_standard_error(fakes, tmp_path):
+    quiet = invoke("generate", PROMPT, "--outdir", tmp_path)
+    assert "INFO" not in quiet.stderr
+    for words in (["-v"], ["--log-level", "info"]):
+        said = invoke("generate", PROMPT, "--outdir", tmp_path, *words)
+        assert "INFO dymo.commands.generate: written: a-red-apple" in said.stderr and "INFO" not in said.stdout
+    assert invoke("generate", PROMPT, "--log-level", "loud").exit_code == 2
+
+
+def test_no_reward_is_loaded_where_none_guides(fakes, tmp_path):
+    assert invoke("generate", PROMPT, "--set", "preference_weight=0", "--outdir", tmp_path).exit_code == 0
+    assert fakes == [(None, "fast", {"preference_weight": 0})]
+
+
+def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp_path, monkeypatch):
+    class Refusing(FakeDyMO):
+        def __call__(self, *given, **more):
+            raise PromptError("the prompt is too long. Shorten it, or set truncation='report' to go on without")
+
+    assert invoke("generate", PROMPT, "--truncation", "report", "--outdir", tmp_path).exit_code == 0
+    assert fakes == [("mini-pickscore", "fast", {"truncation": "report"})]
+    monkeypatch.setattr(dymo, "DyMO", Refusing)
+    refused_after_loading(invoke("generate", PROMPT, "--outdir", tmp_path), "or set --truncation report to go on")
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("k=-1: must be positive", "--set k=-1: must be positive"),
+        ("eta=(1, 'x'): give 3 numbers", "--set eta=(1, 'x'): give 3 numbers"),
+        ("give watch=['hpsv2.1', 'aesthetic'] or another", "give --watch hpsv2.1 --watch aesthetic or another"),
+        ("--set k=-1 and --preset='fast'", "--set k=-1 and --preset='fast'"),
+        ("set max_recurrences=0.", "set --set max_recurrences=0."),
+        ("block=3 is no setting", "block=3 is no setting"),
+    ],
+)
+def test_messages_in_the_words_of_options(text, said):
+    assert in_words_of_options(text) == said
 
 
 def test_held_out_rewards_are_watched(fakes, tmp_path):
     words = ("--watch", "mini-hps", "--watch", "mini-aesthetic", "--on-hacking", "best")
     assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
     wanted = {"watch": ["mini-hps", "mini-aesthetic"], "on_hacking": "best"}
-    assert fakes == [("mini-pickscore", "paper", wanted)]
+    assert fakes == [("mini-pickscore", "fast", wanted)]
     _, data = read_png(tmp_path / "a-red-apple-and-a-green-car-0000.png")
     assert {key: data[key] for key in wanted} == wanted
 
 
-def test_what_the_held_out_rewards_said_is_printed_for_each_picture(fakes, tmp_path, monkeypatch):
+def test_what_the_held_out_rewards_said_is_printed_for_each_image(fakes, tmp_path, monkeypatch):
     class Watching(FakeDyMO):
         ends: ClassVar[list[str]] = ["unguided", "aligned", ""]
 
@@ -219,9 +350,9 @@ def test_what_the_held_out_rewards_said_is_printed_for_each_picture(fakes, tmp_p
     words = ("--watch", "mini-hps", "--on-hacking", "best", "--seeds", "0-2")
     lines = invoke("generate", PROMPT, *words, "--outdir", tmp_path).stdout.splitlines()
     assert lines[1::2] == [
-        "  returned the unguided picture: mini-hps aligned -1.250, unguided 0.500",
-        "  returned the aligned picture: mini-hps aligned -1.250, unguided 0.500",
-        "  watched: mini-hps 0.250 → -2.000 · reward hacking from step 2 on",
+        "  returned the unguided image: mini-hps aligned -1.250, unguided 0.500",
+        "  returned the aligned image: mini-hps aligned -1.250, unguided 0.500",
+        "  held out, of the prediction: mini-hps 0.250 → -2.000 · reward hacking from step 2 on",
     ]
     assert all("0.5 s" in line for line in lines[::2])
 
@@ -234,7 +365,7 @@ def test_a_warning_is_its_text_alone(fakes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(dymo, "DyMO", Running)
     result = invoke("generate", PROMPT, "--outdir", tmp_path)
-    assert result.exit_code == 0 and result.stderr == "Warning: the budget's seconds are spent\n"
+    assert result.exit_code == 0 and "Warning: the budget's seconds are spent\n" in result.stderr
 
 
 def test_another_parser_reads_the_prompts(fakes, tmp_path, monkeypatch):
@@ -245,19 +376,19 @@ def test_another_parser_reads_the_prompts(fakes, tmp_path, monkeypatch):
     words = ("--parser", "llm", "--parser-model", "some-model", "--base-url", "http://localhost:1/v1")
     assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
     assert asked == [("llm", {"model": "some-model", "base_url": "http://localhost:1/v1"})]
-    assert fakes == [("mini-pickscore", "paper", {"parser": dymo.parse})]
+    assert fakes == [("mini-pickscore", "fast", {"parser": dymo.parse})]
 
 
 def test_other_models_are_steered_by_pickscore(fakes, tmp_path):
     assert invoke("generate", PROMPT, "-m", "some/model", "--outdir", tmp_path).exit_code == 0
-    assert fakes == [("pickscore", "paper", {})]
+    assert fakes == [("pickscore", "fast", {})]
     parameters, _ = read_png(tmp_path / "a-red-apple-and-a-green-car-0000.png")
     assert parameters.model == "some/model" and parameters.steps == 50 and parameters.guidance_scale == 7.5
 
 
 def test_what_the_pipeline_does_not_know(fakes, tmp_path):
     result = invoke("generate", PROMPT, "--pipeline-kwargs", '{"clip_skip": 1}', "--outdir", tmp_path / "out")
-    refused(result, "FakePipe refuses this", "'clip_skip'")
+    refused_after_loading(result, "FakePipe refuses this", "'clip_skip'")
     assert not (tmp_path / "out").exists()
 
 
@@ -272,7 +403,7 @@ def test_unexpected_errors_keep_their_traceback(fakes, tmp_path, monkeypatch):
 
 def test_a_model_that_is_not_there(tmp_path):
     result = invoke("generate", PROMPT, "-m", tmp_path / "nothing", "--outdir", tmp_path / "out", "--device", "cpu")
-    refused(result, "cannot load the model", "give a diffusers folder or a hub id")
+    refused(result, f"--model {tmp_path / 'nothing'}: there is no such file or folder")
     assert not (tmp_path / "out").exists()
 
 
@@ -290,11 +421,27 @@ def test_graph_as_tree_and_json():
     refused(invoke("graph", " "), "empty prompt")
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["generate"], ["graph"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["generate"], ["graph"], ["score"], ["bench"], ["rewards", "check"]])
 def test_help_has_examples(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
-    assert "dymo demo" in result.output if not command else f"dymo {command[0]}" in result.output
+    assert " ".join(["dymo", *(command or ["demo"])]) in result.output
+    assert "runwayml" not in result.output  # [C3] it is gone from the hub
+
+
+def test_c7_the_version():
+    from importlib.metadata import version
+
+    assert invoke("--version").stdout == f"dymo {version('dymo-diffusion')}\n"
+
+
+def test_c2_the_words_of_the_miniature_are_listed():
+    from dymo.miniature.world import captions, vocabulary
+
+    said = invoke("demo", "--words").stdout
+    assert all(word in said for words in vocabulary().values() for word in words)
+    for caption in captions("test", 20):
+        check_miniature_words(caption.text)
 
 
 def test_help_loads_no_torch():
@@ -312,6 +459,14 @@ def test_seeds():
     assert read_seeds("7") == [7]
     with pytest.raises(ConfigError):
         read_seeds(str(2**63))
+
+
+def test_loras_with_and_without_strength(tmp_path):
+    assert read_loras(["a.safetensors:0.8", "b.safetensors", "owner/name:-1"]) == [
+        ("a.safetensors", 0.8), ("b.safetensors", 1.0), ("owner/name", -1.0),
+    ]  # fmt: skip
+    (tmp_path / "odd:1").touch()
+    assert read_loras([f"{tmp_path}/odd:1"]) == [(f"{tmp_path}/odd:1", 1.0)]
 
 
 def test_settings_are_json_or_words():
@@ -345,7 +500,7 @@ def test_generate_with_the_real_miniature(tmp_path):
 def test_the_pipeline_refuses_an_impossible_call_in_one_line(tmp_path):
     words = ("--pipeline-kwargs", '{"callback_on_step_end_tensor_inputs": ["nothing"]}', "--device", "cpu")
     result = invoke("generate", PROMPT, *words, "--outdir", tmp_path / "o")
-    refused(result, "StableDiffusionPipeline refuses this")
+    refused_after_loading(result, "StableDiffusionPipeline refuses this")
     assert not (tmp_path / "o").exists()
 
 
@@ -354,11 +509,17 @@ def test_the_demo_writes_its_report(tmp_path, monkeypatch):
     from dymo.commands import demo
 
     monkeypatch.setattr(demo, "MINIATURE_DEFAULTS", {**demo.MINIATURE_DEFAULTS, "num_inference_steps": 3})
-    result = invoke("demo", "--prompts", "2", "--outdir", tmp_path)
+    earlier = tmp_path / "demo"
+    earlier.mkdir()
+    (earlier / "report.html").write_text("an earlier report")
+    result = invoke("demo", "--prompts", "2", "--outdir", earlier)
     assert result.exit_code == 0, result.output
+    assert [path.name for path in earlier.iterdir()] == ["report.html"]
+    folder = tmp_path / "demo-2"
     for name in ("sheet.png", "report.html", "report.md", "traces/batch-1.json"):
-        assert (tmp_path / name).is_file()
-    assert "sheet.png" in result.output and "report.html" in result.output
-    assert len(list((tmp_path / "pictures").iterdir())) == 4 and len(list((tmp_path / "traces").iterdir())) == 3
+        assert (folder / name).is_file()
+    assert "sheet.png" in result.stdout and "report.html" in result.stdout
+    assert max(map(len, result.stdout.splitlines()[:7])) <= 80
+    assert len(list((folder / "images").iterdir())) == 4 and len(list((folder / "traces").iterdir())) == 3
     for word in ("unguided", "aligned", "mini-hps (held out)", "judge accuracy", "95 % interval"):
         assert word in result.output

@@ -1,4 +1,7 @@
-"""The page of the settings says what the code does."""
+"""The pages say what the code does: tables of settings, snippets that run, commands that are parsed.
+
+A snippet that cannot run here has a comment with the reason in the line before it: <!-- not run: needs a server -->.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,25 @@ import ast
 import dataclasses
 import inspect
 import re
+import shlex
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+import diffusers
 import pytest
+import tiny
+import torch
+import typer.main
 
 from dymo import Budget, DyMO
+from dymo.cli import app
+from dymo.commands.options import check_miniature_words
 from dymo.config import PRESETS, Config
+from dymo.rewards import FunctionReward
+from dymo.rewards.registry import Spec
 
 DOCS = Path(__file__).parent.parent / "docs"
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 
 
@@ -77,9 +90,133 @@ def test_what_a_budget_takes_is_named():
 
 
 def test_the_pages_that_are_linked_are_there():
-    for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")]:
+    for page in PAGES:
         text = page.read_text(encoding="utf-8")
         named = {DOCS.parent / name for name in re.findall(r"`(docs/[\w.-]+\.md)`", text)}
         named |= {page.parent / name for name in re.findall(r"\]\(([\w./-]+\.md)[)#]", text)}
         missing = sorted(str(path) for path in named if not path.is_file())
         assert not missing, f"{page.name} names {missing}"
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    not_run: str
+    """The reason that the page gives; "" for a block that is to run."""
+
+
+def blocks():
+    fence = re.compile(r"(?:<!-- not run: (.+?) -->\n)?^```([\w-]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in fence.finditer(text):
+            yield Block(page.name, text[: match.start(3)].count("\n") + 1, match[2], match[3], match[1] or "")
+
+
+PYTHON = [block for block in blocks() if block.language == "python" and not block.not_run]
+SHELL = [block for block in blocks() if block.language in ("", "sh", "bash", "shell") and not block.not_run]
+
+
+def where(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+@pytest.fixture
+def small_models(monkeypatch, tmp_path):
+    """Models of the hub are tiny ones of the same classes, on the CPU; their rewards the brightness of the image."""
+    monkeypatch.chdir(tmp_path)
+
+    def pipeline(cls, name, *_, **__):
+        return tiny.sdxl() if "XL" in cls.__name__ or "xl" in name else tiny.sd()
+
+    def decoder(cls, *_, **__):
+        return cls(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
+                   num_decoder_blocks=(1, 1))  # fmt: skip
+
+    load = Spec.load
+
+    def reward(self, source=None, *given, **more):
+        if not self.source:
+            return load(self, source, *given, **more)
+        small = FunctionReward(tiny.brightness)
+        small.name, small.scale = self.name, self.scale
+        return small
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", classmethod(pipeline))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(diffusers.AutoencoderTiny, "from_pretrained", classmethod(decoder))
+    monkeypatch.setattr(diffusers.AutoencoderTiny, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr("dymo.miniature.load_miniature", lambda **_: tiny.sd())
+    monkeypatch.setattr("dymo.load_miniature", lambda **_: tiny.sd())
+    monkeypatch.setattr(Spec, "load", reward)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=where)
+def test_c7_a_snippet_runs_when_it_is_pasted(block, small_models):
+    """By itself; the page's reader has a pipeline, images and their prompts."""
+    # As written but for the work: fewer steps and iterations, and no GPU.
+    code = re.sub(r"(num_inference_steps|iterations)=\d+", r"\1=2", block.text).replace('"cuda"', '"cpu"')
+    images, prompts = torch.rand(2, 3, 64, 64), [tiny.PROMPT, "a blue car"]
+    given = {"pipe": tiny.sd(), "prompt": tiny.PROMPT, "prompts": prompts, "images": images, "__name__": "__main__"}
+    exec(compile(code, where(block), "exec"), given)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each `dymo` command in a block, up to a pipe or redirection; continued lines as one."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.removeprefix("$ ").startswith("dymo "):
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            ends = [i for i, word in enumerate(words) if word in (">", "|", "&&", ";")]
+            found.append(words[1 : ends[0] if ends else None])
+    return found
+
+
+def parse(words: list[str]):
+    """The parameters of a command, as the command line reads them. Raises what it raises on wrong ones."""
+    command, words, path = typer.main.get_command(app), list(words), ["dymo"]
+    while words and words[0] in getattr(command, "commands", {}):
+        path.append(words.pop(0))
+        command = command.commands[path[-1]]
+    context = command.make_context(" ".join(path), words)
+    return path, context.params
+
+
+@pytest.mark.parametrize("block", [block for block in SHELL if commands(block.text)], ids=where)
+def test_c7_the_commands_of_a_page_are_read_by_the_command_line(block):
+    for words in commands(block.text):
+        path, parameters = parse(words)
+        if path == ["dymo", "generate"] and parameters["model"] is None:
+            for prompt in parameters["prompts"]:
+                if prompt != "...":
+                    check_miniature_words(prompt)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_c7_commands_in_a_sentence_are_read_by_the_command_line(page):
+    outside = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for command in re.findall(r"`(dymo [^`]+)`", outside):
+        try:
+            parse(shlex.split(command)[1:])
+        except typer.Exit:
+            pass  # it has done what it shows, as --version
+        except Exception as error:
+            # A sentence may name a command without all it needs.
+            assert "Missing" in str(error) or type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError"), command
+
+
+def test_c7_the_examples_of_the_help_are_read_by_the_command_line():
+    def examples(command):
+        yield from re.findall(r"^`(dymo [^\n]+?)`(?: — .*)?$", command.epilog or "", re.MULTILINE)
+        for below in getattr(command, "commands", {}).values():
+            yield from examples(below)
+
+    found = list(examples(typer.main.get_command(app)))
+    assert len(found) > 15
+    for line in found:
+        (words,) = commands(line)
+        parse(words)

@@ -11,6 +11,7 @@ import torch
 from transformers import BertTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from dymo.rewards.image_reward import ImageRewardModel, Sizes
+from dymo.rewards.open_clip import published
 from dymo.rewards.step_aware import StepAwareCLIP
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "green", "apple", "car", "and"]
@@ -68,6 +69,16 @@ def clip_folder(path: Path, model: CLIPModel) -> Path:
     model.save_pretrained(path)
     tiny.tokenizer().save_pretrained(path)
     return path
+
+
+def to_open_clip(model: CLIPModel) -> dict[str, torch.Tensor]:
+    """A CLIPModel's weights as an open_clip file holds them."""
+    found: dict[str, dict[int, torch.Tensor]] = {}
+    for name, value in model.state_dict().items():
+        theirs, third = published(name)
+        found.setdefault(theirs, {})[third or 0] = value.T if theirs in ("text_projection", "visual.proj") else value
+    whole = {name: torch.cat([thirds[i] for i in range(3)]) for name, thirds in found.items() if len(thirds) == 3}
+    return {name: whole.get(name, thirds[0]).contiguous() for name, thirds in found.items()}
 
 
 def along(image: torch.Tensor, f):

@@ -53,7 +53,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import aligner
 from dymo.events import Accepted
-from dymo.pipelines.loop import PipelineLoop
+from dymo.pipelines.evaluation import Evaluator
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
@@ -323,10 +323,12 @@ class Stack:
         account = Account()
         with warnings.catch_warnings(), account.open(), self._marked(account):
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words
             warnings.filterwarnings("ignore", "the gradient is nan")  # "is it NaN?" is answered with 1, too
             front(
                 self.pipe, graph=GRAPH, num_inference_steps=1, output_type="latent",
-                listeners=[lambda event: account.end() if isinstance(event, Accepted) else None], generator=torch.Generator().manual_seed(0), **self.embeddings,
+                listeners=[lambda event: account.end() if isinstance(event, Accepted) else None],
+                generator=torch.Generator().manual_seed(0), **self.embeddings,
             )  # fmt: skip
         return account
 
@@ -347,7 +349,7 @@ class Stack:
             with (
                 mock.patch.object(aligner, "decoder", lambda vae: account.forward("decode", decoder(vae))),
                 mock.patch.object(aligner, "_scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
-                mock.patch.object(PipelineLoop, "_pull", account.backward(PipelineLoop._pull)),
+                mock.patch.object(Evaluator, "_pull", account.backward(Evaluator._pull)),
             ):
                 yield
         finally:

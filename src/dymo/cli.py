@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +34,7 @@ class _Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _typer(help: str, epilog: str | None = None, **more: Any) -> typer.Typer:
+def _typer(help: str | None, epilog: str | None = None, **more: Any) -> typer.Typer:
     return typer.Typer(
         cls=_Group, rich_markup_mode="markdown", pretty_exceptions_enable=False, help=help, epilog=epilog,
         context_settings={"help_option_names": ["-h", "--help"]}, **more,
@@ -45,30 +46,38 @@ app = _typer(
     "Start with `dymo demo`: it needs no download. `dymo COMMAND --help` has examples.",
     no_args_is_help=True,
 )
-rewards = _typer("The **reward models**: list, check.", no_args_is_help=True)
-app.add_typer(rewards, name="rewards")
 
 
-def _command(to: typer.Typer, kind: type[schema.Settings], *examples: str, **more: Any) -> Any:
-    """Make a function of settings a command, with the options of their kind; "command — why" for each example."""
-    epilog = "Examples:\n\n" + "\n\n".join(
-        " — ".join([f"`{line}`", *why]) for line, *why in (example.split(" — ") for example in examples)
-    )
-
-    def register(work: Callable[[schema.Settings], None]) -> None:
-        def logged(settings: schema.Settings) -> None:
-            start_logging(settings)
-            work(settings)
-
-        logged.__name__, logged.__doc__ = work.__name__, work.__doc__
-        to.command(epilog=epilog if examples else None, **more)(schema.with_options_of(kind, logged))
-
-    return register
+Work = Callable[[Any, Console, Console], None]
+"""What a command does with its settings, a console for results (the standard output) and one for notes (the standard error)."""
 
 
-def _consoles() -> tuple[Console, Console]:
-    """For results, the standard output; for estimates and progress, the standard error."""
-    return Console(), Console(stderr=True)
+def _work(module: str, function: str) -> Work:
+    """A function of `commands`, imported when it is called."""
+
+    def work(settings: schema.Common, results: Console, notes: Console) -> None:
+        getattr(import_module(f".commands.{module}", __package__), function)(settings, results, notes)
+
+    return work
+
+
+def _command(to: typer.Typer, name: str, kind: type[schema.Settings], work: Work, *examples: str) -> None:
+    """Add a command with the options of its kind of settings; without a name, what the group itself does.
+
+    examples: "command — what it is for", shown in the help.
+    """
+
+    def run(settings: schema.Settings) -> None:
+        start_logging(settings)
+        work(settings, Console(), Console(stderr=True))
+
+    shown = (" — ".join([f"`{line}`", *why]) for line, *why in (example.split(" — ") for example in examples))
+    epilog = "\n\n".join(["Examples:", *shown]) if examples else None
+    function = schema.with_options_of(kind, run)
+    if name:
+        to.command(name, epilog=epilog)(function)
+    else:
+        to.callback(epilog=epilog, invoke_without_command=True)(function)
 
 
 def _show_version(wanted: bool) -> None:
@@ -81,7 +90,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def dymo(
+def _dymo(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -89,135 +98,81 @@ def dymo(
     pass
 
 
-@_command(
-    app,
-    schema.Demo,
-    "dymo demo — 16 prompts, a few minutes on two cores",
-    "dymo demo --prompts 4 --outdir /tmp/demo — a quick look",
-    "dymo demo --words — what the miniature can generate",
-)
-def demo(settings: schema.Demo) -> None:
-    """Generate with the **embedded miniature**, unguided and aligned with the same seeds, and show by how much it helped.
-
-    Writes the images, a contact sheet, the traces with their plots, `report.html` and `report.md`; prints the table:
-    the guiding reward, a held-out reward, the accuracy by an independent judge, evaluations and seconds.
-    """
-    from .commands.demo import demo as run
-
-    run(settings, *_consoles())
-
-
-@_command(
-    app,
-    schema.Generate,
-    'dymo generate "a red apple to the left of a green car" --seeds 0-3 --compare — the miniature, no download',
-    'dymo generate "a teal owl beside a brass lamp" -m stable-diffusion-v1-5/stable-diffusion-v1-5 --scheduler ddim --steps 50',
-    'dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl --offload model',
-    'dymo generate "..." -m checkpoint.safetensors --lora style.safetensors:0.8 --lora detail.safetensors',
-    'dymo generate "..." -m FOLDER --preset thorough --set eta=[0.1,0.1,0.3] --budget-seconds 60',
-    'dymo generate "..." --graph graph.json — a graph from `dymo graph "..." --json`, corrected by hand',
-)
-def generate(settings: schema.Generate) -> None:
-    """Generate images of prompts with a pipeline **guided by DyMO**.
-
-    For every prompt and seed: a PNG that carries its parameters, the trace as JSON, and its plot. Files that are there
-    already are kept: the new ones get a number. Bad input is refused before the model is loaded, with exit code 2.
-    """
-    from .commands.generate import generate as run
-
-    run(settings, *_consoles())
-
-
-@_command(
-    app,
-    schema.Graph,
-    'dymo graph "a red apple and a green car, oil painting"',
-    'dymo graph "a red apple and a green car" --json > graph.json',
-    'dymo graph "a red apple and a green car" --tokenizer miniature --svg graph.svg',
-    "dymo graph --file prompts.txt --out graphs.jsonl --parser llm --parser-model llama3.3 --base-url http://localhost:11434/v1",
-)
-def graph(settings: schema.Graph) -> None:
-    """Show **what the parser understood**: the things a prompt names, their attributes and relations, and its style."""
-    from .commands.graph import run
-
-    run(settings, *_consoles())
-
-
-@_command(rewards, schema.RewardsList, name="list")
-def list_rewards(settings: schema.RewardsList) -> None:
-    """Say of each reward what it measures, its range, licence and size, whether it reads the timestep, and if it can guide."""
+def _list_rewards(settings: schema.RewardsList, results: Console, notes: Console) -> None:
     from .commands.rewards import listing
     from .commands.tables import as_json, show_table
 
     if settings.json:
         typer.echo(as_json(listing()))
     else:
-        show_table(listing(), Console())
+        show_table(listing(), results)
 
 
-@_command(
-    rewards,
-    schema.RewardsCheck,
-    "dymo rewards check mini-pickscore",
-    "dymo rewards check hpsv2 --source /models/HPS_v2_compressed.pt --images /images — with the authors' own",
-)
-def check(settings: schema.RewardsCheck) -> None:
-    """Load a reward, try it on **two supplied images**, and compare it with published scores where these are known.
+def _check_reward(settings: schema.RewardsCheck, results: Console, notes: Console) -> None:
+    from .commands.rewards import check
 
-    Exit code 1 if something does not hold.
-    """
-    from .commands.rewards import check as run
-
-    if not run(settings.name, settings.source, settings.images, settings.device, settings.dtype, Console()):
+    if not check(settings.name, settings.source, settings.images, settings.device, settings.dtype, results):
         raise typer.Exit(1)
 
 
-@_command(
-    app,
-    schema.Score,
+def _bench(settings: schema.Bench, results: Console, notes: Console) -> None:
+    from .commands.bench import bench
+
+    bench(settings, results)
+
+
+def _report(settings: schema.BenchReport, results: Console, notes: Console) -> None:
+    from .commands.bench import report
+
+    report(settings.run, settings.versus, settings.out, results)
+
+
+rewards, bench = _typer("The **reward models**: list, check.", no_args_is_help=True), _typer(getdoc(schema.Bench))
+_command(
+    app, "demo", schema.Demo, _work("demo", "demo"),
+    "dymo demo — 16 prompts, a few minutes on two cores",
+    "dymo demo --prompts 4 --outdir /tmp/demo — a quick look",
+    "dymo demo --words — what the miniature can generate",
+)  # fmt: skip
+_command(
+    app, "generate", schema.Generate, _work("generate", "generate"),
+    'dymo generate "a red apple to the left of a green car" --seeds 0-3 --compare — the miniature, no download',
+    'dymo generate "a teal owl beside a brass lamp" -m stable-diffusion-v1-5/stable-diffusion-v1-5 --scheduler ddim --steps 50',
+    'dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl --offload model',
+    'dymo generate "..." -m checkpoint.safetensors --lora style.safetensors:0.8 --lora detail.safetensors',
+    'dymo generate "..." -m FOLDER --preset thorough --set eta=[0.1,0.1,0.3] --budget-seconds 60',
+    'dymo generate "..." --graph graph.json — a graph of `dymo graph "..." --json`, corrected by hand',
+)  # fmt: skip
+_command(
+    app, "graph", schema.Graph, _work("graph", "run"),
+    'dymo graph "a red apple and a green car, oil painting"',
+    'dymo graph "a red apple and a green car" --json > graph.json',
+    'dymo graph "a red apple and a green car" --tokenizer miniature --svg graph.svg',
+    "dymo graph --file prompts.txt --out graphs.jsonl --parser llm --parser-model llama3.3 --base-url http://localhost:11434/v1",
+)  # fmt: skip
+_command(
+    app, "score", schema.Score, _work("score", "score"),
     "dymo score outputs/ --metrics mini-pickscore,mini-hps,judge — images of `dymo generate` carry their prompts",
     'dymo score a.jpg b.jpg --prompt "a red apple" --metrics pickscore,hpsv2.1,imagereward --out scores.csv',
     "dymo score images/ --prompts prompts.jsonl --metrics aesthetic --source aesthetic=/models/aesthetic --json",
-)
-def score(settings: schema.Score) -> None:
-    """Score images with **reward models**, and print a table."""
-    from .commands.score import score as run
-
-    run(settings, *_consoles())
-
-
-bench_app = _typer(
-    "Compare **methods x prompts x seeds x metrics**, DyMO among them, on any pipeline.\n\n"
-    "Results are kept as they come: run the same command again to resume, or in a second shell to share the work. "
-    "Ends with a report: tables with intervals and tests, score against cost, images, failures.",
-    "Examples:\n\n"
-    "`dymo bench --table 1` — the paper's table on the miniature, no download\n\n"
-    "`dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5` — in the paper's own setting\n\n"
-    "`dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16`\n\n"
-    "`accelerate launch -m dymo bench --config comparison.yaml` — over GPUs and machines that share the folder\n\n"
-    "`dymo bench report runs/table-1-5e0c1f7a --versus DyMO`",
-    invoke_without_command=True,
-)
-app.add_typer(bench_app, name="bench")
-
-
-def bench(settings: schema.Bench) -> None:
-    """Run a comparison."""
-    from .commands.bench import bench as run
-
-    start_logging(settings)
-    run(settings, Console())
-
-
-bench_app.callback()(schema.with_options_of(schema.Bench, bench))
-
-
-@_command(bench_app, schema.BenchReport, name="report")
-def bench_report(settings: schema.BenchReport) -> None:
-    """Write the **report** of a run anew: `report.html`, which opens without a server, and `report.md`."""
-    from .commands.bench import report
-
-    report(settings.run, settings.versus, settings.out, Console())
+)  # fmt: skip
+app.add_typer(rewards, name="rewards")
+_command(rewards, "list", schema.RewardsList, _list_rewards)
+_command(
+    rewards, "check", schema.RewardsCheck, _check_reward,
+    "dymo rewards check mini-pickscore",
+    "dymo rewards check hpsv2 --source /models/HPS_v2_compressed.pt --images /images — with the authors' own",
+)  # fmt: skip
+app.add_typer(bench, name="bench")
+_command(
+    bench, "", schema.Bench, _bench,
+    "dymo bench --table 1 — the paper's table on the miniature, no download",
+    "dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5 — in the paper's own setting",
+    "dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16",
+    "accelerate launch -m dymo bench --config comparison.yaml — over GPUs and machines that share the folder",
+    "dymo bench report runs/table-1-5e0c1f7a --versus DyMO",
+)  # fmt: skip
+_command(bench, "report", schema.BenchReport, _report)
 
 
 def main() -> None:

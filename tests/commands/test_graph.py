@@ -56,6 +56,7 @@ def test_the_drawing_is_xml_and_names_every_word(tmp_path):
     prompt = 'a <b>red</b> "apple" & a cat on a table'
     file = tmp_path / "graph.svg"
     assert invoke(prompt, "--svg", file, "--tokenizer", "miniature").exit_code == 0
+    refused(invoke("a cat", "--svg", file), f"--svg {file}: this file is there already", "--overwrite")
     said = " ".join(ElementTree.fromstring(file.read_text()).itertext())
     graph = parse(prompt)
     assert len(graph.entities) >= 2
@@ -95,6 +96,7 @@ def test_the_graphs_of_other_prompts_are_not_overwritten(tmp_path):
     [
         ([], "give a PROMPT"), (["a cat", "--graph", "x.json"], "give a PROMPT"), (["--file", "x.txt"], "--out"),
         (["a cat", "--out", "x"], "--file"), (["a cat", "--file", "x.txt", "--out", "y"], "PROMPT is for one prompt"),
+        (["a", "cat"], 'in quotes: dymo graph "a cat"'), (["a cat", "a dog"], "2 prompts: give one, or many with --file"),
         (["--file", "missing.txt", "--out", "y"], "missing.txt"), (["a cat", "--parser", "gpt"], "'gpt'"),
         (["a cat", "--parser-model", "m"], "--parser-model"), (["a cat", "--parser", "transformers"], "--parser-model"),
         (["a cat", "--tokenizer", "./nowhere"], "--tokenizer ./nowhere"),

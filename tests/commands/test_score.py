@@ -1,4 +1,4 @@
-"""`dymo score`: pictures with their prompts in, a table out."""
+"""`dymo score`: images with their prompts in, a table out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dymo import ConfigError, PromptError, load_reward
 from dymo.cli import app
-from dymo.commands.pictures import find_pictures, prompt_of, read_picture, read_prompts_file
+from dymo.commands.images import find_images, prompt_of, read_image, read_prompts_file
 from dymo.commands.score import read_metrics
 from dymo.report.png import Parameters, save_png
 
@@ -34,18 +34,18 @@ def colour(red, green, blue, size=(20, 16)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures that carry prompts and one that does not, of two sizes."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    """Two images that carry prompts and one that does not, of two sizes."""
+    images = tmp_path / "images"
+    images.mkdir()
     save_png(
-        colour(255, 0, 0), pictures / "a.png", Parameters("in the text", steps=3, seed=1), {"prompt": "in the record"}
+        colour(255, 0, 0), images / "a.png", Parameters("in the text", steps=3, seed=1), {"prompt": "in the record"}
     )
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", A1111)
-    colour(0, 255, 0, (30, 16)).save(pictures / "b.png", pnginfo=info)
-    colour(0, 0, 255).save(pictures / "c.jpg")
-    (pictures / "notes.txt").write_text("no picture")
-    return pictures
+    colour(0, 255, 0, (30, 16)).save(images / "b.png", pnginfo=info)
+    colour(0, 0, 255).save(images / "c.jpg")
+    (images / "notes.txt").write_text("no image")
+    return images
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_table_has_the_reward_s_own_scores(folder, model, tmp_path):
     for name in ("pickscore", "hpsv2"):
         reward = load_reward(name, source=model)
         expected = [
-            reward.score(read_picture(folder / file)[None], [prompt]).item()
+            reward.score(read_image(folder / file)[None], [prompt]).item()
             for file, prompt in zip(("a.png", "b.png", "c.jpg"), prompts, strict=True)
         ]
         assert [float(row[name]) for row in rows] == pytest.approx(expected, rel=1e-5)
@@ -96,29 +96,29 @@ def test_prompts_of_pngs(folder):
         prompt_of(folder / "c.jpg", None, {})
 
 
-def test_pictures_are_found_once_and_in_order(folder):
-    names = [path.name for path in find_pictures([folder / "c.jpg", folder, folder / "a.png"])]
+def test_images_are_found_once_and_in_order(folder):
+    names = [path.name for path in find_images([folder / "c.jpg", folder, folder / "a.png"])]
     assert names == ["c.jpg", "a.png", "b.png"]
-    with pytest.raises(ConfigError, match="no such picture"):
-        find_pictures([folder / "missing.png"])
-    with pytest.raises(ConfigError, match="cannot be read as a picture"):
-        read_picture(folder / "notes.txt")
+    with pytest.raises(ConfigError, match="no such image"):
+        find_images([folder / "missing.png"])
+    with pytest.raises(ConfigError, match="cannot be read as an image"):
+        read_image(folder / "notes.txt")
 
 
-def test_what_generate_puts_beside_its_pictures_is_left_out(tmp_path):
+def test_what_generate_puts_beside_its_images_is_left_out(tmp_path):
     for name in ("a-0000.png", "a-0000-trace.png", "a-0000-unguided.png", "lonely-trace.png", "sheet.png"):
         (tmp_path / name).write_bytes(b"")
-    names = [path.name for path in find_pictures([tmp_path])]
+    names = [path.name for path in find_images([tmp_path])]
     assert names == ["a-0000-unguided.png", "a-0000.png", "lonely-trace.png"]
-    assert find_pictures([tmp_path / "sheet.png"]) == [tmp_path / "sheet.png"]
+    assert find_images([tmp_path / "sheet.png"]) == [tmp_path / "sheet.png"]
 
 
 def test_pixels_are_read_as_they_are_and_transparency_is_white(tmp_path):
     colour(255, 51, 0).save(tmp_path / "a.png")
     expected = torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1).expand(3, 16, 20)
-    torch.testing.assert_close(read_picture(tmp_path / "a.png"), expected)
+    torch.testing.assert_close(read_image(tmp_path / "a.png"), expected)
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "b.png")
-    assert read_picture(tmp_path / "b.png").eq(1).all()
+    assert read_image(tmp_path / "b.png").eq(1).all()
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3"])
@@ -131,7 +131,7 @@ def test_a_bad_line_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     "metrics, sources, said",
     [
-        ("pikscore", [], "choose from pickscore, step-aware-sd15"),
+        ("pikscore", [], "unknown reward 'pikscore' .did you mean 'pickscore'"),
         (" , ", [], "name at least one"),
         ("pickscore", ["hpsv2=/x"], "give METRIC=PATH with one of the metrics"),
         ("pickscore", ["pickscore"], "give METRIC=PATH"),
@@ -150,10 +150,10 @@ def test_bad_input_is_refused_before_a_model_is_loaded(folder, tmp_path, monkeyp
 
     monkeypatch.setattr(dymo.rewards, "load_reward", loaded)
     for words, said in (
-        ((folder, "--metrics", "nothing"), "'nothing'"),
+        ((folder, "--metrics", "nothing", "--prompt", "x"), "'nothing'"),
         ((folder, "--metrics", "pickscore"), "no prompt in the file"),
         ((folder, "--metrics", "pickscore", "--prompt", "x", "--out", "scores.xls"), "use one of .csv, .json, .md"),
-        ((tmp_path / "none", "--metrics", "pickscore"), "no such picture"),
+        ((tmp_path / "none", "--metrics", "pickscore"), "no such image"),
     ):
         result = invoke("score", *words)
         assert result.exit_code == 2 and said in " ".join(result.stderr.split()), result.output

@@ -7,12 +7,11 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_rewards import clip, clip_config, clip_folder, gradient_is_right, lively
+from tiny_rewards import clip, clip_config, clip_folder, gradient_is_right, lively, to_open_clip
 from transformers import CLIPModel
 
 from dymo import RewardError, load_reward
 from dymo.rewards.clip import CLIPReward, clip_from_state, open_clip_text, vit_h_config
-from dymo.rewards.open_clip import to_open_clip
 from dymo.rewards.preprocess import longest_side_pad, normalise, shortest_side_crop
 
 PROMPTS = ["a red car", "an apple", "a red car"]
@@ -167,7 +166,7 @@ def test_hps_is_loaded_from_a_file_of_open_clip_s_names(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "vit_h_config", clip_config)
     model = lively(clip())
-    torch.save({"epoch": 1, "state_dict": to_open_clip(model.state_dict())}, tmp_path / "HPS_v2.1_compressed.pt")
+    torch.save({"epoch": 1, "state_dict": to_open_clip(model)}, tmp_path / "HPS_v2.1_compressed.pt")
     tiny.tokenizer().save_pretrained(tmp_path)
     reward = load_reward("hpsv2.1", source=tmp_path)
     expected = CLIPReward(model, tiny.tokenizer(), "same", prepare=longest_side_pad, points=1.0)
@@ -245,7 +244,7 @@ def test_r2_the_file_of_the_other_version_is_told_by_its_name(tmp_path, monkeypa
     monkeypatch.setattr(module, "vit_h_config", clip_config)
     tiny.tokenizer().save_pretrained(tmp_path)
     for name in ("HPS_v2.1_compressed.pt", "renamed.pt"):
-        torch.save({"state_dict": to_open_clip(clip().state_dict())}, tmp_path / name)
+        torch.save({"state_dict": to_open_clip(clip())}, tmp_path / name)
     with pytest.warns(
         UserWarning, match=r"hpsv2: HPS_v2.1_compressed.pt is what hpsv2.1's file is called.*load it as 'hpsv2.1'"
     ):

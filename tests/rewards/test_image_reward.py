@@ -192,10 +192,10 @@ def test_a_saved_folder_is_loaded_by_name(tmp_path):
     assert again.model.sizes == dataclasses.replace(SIZES, mean=0.5, hidden=list(SIZES.hidden))
     config = json.loads((tmp_path / "config.json").read_text())
     for content, said in (
-        ('{"width": 3}', "is not an ImageReward's.*width"),
+        ('{"width": 3}', "is not of this model.*width"),
         ("[]", r"holds \[\], not an object"),
         ("{", "cannot read"),
-        (json.dumps({**config, "patch_size": 0}), "is not an ImageReward's: .*zero"),  # R2
+        (json.dumps({**config, "patch_size": 0}), "is not of this model: .*zero"),  # R2
     ):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(RewardError, match=f"imagereward: .*config.json.*{said}|imagereward: {said}.*config.json"):

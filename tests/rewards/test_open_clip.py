@@ -3,14 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_rewards import clip, clip_config, lively
+from tiny_rewards import clip, clip_config, lively, to_open_clip
 from torch import nn
 from transformers import CLIPModel
 
 from dymo import RewardError
 from dymo.rewards.checkpoint import shapes, without_storage
 from dymo.rewards.clip import clip_from_open_clip, vit_h_config
-from dymo.rewards.open_clip import from_open_clip, open_clip_shapes, to_open_clip
+from dymo.rewards.open_clip import from_open_clip, open_clip_shapes
 
 
 class Block(nn.Module):
@@ -87,10 +87,10 @@ def test_the_converted_model_computes_what_the_original_does():
 
 
 def test_there_and_back():
-    state = lively(clip()).state_dict()
-    again = from_open_clip(to_open_clip(state))
-    assert set(again) == set(state)
-    assert all(torch.equal(again[name], state[name]) for name in state)
+    model = lively(clip())
+    state, again = model.state_dict(), from_open_clip(to_open_clip(model), model)
+    assert shapes(to_open_clip(model)) == open_clip_shapes(model)
+    assert set(again) == set(state) and all(torch.equal(again[name], state[name]) for name in state)
 
 
 def full_size():

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import (
+    AutoModelForImageTextToText,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Qwen2_5_VLConfig,
+)
 
 from dymo import RewardError, load_reward, plugins
 from dymo.miniature.judge import Seen
@@ -27,7 +34,18 @@ def vit_l() -> dict:
     }  # fmt: skip
 
 
+def qwen() -> dict:
+    """Qwen2.5-VL-7B's."""
+    text = {
+        "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+        "num_key_value_heads": 4, "vocab_size": 152064,
+    }  # fmt: skip
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
+    return {"text_config": text, "vision_config": vision, "tie_word_embeddings": False}
+
+
 FULL = {
+    "vqascore": lambda: AutoModelForImageTextToText.from_config(Qwen2_5_VLConfig(**qwen())),
     "pickscore": lambda: CLIPModel(vit_h_config()),
     "hpsv2": lambda: CLIPModel(vit_h_config()),
     "hpsv2.1": lambda: CLIPModel(vit_h_config()),
@@ -52,6 +70,19 @@ def test_the_sizes_are_those_of_the_models(name):
     with torch.device("meta"):
         count = sum(p.numel() for p in FULL[name]().parameters())
     assert SPECS[name].millions == pytest.approx(count / 1e6, abs=0.05)
+
+
+@pytest.mark.miniature
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_r1_the_precision_asked_for_reaches_every_tower(dtype):
+    images = torch.rand(1, 3, 80, 64)
+    for name in ("mini-pickscore", "mini-hps", "mini-imagereward", "mini-aesthetic", "mini-step-aware"):
+        reward = load_reward(name, dtype=dtype)
+        parts = getattr(reward, "tower", getattr(reward, "model", reward)).parameters()
+        assert {p.dtype for p in parts} == {dtype}, name
+        assert reward.score(images, ["a red apple"]).dtype == (
+            torch.float64 if dtype == torch.float64 else torch.float32
+        )
 
 
 def test_every_row_is_whole():

@@ -107,7 +107,7 @@ def comparison(unguided: Condition, aligned: Condition) -> Table:
     The seconds have none: they are measured by batch, and its images' equal shares are no independent pairs.
     """
     measures: list[tuple[str, int, Callable[[Condition], Sequence[float]]]] = [
-        (f"{GUIDE} (the guide)", 3, lambda of: of.scores[GUIDE]),
+        (f"{GUIDE} (guide)", 3, lambda of: of.scores[GUIDE]),
         (f"{HELD_OUT} (held out)", 3, lambda of: of.scores[HELD_OUT]),
         ("judge accuracy, %", 1, lambda of: [100.0 * right for right in of.correct]),
         ("evaluations (NFE)", 1, lambda of: of.evaluations),
@@ -126,7 +126,7 @@ def comparison(unguided: Condition, aligned: Condition) -> Table:
         )  # fmt: skip
     # Text under numeric columns is set to the right: each row has its own decimals.
     titles = (unguided.name, aligned.name, "difference", "95 % interval")
-    return Table([Column("mean of each image"), *(Column(title, 3) for title in titles)], rows)
+    return Table([Column("mean"), *(Column(title, 3) for title in titles)], rows)
 
 
 def _batches(texts: Sequence[str], seeds: Sequence[int]) -> list[tuple[list[str], list[Any]]]:
@@ -157,7 +157,7 @@ def _aligned(pipe: Any, aligner: Any, texts: Sequence[str], seeds: Sequence[int]
         label = f"Aligning, batch {n} of {len(batches)}"
         with watched(notes, label, MINIATURE_DEFAULTS["num_inference_steps"]) as watcher:
             began = time.perf_counter()
-            output = aligner(pipe, prompts, generator=generators, **watcher.arguments, **MINIATURE_DEFAULTS)
+            output = aligner(pipe, prompts, generator=generators, listeners=[watcher], **MINIATURE_DEFAULTS)
             elapsed = time.perf_counter() - began
         made.images += output.images
         made.seconds += [elapsed / len(prompts)] * len(prompts)

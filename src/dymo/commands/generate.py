@@ -185,10 +185,11 @@ def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | No
 
 def _check_reward(option: str, name: str) -> None:
     """Whether the weights of a reward that has a name can be had. Raises ConfigError."""
-    from ..rewards import SPECS
+    from ..rewards import spec_of
 
-    if name in SPECS and SPECS[name].source:
-        check_source(f"{option} {name}:", SPECS[name].source, [SPECS[name].file] if SPECS[name].file else [], "reward")
+    spec = spec_of(name)
+    if spec.source:
+        check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward")
 
 
 def _estimate(job: Job, runs: int, steps: int | None) -> str:
@@ -196,12 +197,14 @@ def _estimate(job: Job, runs: int, steps: int | None) -> str:
     images = f"{runs} image{'s' * (runs > 1)}"
     if not steps:
         return images
-    again = job.config.max_recurrences if job.config.recurrences == "dynamic" else job.config.recurrences
-    low = steps if job.config.recurrences == "dynamic" else steps * (1 + again)
-    high = steps * (1 + again)
-    if job.settings.budget_evaluations is not None:
-        high = max(low, min(high, job.settings.budget_evaluations))
-    each = f"{low}" if low == high else f"{low} to {high}"
+    config, most = job.config, job.settings.budget_evaluations
+    low, again = steps, config.max_recurrences
+    if config.recurrences != "dynamic":
+        low, again = steps * (1 + config.recurrences), config.recurrences
+    high = None if again is None else steps * (1 + again)
+    if most is not None:
+        high = max(low, most if high is None else min(high, most))
+    each = f"at least {low}" if high is None else f"{low}" if low == high else f"{low} to {high}"
     unguided = f", and {steps} for the unguided one" if job.settings.compare else ""
     return f"{images}, {each} evaluations (NFE) each{unguided}"
 
@@ -226,7 +229,7 @@ def _generate_one(
         unguided = pipe(prompt, generator=generator(), **job.call).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(
-                pipe, prompt, graph=job.graph, budget=budget, generator=generator(), **watcher.arguments, **job.call
+                pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call
             )
     except DyMOError:
         raise

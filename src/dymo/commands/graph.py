@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +14,6 @@ from rich.tree import Tree
 from ..errors import ConfigError, PromptError
 from ..report.atomic import write_text
 from . import options
-from .lines import Resumable
 from .names import check_free
 from .parsers import load_parser, load_tokenizer
 from .schema import Graph
@@ -31,10 +30,12 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
         return
     if settings.out is not None:
         raise ConfigError(f"--out {settings.out} belongs to --file: give both, or use --json")
+    from ..prompt.tokens import token_pairs
+
     check_free("--svg", settings.svg, settings.overwrite)
     graph = _one(settings)
     tokenizer = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
-    pairs = None if tokenizer is None else _pairs(graph, tokenizer)
+    pairs = None if tokenizer is None else token_pairs(graph, tokenizer)
     if settings.svg is not None:
         from ..report.graph_svg import draw
 
@@ -71,38 +72,55 @@ def _many(settings: Graph, notes: Console) -> None:
     if settings.file is None or settings.out is None:
         raise ConfigError(f"--file {settings.file}: say where the graphs go, with --out GRAPHS.jsonl")
     prompts = options.read_lines(settings.file)
-    lines = Resumable(settings.out)
-    done = 0 if settings.overwrite else _done(settings.out, lines.whole_lines(), prompts)
+    done, length = (0, 0) if settings.overwrite else _done(settings.out, prompts)
     parser = load_parser(settings)
-    if settings.overwrite:
-        settings.out.unlink(missing_ok=True)
     if done:
         notes.print(f"{done} of {len(prompts)} are there already", highlight=False)
-    lines.append(graph.to_json() for graph in parser.parse_many(prompts[done:]))
+    _append(settings.out, b"", length)
+    for graph in parser.parse_many(prompts[done:]):
+        _append(settings.out, graph.to_json().encode() + b"\n")
     notes.print(f"{len(prompts)} graphs: {settings.out}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _done(path: Path, lines: Sequence[str], prompts: Sequence[str]) -> int:
-    """How many graphs a file has of these prompts. Raises ConfigError where it is not the file of these prompts."""
+def _append(path: Path, content: bytes, length: int | None = None) -> None:
+    """Add to a file, of which before that only `length` bytes are kept. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            if length is not None:
+                file.truncate(length)
+            file.write(content)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written ({error}); name another file, or make room") from error
+
+
+def _done(path: Path, prompts: Sequence[str]) -> tuple[int, int]:
+    """How many graphs a file has of these prompts, and the bytes of their lines; a line that was cut off does not count.
+
+    Raises ConfigError where it is not the file of these prompts.
+    """
     from ..prompt.graph import SemanticGraph
 
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.decode("utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--out {path}: cannot be read ({error}); name another file") from error
     for n, line in enumerate(lines):
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite") from error
+            raise ConfigError(
+                f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite"
+            ) from error
         if n >= len(prompts) or held != prompts[n]:
             wanted = repr(prompts[n]) if n < len(prompts) else "no further prompt"
             raise ConfigError(
-                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file, or add --overwrite"
+                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file, or add "
+                "--overwrite"
             )
-    return len(lines)
-
-
-def _pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
-    from ..prompt.tokens import token_pairs
-
-    return token_pairs(graph, tokenizer)
+    return len(lines), len(whole)
 
 
 def as_json(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:

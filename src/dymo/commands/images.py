@@ -53,7 +53,7 @@ def read_image(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:
             if "A" in image.getbands() or "transparency" in image.info:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+                return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
             return pixels(image)
     except (OSError, UnidentifiedImageError) as error:
         raise ConfigError(f"{path}: cannot be read as an image ({error})") from error

@@ -8,14 +8,14 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..errors import ConfigError, PipelineError
-from .schema import Precision
 from .sources import family_of, is_single_file
 
 logger = logging.getLogger(__name__)
 
+DTYPES = ("float32", "float16", "bfloat16")
 _SCHEDULERS: dict[str, tuple[str, str]] = {
     # option -> diffusers class, the name other programs use
     "ddim": ("DDIMScheduler", "DDIM"),
@@ -32,8 +32,8 @@ def check_choices(scheduler: str | None, dtype: str | None) -> None:
             f"--scheduler {scheduler!r}: choose one of {', '.join(_SCHEDULERS)}, or the name of a diffusers class, as "
             "DDIMScheduler"
         )
-    if dtype is not None and dtype not in get_args(Precision):
-        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(get_args(Precision))}")
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
 
 
 def choose_device(device: str | None) -> str:
@@ -45,7 +45,9 @@ def choose_device(device: str | None) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"--device {device!r}: not to be used here ({_first_line(error)}); try --device cpu") from error
+        raise ConfigError(
+            f"--device {device!r}: not to be used here ({_first_line(error)}); try --device cpu"
+        ) from error
     return device
 
 
@@ -96,7 +98,9 @@ def load_pipeline(
         pipe.enable_sequential_cpu_offload(device=device)
     pipe.set_progress_bar_config(disable=True)
     seconds = time.perf_counter() - began
-    logger.info("%s from %s on %s, %s, in %.1f s", type(pipe).__name__, model or "the package", device, pipe.dtype, seconds)
+    logger.info(
+        "%s from %s on %s, %s, in %.1f s", type(pipe).__name__, model or "the package", device, pipe.dtype, seconds
+    )
     return pipe
 
 
@@ -125,7 +129,9 @@ def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
     names = [f"lora_{n}" for n in range(len(loras))]
     for name, (source, _) in zip(names, loras, strict=True):
         try:
-            pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
         except Exception as error:  # the loader raises whatever a wrong file makes it raise
             logger.debug("the loader's own error", exc_info=True)
             remedy = "is it of this model's family?"

@@ -68,7 +68,9 @@ def check_miniature_words(prompt: str) -> None:
     from ..miniature.world import vocabulary
 
     known = {word for phrases in vocabulary().values() for phrase in phrases for word in phrase.split()}
-    unknown = [word for word in dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)) if word.lower() not in known]
+    unknown = [
+        word for word in dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)) if word.lower() not in known
+    ]
     if unknown:
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"

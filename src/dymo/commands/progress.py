@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..events import Accepted, Event, Started
 from ..trace import Step
 
 logger = logging.getLogger(__name__)
@@ -24,17 +25,12 @@ class Watcher:
         self.task = bar.add_task(description, total=steps, said="")
         self.first: float | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the aligner's call that make it tell this listener its events."""
-        return {"on_step": self._accepted}
-
-    def __call__(self, event: Any) -> None:
+    def __call__(self, event: Event) -> None:
         logger.debug("%s", event)
-        if (step := getattr(event, "step", None)) is not None:
-            self._accepted(step)
-        elif (steps := getattr(event, "steps", None)) is not None:
-            self.bar.update(self.task, total=steps)
+        if isinstance(event, Started):
+            self.bar.update(self.task, total=event.steps)
+        elif isinstance(event, Accepted):
+            self._accepted(event.step)
 
     def _accepted(self, step: Step) -> None:
         known = [value for value in step.reward if value is not None]

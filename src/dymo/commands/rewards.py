@@ -13,7 +13,7 @@ from rich.console import Console
 from ..errors import ConfigError, RewardError
 from ..report.table import Cell, Column, Table
 from . import models
-from .pictures import read_picture
+from .images import read_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +145,7 @@ def compare_with_published(reward: Reward, images: Path | None, device: str) -> 
             findings.append(Finding(what, "skipped", f"{place}; the image is in {golden.found_in}"))
             continue
         with torch.no_grad():
-            made = reward.score(read_picture(path)[None].to(device), [golden.prompt]).item()
+            made = reward.score(read_image(path)[None].to(device), [golden.prompt]).item()
         close = abs(made - golden.score) <= golden.tolerance
         findings.append(Finding(what, _said(close), f"{made:.4f}, published {golden.score:.4f} ± {golden.tolerance:g}"))
     return findings

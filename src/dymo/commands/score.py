@@ -8,13 +8,12 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, DyMOError
 from ..report.atomic import write_text
 from ..report.table import Cell, Column, Table
 from . import models
@@ -112,19 +111,15 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
 
 def read_metrics(text: str, sources: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """ "pickscore,hpsv2" and ["pickscore=/path", ...]. Raises ConfigError on a name that is none."""
-    from ..rewards import SPECS
+    from ..rewards import spec_of
 
     metrics = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    known = [*SPECS, *(entry.name for entry in entry_points(group="dymo.rewards"))]
-    for metric in metrics:
-        # A folder, FILE.py:NAME or a name; what is in them `load_reward` sees.
-        if metric not in known and not Path(metric.partition(".py:")[0] + (".py" if ".py:" in metric else "")).exists():
-            raise ConfigError(
-                f"--metrics {metric!r}{did_you_mean(metric, known)}: choose from {', '.join(known)}, or give the folder of a "
-                "CLIPModel, or FILE.py:NAME"
-            )
     if not metrics:
-        raise ConfigError(f"--metrics {text!r}: name at least one of {', '.join(known)}")
+        raise ConfigError(f"--metrics {text!r}: name at least one reward of `dymo rewards list`")
+    try:
+        specs = {metric: spec_of(metric) for metric in metrics}
+    except DyMOError as error:
+        raise ConfigError(f"--metrics: {error}") from error
     found = {}
     for source in sources:
         metric, equals, path = source.partition("=")
@@ -133,11 +128,10 @@ def read_metrics(text: str, sources: Sequence[str]) -> tuple[list[str], dict[str
                 f"--source {source!r}: give METRIC=PATH with one of the metrics, as pickscore=/models/pick"
             )
         found[metric] = path
-    for metric in metrics:
+    for metric, spec in specs.items():
         if metric in found:
             check_source(f"--source {metric}:", found[metric], what="reward")
-        elif metric in SPECS and SPECS[metric].source:
-            spec = SPECS[metric]
+        elif spec.source:
             remedy = f"give its file or folder with --source {metric}=PATH"
             check_source(f"--metrics {metric}:", spec.source, [spec.file] if spec.file else [], remedy=remedy)
     return metrics, found

@@ -38,7 +38,9 @@ def check_source(option: str, value: str, files: Sequence[str] = (), what: str =
     said = f"{option} {value}"
     if path.is_dir() and files and not any((path / file).exists() for file in files):
         there = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        raise ConfigError(f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder")
+        raise ConfigError(
+            f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder"
+        )
     if path.exists():
         return
     parts = value.split("/")

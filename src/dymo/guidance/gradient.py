@@ -17,7 +17,7 @@ def gradient(losses: Sequence[Tensor], seen: Seen) -> Tensor:
     """
     joint = [loss if loss.ndim == 1 else loss[0] for loss in losses if loss.ndim == 1 or len(loss) == 1]
     parts = [part for loss in losses if loss.ndim == 2 and len(loss) > 1 for part in loss]
-    total = torch.zeros_like(seen.z)
+    total = torch.zeros_like(seen.eps)
     if joint:
         total = seen.pull(torch.stack(joint).sum(0), bool(parts))
     if parts:

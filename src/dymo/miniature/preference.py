@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..rewards.base import check_images
+from ..rewards.base import check_images, full_precision
+from ..rewards.checkpoint import load_folder, save_folder
+from ..rewards.clip import load_tokenizer
 
 
 class Block(nn.Module):
@@ -63,8 +63,10 @@ class ConvPreference(nn.Module):
     def cells(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> features (B, 64, width)."""
         if images.shape[-2:] != (self.resolution, self.resolution):
-            images = F.interpolate(images, size=(self.resolution, self.resolution), mode="bilinear", antialias=True)
-        return self.norms[0]((self.image(images * 4 - 2) + self.place).flatten(2).transpose(1, 2))
+            size = (self.resolution, self.resolution)
+            images = F.interpolate(full_precision(images), size=size, mode="bilinear", antialias=True)
+        images = (images * 4 - 2).to(self.head.weight.dtype)
+        return self.norms[0]((self.image(images) + self.place).flatten(2).transpose(1, 2))
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (B, T) -> states (B, T, width)."""
@@ -92,26 +94,18 @@ class ConvPreference(nn.Module):
         """Scores (B,) of images (B, 3, H, W) in [0, 1], differentiable in them; the timestep is not read."""
         check_images(self.name, images, prompts)
         ids, real = self.tokens(list(prompts))
-        return self.compare(self.cells(images.to(self.head.weight)), self.words(ids), real)
+        return full_precision(self.compare(self.cells(images.to(self.head.weight.device)), self.words(ids), real))
 
     forward = score
 
     def save_pretrained(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"_class_name": "ConvPreference", **self.config}, indent=2) + "\n"
-        )
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_folder(self, folder, self.config)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> ConvPreference:
-        from transformers import CLIPTokenizer
-
-        config = json.loads((Path(folder) / "config.json").read_text())
-        config.pop("_class_name", None)
-        model = cls(**config, tokenizer=CLIPTokenizer.from_pretrained(str(folder)))
-        model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-        return model.eval().requires_grad_(False)
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = None) -> ConvPreference:
+        """What `save_pretrained` wrote. Raises RewardError."""
+        model = load_folder(cls, folder, cls.name, dtype)
+        model.tokenizer = load_tokenizer(cls.name, folder)
+        return model

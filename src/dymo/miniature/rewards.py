@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import RewardError
-from ..rewards.base import Reward, check_images
+from ..rewards.base import Reward, check_images, full_precision
 from ..rewards.registry import Loader, Spec, lazily
 from . import WEIGHTS
 from .judge import Judge, satisfied
-from .preference import ConvPreference
 from .world import COLOURS, NOUNS, RELATIONS, Caption, Thing
 
 _THING = re.compile(rf"an? ({'|'.join(COLOURS)}) ({'|'.join(NOUNS)})")
@@ -56,7 +55,7 @@ class JudgeReward:
         check_images(self.name, images, prompts)
         captions = [caption_of(prompt) for prompt in prompts]
         if images.shape[-2:] != (64, 64):
-            images = F.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
+            images = F.interpolate(full_precision(images), size=(64, 64), mode="bilinear", antialias=True)
         verdicts = [satisfied(c, seen) for c, seen in zip(captions, self.judge.read(images), strict=True)]
         return images.new_tensor([v.correct and v.relation is not False for v in verdicts])
 
@@ -69,8 +68,10 @@ def _judge(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_
     return JudgeReward(Judge.from_pretrained(source).to(dtype), spec.name)
 
 
-def _conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> ConvPreference:
-    return ConvPreference.from_pretrained(source).to(dtype)  # too small for checkpointing to matter
+def _conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> Reward:
+    from .preference import ConvPreference
+
+    return ConvPreference.from_pretrained(source, dtype)  # too small for checkpointing to matter
 
 
 def _ours(loader: Loader) -> Loader:

@@ -20,19 +20,15 @@ from typing import Any
 
 import torch
 from greenlet import GreenletExit, getcurrent, greenlet
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from ..errors import PipelineError
-from ..guidance.levels import predict_noise, predict_z0
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
-from .decode import power_of_two
-from .families import Branches, family_of
+from .evaluation import Evaluator
+from .families import family_of
 from .hold import patched
-from .rows import map_tensors, take
-from .schedulers import initial_scale, kind_of, limited, noise_like, shrink, snapshot, timesteps
-from .taps import AttentionTaps
+from .schedulers import initial_scale, kind_of, noise_like, shrink, snapshot, timesteps
 
 Change = Callable[[Tensor], Tensor]
 _STOP = object()
@@ -52,31 +48,29 @@ class PipelineLoop:
         words: Change | None = None, whole: bool = False, map_size: int | None = None, all_rows: bool = False,
         cancel: threading.Event | None = None,
     ):  # fmt: skip
-        self.pipe, self.kwargs, self.decode, self.cost = pipe, dict(kwargs), decode, cost
-        self.start, self.words, self.whole = start, words, whole
-        self.map_size, self.all_rows, self.cancel = map_size, all_rows, cancel
-        self.family = family_of(pipe)
-        self.scheduler, self.denoiser = pipe.scheduler, self.family.denoiser(pipe)
+        family = family_of(pipe)
+        self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
+        self.start, self.words, self.whole, self.cancel = start, words, whole, cancel
+        self.scheduler, self.denoiser = pipe.scheduler, family.denoiser(pipe)
         self.kind = kind_of(self.scheduler)
+        self._stack = ExitStack()
+        self._evaluator = Evaluator(pipe, family, cost, self._stack, whole, map_size, all_rows)
         self.generator = kwargs.get("generator")
         self.result: Any = None
         self.cancelled = False
         self.evaluations: list[int] = []
         """Of the denoiser, by sample."""
         self.timesteps: list[Timestep] = []
-        self.taps: AttentionTaps | None = None
-        self.grid = (0, 0)
         self._samples: int | None = None
+        # What the algorithm asked for, and where the pipeline is.
         self._rows: Rows = []
         self._need = PREDICTION
-        self._again = self._more = self._in_body = self._in_callback = self._cutting = self._looking = False
         self._arrived: Timestep | None = None
-        self._carry: Tensor | None = None
-        self._output: Tensor | None = None
+        self._again = self._more = self._in_body = self._in_callback = False
+        # The present call of `scheduler.step`: its arguments, its answer, and what rounding the latents took away.
+        self._call: tuple[Tensor, Any, Tensor, tuple, dict]
         self._answer: Any = (None,)
-        self._branches = Branches(1, 0, None)
-        self._evaluated: Branches = self._branches
-        self._stack = ExitStack()
+        self._carry: Tensor | None = None
 
     # Seen from the algorithm.
 
@@ -124,7 +118,9 @@ class PipelineLoop:
         if need.through != "none" and not self.whole and not self._sample.requires_grad:
             # The pipeline made its first latents where they could not be marked: evaluate once more.
             self._evaluate((True, self._sample.detach()))
-        return self._seen()
+        assert self._arrived is not None
+        output, _, sample, _, _ = self._call
+        return self._evaluator.seen(self._arrived, sample, output, self._rows, self._need, self.decode)
 
     def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
         """See `Loop.sampler_step`. noise (n, c, h, w): the scheduler's own (DDIM's `variance_noise`) in place of a draw."""
@@ -303,7 +299,11 @@ class PipelineLoop:
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         self._guard()
-        return self._denoise(*args, **kwargs) if self._in_body else self._plain["forward"](*args, **kwargs)
+        if not self._in_body:
+            return self._plain["forward"](*args, **kwargs)
+        answer, self._samples = self._evaluator(args, kwargs, self._samples, self._rows, self._need)
+        self._rows = self._rows or list(range(self._samples))
+        return answer
 
     def _step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         self._guard()
@@ -366,189 +366,6 @@ class PipelineLoop:
 
         self.kwargs[name] = on_step_end
 
-    # One evaluation.
-
     def _restore(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self.scheduler, name, value)
-
-    def _denoise(self, *args: Any, **kwargs: Any) -> Any:
-        """The denoiser on the rows that are needed, with a graph only where a gradient passes."""
-        sample = args[0] if args else kwargs["sample"]
-        branches = self._branches = self.family.branches(self.pipe)
-        if self._samples is None:
-            self._samples = sample.shape[0] // branches.count
-        if sample.shape[0] != branches.count * self.samples:
-            raise PipelineError(
-                f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {self.samples} images, where "
-                f"{branches.count} each were expected: this form of guidance cannot be steered"
-            )
-        if not self._rows:
-            self._rows = list(range(self.samples))
-        need, n = self._need, self.samples
-        if need.maps:
-            self._tap(sample)
-        rows = torch.tensor(self._rows, device=sample.device)
-        blocks = [rows + block * n for block in range(branches.count)]
-        everyone = len(self._rows) == n
-        split = need.through in ("maps", "conditional") and branches.count > 1 and not (branches.joint or self.all_rows)
-        if not need.output:
-            self._run_denoiser(args, kwargs, blocks[branches.conditional], look=True)
-            self._evaluated = Branches(1, 0, None)
-            zeros = sample.new_zeros(sample.shape[0], self._channels(sample), *sample.shape[2:])
-            return (zeros,) if kwargs.get("return_dict", True) is False else self.family.packed(zeros)
-        if split:
-            others = torch.cat([b for k, b in enumerate(blocks) if k != branches.conditional])
-            with torch.no_grad():
-                rest = self._run_denoiser(args, kwargs, others)
-            if self.taps is not None:
-                self.taps.clear()
-            own = self._run_denoiser(args, kwargs, blocks[branches.conditional], cut=need.through == "maps")
-            if need.through == "conditional":
-                # The pipeline multiplies by its guidance scale; the gradient is to pass once.
-                own = own.detach() + (own - own.detach()) / self.family.scale(self.pipe)
-            parts = list(rest.detach().split(len(rows)))
-            parts.insert(branches.conditional, own)
-            found = torch.cat(parts)
-            self._evaluated = Branches(1, 0, None)
-        else:
-            chosen = None if everyone else torch.cat(blocks)
-            found = self._run_denoiser(args, kwargs, chosen, cut=need.through == "maps")
-            self._evaluated = branches
-        if need.through in ("none", "maps") and not self.whole:
-            found = found.detach()
-        if not everyone:
-            whole = self._output if self._output is not None and len(self._output) == len(sample) else None
-            whole = found.new_zeros(len(sample), *found.shape[1:]) if whole is None else whole.detach()
-            found = whole.index_copy(0, torch.cat(blocks), found)
-        self._output = found
-        return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
-
-    def _channels(self, sample: Tensor) -> int:
-        return int(getattr(self.denoiser.config, "out_channels", sample.shape[1]))
-
-    def _run_denoiser(
-        self, args: tuple, kwargs: dict, rows: Tensor | None, cut: bool = False, look: bool = False
-    ) -> Tensor:
-        """The denoiser's own forward on some rows of its batch. cut: drop the graph after the last tap; look: stop there."""
-        sample = args[0] if args else kwargs["sample"]
-        if rows is not None:
-            args, kwargs = take((args, kwargs), rows, sample.shape[0])
-        count = sample.shape[0] if rows is None else len(rows)
-        plain = self._plain["forward"]
-
-        def forward(*args: Any, **kwargs: Any) -> Tensor:
-            self.cost.denoiser_calls += 1
-            self.cost.denoiser_rows += count
-            return plain(*args, **{**kwargs, "return_dict": False})[0]
-
-        self._cutting, self._looking = cut and torch.is_grad_enabled(), look
-        mode = torch.is_grad_enabled()
-        try:
-            if self.whole and mode:
-                found = checkpoint(forward, *args, use_reentrant=False, **kwargs)
-                if found.requires_grad:
-                    found.register_hook(lambda _: self._count_backward(count))
-                return found
-            return forward(*args, **kwargs)
-        except _Looked:
-            return sample
-        finally:
-            self._cutting = self._looking = False
-            torch.set_grad_enabled(mode)
-
-    def _count_backward(self, rows: int) -> None:
-        self.cost.denoiser_backwards += rows
-
-    def _tap(self, sample: Tensor) -> None:
-        if self.taps is None:
-            modules, self.grid = self.family.attention(self.pipe, sample.shape[-2:], self.map_size)
-            self.taps = self._stack.enter_context(AttentionTaps(modules))
-            block = self.family.last_block(self.pipe, list(modules)[-1])
-            self._stack.callback(block.register_forward_hook(self._after_taps).remove)
-        self.taps.clear()
-
-    def _after_taps(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
-        """After the last block whose maps are read nothing needs a graph: drop it, so activations are not kept."""
-        if self._looking:
-            raise _Looked
-        if not self._cutting:
-            return None
-        torch.set_grad_enabled(False)
-        return map_tensors(Tensor.detach, output)
-
-    def _seen(self) -> Seen:
-        """What the last evaluation gave, its float32 quantities on leaves of their own, and the way back to z_t."""
-        now, rows, need = self._arrived, self._rows, self._need
-        assert now is not None
-        output, _, sample, _, _ = self._call
-        inner: list[tuple[Tensor, Tensor]] = []  # (of the denoiser's graph, float32 leaf)
-
-        def leaf(x: Tensor) -> Tensor:
-            if self.whole:
-                return x.float()
-            found = x.detach().float().requires_grad_(need.through != "none")
-            inner.append((x, found))
-            return found
-
-        z = pick(sample, rows).float()
-        if not self.whole:
-            z = z.detach().requires_grad_()
-        through = need.through in ("full", "conditional") or self.whole
-        prediction = leaf(pick(output, rows)) if through else pick(output.detach(), rows).float()
-        with torch.enable_grad() if not self.whole else torch.set_grad_enabled(torch.is_grad_enabled()):
-            type_ = self.scheduler.config.prediction_type
-            z0 = limited(self.scheduler, predict_z0(z, prediction, now.here, type_))
-            maps = None
-            if need.maps:
-                assert self.taps is not None
-                maps = self._maps(leaf)
-        eps = predict_noise(z.detach(), prediction.detach(), now.here, type_)
-        return Seen(
-            rows, now, z, z0, eps, self._residual(rows), maps, self.grid, self.decode,
-            lambda loss, keep: self._pull(loss, keep, z, inner, sample, rows),
-        )  # fmt: skip
-
-    def _maps(self, leaf: Change) -> Tensor:
-        """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
-        assert self.taps is not None
-        n, at = len(self._rows), self._evaluated
-        if self.all_rows and at.count == self._branches.count:
-            return self.taps.maps(leaf).unflatten(0, (at.count, n)).mean(0)
-        start = at.conditional * n
-        return self.taps.maps(lambda x: leaf(x[start : start + n]))
-
-    def _residual(self, rows: Rows) -> Tensor | None:
-        at = self._branches
-        if at.unconditional is None or self._output is None:
-            return None
-        blocks = self._output.detach().float().unflatten(0, (at.count, self.samples))
-        return pick(blocks[at.conditional] - blocks[at.unconditional], rows)
-
-    def _pull(
-        self, loss: Tensor, keep: bool, z: Tensor, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows
-    ) -> Tensor:
-        """d loss.sum() / d z_t. Through the denoiser it goes sample by sample at size 1, so that half precision holds it."""
-        if not loss.requires_grad:
-            return torch.zeros_like(z)
-        leaves = [z, *(found for _, found in inner)]
-        direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
-        total = torch.zeros_like(z) if direct is None else direct
-        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None and x.requires_grad]
-        if not pairs:
-            return total
-        # With maps of all rows a gradient has several rows a sample.
-        each = [g.unflatten(0, (-1, len(rows))) for _, g in pairs]
-        size = torch.stack([power_of_two(g.transpose(0, 1)).flatten() for g in each]).amax(0)
-        seeds = [
-            (g / size.view(1, -1, *[1] * (g.ndim - 2))).flatten(0, 1).to(x.dtype)
-            for (x, _), g in zip(pairs, each, strict=True)
-        ]
-        (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
-        self._count_backward(len(rows) * self._evaluated.count)
-        return total + pick(found, rows).float() * size.view(-1, 1, 1, 1)
-
-
-class _Looked(Exception):
-    """The last layer that is read has run: the rest of the forward is not needed."""
-

@@ -40,8 +40,7 @@ class BlackBoxReward:
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], given to the scorer as 8-bit RGB -> (B,). Raises RewardError on a wrong return."""
         check_images(self.name, images, prompts)
-        pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        returned = self.scorer([Image.fromarray(p) for p in pixels], list(prompts))
+        returned = self.scorer(to_pil(images), list(prompts))
         must = f"for {len(prompts)} images: it must return one number an image, as [0.5, ...]"
         try:
             found = torch.as_tensor(returned, dtype=torch.float32)
@@ -53,3 +52,9 @@ class BlackBoxReward:
 
     def to(self, device: torch.device | str) -> BlackBoxReward:
         return self
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [0, 1] -> 8-bit RGB images."""
+    pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(p) for p in pixels]

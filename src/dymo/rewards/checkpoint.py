@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import RewardError
@@ -188,6 +188,28 @@ def from_state(
     layout = {names[own]: shape for own, shape in shapes(module.state_dict()).items()}
     found = fitting(layout, state, name, optional)
     return put(module, {own: found[theirs] for own, theirs in names.items()}, dtype)
+
+
+def save_folder(module: nn.Module, folder: str | Path, config: Mapping[str, Any]) -> None:
+    """config.json and model.safetensors, in the module's own names."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"_class_name": type(module).__name__, **config}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "model.safetensors")
+
+
+def load_folder(
+    build: Callable[..., Module], folder: str | Path, name: str, dtype: torch.dtype | None = None
+) -> Module:
+    """`build(**config)` with the weights, of what `save_folder` wrote. Raises RewardError."""
+    path = Path(folder) / "config.json"
+    config = read_config(path, name)
+    config.pop("_class_name", None)
+    try:
+        return from_state(lambda: build(**config), read_weights(path.with_name("model.safetensors")), name, dtype)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise RewardError(f"{name}: {path} is not of this model: {reason(error)}") from error
 
 
 def _few(names: tuple[str, ...]) -> str:

@@ -122,7 +122,7 @@ def clip_from_open_clip(
 ) -> CLIPModel:
     """The same of weights in open_clip's names."""
     model = without_storage(lambda: CLIPModel(config or vit_h_config()))
-    return put(model, from_open_clip(fitting(open_clip_shapes(model), state, name)), dtype)
+    return put(model, from_open_clip(fitting(open_clip_shapes(model), state, name), model), dtype)
 
 
 def pretrained(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
-from ..errors import RewardError
-from .checkpoint import State, find_file, from_state, read_config, read_weights, reason
+from .checkpoint import State, find_file, from_state, load_folder, read_weights, save_folder
 from .clip import load_tokenizer
 from .head import HIDDEN, AffineHead
 from .preprocess import OPENAI_MEAN, OPENAI_STD, normalise, shortest_side_crop
@@ -88,24 +85,12 @@ class ImageRewardModel(nn.Module):
         return self.text.embeddings(input_ids=ids)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """config.json and model.safetensors, in the module's own names."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {"_class_name": "ImageRewardModel", **dataclasses.asdict(self.sizes)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_folder(self, folder, dataclasses.asdict(self.sizes))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, name: str = "imagereward", dtype: torch.dtype | None = None) -> Any:
         """What `save_pretrained` wrote. Raises RewardError."""
-        path = Path(folder) / "config.json"
-        config = read_config(path, name)
-        config.pop("_class_name", None)
-        try:
-            build = partial(cls, Sizes(**config))
-            return from_state(build, read_weights(path.with_name("model.safetensors")), name, dtype)
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise RewardError(f"{name}: {path} is not an ImageReward's: {reason(error)}") from error
+        return load_folder(lambda **config: cls(Sizes(**config)), folder, name, dtype)
 
 
 # The module's names -> the published file's.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from transformers import CLIPModel
 
@@ -34,57 +32,37 @@ _LAYER = {
 }  # fmt: skip
 # open_clip multiplies by these from the right: x @ P.
 _TRANSPOSED = ("text_projection", "visual.proj")
-_QKV = ("q", "k", "v")
 _TOWERS = {"text_model": "transformer", "vision_model": "visual.transformer"}
 
 
-def to_open_clip(state: State) -> dict[str, Tensor]:
-    """transformers' names -> open_clip's: q, k, v in one matrix, the two projections transposed."""
-    found: dict[str, Tensor] = {}
-    for name, value in state.items():
-        top = _TOP.get(name)
-        if top is not None:
-            found[top] = value.T if top in _TRANSPOSED else value
-            continue
-        match = re.fullmatch(r"(\w+)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
-        if match is None:
-            continue  # computed, as position_ids
-        tower, layer, part, kind = match.groups()
-        block = f"{_TOWERS[tower]}.resblocks.{layer}"
-        if part in _LAYER:
-            found[f"{block}.{_LAYER[part]}.{kind}"] = value
-        elif part == "self_attn.q_proj":
-            prefix = name.removesuffix(f"q_proj.{kind}")
-            found[f"{block}.attn.in_proj_{kind}"] = torch.cat([state[f"{prefix}{x}_proj.{kind}"] for x in _QKV])
-    return found
+def published(name: str) -> tuple[str, int | None]:
+    """The name in open_clip of a parameter of CLIPModel, and which third of it (q, k or v) is meant; None: the whole."""
+    if name in _TOP:
+        return _TOP[name], None
+    match = re.fullmatch(r"(\w+)\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name)
+    assert match is not None, name
+    tower, layer, part, kind = match.groups()
+    block = f"{_TOWERS[tower]}.resblocks.{layer}"
+    if part in _LAYER:
+        return f"{block}.{_LAYER[part]}.{kind}", None
+    return f"{block}.attn.in_proj_{kind}", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj").index(part)
 
 
-def from_open_clip(state: State) -> dict[str, Tensor]:
-    """open_clip's names -> transformers'; the inverse of `to_open_clip`. `state` must be a whole CLIP."""
-    top, layer = ({theirs: ours for ours, theirs in names.items()} for names in (_TOP, _LAYER))
-    towers = {theirs: ours for ours, theirs in _TOWERS.items()}
-    found: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if name in top:
-            found[top[name]] = value.T.contiguous() if name in _TRANSPOSED else value
-            continue
-        tower, block, part, kind = _parts(name)
-        prefix = f"{towers[tower]}.encoder.layers.{block}"
-        if part == "attn.in_proj":
-            for x, own in zip(_QKV, value.chunk(3), strict=True):
-                found[f"{prefix}.self_attn.{x}_proj.{kind}"] = own.contiguous()
-        else:
-            found[f"{prefix}.{layer[part]}.{kind}"] = value
-    return found
-
-
-def open_clip_shapes(model: CLIPModel) -> Mapping[str, tuple[int, ...]]:
+def open_clip_shapes(model: CLIPModel) -> dict[str, tuple[int, ...]]:
     """What an open_clip file of this model's sizes holds: name -> shape."""
-    return shapes(to_open_clip({name: value.to("meta") for name, value in model.state_dict().items()}))
+    found = {}
+    for name, shape in shapes(model.state_dict()).items():
+        theirs, third = published(name)
+        whole = shape if third is None else (3 * shape[0], *shape[1:])
+        found[theirs] = whole[::-1] if theirs in _TRANSPOSED else whole
+    return found
 
 
-def _parts(name: str) -> tuple[str, str, str, str]:
-    """Tower, number of the block, part ("attn.in_proj", "mlp.c_fc", ...), "weight" or "bias"."""
-    match = re.fullmatch(r"((?:visual\.)?transformer)\.resblocks\.(\d+)\.(.+?)[._](weight|bias)", name)
-    assert match is not None, name  # the names were compared before
-    return match[1], match[2], match[3], match[4]
+def from_open_clip(state: State, model: CLIPModel) -> dict[str, Tensor]:
+    """The model's parameters by its own names, from a state of exactly `open_clip_shapes`."""
+    found = {}
+    for name in model.state_dict():
+        theirs, third = published(name)
+        value = state[theirs] if third is None else state[theirs].chunk(3)[third]
+        found[name] = (value.T if theirs in _TRANSPOSED else value).contiguous()
+    return found

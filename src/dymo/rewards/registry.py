@@ -15,6 +15,7 @@ import torch
 from .. import plugins
 from ..errors import ConfigError, RewardError, did_you_mean
 from .base import FunctionReward, Reward, is_differentiable, scale_of
+from .checkpoint import reason
 
 GROUP = "dymo.rewards"
 """The entry point group of rewards from other packages."""
@@ -51,8 +52,6 @@ class Spec:
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""
-        from .checkpoint import reason
-
         if source is not None:
             source = self._checked(source)
         try:
@@ -79,11 +78,11 @@ class Spec:
                 f"{self.name}: source={text!r}: there is no such file or folder, and a hub id is OWNER/NAME"
             )
         # Files of one hub id differ in nothing but their values.
-        other = next((s for s in OWN.values() if s.file == path.name != self.file and s.source == self.source), None)
-        if other is not None:
+        stems = {Path(s.file).stem: s.name for s in OWN.values() if s.source == self.source and s.name != self.name}
+        if path.stem in stems:
             warnings.warn(
-                f"{self.name}: {path.name} is what {other.name}'s file is called, and nothing in it tells the two apart: "
-                f"if it is that file, load it as {other.name!r}",
+                f"{self.name}: {path.name} is what {stems[path.stem]}'s file is called, and nothing in it tells the two apart: "
+                f"if it is that file, load it as {stems[path.stem]!r}",
                 stacklevel=4,
             )
         return path if path.exists() else source
@@ -135,6 +134,11 @@ _ALL = (
     Spec(
         "clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
         427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
+    ),
+    Spec(
+        "vqascore", lazily("vqa", "load_vqa"), "how likely a vision-language model says that the image shows the prompt", (0, 1),
+        "Apache-2.0", 8292.2, 0.2, "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
+        about="source= takes any other",
     ),
 )  # fmt: skip
 

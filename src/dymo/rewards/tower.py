@@ -48,12 +48,12 @@ class TowerReward:
     cosine_scale: float | None = None
 
     def __init__(
-        self, model: nn.Module, name: str, resolution: int, layers: Iterable[nn.Module], *, scale: float = 1.0,
+        self, model: nn.Module, name: str, resolution: int | None, layers: Iterable[nn.Module], *, scale: float = 1.0,
         checkpointing: bool = False,
     ):  # fmt: skip
         self.model = model.eval().requires_grad_(False)
         self.name, self.scale = name, scale
-        self.resolution: int | None = resolution
+        self.resolution = resolution
         self._prompts = PromptCache(self._encode)
         # transformers' own switch acts in training mode alone; a frozen reward is never in it.
         for layer in layers if checkpointing else ():
