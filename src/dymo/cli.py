@@ -170,7 +170,7 @@ _command(
     "dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5 — in the paper's own setting",
     "dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16",
     "accelerate launch -m dymo bench --config comparison.yaml — over GPUs and machines that share the folder",
-    "dymo bench report runs/table-1 --versus DyMO",
+    "dymo bench report runs/table-1-5e0c1f7a --versus DyMO",
 )  # fmt: skip
 _command(bench, "report", schema.BenchReport, _report)
 

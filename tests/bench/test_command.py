@@ -143,12 +143,28 @@ def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
 def test_c5_a_run_whose_rows_failed_ends_with_exit_code_1_and_its_report(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "prompts: [a red apple]\nmetrics: [mini-hps]\ncall: {num_inference_steps: 2}\n"
-        "rows: [plain, {name: broken, call: {num_inference_steps: -1}}]"
+        "rows: [plain, {name: broken, call: {num_inference_steps: 2000}}]"
     )
     found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
     assert found.exit_code == 1, found.output
     assert "Images that failed: 1 (broken)" in found.output and "Report:" in found.output
     assert "broken, 'a red apple', seed 0:" in (tmp_path / "run" / "report.md").read_text()
+
+
+@pytest.mark.miniature
+def test_c6_a_method_and_a_metric_in_ones_own_file(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from dymo.methods import load_method\n\n\nclass Twice:\n"
+        "    def run(self, pipe, prompts, reward=None, budget=None, generator=None, **kwargs):\n"
+        "        return load_method('plain').run(pipe, prompts, None, budget, generator, **kwargs)\n\n\n"
+        "def red(images, prompts):\n    return images[:, 0].mean((1, 2))\n"
+    )
+    own = tmp_path / "mine.py"
+    words = ["--method", f"{own}:Twice", "--method", "plain", "--metrics", f"{own}:red"]
+    found = bench(*words, "--steps", 2, "--n", 1, "--outdir", tmp_path / "run")
+    assert found.exit_code == 0, found.output
+    rows = json.loads((tmp_path / "run" / "report" / "results.json").read_text())["rows"]
+    assert rows[0][f"{own}:red"] == rows[1][f"{own}:red"] > 0
 
 
 def test_c5_a_reward_that_cannot_be_loaded_is_refused_before_the_first_image(tmp_path):
@@ -189,6 +205,7 @@ def test_c5_every_comparison_has_its_own_folder(tmp_path, monkeypatch):
         (["--method", "plain", "--reward", "mini-hsp"], "--reward: unknown reward 'mini-hsp'"),
         (["--method", "plain", "--scheduler", "dimm"], "--scheduler: 'dimm'"),
         (["--method", "plain", "--batch", 0], "--batch: "),
+        (["--method", "plain", "--steps", 0], "--steps: 0: give a whole number from 1 on"),
         (["--method", "plain", "--versus", "ours"], "--versus: 'ours' is no row"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml: cannot be read"),
         (["report", "/nowhere"], "no comparison"),
@@ -215,7 +232,7 @@ def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
     own = pipe.unet
     with variant(pipe, unet=str(tmp_path)) as made:
         other = made("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
-        assert made.unet is not own and made.vae is pipe.vae
+        assert made.unet is not own and pipe.unet is own
     assert pipe.unet is own and not torch.equal(other, plain)
     assert torch.equal(pipe("a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL).images, plain)
     tiny.unet(cross_attention_dim=64).save_pretrained(tmp_path / "wrong")

@@ -105,6 +105,11 @@ def test_c5_a_folder_with_another_comparison_is_refused_unless_extended(tmp_path
     assert (run / "plan.json").read_text() == '{"rows": [1], "seeds": [0]}'
     assert open_run(run, '{"rows": [1, 2], "seeds": [0]}', extend=True).record(KEY)
     assert (run / "plan.json").read_text() == '{"rows": [1, 2], "seeds": [0]}'
+    open_run(tmp_path / "new", '{"rows": [1]}')
+    open_run(tmp_path / "new", '{"rows": [2]}')
+    assert (tmp_path / "new" / "plan.json").read_text() == '{"rows": [2]}', (
+        "where nothing was generated, nothing is lost"
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "report.html").write_text("precious")
     with pytest.raises(ConfigError, match="holds other files"):

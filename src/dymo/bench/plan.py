@@ -180,6 +180,9 @@ class Comparison(_Part):
             known = ", ".join(SCHEDULERS)
             raise ConfigError(f"scheduler: {self.scheduler!r}: choose one of {known}, or the name of a diffusers class")
         for row in self.rows:
+            steps = self.call_of(row).get("num_inference_steps", 1)
+            if not isinstance(steps, int) or steps < 1:
+                raise ConfigError(f"call.num_inference_steps: {steps!r}: give a whole number from 1 on")
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
                 raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
         try:

@@ -26,6 +26,7 @@ from .store import Store
 SHOWN = 4
 """Prompts whose images are shown."""
 THUMBNAIL = 256
+_TITLES = {"tflop": "TFLOP", "peak_mb": "peak MB"}
 _MARKS: dict[Word, str] = {
     "higher": " ▲",
     "lower": " ▼",
@@ -93,7 +94,7 @@ def write_report(plan: Comparison, store: Store, versus: str | None = None, fold
 def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
     """Means a row of metrics and parts of the account, each with about four figures; and the number of images."""
     found = {name: [r.mean(name) for r in results] for name in names}
-    columns = [Column(name.replace("_", " "), digits(values)) for name, values in found.items()]
+    columns = [Column(_TITLES.get(name, name.replace("_", " ")), digits(values)) for name, values in found.items()]
     rows: list[list[Cell]] = [
         [
             f"{r.row.name} †" if _by_seconds(r.row) else r.row.name,

@@ -126,14 +126,14 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     """The store of a comparison, made for it or with what is there of it; `plan`: its JSON.
 
     Raises ConfigError where the folder holds something else, unless `extend` replaces another comparison's plan (images
-    of configurations that both have are kept).
+    of configurations that both have are kept). A comparison without an image is replaced unasked.
     """
     path = folder / "plan.json"
     own = ("claims", "results.sqlite", "results.sqlite-journal")
     if not path.is_file() and folder.is_dir() and any(p.name not in own for p in folder.iterdir()):
         raise ConfigError(f"--outdir {folder}: holds other files and no comparison; choose another folder")
     held = path.read_text(encoding="utf-8") if path.is_file() else None
-    if held not in (None, plan) and not extend:
+    if held not in (None, plan) and not extend and (folder / "images").is_dir():
         old, new = json.loads(held or ""), json.loads(plan)
         differ = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
         raise ConfigError(

@@ -38,7 +38,7 @@ class Worker:
     def __init__(self, plan: Comparison, store: Store, load: LoadPipeline, device: str = "cpu"):
         self.plan, self.store, self.load = plan, store, load
         self._pipes: dict[str, Any] = {}
-        self._variant: tuple | None = None
+        self._variant: tuple[tuple, Any] | None = None
         self._open = ExitStack()
         self.metrics = {name: _loaded("metric", name, lambda n: load_metric(n, device)) for name in plan.metrics}
         rewards = {json.dumps(spec): spec for row in plan.rows if (spec := plan.reward_of(row))}
@@ -106,12 +106,11 @@ class Worker:
         if name not in self._pipes:
             self._pipes[name] = self.load(name)
         wanted = (name, row.unet or self.plan.unet, row.lora or self.plan.lora)
-        if wanted != self._variant:
+        if self._variant is None or wanted != self._variant[0]:
             self.close()
-            parts = (part and located(part) for part in wanted[1:])
-            self._made = self._open.enter_context(variant(self._pipes[name], *parts))
-            self._variant = wanted
-        return self._made
+            sources = (part and located(part) for part in wanted[1:])
+            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], *sources))
+        return self._variant[1]
 
     def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:
         """The row's own, or what the other row spent on these images."""

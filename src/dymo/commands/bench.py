@@ -112,6 +112,7 @@ def read_plan(given: dict[str, Any]) -> Comparison:
         data["metrics"] = [name.strip() for name in given["metrics"].split(",") if name.strip()]
     if called := {key: given[name] for name, key in _CALL.items() if name in given}:
         data["call"] = {**data.get("call", {}), **called}
+        words |= {f"call.{_CALL[name]}": words[name] for name in _CALL if name in given}
     wanted = given.get("prompts", data.get("prompts", "miniature"))
     if "n" in given:
         words["prompts"] = "--n" if "prompts" not in given else "--prompts, --n"
