@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from safetensors.torch import save_file
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 DATA = Path(__file__).parent / "data"
 SHAPE = (1, 4, 64, 64)
@@ -214,12 +212,9 @@ def _text_names(state: dict[str, Tensor], model: CLIPTextModel) -> dict[str, Ten
 
 def reward() -> Any:
     """The run's step-aware preference model: `.score(images, prompts, timestep)`, images (B, 3, H, W), not clamped."""
-    from dymo.rewards import load_reward
+    from dymo.rewards.step_aware import StepAwareCLIP, StepAwareReward
 
-    with tempfile.TemporaryDirectory() as folder:
-        config = _table()["configs"]
-        for name in ("config", "preprocessor_config"):
-            (Path(folder) / f"{name}.json").write_text(json.dumps(config[f"step-aware/{name}"]), encoding="utf-8")
-        save_file(_state("reward."), Path(folder) / "model.safetensors", {"format": "pt"})
-        tokenizer().save_pretrained(folder)
-        return load_reward("step-aware", source=folder)
+    model = StepAwareCLIP(CLIPConfig(**_table()["configs"]["step-aware/config"])).eval().requires_grad_(False)
+    state = _state("reward.")
+    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    return StepAwareReward(model, tokenizer(), "step-aware")
