@@ -42,11 +42,6 @@ _EMOJI = re.compile(
     "[\U0001f1e6-\U0001f1ff]{2}|[\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55]"
     "(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[\U0001f300-\U0001faff\u2600-\u27bf])*"
 )
-# A noun is still to come after these, and has been before those.
-_OPEN = frozenset(
-    "a an the my his her their its two three and or & + on in at of with by to from under over behind".split()
-)
-_CLOSE = frozenset("and or & + on in at of with by to from under over behind beside near".split())
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "'": "'"}
 
 Letter = tuple[str, int, int]
@@ -122,8 +117,13 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
         before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[max(0, match.start() - 80) : match.start()]))
         after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() : match.end() + 80]))
         last, following = (before[-1:] or [","])[0].lower(), (after[:1] or [","])[0].lower()
-        awaited = last in _OPEN or last in lexicon.COLOURS or last in lexicon.ADJECTIVES or not last[0].isalnum()
-        named = awaited and (following in _CLOSE or not following[0].isalnum())
+        awaited = (
+            last in lexicon.BEFORE_NOUN
+            or last in lexicon.COLOURS
+            or last in lexicon.ADJECTIVES
+            or not last[0].isalnum()
+        )
+        named = awaited and (following in lexicon.AFTER_NOUN or not following[0].isalnum())
         kept.append((text[match.start()] if named else " ", *letters[match.start()][1:]))
         at = match.end()
     return kept + letters[at:]

@@ -5,17 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from dymo.prompt.english import lexicon
+
 _PARTS = {"N": "noun", "V": "verb", "A": "adj", "R": "adv"}
-# English words that the tables leave out.
-_LITTLE = frozenset(
-    "a an the and or but nor of in on at by to from with without into onto over under above below behind beside between "
-    "near next through across around for as like than then if that this these those there here his her its their my your "
-    "our he she it they them him i you we us me who whose which what where when while is are was were be been being am has "
-    "have had do does did not no so too very each every some any all both few many much more most other another one "
-    "two three four five six seven eight nine ten up down out off inside outside atop underneath beneath against during "
-    "towards toward along among amid upon per via vs her's himself herself itself themselves something nothing everyone "
-    "everything someone anyone anything can could will would should may might must shall being according made".split()
-)
 
 
 class Vocabulary:
@@ -41,7 +33,7 @@ class Vocabulary:
     def knows(self, word: str) -> bool:
         """Whether a word in lower case is English; each part of a hyphened one."""
         parts = [part for part in word.replace("-", " ").replace("'", " ").split() if len(part) > 1]
-        return all(part in _LITTLE or self.kinds(part) for part in parts)
+        return all(part in lexicon.FUNCTION_WORDS or self.kinds(part) for part in parts)
 
     def _lemmas(self, word: str, kind: str) -> tuple[str, ...]:
         """The dictionary's forms of a word as one part of speech."""

@@ -23,12 +23,6 @@ KINDS = {
     "RBS": "R", "POS": "S", ",": ",", ".": ".", ":": ".", "-LRB-": ".", "-RRB-": ".", "HYPH": "O", "PRP": "O",
     "WDT": "W", "WP": "W", "WRB": "O", "EX": "O", "UH": "N",
 }  # fmt: skip
-_PREPOSITIONS = frozenset(
-    "next near above below under behind beside atop over beneath on with in at of by from".split()
-)
-_ADVERBS = frozenset(
-    "well highly extremely very insanely ultra super beautifully incredibly intricately perfectly".split()
-)
 
 _COUNTED = re.compile(r"(\d+)(?:girls?|boys?)")
 
@@ -127,7 +121,7 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "C"
         elif word.low in "/;:|~•":
             word.kind = "."
-        elif word.low in _PREPOSITIONS:
+        elif word.low in lexicon.PREPOSITIONS:
             word.kind = "P" if after != "N" or word.low != "next" else "A"
         elif end == 1 and word.text.isalpha():
             word.kind = "N"
@@ -135,7 +129,7 @@ def _mend_known(words: list[Word]) -> None:
             word.kind = "N"
         elif word.low in lexicon.COLOURS:
             word.kind = "A"
-        elif word.low in _ADVERBS and after in "AVR":
+        elif word.low in lexicon.ADVERBS and after in "AVR":
             word.kind = "R"
         elif word.low in lexicon.ADJECTIVES and (after in "NAVMC," or _trails(words, i)):
             word.kind = "A"
@@ -317,7 +311,12 @@ def _is_participle_alone(words: list[Word], i: int) -> bool:
 
 def _names_what_is_modified(words: list[Word], i: int) -> bool:
     word = words[i]
-    names = word.kind in "VRPO" and word.low not in lexicon.BE | _ADVERBS and word.may_be("N") and word.text.isalpha()
+    names = (
+        word.kind in "VRPO"
+        and word.low not in lexicon.BE | lexicon.ADVERBS
+        and word.may_be("N")
+        and word.text.isalpha()
+    )
     return names and _is_lone(words, i)
 
 
