@@ -9,7 +9,7 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned
 from dymo.prompt.english.relations import Link
 from dymo.prompt.english.things import Thing
-from dymo.prompt.english.words import Word
+from dymo.prompt.english.words import Words
 
 # From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
 _COVERS = ("body", "figure", "skin", "head", "face")
@@ -23,7 +23,7 @@ class Kin:
     same_as: list[int | None]
 
 
-def find_kin(words: Sequence[Word], shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
+def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
     """The kinship of the shown things."""
     finder = _Finder(words, shown, links)
     count = range(len(shown))
@@ -49,17 +49,12 @@ def _leads_back(n: int, part_of: Sequence[int | None], same_as: Sequence[int | N
 
 
 class _Finder:
-    def __init__(self, words: Sequence[Word], shown: Sequence[Thing], links: Sequence[Link]) -> None:
-        self.words, self.shown = words, shown
+    def __init__(self, words: Words, shown: Sequence[Thing], links: Sequence[Link]) -> None:
+        self.words, self.low, self.kind = words, words.low, words.kind
+        self.shown = shown
         self.heads = [words[thing.head].low for thing in shown]
         self.to = {link.object: link for link in links}
         self.links = links
-
-    def low(self, i: int) -> str:
-        return self.words[i].low if 0 <= i < len(self.words) else ""
-
-    def kind(self, i: int) -> str:
-        return self.words[i].kind if 0 <= i < len(self.words) else "."
 
     def is_a(self, n: int, *kinds: str) -> bool:
         return any(lexicon.is_kind(self.heads[n], kind) for kind in kinds)
@@ -78,23 +73,23 @@ class _Finder:
         said = self._said(link)
         if link is not None and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
             # "a bowl of fruit"; "the head of a lion" is about the lion's head.
-            if not self._is_part_for(link.subject, n):
-                return link.subject
-            return None
+            return None if self._is_part_for(link.subject, n) else link.subject
         whole = self._whole_of(n)
         if whole is not None:
             return whole
         if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
             return self._main(n, part_of, living=True)
-        if personal and self.is_living_whole_after(n):
-            return self.is_living_whole_after(n)
+        wearer = self._wearer_after(n)
+        if wearer:
+            return wearer
         if link is not None and self._is_part_for(n, link.subject):
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
             return self._root(link.subject, n, part_of) if owned else None
-        if n and self._is_coordinate(n) and part_of[n - 1] is not None and self.is_a(n - 1, "body", "worn", "part"):
+        if n and self._is_coordinate(n) and self.is_a(n - 1, "body", "worn", "part"):
             owner = part_of[n - 1]
-            return owner if owner is not None and self._is_part_for(n, owner) else None
+            if owner is not None:
+                return owner if self._is_part_for(n, owner) else None
         if personal and link is None and self.opens_segment(n):
             return self._main(n, part_of, living=self.is_a(n, "worn"))
         return None
@@ -109,7 +104,7 @@ class _Finder:
             return next((m for m, thing in enumerate(self.shown) if thing.end == before), None)
         return None
 
-    def is_living_whole_after(self, n: int) -> int | None:
+    def _wearer_after(self, n: int) -> int | None:
         """ "a hat on a cat", "a crown on the king's head": the object of a garment's "on"."""
         if not self.is_a(n, "worn"):
             return None
@@ -185,16 +180,17 @@ class _Finder:
     def _is_bare_segment(self, n: int) -> bool:
         thing = self.shown[n]
         lone = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
-        return lone and all(self.kind(i) != "M" for i in range(thing.start, thing.head))
+        return lone and not self._is_counted(thing)
 
     def _is_many(self, n: int) -> bool:
         thing = self.shown[n]
-        return self.words[thing.head].tag in ("NNS", "NNPS") or any(
-            self.kind(i) == "M" for i in range(thing.start, thing.head)
-        )
+        return self.words[thing.head].tag in ("NNS", "NNPS") or self._is_counted(thing)
+
+    def _is_counted(self, thing: Thing) -> bool:
+        return any(self.kind(i) == "M" for i in thing.before_head)
 
 
-def _alternative(words: Sequence[Word], shown: Sequence[Thing], n: int, cleaned: Cleaned) -> int | None:
+def _alternative(words: Words, shown: Sequence[Thing], n: int, cleaned: Cleaned) -> int | None:
     """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""
     at = words[shown[n].head].span[0]
     for start, end in cleaned.choices:

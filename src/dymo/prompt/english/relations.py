@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.things import Role, Thing
-from dymo.prompt.english.words import Word
+from dymo.prompt.english.words import Words
 
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
@@ -23,7 +23,7 @@ class Link:
     object: int
 
 
-def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
+def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
     """A link for each thing that a verb or preposition right before it ties to an earlier one.
 
     The subject is what the dependency tree says the preposition or verb belongs to, else the thing nearest before.
@@ -31,22 +31,18 @@ def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[T
     links = []
     for n, thing in enumerate(shown):
         start, end = _predicate(words, things, thing)
-        if start == end:
-            continue
-        subject = _subject(words, shown, start, end)
+        subject = _subject(words, shown, start, end) if start < end else None
         if subject is not None and subject < n:
             links.append(Link(start, end, subject, n))
     return links
 
 
-def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
+def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
     """The places of the verb and prepositions before a thing; (i, i) where there are none."""
-    places, measures = (
-        {i for other in things if other.role in roles for i in range(other.start, other.end)}
-        for roles in ((Role.PLACE, Role.MEASURE), (Role.MEASURE,))
-    )
+    measures = {i for other in things if other.role is Role.MEASURE for i in other.places}
+    places = measures.union(*(other.places for other in things if other.role is Role.PLACE))
     end = thing.start
-    while end > 0 and words[end - 1].kind == "D":
+    while words.kind(end - 1) == "D":
         end -= 1
     start = end
     while start > 0 and end - start < _LONGEST:
@@ -58,33 +54,24 @@ def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> 
         start -= 1
     while start < end and (words[start].low in lexicon.BE or words[start].kind in "RDN" or start in measures):
         start += 1
-    if start < end and words[start].low == "of" and start - 1 in measures:
-        # "wine and a piece of bread": the measure is no relation.
-        return end, end
-    if any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end)):
-        return end, end
-    kinds = {words[i].kind for i in range(start, end)}
-    return (start, end) if kinds & set("PV") or words[start].low == "next" else (end, end)
+    # "wine and a piece of bread": the measure is no relation.
+    measured = start < end and words[start].low == "of" and start - 1 in measures
+    denied = any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end))
+    relates = any(words[i].kind in "PV" for i in range(start, end)) or words[start].low == "next"
+    return (start, end) if relates and not measured and not denied else (end, end)
 
 
-def _subject(words: Sequence[Word], shown: Sequence[Thing], start: int, end: int) -> int | None:
+def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int | None:
     heads = [start]
     for _ in range(4):
         place = words[heads[-1]].head
         if place < 0 or place in heads:
             break
         heads.append(place)
-        if not start <= place < end:
-            found = _holding(shown, place)
-            if found is not None:
-                return found
-            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
-            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
-            if found is not None:
-                return found
-        else:
-            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
-            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
+        # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
+        holders = [] if start <= place < end else [place]
+        for holder in [*holders, *words.subjects(place)]:
+            found = _holding(shown, holder)
             if found is not None:
                 return found
     # Only where nothing but the thing's own words lie between.
@@ -92,4 +79,4 @@ def _subject(words: Sequence[Word], shown: Sequence[Thing], start: int, end: int
 
 
 def _holding(shown: Sequence[Thing], place: int) -> int | None:
-    return next((n for n, thing in enumerate(shown) if thing.start <= place < thing.end), None)
+    return next((n for n, thing in enumerate(shown) if place in thing), None)
