@@ -88,14 +88,12 @@ class _Attacher:
         for i, word in enumerate(self.words):
             descriptive = word.kind == "A" and word.low not in lexicon.NO_ATTRIBUTE and word.low not in lexicon.QUALITY
             relates = word.low == "full" and self.low(i + 1) == "of"
-            denied = self.low(i - 2 if self.kind(i - 1) == "R" else i - 1) in lexicon.NEGATIONS
-            denied = denied or self.low(i - 1) in lexicon.NEGATIONS
-            owner = None
-            if descriptive and not relates and not denied and i not in self.inside:
+            before = {self.low(i - 1), self.low(i - 2) if self.kind(i - 1) == "R" else ""}
+            if descriptive and not relates and i not in self.inside and not before & lexicon.NEGATIONS:
                 owner = self._owner(i, owners)
-            if owner is not None:
-                owners[i] = owner
-                owner.attributes.append(i)
+                if owner is not None:
+                    owners[i] = owner
+                    owner.attributes.append(i)
 
     def participles(self) -> None:
         """ "a monkey dancing", "people walking at night": what something does, where that is done to nothing else."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned
@@ -15,37 +14,28 @@ from dymo.prompt.english.words import Words
 _COVERS = ("body", "figure", "skin", "head", "face")
 
 
-@dataclass
-class Kin:
-    """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None where there is none."""
-
-    part_of: list[int | None]
-    same_as: list[int | None]
+Places = list[int | None]
 
 
-def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
-    """The kinship of the shown things."""
+def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> tuple[Places, Places]:
+    """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None if there is none."""
     finder = _Finder(words, shown, links)
     count = range(len(shown))
-    same_as = [_alternative(words, shown, n, cleaned) for n in count]
+    same_as = [finder.alternative(n, cleaned) for n in count]
     same_as = [finder.same_as(n) if same_as[n] is None else same_as[n] for n in count]
-    part_of: list[int | None] = []
+    part_of: Places = []
     for n in count:
         part_of.append(finder.owner(n, part_of) if same_as[n] is None else None)
     part_of = [finder.larger(n, part_of) for n in count]
     for n in count:
-        if _leads_back(n, part_of, same_as):
+        at: int | None = n
+        for _ in range(len(shown) + 1):
+            if at is not None:
+                at = part_of[at] if same_as[at] is None else same_as[at]
+        if at is not None:
+            # Its wholes lead back to itself.
             part_of[n] = None
-    return Kin(part_of, same_as)
-
-
-def _leads_back(n: int, part_of: Sequence[int | None], same_as: Sequence[int | None]) -> bool:
-    at: int | None = n
-    for _ in range(len(part_of) + 1):
-        at = part_of[at] if same_as[at] is None else same_as[at]
-        if at is None:
-            return False
-    return True
+    return part_of, same_as
 
 
 class _Finder:
@@ -189,12 +179,8 @@ class _Finder:
     def _is_counted(self, thing: Thing) -> bool:
         return any(self.kind(i) == "M" for i in thing.before_head)
 
-
-def _alternative(words: Words, shown: Sequence[Thing], n: int, cleaned: Cleaned) -> int | None:
-    """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""
-    at = words[shown[n].head].span[0]
-    for start, end in cleaned.choices:
-        if start <= at < end:
-            first = next(m for m, thing in enumerate(shown) if start <= words[thing.head].span[0] < end)
-            return first if first < n else None
-    return None
+    def alternative(self, n: int, cleaned: Cleaned) -> int | None:
+        """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""
+        at = [self.words[thing.head].span[0] for thing in self.shown]
+        choice = next(((start, end) for start, end in cleaned.choices if start <= at[n] < end), None)
+        return next((m for m in range(n) if choice and choice[0] <= at[m] < choice[1]), None)

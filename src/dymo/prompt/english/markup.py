@@ -70,19 +70,22 @@ def clean(prompt: str) -> Cleaned:
     """The prompt as it would be said. In lower case, if it is shouted or in title case."""
     letters: list[Letter] = []
     composed = _composed(prompt)
-    text = "".join(letter for letter, _, _ in composed)
     at = 0
-    for match in _MARKUP.finditer(text):
+    for match in _MARKUP.finditer(_text(composed)):
         letters += composed[at : match.start()]
-        place = composed[match.start()][1:]
-        said = {"choice": " & ", "break": ","}.get(match.lastgroup or "", " ")
-        letters += [(letter, *place) for letter in said]
+        _, start, end = composed[match.start()]
+        letters += [(letter, start, end) for letter in {"choice": " & ", "break": ","}.get(match.lastgroup or "", " ")]
         at = match.end()
     letters += composed[at:]
     letters = _lowered(_single_spaced(_without_decoration(letters)))
     choices = tuple(match.span() for match in _CHOICES.finditer(prompt))
-    plain = "".join(letter for letter, _, _ in letters)
-    return Cleaned(plain, tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters), choices)
+    return Cleaned(
+        _text(letters), tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters), choices
+    )
+
+
+def _text(letters: list[Letter]) -> str:
+    return "".join(letter for letter, _, _ in letters)
 
 
 def is_emoji(text: str) -> bool:
@@ -108,15 +111,15 @@ def _composed(prompt: str) -> list[Letter]:
 
 def _without_decoration(letters: list[Letter]) -> list[Letter]:
     """Emoji that stand where a noun must be ("a 🐱 on a mat") as one letter each; the others ("a cat 🐱") as spaces."""
-    text = "".join(letter for letter, _, _ in letters)
+    text = _text(letters)
     kept: list[Letter] = []
     at = 0
     for match in _EMOJI.finditer(text):
         kept += letters[at : match.start()]
         # Only the nearest words matter.
-        before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[max(0, match.start() - 80) : match.start()]))
-        after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() : match.end() + 80]))
-        last, following = (before[-1:] or [","])[0].lower(), (after[:1] or [","])[0].lower()
+        around = text[max(0, match.start() - 80) : match.start()], text[match.end() : match.end() + 80]
+        before, after = (re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", part).lower()) for part in around)
+        last, following = before[-1] if before else ",", after[0] if after else ","
         awaited = (
             last in lexicon.BEFORE_NOUN
             or last in lexicon.COLOURS
@@ -132,25 +135,24 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
 def _single_spaced(letters: list[Letter]) -> list[Letter]:
     """Runs of white space, and of commas with it between them, as one; underscores of picture boards' tags as spaces."""
     kept: list[Letter] = []
-    for n, (letter, *place) in enumerate(letters):
+    for n, (letter, start, end) in enumerate(letters):
         if letter == "_" and 0 < n < len(letters) - 1 and not letters[n + 1][0].isdigit():
             letter = " "
         letter = " " if letter.isspace() else letter
         if letter == " " and (not kept or kept[-1][0] == " "):
             continue
-        repeated = letter == "," and kept and (kept[-1][0] == "," or [k[0] for k in kept[-2:]] == [",", " "])
-        if not repeated:
-            kept.append((letter, *place))
+        if letter != "," or not "".join(k for k, _, _ in kept[-2:]).endswith((",", ", ")):
+            kept.append((letter, start, end))
     return kept
 
 
 def _lowered(letters: list[Letter]) -> list[Letter]:
-    words = re.findall(r"[^\W\d_]+", "".join(letter for letter, _, _ in letters))
+    words = re.findall(r"[^\W\d_]+", _text(letters))
     capital = sum(word[0].isupper() for word in words)
     if len(words) <= 2 or capital <= 0.6 * len(words):
         return letters
     # Letter by letter: one that becomes two in lower case would shift every place after it.
-    return [(low if len(low := letter.lower()) == 1 else letter, *place) for letter, *place in letters]
+    return [(low if len(low := letter.lower()) == 1 else letter, start, end) for letter, start, end in letters]
 
 
 def quoted(text: str) -> list[Span]:
