@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+from dymo.errors import PromptWarning
 from dymo.prompt.placing import Span, gap, occurrences, overlap
 
 _CLOSE = 0.8
@@ -54,6 +56,17 @@ def align(
     return graph, tuple(dict.fromkeys(missing))
 
 
+def warn_of_missing(prompt: str, missing: Sequence[str]) -> None:
+    """Tell, by a PromptWarning, which words have no place in the prompt."""
+    if missing:
+        told = ", ".join(map(repr, missing))
+        warnings.warn(
+            f"left out of the graph, since the prompt {prompt!r} does not hold them: {told}",
+            PromptWarning,
+            stacklevel=3,
+        )
+
+
 def find_spans(prompt: str, text: str) -> list[Span]:
     """The places in the prompt that a text can only mean; none where that is nothing or more than one word.
 
@@ -63,13 +76,10 @@ def find_spans(prompt: str, text: str) -> list[Span]:
     found = occurrences(prompt, text)
     if found or not text.strip():
         return found
-    words = [(match.group(), match.span()) for match in re.finditer(r"\w+(?:['’-]\w+)*", prompt)]
-    bare = re.sub(r"\W|_", "", text).lower()
+    words = [match.span() for match in re.finditer(r"\w+(?:['’-]\w+)*", prompt)]
+    bare = _bare(text)
     rows = [
-        (words[i][1][0], words[j][1][1])
-        for i in range(len(words))
-        for j in range(i, min(i + 4, len(words)))
-        if bare and re.sub(r"\W|_", "", "".join(word for word, _ in words[i : j + 1])).lower() == bare
+        (a, b) for i, (a, _) in enumerate(words) for _, b in words[i : i + 4] if bare and _bare(prompt[a:b]) == bare
     ]
     if rows:
         return rows
@@ -81,10 +91,13 @@ def find_spans(prompt: str, text: str) -> list[Span]:
     return occurrences(prompt, close.pop()) if len(close) == 1 else []
 
 
+def _bare(text: str) -> str:
+    return re.sub(r"\W|_", "", text).lower()
+
+
 def _alike(a: str, b: str) -> bool:
-    if min(len(a), len(b)) < 4 or a[0] != b[0]:
-        return False
-    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= _CLOSE
+    comparable = min(len(a), len(b)) >= 4 and a[0] == b[0]
+    return comparable and SequenceMatcher(None, a, b, autojunk=False).ratio() >= _CLOSE
 
 
 def _word(prompt: str, span: Span) -> dict[str, Any]:
@@ -95,21 +108,17 @@ def _relations(
     prompt: str, links: Iterable[tuple[str, str, str]], entities: Sequence[Span], missing: list[str]
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for *ends, relation in ((subject, object_, text) for subject, text, object_ in links):
-        places = [
-            next(
-                (n for n, span in enumerate(entities) if any(overlap(span, o) for o in find_spans(prompt, text))), None
-            )
-            for text in ends
-        ]
-        subject, object_ = places
+    for first, relation, second in links:
+        spans = [find_spans(prompt, text) for text in (first, second)]
+        ends = [[n for n, e in enumerate(entities) if any(overlap(e, o) for o in options)][:1] for options in spans]
+        subject, object_ = (end[0] if end else None for end in ends)
         if subject is None or object_ is None or subject == object_:
             continue
-        spans = occurrences(prompt, relation)
-        if not spans:
+        options = occurrences(prompt, relation)
+        if not options:
             missing.append(relation)
             continue
-        near = min(spans, key=lambda o: (gap(o, entities[subject]) + gap(o, entities[object_]), o))
+        near = min(options, key=lambda o: (gap(o, entities[subject]) + gap(o, entities[object_]), o))
         row = {**_word(prompt, near), "subject": subject, "object": object_}
         if row not in found:
             found.append(row)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from dymo.errors import ConfigError, PromptError, PromptWarning
+from dymo.prompt.align import warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
 from dymo.prompt.cache import GraphCache, default_folder
 from dymo.prompt.graph import SemanticGraph
+from dymo.prompt.placing import check_words
 
 Found = tuple[SemanticGraph, tuple[str, ...]]
 """A graph, and the words of the model's answer that have no place in the prompt."""
@@ -54,8 +56,7 @@ class AskingParser(ABC):
         return "".join(letter if letter.isprintable() else " " for letter in text)
 
     def __call__(self, prompt: str) -> SemanticGraph:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+        check_words(prompt)
         if len(prompt) > LONGEST_PROMPT:
             raise PromptError(f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}: shorten it")
         found = self.cache.get(prompt, *self._parts()) if self.cache else None
@@ -72,12 +73,7 @@ class AskingParser(ABC):
             if self.cache:
                 self.cache.put(*found, *self._parts())
         graph, missing = found
-        if missing:
-            warnings.warn(
-                f"left out of the graph, since the prompt {prompt!r} does not hold them: {', '.join(map(repr, missing))}",
-                PromptWarning,
-                stacklevel=2,
-            )
+        warn_of_missing(prompt, missing)
         return graph
 
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
@@ -87,9 +83,8 @@ class AskingParser(ABC):
             return
         rest = iter(prompts)
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="dymo-ask") as pool:
-            pending: deque[Future[SemanticGraph]] = deque(
-                pool.submit(self, p) for p in islice(rest, 2 * self.concurrency)
-            )
+            first = islice(rest, 2 * self.concurrency)
+            pending: deque[Future[SemanticGraph]] = deque(pool.submit(self, prompt) for prompt in first)
             try:
                 while pending:
                     yield pending.popleft().result()

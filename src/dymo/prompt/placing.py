@@ -11,6 +11,12 @@ Span = tuple[int, int]
 """(start, end): character offsets into the prompt."""
 
 
+def check_words(prompt: object) -> None:
+    """Raises PromptError where a prompt is no string or has nothing in it."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+
+
 def occurrences(prompt: str, text: str) -> list[Span]:
     """Every place of a text in the prompt as whole words; none for a text without words."""
     # Any white space between the words of one text matches any other.
@@ -46,9 +52,7 @@ def place_apart(prompt: str, words: Sequence[tuple[str, Span | None]]) -> list[S
     """
     spans = {i: span for i, (_, span) in enumerate(words) if span is not None}
     # Longer texts first, so that "ball" is not found inside "soccer ball".
-    for i in sorted(range(len(words)), key=lambda i: -len(words[i][0])):
-        if i in spans:
-            continue
+    for i in sorted(set(range(len(words))) - set(spans), key=lambda i: (-len(words[i][0]), i)):
         text = words[i][0]
         free = [o for o in find(prompt, text) if not any(overlap(o, taken) for taken in spans.values())]
         if not free:

