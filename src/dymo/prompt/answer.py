@@ -86,15 +86,12 @@ _EXAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def messages(prompt: str) -> list[Message]:
     """The question about a prompt, with its examples, as chat messages."""
-    said: list[Message] = [{"role": "system", "content": _TASK}]
+    said: list[tuple[str, dict[str, Any]]] = []
     for example, answer in _EXAMPLES:
-        said.append({"role": "user", "content": _question(example)})
-        said.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
-    return [*said, {"role": "user", "content": _question(prompt)}]
-
-
-def _question(prompt: str) -> str:
-    return json.dumps({"prompt": prompt}, ensure_ascii=False)
+        said += [("user", {"prompt": example}), ("assistant", answer)]
+    said.append(("user", {"prompt": prompt}))
+    chat = [{"role": role, "content": json.dumps(content, ensure_ascii=False)} for role, content in said]
+    return [{"role": "system", "content": _TASK}, *chat]
 
 
 def schema() -> dict[str, Any]:
@@ -127,8 +124,9 @@ def _found(text: str) -> Answer:
         raise BadAnswer("it is empty")
     problem = "it holds no JSON object"
     decoder = json.JSONDecoder()
-    at = text.find("{")
+    end = 0
     for _ in range(_TRIES):
+        at = text.find("{", end)
         if at < 0:
             break
         end = at + 1
@@ -141,5 +139,4 @@ def _found(text: str) -> Answer:
             problem = f"it is not of the asked form ({where[:80]}: {first['type']})"
         except (ValueError, RecursionError):
             pass
-        at = text.find("{", end)
     raise BadAnswer(problem)

@@ -33,21 +33,17 @@ class GraphCache:
         path = self._path(graph.prompt, parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False
-            ) as file:
-                try:
+            opened = tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False)
+            try:
+                with opened as file:
                     json.dump({"graph": json.loads(graph.to_json()), "missing": missing}, file)
-                    file.close()
-                    os.replace(file.name, path)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(opened.name)
+                raise
         except OSError as error:
-            raise ConfigError(
-                f"cannot write the cache of graphs {self.folder}: {error.strerror or error}; give another cache= folder, "
-                "or cache=False"
-            ) from error
+            problem = f"cannot write the cache of graphs {self.folder}: {error.strerror or error}"
+            raise ConfigError(f"{problem}; give another cache= folder, or cache=False") from error
 
     def _path(self, prompt: str, parts: tuple[str, ...]) -> Path:
         content = json.dumps([prompt, *parts]).encode("utf-8", "surrogatepass")
@@ -60,7 +56,6 @@ def default_folder() -> Path:
     try:
         from platformdirs import user_cache_path
     except ImportError as error:
-        raise ConfigError(
-            "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache="
-        ) from error
+        need = "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache="
+        raise ConfigError(need) from error
     return user_cache_path("dymo") / "graphs"

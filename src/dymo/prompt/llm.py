@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from contextlib import suppress
 from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,21 +97,18 @@ class LLMParser(AskingParser):
             raise ConfigError(f"retries={retries!r} must be a whole number from 0 to 20")
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
-        given = (
-            api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
-        )
-        if not given:
-            if base_url is None and URL_VARIABLE not in os.environ:
-                raise ConfigError(
-                    f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
-                )
-            given = "none"
-        if not given.isascii() or not given.isprintable():
+        given = api_key or os.environ.get(KEY_VARIABLE) or "none"
+        key = given.get_secret_value() or "none" if isinstance(given, SecretStr) else given
+        if key == "none" and base_url is None and URL_VARIABLE not in os.environ:
+            raise ConfigError(
+                f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
+            )
+        if not key.isascii() or not key.isprintable():
             raise ConfigError(
                 f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"
             )
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
-        self._key, self._url = SecretStr(given), url.rstrip("/") + "/chat/completions"
+        self._key, self._url = SecretStr(key), url.rstrip("/") + "/chat/completions"
         self._timeout, self._retries = timeout, retries
         self._forms = _forms()
         # Its own timeouts are for single reads; `_request` sets the one that counts.
@@ -157,10 +155,11 @@ class LLMParser(AskingParser):
                 wait = min(0.5 * 2**attempt, 8.0) if refused.wait is None else refused.wait
                 if wait > LONGEST_WAIT:
                     raise _Refused(f"{refused}; it asks to wait {wait:.0f} s before the next try") from None
-                told = logging.INFO if refused.wait is None else logging.WARNING
-                logger.log(
-                    told, "%s: %s; next try in %.1f s", self.identity, self.presentable(str(refused)[:200]), wait
+                told, why = (
+                    logging.INFO if refused.wait is None else logging.WARNING,
+                    self.presentable(str(refused)[:200]),
                 )
+                logger.log(told, "%s: %s; next try in %.1f s", self.identity, why, wait)
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -224,10 +223,8 @@ def _error_text(content: bytes) -> str:
 def _retry_after(headers: Any) -> float | None:
     """Seconds that a server asks to wait; None where it names no number of them."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
+        with suppress(KeyError, ValueError):
             return max(0.0, float(headers[name]) * unit)
-        except (KeyError, ValueError):
-            pass
     return None
 
 
@@ -239,7 +236,7 @@ def _shown(url: str) -> str:
     if parts.username or parts.password:
         # HTTP clients log the addresses they ask.
         raise ConfigError(
-            f"base_url of {parts.hostname} holds a user or password: give the key by itself, in {KEY_VARIABLE}"
+            f"base_url of {parts.hostname} holds a user or password: give the key alone, in {KEY_VARIABLE}"
         )
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"

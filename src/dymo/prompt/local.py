@@ -60,31 +60,27 @@ class LocalParser(AskingParser):
 
     def ask(self, question: list[dict[str, str]]) -> str | None:
         """What the model writes under the constraint; cut off at `max_new_tokens`. Raises PromptError."""
-        text = self._text(question)
+        chat = bool(self.tokenizer.chat_template)
+        if chat:
+            text = self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+        else:
+            text = "\n\n".join(f"{part['role']}: {part['content']}" for part in question) + "\n\nassistant: "
         with self._turn:
-            inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=not self.tokenizer.chat_template)
+            inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=not chat)
             inputs = {name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
             length = inputs["input_ids"].shape[1]
             window = getattr(self.model.config, "max_position_embeddings", None)
             if window is not None and length >= window:
                 raise PromptError(
-                    f"the question has {length} tokens, and {self.identity} reads {window}: shorten the prompt"
+                    f"the question has {length} tokens, {self.identity} reads {window}: shorten the prompt"
                 )
+            most = min(self.max_new_tokens, window - length) if window else self.max_new_tokens
+            end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
             written = self.model.generate(
-                **inputs,
-                max_new_tokens=min(self.max_new_tokens, window - length if window else self.max_new_tokens),
-                do_sample=False,
+                **inputs, do_sample=False, max_new_tokens=most, pad_token_id=end if pad is None else pad,
                 logits_processor=[self._grammar.processor(length)],
-                pad_token_id=self.tokenizer.pad_token_id
-                if self.tokenizer.pad_token_id is not None
-                else self.tokenizer.eos_token_id,
-            )
+            )  # fmt: skip
         return self.tokenizer.decode(written[0, length:], skip_special_tokens=True)
-
-    def _text(self, question: list[dict[str, str]]) -> str:
-        if self.tokenizer.chat_template:
-            return self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in question) + "\n\nassistant: "
 
 
 class _Grammar:
@@ -130,6 +126,6 @@ def _load(name: str, device: str | None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PromptError(f"the model {name!r} for parser='transformers' cannot be loaded: {first}") from error
     return (model.to(device) if device else model), tokenizer

@@ -13,11 +13,10 @@ from dymo.errors import PromptError, PromptWarning
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
 from dymo.prompt.english.kin import find_kin
-from dymo.prompt.english.language import foreign_language
+from dymo.prompt.english.language import Vocabulary, foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
 from dymo.prompt.english.relations import find_links
 from dymo.prompt.english.things import Role, Thing, find_things, holding
-from dymo.prompt.english.vocabulary import Vocabulary
 from dymo.prompt.english.words import Words, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 from dymo.prompt.placing import check_words

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.language import Vocabulary
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
-from dymo.prompt.english.vocabulary import Vocabulary
 from dymo.prompt.graph import Span
 
 # One letter a word: Determiner, Adjective, Noun, number (M), Conjunction, Preposition, Verb, adveRb, possessive (S),
