@@ -53,7 +53,10 @@ def load_parser(name: str = "spacy", **settings: Any) -> Parser:
 
 
 def parse(prompt: str) -> SemanticGraph:
-    """The semantic graph of an English prompt; see `dymo.prompt.spacy.parse`."""
-    from dymo.prompt.spacy import parse as parse_with_spacy
+    """The entities, their attributes and relations, and the style words of an English prompt, by the spaCy parser.
 
-    return parse_with_spacy(prompt)
+    An entity is the noun that names a thing; the words of its compound are attributes ("tea party": party, tea). Spans
+    are offsets into the prompt as given, with the markup of web UIs in it. Raises PromptError where the prompt is empty
+    or no English model is installed; warns with PromptWarning where it is clearly not English.
+    """
+    return load_parser()(prompt)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from dymo.errors import ConfigError, PromptError, PromptWarning
-from dymo.prompt.align import warn_of_missing
+from dymo.prompt import parse
+from dymo.prompt.align import check_words, warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
 from dymo.prompt.cache import GraphCache, default_folder
 from dymo.prompt.graph import SemanticGraph
-from dymo.prompt.placing import check_words
 
 Found = tuple[SemanticGraph, tuple[str, ...]]
 """A graph, and the words of the model's answer that have no place in the prompt."""
@@ -67,8 +67,6 @@ class AskingParser(ABC):
                 if self.on_failure == "error":
                     raise
                 warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
-                from dymo.prompt.spacy import parse
-
                 return parse(prompt)
             if self.cache:
                 self.cache.put(*found, *self._parts())

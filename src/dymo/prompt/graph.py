@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from dymo.errors import PromptError
-from dymo.prompt.placing import Span
+from dymo.prompt.align import Span
 from dymo.prompt.written import read_graph
 
 __all__ = ["Attribute", "Entity", "Relation", "SemanticGraph", "Span"]

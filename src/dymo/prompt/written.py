@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from dymo.errors import PromptError
-from dymo.prompt.align import align, warn_of_missing
-from dymo.prompt.placing import Span, find, gap, nearest, place_apart
+from dymo.prompt.align import Span, align, find, gap, nearest, place_apart, warn_of_missing
 
 
 class _Strict(BaseModel):

@@ -12,8 +12,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from dymo.prompt.align import Span
 from dymo.prompt.english import lexicon
-from dymo.prompt.placing import Span
 
 _NUMBER = r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*"
 # What is dropped, or becomes the break that it stood for; the first that fits at a place is taken.

@@ -1,4 +1,4 @@
-"""How the things of a prompt stand to each other: the verb or preposition between two of them."""
+"""How the things of a prompt stand to each other: by the words between two of them, as parts, or as the same thing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.markup import Cleaned
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Words
 
+# From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
+_COVERS = ("body", "figure", "skin", "head", "face")
+
+
+Places = list[int | None]
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
 
@@ -80,3 +86,172 @@ def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int 
 
 def _holding(shown: Sequence[Thing], place: int) -> int | None:
     return next((n for n, thing in enumerate(shown) if place in thing), None)
+
+
+def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> tuple[Places, Places]:
+    """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None if there is none."""
+    finder = _Finder(words, shown, links)
+    count = range(len(shown))
+    same_as = [finder.alternative(n, cleaned) for n in count]
+    same_as = [finder.same_as(n) if same_as[n] is None else same_as[n] for n in count]
+    part_of: Places = []
+    for n in count:
+        part_of.append(finder.owner(n, part_of) if same_as[n] is None else None)
+    part_of = [finder.larger(n, part_of) for n in count]
+    for n in count:
+        at: int | None = n
+        for _ in range(len(shown) + 1):
+            if at is not None:
+                at = part_of[at] if same_as[at] is None else same_as[at]
+        if at is not None:
+            # Its wholes lead back to itself.
+            part_of[n] = None
+    return part_of, same_as
+
+
+class _Finder:
+    def __init__(self, words: Words, shown: Sequence[Thing], links: Sequence[Link]) -> None:
+        self.words, self.low, self.kind = words, words.low, words.kind
+        self.shown = shown
+        self.heads = [words[thing.head].low for thing in shown]
+        self.to = {link.object: link for link in links}
+        self.links = links
+
+    def is_a(self, n: int, *kinds: str) -> bool:
+        return any(lexicon.is_kind(self.heads[n], kind) for kind in kinds)
+
+    def is_living(self, n: int) -> bool:
+        return self.heads[n] in lexicon.PEOPLE or self.is_a(n, "person", "animal")
+
+    def opens_segment(self, n: int) -> bool:
+        """Whether nothing but a comma or the prompt's start stands before a thing."""
+        return self.kind(self.shown[n].start - 1) in ",."
+
+    def owner(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """The earlier or later thing that thing n is a part of, is worn by or is in."""
+        personal = self.is_a(n, "body", "worn")
+        link = self.to.get(n)
+        said = self._said(link)
+        if link is not None and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
+            # "a bowl of fruit"; "the head of a lion" is about the lion's head.
+            return None if self._is_part_for(link.subject, n) else link.subject
+        whole = self._whole_of(n)
+        if whole is not None:
+            return whole
+        if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
+            return self._main(n, part_of, living=True)
+        wearer = self._wearer_after(n)
+        if wearer:
+            return wearer
+        if link is not None and self._is_part_for(n, link.subject):
+            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
+            owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
+            return self._root(link.subject, n, part_of) if owned else None
+        if n and self._is_coordinate(n) and self.is_a(n - 1, "body", "worn", "part"):
+            owner = part_of[n - 1]
+            if owner is not None:
+                return owner if self._is_part_for(n, owner) else None
+        if personal and link is None and self.opens_segment(n):
+            return self._main(n, part_of, living=self.is_a(n, "worn"))
+        return None
+
+    def _whole_of(self, n: int) -> int | None:
+        """Y of "X of Y" or of "Y's X", where X is a part."""
+        for link in self.links:
+            if link.subject == n and self._said(link) == ["of"] and self._is_part_for(n, link.object):
+                return link.object
+        before = self.shown[n].start - 1
+        if self.kind(before) == "S":
+            return next((m for m, thing in enumerate(self.shown) if thing.end == before), None)
+        return None
+
+    def _wearer_after(self, n: int) -> int | None:
+        """ "a hat on a cat", "a crown on the king's head": the object of a garment's "on"."""
+        if not self.is_a(n, "worn"):
+            return None
+        for link in self.links:
+            body = self.is_living(link.object) or self.is_a(link.object, "body")
+            if link.subject == n and self._said(link)[-1:] == ["on"] and body:
+                return link.object
+        return None
+
+    def _root(self, subject: int, n: int, part_of: Sequence[int | None]) -> int:
+        """ "a woman in a dress with red hair": hair is not the dress's."""
+        while self.is_a(n, "body") and self.is_a(subject, "worn") and subject < len(part_of):
+            above = part_of[subject]
+            if above is None:
+                break
+            subject = above
+        return subject
+
+    def _said(self, link: Link | None) -> list[str]:
+        return [] if link is None else [self.words[i].low for i in range(link.start, link.end)]
+
+    def _is_part_for(self, n: int, whole: int) -> bool:
+        """Whether thing n, by its kind, can be a part of or worn by another one."""
+        if n == whole:
+            return False
+        if self.is_a(n, "body"):
+            return True
+        if self.is_a(n, "worn"):
+            return not self.is_a(whole, "worn") or self.is_living(whole)
+        return self.is_a(n, "part") and not self.is_living(whole)
+
+    def _is_coordinate(self, n: int) -> bool:
+        between = range(self.shown[n - 1].end, self.shown[n].start)
+        return bool(between) and all(self.kind(i) in "C,D" for i in between)
+
+    def _main(self, n: int, part_of: Sequence[int | None], living: bool) -> int | None:
+        """The nearest earlier living thing that is no part, else the first such thing unless it must be living."""
+        wholes = [m for m in range(n) if part_of[m] is None and not self.is_a(m, "body", "worn")]
+        alive = [m for m in wholes if self.is_living(m)]
+        if alive:
+            return alive[-1]
+        return None if living or not wholes else wholes[0]
+
+    def larger(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """ "a girl, detailed face, blue eyes": the eyes are the face's, and the face is the girl's."""
+        owner = part_of[n]
+        if owner is None or not self.is_a(n, "body"):
+            return owner
+        rank = _COVERS.index(self.heads[n]) if self.heads[n] in _COVERS else len(_COVERS)
+        best = owner
+        for m, head in enumerate(self.heads):
+            if m != n and part_of[m] == owner and head in _COVERS[:rank]:
+                if best == owner or _COVERS.index(head) > _COVERS.index(self.heads[best]):
+                    best = m
+        return best
+
+    def same_as(self, n: int) -> int | None:
+        """The place of an earlier thing that thing n names again."""
+        thing = self.shown[n]
+        bare = self._is_bare_segment(n)
+        if bare or self.low(thing.start - 1) in ("the", "this", "that"):
+            again = next((m for m in range(n) if self.heads[m] == self.heads[n]), None)
+            if again is not None:
+                return again
+        if bare and self.is_living(n):
+            alive = [m for m in range(n) if self.is_living(m)]
+            free = [m for m in alive if self.opens_segment(m)]
+            # "beautiful girl, cheerleader": one person, if the prompt speaks of one.
+            if alive and free == alive[:1] and alive[0] not in self.to and not self._is_many(alive[0]):
+                return alive[0]
+        return None
+
+    def _is_bare_segment(self, n: int) -> bool:
+        thing = self.shown[n]
+        lone = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
+        return lone and not self._is_counted(thing)
+
+    def _is_many(self, n: int) -> bool:
+        thing = self.shown[n]
+        return self.words[thing.head].tag in ("NNS", "NNPS") or self._is_counted(thing)
+
+    def _is_counted(self, thing: Thing) -> bool:
+        return any(self.kind(i) == "M" for i in thing.before_head)
+
+    def alternative(self, n: int, cleaned: Cleaned) -> int | None:
+        """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""
+        at = [self.words[thing.head].span[0] for thing in self.shown]
+        choice = next(((start, end) for start, end in cleaned.choices if start <= at[n] < end), None)
+        return next((m for m in range(n) if choice and choice[0] <= at[m] < choice[1]), None)

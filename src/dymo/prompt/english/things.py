@@ -19,16 +19,11 @@ class Role(Enum):
     """What a run of words is to the image."""
 
     SHOWN = auto()
-    STYLE = auto()
-    """About the image itself: its medium, quality, camera, light, or who made it."""
-    VAGUE = auto()
-    """Cannot be drawn: abstract, a time, a quantity."""
-    PLACE = auto()
-    """Where something is: "the left", "the background"."""
-    MEASURE = auto()
-    """How much of the thing after "of"."""
-    DENIED = auto()
-    """Said not to be there, or only compared with."""
+    STYLE = auto()  # about the image itself: its medium, quality, camera, light, or who made it
+    VAGUE = auto()  # cannot be drawn: abstract, a time, a quantity
+    PLACE = auto()  # where something is: "the left", "the background"
+    MEASURE = auto()  # how much of the thing after "of"
+    DENIED = auto()  # said not to be there, or only compared with
 
 
 @dataclass
