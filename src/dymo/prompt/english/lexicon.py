@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from typing import TYPE_CHECKING
 
 
 def read_sections(file: str) -> dict[str, frozenset[str]]:
@@ -17,47 +18,15 @@ def read_sections(file: str) -> dict[str, frozenset[str]]:
 
 _WORDS, _NOUNS = read_sections("words.txt"), read_sections("nouns.txt")
 # What other senses of theirs outweigh in WordNet.
-_NOUNS["worn"] |= _WORDS["worn"]
-_NOUNS["person"] |= _WORDS["person"]
+_NOUNS["worn"] |= _WORDS.pop("worn")
+_NOUNS["person"] |= _WORDS.pop("person")
+# COLOURS, ADJECTIVES, ...: each section of words.txt is a name of this module.
+globals().update(_WORDS)
+if TYPE_CHECKING:
 
-COLOURS = _WORDS["COLOURS"]
-ADJECTIVES = _WORDS["ADJECTIVES"]
-MEASURES = _WORDS["MEASURES"]
-PLACES = _WORDS["PLACES"]
-SIDES = _WORDS["SIDES"]
-PLACING = _WORDS["PLACING"]
-STANCES = _WORDS["STANCES"]
-NO_ATTRIBUTE = _WORDS["NO_ATTRIBUTE"]
-ABSTRACT = _WORDS["ABSTRACT"]
-CONCRETE = _WORDS["CONCRETE"]
-QUALITY = _WORDS["QUALITY"]
-MEDIA = _WORDS["MEDIA"]
-STYLE_HEADS = _WORDS["STYLE_HEADS"]
-DRAWN_STYLE_HEADS = _WORDS["DRAWN_STYLE_HEADS"]
-MAKING = _WORDS["MAKING"]
-SHOWING = _WORDS["SHOWING"]
-BE = _WORDS["BE"]
-NEGATIONS = _WORDS["NEGATIONS"]
-MATERIALS = _WORDS["MATERIALS"]
-COMPARISONS = _WORDS["COMPARISONS"]
-LIGHT_VERBS = _WORDS["LIGHT_VERBS"]
-TRANSITIVE = _WORDS["TRANSITIVE"]
-ING_NOUNS = _WORDS["ING_NOUNS"]
-PEOPLE = _WORDS["PEOPLE"]
-ANIMALS = _WORDS["ANIMALS"]
-PERSONAL = _WORDS["PERSONAL"]
-MOODS = _WORDS["MOODS"]
-CREDITS = _WORDS["CREDITS"]
-STYLE_VERBS = _WORDS["STYLE_VERBS"]
-SAYINGS = _WORDS["SAYINGS"]
-BEARERS = _WORDS["BEARERS"]
-PICTURES = _WORDS["PICTURES"]
-ASPECTS = _WORDS["ASPECTS"]
-PREPOSITIONS = _WORDS["PREPOSITIONS"]
-ADVERBS = _WORDS["ADVERBS"]
-BEFORE_NOUN = _WORDS["BEFORE_NOUN"]
-AFTER_NOUN = _WORDS["AFTER_NOUN"]
-FUNCTION_WORDS = _WORDS["FUNCTION_WORDS"]
+    def __getattr__(name: str) -> frozenset[str]: ...
+
+
 # Endings of nouns for states and doctrines, and for what somebody is by craft or kind.
 ABSTRACT_ENDINGS = ("ness", "ism", "ology", "osophy")
 CRAFT_ENDINGS = tuple("er ers or ors ist ists ess ian man men woman women knight elf hero cop".split())
@@ -81,7 +50,7 @@ def is_compound(first: str, second: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Whether a noun in lower case names nothing that an image could show in one place."""
-    if noun in ABSTRACT or noun.removesuffix("s") in ABSTRACT or is_kind(noun, "abstract") or is_kind(noun, "either"):
+    if {noun, noun.removesuffix("s")} & _WORDS["ABSTRACT"] or is_kind(noun, "abstract") or is_kind(noun, "either"):
         return True
     single = noun.removesuffix("s") if not noun.endswith("ss") else noun
-    return len(single) > 5 and single.endswith(ABSTRACT_ENDINGS) and single not in CONCRETE
+    return len(single) > 5 and single.endswith(ABSTRACT_ENDINGS) and single not in _WORDS["CONCRETE"]
