@@ -12,8 +12,7 @@ from dymo.errors import PromptError, PromptWarning
 
 Span = tuple[int, int]
 """(start, end): character offsets into the prompt."""
-_CLOSE = 0.8
-"""The least likeness (difflib's ratio, 0..1) of a misspelt word and the prompt's own."""
+_CLOSE = 0.8  # the least likeness (difflib's ratio, 0..1) of a misspelt word and the prompt's own
 Claim = tuple[str, Sequence[str]]
 """An entity and its attributes, as somebody says the prompt names them."""
 
@@ -28,9 +27,8 @@ def occurrences(prompt: str, text: str) -> list[Span]:
     """Every place of a text in the prompt as whole words; none for a text without words."""
     # Any white space between the words of one text matches any other.
     pattern = r"\s+".join(re.escape(part) for part in text.split())
-    if not pattern:
-        return []
-    return [m.span() for m in re.finditer(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE)]
+    found = re.finditer(rf"(?<!\w){pattern}(?!\w)", prompt, re.IGNORECASE) if pattern else ()
+    return [match.span() for match in found]
 
 
 def find(prompt: str, text: str) -> list[Span]:
@@ -107,8 +105,7 @@ def align(
                 missing.append(word)
             own.update(dict.fromkeys([o for o in near if not overlap(o, span)][:1]))
     entities = [
-        {**_word(prompt, span), "attributes": [_word(prompt, a) for a in sorted(own)]}
-        for span, own in described.items()
+        {**_word(prompt, e), "attributes": [_word(prompt, a) for a in sorted(own)]} for e, own in described.items()
     ]
     relations = _relations(prompt, links, list(described), missing)
     words = [find_spans(prompt, word) for word in style]
@@ -139,10 +136,8 @@ def find_spans(prompt: str, text: str) -> list[Span]:
         return found
     words = [match.span() for match in re.finditer(r"\w+(?:['’-]\w+)*", prompt)]
     bare = _bare(text)
-    rows = [
-        (a, b) for i, (a, _) in enumerate(words) for _, b in words[i : i + 4] if bare and _bare(prompt[a:b]) == bare
-    ]
-    if rows:
+    rows = [(a, b) for i, (a, _) in enumerate(words) for _, b in words[i : i + 4] if _bare(prompt[a:b]) == bare]
+    if bare and rows:
         return rows
     parts = text.split()
     if len(parts) > 1:

@@ -11,12 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dymo.prompt.align import align
 from dymo.prompt.graph import SemanticGraph
 
-SCHEMA_VERSION = 2
-"""Part of the cache's key: to be raised with every change of the schema, the instructions or the examples."""
-
-_TRIES = 100
-"""Places in an answer where the JSON object is looked for."""
-
+# Part of the cache's key: to be raised with every change of the schema, the instructions or the examples.
+SCHEMA_VERSION = "2"
+_TRIES = 100  # places in an answer where the JSON object is looked for
 Message = dict[str, str]
 Word = Annotated[str, Field(min_length=1, max_length=80)]
 

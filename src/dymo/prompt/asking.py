@@ -21,8 +21,7 @@ from dymo.prompt.graph import SemanticGraph
 Found = tuple[SemanticGraph, tuple[str, ...]]
 """A graph, and the words of the model's answer that have no place in the prompt."""
 OnFailure = Literal["error", "fallback"]
-ASKS = 3
-"""How often a prompt is asked about while the answers are of no use."""
+ASKS = 3  # times that a prompt is asked about while the answers are of no use
 LONGEST_PROMPT = 20_000
 
 
@@ -59,7 +58,7 @@ class AskingParser(ABC):
         check_words(prompt)
         if len(prompt) > LONGEST_PROMPT:
             raise PromptError(f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}: shorten it")
-        found = self.cache.get(prompt, *self._parts()) if self.cache else None
+        found = self.cache.get(prompt, self.identity, SCHEMA_VERSION) if self.cache else None
         if found is None:
             try:
                 found = self._asked(prompt)
@@ -69,7 +68,7 @@ class AskingParser(ABC):
                 warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
                 return parse(prompt)
             if self.cache:
-                self.cache.put(*found, *self._parts())
+                self.cache.put(*found, self.identity, SCHEMA_VERSION)
         graph, missing = found
         warn_of_missing(prompt, missing)
         return graph
@@ -90,9 +89,6 @@ class AskingParser(ABC):
             finally:
                 for future in pending:
                     future.cancel()
-
-    def _parts(self) -> tuple[str, ...]:
-        return self.identity, str(SCHEMA_VERSION)
 
     def _asked(self, prompt: str) -> Found:
         """The best of up to ASKS answers, and its words without a place. Raises PromptError where none was of use."""

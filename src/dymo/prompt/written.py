@@ -44,8 +44,7 @@ class _Graph(_Strict):
     entities: list[_Entity] = []
     style: list[str] = []
     relations: list[_Relation] = []
-    tokens: Any = None
-    """What `dymo graph --tokenizer` adds; passed over."""
+    tokens: Any = None  # what `dymo graph --tokenizer` adds; passed over
 
 
 class _Reference(_Strict):

@@ -53,7 +53,8 @@ class _Attacher:
         """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
             between = [self.words[i] for i in range(thing.end, later.start) if self.kind(i) not in "DR"]
-            if between and between[0].low in lexicon.BE and len(between) == 1 and self._is_lone_name(thing):
+            lone_name = len(thing.places) == 1 and self.words[thing.head].tag == "NNP"
+            if lone_name and len(between) == 1 and between[0].low in lexicon.BE:
                 # "Koa is an adventurer": the adventurer is what can be drawn.
                 later.attributes += thing.attributes
                 self.shown.remove(thing)
@@ -62,9 +63,6 @@ class _Attacher:
             if who or [word.low for word in between] == ["as"]:
                 thing.attributes += [*later.attributes, later.head]
                 self.shown.remove(later)
-
-    def _is_lone_name(self, thing: Thing) -> bool:
-        return thing.end - thing.start == 1 and self.words[thing.head].tag == "NNP"
 
     def mentioned_again(self) -> None:
         """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""

@@ -79,9 +79,8 @@ def clean(prompt: str) -> Cleaned:
     letters += composed[at:]
     letters = _lowered(_single_spaced(_without_decoration(letters)))
     choices = tuple(match.span() for match in _CHOICES.finditer(prompt))
-    return Cleaned(
-        _text(letters), tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters), choices
-    )
+    places, ends = tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters)
+    return Cleaned(_text(letters), places, ends, choices)
 
 
 def _text(letters: list[Letter]) -> str:
@@ -120,12 +119,7 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
         around = text[max(0, match.start() - 80) : match.start()], text[match.end() : match.end() + 80]
         before, after = (re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", part).lower()) for part in around)
         last, following = before[-1] if before else ",", after[0] if after else ","
-        awaited = (
-            last in lexicon.BEFORE_NOUN
-            or last in lexicon.COLOURS
-            or last in lexicon.ADJECTIVES
-            or not last[0].isalnum()
-        )
+        awaited = not last[0].isalnum() or last in lexicon.BEFORE_NOUN | lexicon.COLOURS | lexicon.ADJECTIVES
         named = awaited and (following in lexicon.AFTER_NOUN or not following[0].isalnum())
         kept.append((text[match.start()] if named else " ", *letters[match.start()][1:]))
         at = match.end()

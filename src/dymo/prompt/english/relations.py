@@ -147,7 +147,8 @@ class _Finder:
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
             return self._root(link.subject, n, part_of) if owned else None
-        if n and self._is_coordinate(n) and self.is_a(n - 1, "body", "worn", "part"):
+        between = [self.kind(i) for i in range(self.shown[n - 1].end, self.shown[n].start)] if n else []
+        if between and set(between) <= set("C,D") and self.is_a(n - 1, "body", "worn", "part"):
             owner = part_of[n - 1]
             if owner is not None:
                 return owner if self._is_part_for(n, owner) else None
@@ -177,11 +178,11 @@ class _Finder:
 
     def _root(self, subject: int, n: int, part_of: Sequence[int | None]) -> int:
         """ "a woman in a dress with red hair": hair is not the dress's."""
-        while self.is_a(n, "body") and self.is_a(subject, "worn") and subject < len(part_of):
-            above = part_of[subject]
-            if above is None:
-                break
+        above: int | None = subject
+        while above is not None:
             subject = above
+            hidden = self.is_a(n, "body") and self.is_a(subject, "worn") and subject < len(part_of)
+            above = part_of[subject] if hidden else None
         return subject
 
     def _said(self, link: Link | None) -> list[str]:
@@ -189,17 +190,10 @@ class _Finder:
 
     def _is_part_for(self, n: int, whole: int) -> bool:
         """Whether thing n, by its kind, can be a part of or worn by another one."""
-        if n == whole:
-            return False
-        if self.is_a(n, "body"):
-            return True
-        if self.is_a(n, "worn"):
-            return not self.is_a(whole, "worn") or self.is_living(whole)
-        return self.is_a(n, "part") and not self.is_living(whole)
-
-    def _is_coordinate(self, n: int) -> bool:
-        between = range(self.shown[n - 1].end, self.shown[n].start)
-        return bool(between) and all(self.kind(i) in "C,D" for i in between)
+        worn = self.is_a(n, "worn")
+        wearer = worn and (not self.is_a(whole, "worn") or self.is_living(whole))
+        part = not worn and self.is_a(n, "part") and not self.is_living(whole)
+        return n != whole and (self.is_a(n, "body") or wearer or part)
 
     def _main(self, n: int, part_of: Sequence[int | None], living: bool) -> int | None:
         """The nearest earlier living thing that is no part, else the first such thing unless it must be living."""
@@ -225,7 +219,8 @@ class _Finder:
     def same_as(self, n: int) -> int | None:
         """The place of an earlier thing that thing n names again."""
         thing = self.shown[n]
-        bare = self._is_bare_segment(n)
+        segment = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
+        bare = segment and not self._is_counted(thing)
         if bare or self.low(thing.start - 1) in ("the", "this", "that"):
             again = next((m for m in range(n) if self.heads[m] == self.heads[n]), None)
             if again is not None:
@@ -234,18 +229,11 @@ class _Finder:
             alive = [m for m in range(n) if self.is_living(m)]
             free = [m for m in alive if self.opens_segment(m)]
             # "beautiful girl, cheerleader": one person, if the prompt speaks of one.
-            if alive and free == alive[:1] and alive[0] not in self.to and not self._is_many(alive[0]):
-                return alive[0]
+            if alive and free == alive[:1] and alive[0] not in self.to:
+                first = self.shown[alive[0]]
+                many = self.words[first.head].tag in ("NNS", "NNPS") or self._is_counted(first)
+                return None if many else alive[0]
         return None
-
-    def _is_bare_segment(self, n: int) -> bool:
-        thing = self.shown[n]
-        lone = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
-        return lone and not self._is_counted(thing)
-
-    def _is_many(self, n: int) -> bool:
-        thing = self.shown[n]
-        return self.words[thing.head].tag in ("NNS", "NNPS") or self._is_counted(thing)
 
     def _is_counted(self, thing: Thing) -> bool:
         return any(self.kind(i) == "M" for i in thing.before_head)

@@ -180,11 +180,10 @@ class _Finder:
         if governed and not self._is_vague(thing.head):
             return determined or self.words[thing.head].tag == "NNS"
         loose = ("of", "by", "for", "from", "about", "with")
+        ended = any(other.end == before and self.kind(other.start - 1) == "D" for other in self.things)
         return determined and (
             any(self.low(i) in lexicon.COLOURS for i in thing.before_head)
-            or (
-                self.kind(before) == "C" and any(t.end == before and self.kind(t.start - 1) == "D" for t in self.things)
-            )
+            or (self.kind(before) == "C" and ended)
             or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
             or (self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS)
             or (self.kind(before) == "P" and self.low(before) not in loose)

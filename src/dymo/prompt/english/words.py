@@ -36,8 +36,7 @@ class Word:
     span: Span
     tag: str
     kind: str
-    head: int
-    """Its dependency head's place in the list of words."""
+    head: int  # its dependency head's place in the list of words
     dependency: str
     can: frozenset[str] = frozenset()
     """The kinds of N, V, A, R that the dictionary has it as; none if it is unknown."""
