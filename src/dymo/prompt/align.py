@@ -114,15 +114,15 @@ def align(
     return graph, tuple(dict.fromkeys(missing))
 
 
+def warn(message: str) -> None:
+    warnings.warn(message, PromptWarning, stacklevel=3)
+
+
 def warn_of_missing(prompt: str, missing: Sequence[str]) -> None:
     """Tell, by a PromptWarning, which words have no place in the prompt."""
     if missing:
         told = ", ".join(map(repr, missing))
-        warnings.warn(
-            f"left out of the graph, since the prompt {prompt!r} does not hold them: {told}",
-            PromptWarning,
-            stacklevel=3,
-        )
+        warn(f"left out of the graph, since the prompt {prompt!r} does not hold them: {told}")
 
 
 def find_spans(prompt: str, text: str) -> list[Span]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from dymo.errors import ConfigError, PromptError, PromptWarning
+from dymo.errors import ConfigError, PromptError
 from dymo.prompt import parse
-from dymo.prompt.align import check_words, warn_of_missing
+from dymo.prompt.align import check_words, warn, warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
 from dymo.prompt.cache import GraphCache, default_folder
 from dymo.prompt.graph import SemanticGraph
@@ -65,7 +64,7 @@ class AskingParser(ABC):
             except PromptError as error:
                 if self.on_failure == "error":
                     raise
-                warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
+                warn(f"{error}; the spaCy parser reads {prompt!r} instead")
                 return parse(prompt)
             if self.cache:
                 self.cache.put(*found, self.identity, SCHEMA_VERSION)

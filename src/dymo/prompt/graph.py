@@ -82,7 +82,14 @@ class SemanticGraph:
         for name, kind in (("entities", Entity), ("style", str), ("relations", Relation)):
             object.__setattr__(self, name, _all_of(getattr(self, name), kind, f"the graph's {name}"))
         for word in (*self.relations, *self.entities, *(a for entity in self.entities for a in entity.attributes)):
-            _check_span(self.prompt, word)
+            start, end = word.span
+            if not 0 <= start < end <= len(self.prompt):
+                raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {self.prompt!r}")
+            if self.prompt[start:end].lower() != word.text.lower():
+                raise PromptError(
+                    f"the span {word.span} holds {self.prompt[start:end]!r}, not {word.text!r}, in the prompt "
+                    f"{self.prompt!r}: correct the span, or leave it out to have it found"
+                )
         count = len(self.entities)
         for r in self.relations:
             if not all(type(end) is int and 0 <= end < count for end in (r.subject, r.object)) or r.subject == r.object:
@@ -146,14 +153,3 @@ def _all_of(items: object, kind: type, what: str) -> tuple[Any, ...]:
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
         raise PromptError(f"{what} must be a list of {kind.__name__}, got {items!r}")
     return tuple(items)
-
-
-def _check_span(prompt: str, word: _Word) -> None:
-    start, end = word.span
-    if not 0 <= start < end <= len(prompt):
-        raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {prompt!r}")
-    if prompt[start:end].lower() != word.text.lower():
-        raise PromptError(
-            f"the span {word.span} holds {prompt[start:end]!r}, not {word.text!r}, in the prompt {prompt!r}: "
-            "correct the span, or leave it out to have it found"
-        )

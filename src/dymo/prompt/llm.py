@@ -101,7 +101,7 @@ class LLMParser(AskingParser):
         key = given.get_secret_value()
         if not key and base_url is None and URL_VARIABLE not in os.environ:
             raise ConfigError(
-                f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
+                f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server without one"
             )
         if not key.isascii() or not key.isprintable():
             raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= holds letters that no HTTP header can: check it")

@@ -37,8 +37,7 @@ class LocalParser(AskingParser):
         on_failure: OnFailure = "error",
     ) -> None:
         try:
-            import llguidance  # noqa: F401
-            import pydantic  # noqa: F401
+            import llguidance.hf
         except ImportError as error:
             raise ConfigError(f"parser='transformers' needs llguidance: {_INSTALL}") from error
         if type(max_new_tokens) is not int or max_new_tokens < 1:
@@ -52,7 +51,9 @@ class LocalParser(AskingParser):
         name = getattr(model.config, "_name_or_path", "") or ""
         super().__init__(name or type(model).__name__, cache if name else False, on_failure, concurrency=1)
         self.model, self.tokenizer, self.max_new_tokens = model.eval(), tokenizer, max_new_tokens
-        self._grammar = _Grammar(tokenizer, model.config.vocab_size)
+        size = max(model.config.vocab_size, len(tokenizer))
+        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=size)
+        self._grammar = llguidance.LLMatcher.grammar_from_json_schema(schema(), defaults={"whitespace_flexible": False})
         self._turn = threading.Lock()
 
     def __repr__(self) -> str:
@@ -76,24 +77,12 @@ class LocalParser(AskingParser):
             end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
             written = self.model.generate(
                 **inputs, do_sample=False, max_new_tokens=most, pad_token_id=end if pad is None else pad,
-                logits_processor=[self._grammar.processor(length)],
+                logits_processor=[self._processor(length)],
             )  # fmt: skip
         return self.tokenizer.decode(written[0, length:], skip_special_tokens=True)
 
-
-class _Grammar:
-    """The schema of an answer over the tokens of one tokenizer."""
-
-    def __init__(self, tokenizer: Any, size: int) -> None:
-        import llguidance
-        import llguidance.hf
-
-        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)))
-        self._grammar = llguidance.LLMatcher.grammar_from_json_schema(schema(), defaults={"whitespace_flexible": False})
-
-    def processor(self, start: int) -> Any:
+    def _processor(self, start: int) -> Any:
         """A logits processor of transformers for one text of `start` tokens: logits of tokens that cannot follow are -inf."""
-        import llguidance
         import llguidance.numpy
         import numpy as np
         import torch
@@ -110,8 +99,7 @@ class _Grammar:
             llguidance.numpy.fill_next_token_bitmask(matcher, mask)
             bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
             flat = torch.from_numpy(bits.astype(bool)).to(scores.device)
-            if flat.shape[1] < scores.shape[1]:
-                flat = torch.nn.functional.pad(flat, (0, scores.shape[1] - flat.shape[1]))
+            flat = torch.nn.functional.pad(flat, (0, scores.shape[1] - flat.shape[1]))
             return scores.masked_fill(~flat, float("-inf"))
 
         return process

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from dymo.errors import PromptError, PromptWarning
-from dymo.prompt.align import check_words
+from dymo.errors import PromptError
+from dymo.prompt.align import check_words, warn
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
 from dymo.prompt.english.language import Vocabulary, foreign_language
@@ -79,22 +78,16 @@ def _cleaned(prompt: str) -> Cleaned:
     end = next((piece.start() for n, piece in enumerate(pieces) if n == LONGEST), None)
     if end is None and len(prompt) <= 40 * LONGEST:
         return cleaned
-    warnings.warn(
-        f"the prompt {prompt[:60]!r}... is longer than {LONGEST} words and marks: what follows is not read",
-        PromptWarning,
-        stacklevel=2,
-    )
+    warn(f"the prompt {prompt[:60]!r}... is longer than {LONGEST} words and marks: what follows is not read")
     return replace(cleaned, text=cleaned.text[:end])
 
 
 def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
     language = foreign_language(cleaned.text, load_vocabulary())
     if language is not None:
-        warnings.warn(
+        warn(
             f"the prompt {prompt!r} looks like {language}, and this parser reads English only: its graph is left empty, "
-            "so the semantic objective has nothing to do. Give graph=, or take parser='llm'",
-            PromptWarning,
-            stacklevel=2,
+            "so the semantic objective has nothing to do. Give graph=, or take parser='llm'"
         )
         return SemanticGraph(prompt, ())
     words = read_words(document, cleaned, prompt, load_vocabulary())
