@@ -75,7 +75,12 @@ def read_graph(source: str | Mapping[str, Any]) -> dict[str, Any]:
             raise PromptError(f"the graph is not valid JSON: {error}") from error
     try:
         if isinstance(source, Mapping) and "knowledge" in source:
-            return _from_reference(_Reference.model_validate(source))
+            data = _Reference.model_validate(source)
+            claims = [claim for item in data.knowledge for claim in item.items()]
+            style = [word for item in data.general for words in item.values() for word in words]
+            graph, missing = align(data.prompt, claims, style=style)
+            warn_of_missing(data.prompt, missing)
+            return graph
         return _complete(_Graph.model_validate(source))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -103,11 +108,3 @@ def _complete(graph: _Graph) -> dict[str, Any]:
         near = relation.span or min(find(prompt, relation.text), key=lambda o: (sum(gap(o, end) for end in ends), o))
         relation.place(prompt, near)
     return graph.model_dump(exclude={"tokens"})
-
-
-def _from_reference(data: _Reference) -> dict[str, Any]:
-    claims = [claim for item in data.knowledge for claim in item.items()]
-    style = [word for item in data.general for words in item.values() for word in words]
-    graph, missing = align(data.prompt, claims, style=style)
-    warn_of_missing(data.prompt, missing)
-    return graph

@@ -41,9 +41,6 @@ class Word:
     can: frozenset[str] = frozenset()
     """The kinds of N, V, A, R that the dictionary has it as; none if it is unknown."""
 
-    def may_be(self, kind: str) -> bool:
-        return not self.can or kind in self.can
-
 
 class Words(list[Word]):
     """The words of a prompt; beyond its ends there is no word, which reads as a full stop."""
@@ -128,7 +125,7 @@ def _mend_impossible(words: Words) -> None:
     for i, word in enumerate(words):
         if word.kind not in "NAVR" or not word.low.isalpha() or word.tag in ("NNP", "NNPS") or word.low in lexicon.BE:
             continue
-        if not word.may_be(word.kind):
+        if word.can and word.kind not in word.can:
             order = "ANVR" if words.kind(i + 1) in "NA" else "NVAR"
             word.kind = next(kind for kind in order if kind in word.can)
             word.tag = {"N": "NN", "A": "JJ", "R": "RB"}.get(word.kind, "VBG" if word.low.endswith("ing") else "VBN")
@@ -272,8 +269,8 @@ def run_start(words: Words, i: int) -> int:
 def _names_what_is_modified(words: Words, i: int) -> bool:
     """Whether word i can be a noun and, after a determiner or adjectives, has none right after it that it could describe."""
     word, follower = words[i], words.kind(i + 1)
-    known = word.low in lexicon.BE | lexicon.ADVERBS
-    if word.kind not in "VRPO" or known or not word.may_be("N") or not word.text.isalpha():
+    other = word.low in lexicon.BE | lexicon.ADVERBS or (word.can and "N" not in word.can)
+    if word.kind not in "VRPO" or other or not word.text.isalpha():
         return False
     if (word.kind == "P" or word.tag in ("IN", "TO", "RB", "RP")) and follower in "DPAM":
         # "the red above the blue": a preposition is followed by what it governs.
