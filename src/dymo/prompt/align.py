@@ -10,11 +10,9 @@ from typing import Any
 
 from dymo.errors import PromptError, PromptWarning
 
-Span = tuple[int, int]
-"""(start, end): character offsets into the prompt."""
+Span = tuple[int, int]  # (start, end): character offsets into the prompt
 _CLOSE = 0.8  # the least likeness (difflib's ratio, 0..1) of a misspelt word and the prompt's own
-Claim = tuple[str, Sequence[str]]
-"""An entity and its attributes, as somebody says the prompt names them."""
+Claim = tuple[str, Sequence[str]]  # an entity and its attributes, as somebody says the prompt names them
 
 
 def check_words(prompt: object) -> None:
@@ -89,15 +87,13 @@ def align(
     described: dict[Span, dict[Span, None]] = {}
     for text, attributes in claims:
         options = find_spans(prompt, text)
-        if not options:
-            missing.append(text)
-            continue
+        missing += [] if options else [text]
         free = [o for o in options if not any(overlap(o, taken) for taken in described)]
-        known = [o for o in options if o in described]
-        if not free and not known:
-            # Within another entity's words: "tea party" is claimed, and "party" too.
+        places = free or [o for o in options if o in described]
+        if not places:
+            # Nowhere, or within another entity's words: "tea party" is claimed, and "party" too.
             continue
-        span = (free or known)[0]
+        span = places[0]
         own = described.setdefault(span, {})
         for word in attributes:
             near = sorted(find_spans(prompt, word), key=lambda o: (gap(o, span), o))
@@ -170,12 +166,9 @@ def _relations(
         subject, object_ = (end[0] if end else None for end in ends)
         if subject is None or object_ is None or subject == object_:
             continue
-        options = occurrences(prompt, relation)
-        if not options:
-            missing.append(relation)
-            continue
-        near = min(options, key=lambda o: (gap(o, entities[subject]) + gap(o, entities[object_]), o))
-        row = {**_word(prompt, near), "subject": subject, "object": object_}
-        if row not in found:
-            found.append(row)
+        a, b = entities[subject], entities[object_]
+        near = sorted(occurrences(prompt, relation), key=lambda o: (gap(o, a) + gap(o, b), o))
+        missing += [] if near else [relation]
+        rows = [{**_word(prompt, span), "subject": subject, "object": object_} for span in near[:1]]
+        found += [row for row in rows if row not in found]
     return found

@@ -21,8 +21,7 @@ from dymo.prompt.align import check_words, warn, warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
 from dymo.prompt.graph import SemanticGraph
 
-Found = tuple[SemanticGraph, tuple[str, ...]]
-"""A graph, and the words of the model's answer that have no place in the prompt."""
+Found = tuple[SemanticGraph, tuple[str, ...]]  # a graph, and the words of the answer that have no place in the prompt
 OnFailure = Literal["error", "fallback"]
 ASKS = 3  # times that a prompt is asked about while the answers are of no use
 LONGEST_PROMPT = 20_000

@@ -31,17 +31,6 @@ _RETRIED = frozenset((408, 409, 429, *range(500, 600)))
 logger = logging.getLogger(__name__)
 
 
-def _forms() -> list[dict[str, Any]]:
-    """How a graph can be asked for, from the strictest form to what every server knows."""
-    strict = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
-    return [
-        {"temperature": 0, "response_format": strict, "max_completion_tokens": MOST_TOKENS},
-        {"temperature": 0, "response_format": strict, "max_tokens": MOST_TOKENS},
-        {"temperature": 0, "response_format": {"type": "json_object"}, "max_tokens": MOST_TOKENS},
-        {},
-    ]
-
-
 class _Refused(Exception):
     """An answer that is none: what was wrong, whether trying again may help, and the seconds to wait that were asked for."""
 
@@ -104,11 +93,18 @@ class LLMParser(AskingParser):
                 f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server without one"
             )
         if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= holds letters that no HTTP header can: check it")
+            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= has characters that no HTTP header can: check it")
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
         self._key, self._url = SecretStr(key or "none"), url.rstrip("/") + "/chat/completions"
         self._timeout, self._retries = timeout, retries
-        self._forms = _forms()
+        strict = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
+        # How a graph can be asked for, from the strictest form to what every server knows.
+        self._forms: list[dict[str, Any]] = [
+            {"temperature": 0, "response_format": strict, "max_completion_tokens": MOST_TOKENS},
+            {"temperature": 0, "response_format": strict, "max_tokens": MOST_TOKENS},
+            {"temperature": 0, "response_format": {"type": "json_object"}, "max_tokens": MOST_TOKENS},
+            {},
+        ]
         # Its own timeouts are for single reads; `_request` sets the one that counts.
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)

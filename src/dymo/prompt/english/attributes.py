@@ -138,18 +138,16 @@ class _Attacher:
         if beside is not None:
             return beside
         # A segment of adjectives alone describes what the prompt is about.
-        if self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not self._is_segment(i):
-            return None
-        people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
-        return next(people, next(iter(self.shown), None))
-
-    def _is_segment(self, i: int) -> bool:
         start, end = i, i
         while self.kind(start - 1) in "AR":
             start -= 1
         while self.kind(end + 1) in "AR":
             end += 1
-        return start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+        segment = start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+        if self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
+            return None
+        people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
+        return next(people, next(iter(self.shown), None))
 
     def _subject(self, be: int) -> Thing | None:
         subjects = self.words.subjects(be)

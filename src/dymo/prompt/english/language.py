@@ -44,14 +44,9 @@ class Vocabulary:
 
     def _lemmas(self, word: str, kind: str) -> tuple[str, ...]:
         """The dictionary's forms of a word as one part of speech."""
-        found = list(self._exceptions[kind].get(word, ()))
-        if word in self._index[kind]:
-            found.append(word)
-        for old, new in self._rules[kind]:
-            stem = word.removesuffix(old) + new
-            if old and word.endswith(old) and len(stem) > 1 and stem in self._index[kind]:
-                found.append(stem)
-        return tuple(dict.fromkeys(found))
+        stems = [word.removesuffix(old) + new for old, new in self._rules[kind] if old and word.endswith(old)]
+        listed = [form for form in (word, *stems) if form in self._index[kind] and (form == word or len(form) > 1)]
+        return tuple(dict.fromkeys([*self._exceptions[kind].get(word, ()), *listed]))
 
 
 def foreign_language(text: str, vocabulary: Vocabulary) -> str | None:

@@ -1,7 +1,4 @@
-"""The words whose class the reading of a prompt depends on, of words.txt, and the kinds of nouns, of nouns.txt.
-
-The kinds of nouns come from WordNet; training/nouns.py says how.
-"""
+"""Words whose class the reading of a prompt depends on (words.txt), and kinds of nouns (nouns.txt; see training/nouns.py)."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ _EMOJI = re.compile(
 )
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "'": "'"}
 
-Letter = tuple[str, int, int]
-"""A letter, and the span of the prompt that it stands for."""
+Letter = tuple[str, int, int]  # a letter, and the span of the prompt that it stands for
 
 
 @dataclass(frozen=True)

@@ -77,15 +77,11 @@ def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int 
         # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
         holders = [] if start <= place < end else [place]
         for holder in [*holders, *words.subjects(place)]:
-            found = _holding(shown, holder)
+            found = next((n for n, thing in enumerate(shown) if holder in thing), None)
             if found is not None:
                 return found
     # Only where nothing but the thing's own words lie between.
     return next((n for n in reversed(range(len(shown))) if shown[n].end <= start), None)
-
-
-def _holding(shown: Sequence[Thing], place: int) -> int | None:
-    return next((n for n, thing in enumerate(shown) if place in thing), None)
 
 
 def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> tuple[Places, Places]:
@@ -209,12 +205,8 @@ class _Finder:
         if owner is None or not self.is_a(n, "body"):
             return owner
         rank = _COVERS.index(self.heads[n]) if self.heads[n] in _COVERS else len(_COVERS)
-        best = owner
-        for m, head in enumerate(self.heads):
-            if m != n and part_of[m] == owner and head in _COVERS[:rank]:
-                if best == owner or _COVERS.index(head) > _COVERS.index(self.heads[best]):
-                    best = m
-        return best
+        parts = [m for m in range(len(part_of)) if m != n and part_of[m] == owner and self.heads[m] in _COVERS[:rank]]
+        return max(parts, key=lambda m: _COVERS.index(self.heads[m]), default=owner)
 
     def same_as(self, n: int) -> int | None:
         """The place of an earlier thing that thing n names again."""

@@ -38,8 +38,7 @@ class Word:
     kind: str
     head: int  # its dependency head's place in the list of words
     dependency: str
-    can: frozenset[str] = frozenset()
-    """The kinds of N, V, A, R that the dictionary has it as; none if it is unknown."""
+    can: frozenset[str] = frozenset()  # the kinds of N, V, A, R that the dictionary has it as; none if it is unknown
 
 
 class Words(list[Word]):
@@ -81,7 +80,14 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         low = (whole[-len(text) :] if counted else whole[: end - group[0].idx]).lower()
         head = place.get(top.head.i, -1)
         words.append(Word(text, low, span, last.tag_, kind, head, top.dep_, vocabulary.kinds(low)))
-    mend(words)
+    # What a newspaper reader gets wrong in a prompt is corrected from the words around.
+    _mend_sayings(words)
+    _mend_impossible(words)
+    for i, word in enumerate(words):
+        word.kind = word.kind if word.kind == "Q" else _known(words, i)
+    _mend_places(words)
+    _mend_stances(words)
+    _mend_by_neighbours(words)
     return words
 
 
@@ -90,18 +96,6 @@ def _joined(before: str, token: Any) -> bool:
     if token.text == "-" or before == "-":
         return not (token.text == "-" and token.whitespace_)
     return bool(re.fullmatch(r"\d+", before)) and token.text.isalnum()
-
-
-def mend(words: Words) -> None:
-    """Correct the kinds that a newspaper reader gets wrong in a prompt, from the words around."""
-    _mend_sayings(words)
-    _mend_impossible(words)
-    for i, word in enumerate(words):
-        if word.kind != "Q":
-            word.kind = _known(words, i)
-    _mend_places(words)
-    _mend_stances(words)
-    _mend_by_neighbours(words)
 
 
 def _mend_sayings(words: Words) -> None:
@@ -218,6 +212,7 @@ def _mend_by_neighbours(words: Words) -> None:
         closed = after in "PC.,WSROD" or acted
         participle = word.tag in ("VBG", "VBN", "VBD") and last in "DAMNPRC,." and after in "NA"
         acts = word.low in lexicon.BE or (word.low in lexicon.TRANSITIVE and last not in "DA")
+        unlisted = "-" not in word.low and word.low not in lexicon.ADJECTIVES | lexicon.COLOURS
         doing = word.low.endswith("ing") and len(word.low) > 5 and word.low not in lexicon.ING_NOUNS
         if word.kind in "VA" and word.low in lexicon.TRANSITIVE and last in "N,.C" and after in "NADMV":
             # "woman, holding balloon": the verb acts on what follows.
@@ -239,7 +234,13 @@ def _mend_by_neighbours(words: Words) -> None:
             # "an orange", "an orange orange": a colour where the noun must be.
             or (word.kind == "A" and last in "DA" and closed and word.low in lexicon.COLOURS and _is_named(words, i))
             # "a castle, moody": the determiner has no other noun.
-            or (word.kind == "A" and last == "D" and _lacks_noun(words, i))
+            or (
+                unlisted
+                and word.kind == "A"
+                and last == "D"
+                and after in "P.,"
+                and _next_kind(words, i, "AMRC,V") != "N"
+            )
             # "dog and fish": a bare verb with nothing to act on.
             or (word.tag in ("VB", "VBP") and last in "C." and after in "PC.," and word.low not in lexicon.BE)
         ):
@@ -252,11 +253,6 @@ def _mend_by_neighbours(words: Words) -> None:
 def _next_kind(words: Words, i: int, passed: str) -> str:
     """The kind of the first word after word i that is none of the kinds to be passed over."""
     return next((word.kind for word in words[i + 1 :] if word.kind not in passed), ".")
-
-
-def _lacks_noun(words: Words, i: int) -> bool:
-    known = words[i].low in lexicon.ADJECTIVES | lexicon.COLOURS or "-" in words[i].low
-    return not known and _next_kind(words, i, "AMRC,V") != "N" and words.kind(i + 1) in "P.,"
 
 
 def run_start(words: Words, i: int) -> int:
