@@ -1,7 +1,4 @@
-"""Whether a prompt is English at all, and what its words can be, by the tables of spaCy's English lemmatizer.
-
-The tables are WordNet's index and its exceptions.
-"""
+"""Whether a prompt is English at all, and what its words can be, by the tables of spaCy's English lemmatizer (WordNet)."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ class Vocabulary:
         self.lemmas = lru_cache(maxsize=4096)(self._lemmas)
 
     def kinds(self, word: str) -> frozenset[str]:
-        """The letters of the open parts of speech that a word in lower case can be: N, V, A, R; none for an unknown word.
-
-        A participle can be A.
-        """
+        """The letters of the open parts of speech that a word in lower case can be: N, V, A (also a participle), R."""
         found = {kind for kind in _PARTS if self.lemmas(word, kind)}
         if "V" in found and not word.endswith("s") and self.lemmas(word, "V") != (word,):
             found.add("A")

@@ -12,8 +12,6 @@ from dymo.prompt.english.words import Words
 
 # From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
 _COVERS = ("body", "figure", "skin", "head", "face")
-
-
 Places = list[int | None]
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
