@@ -70,7 +70,7 @@ def test_the_schema_is_closed_and_bounded():
     "bad",
     [
         "{", "", "null", "[]", '{"entities": []}', '{"entities": "apple", "relations": [], "style": []}',
-        '{"entities": [], "relations": [], "style": [], "run": "rm"}', "[" * 50_000, "```json\n{}\n```", '{"entities":' * 20_000,
+        '{"entities": [], "relations": [], "style": [], "run": "rm"}', "[" * 50_000, "```json\n{}\n```", '{"entities":' * 15_000,
         graph_text(("x" * 81, [])), graph_text(*[("apple", [])] * 41), '{"entities": NaN}',
     ],
 )  # fmt: skip

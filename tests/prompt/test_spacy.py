@@ -184,7 +184,7 @@ def test_the_room_stands_on_no_model_library():
     trees = [
         node
         for source in sources
-        if source.name != "local.py"
+        if source.name not in ("local.py", "rewriter.py")
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
     ]
     names = {alias.name for node in trees if isinstance(node, ast.Import) for alias in node.names}

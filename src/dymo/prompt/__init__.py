@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from inspect import signature
+from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 from dymo.errors import ConfigError
@@ -22,7 +23,7 @@ __all__ = [
     "token_pairs",
 ]
 
-PARSERS = ("spacy", "llm", "transformers")
+PARSERS = {"spacy": "spacy:SpacyParser", "llm": "llm:LLMParser", "transformers": "local:LocalParser"}
 
 
 @runtime_checkable
@@ -39,36 +40,23 @@ def load_parser(name: str = "spacy", **settings: Any) -> Parser:
 
     Raises ConfigError on an unknown name or setting, or where what the parser needs is not installed.
     """
-    # Imported where they are chosen: each takes seconds, and a graph given as JSON needs none of them.
-    if name == "spacy":
-        from dymo.prompt.spacy import SpacyParser
-
-        if settings:
-            raise ConfigError(f"parser='spacy' has no settings, got {', '.join(settings)}")
-        return SpacyParser()
-    if name == "llm":
-        from dymo.prompt.llm import LLMParser
-
-        return _made(LLMParser, name, settings)
-    if name == "transformers":
-        from dymo.prompt.local import LocalParser
-
-        return _made(LocalParser, name, settings)
-    raise ConfigError(f"parser={name!r} is not known: choose one of {', '.join(PARSERS)}, or give a function")
-
-
-def _made(kind: Callable[..., Parser], name: str, settings: dict[str, Any]) -> Parser:
+    if name not in PARSERS:
+        raise ConfigError(f"parser={name!r} is not known: choose one of {', '.join(PARSERS)}, or give a function")
+    # Imported where it is chosen: each takes seconds, and a graph given as JSON needs none of them.
+    kind = resolve_name(f"dymo.prompt.{PARSERS[name]}")
     try:
         signature(kind).bind(**settings)
     except TypeError as error:
-        raise ConfigError(
-            f"parser={name!r}: {error}; its settings are {', '.join(signature(kind).parameters)}"
-        ) from error
+        known = ", ".join(signature(kind).parameters) or "none"
+        raise ConfigError(f"parser={name!r}: {error}; its settings are: {known}") from error
     return kind(**settings)
 
 
 def parse(prompt: str) -> SemanticGraph:
-    """The semantic graph of an English prompt; see `dymo.prompt.spacy.parse`."""
-    from dymo.prompt.spacy import parse as parse_with_spacy
+    """The entities, their attributes and relations, and the style words of an English prompt, by the spaCy parser.
 
-    return parse_with_spacy(prompt)
+    An entity is the noun that names a thing; the words of its compound are attributes ("tea party": party, tea). Spans
+    are offsets into the prompt as given, with the markup of web UIs in it. Raises PromptError where the prompt is empty
+    or no English model is installed; warns with PromptWarning where it is clearly not English.
+    """
+    return load_parser()(prompt)

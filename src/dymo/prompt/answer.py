@@ -11,12 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dymo.prompt.align import align
 from dymo.prompt.graph import SemanticGraph
 
-SCHEMA_VERSION = 2
-"""Part of the cache's key: to be raised with every change of the schema, the instructions or the examples."""
-
-_TRIES = 100
-"""Places in an answer where the JSON object is looked for."""
-
+# Part of the cache's key: to be raised with every change of the schema, the instructions or the examples.
+SCHEMA_VERSION = "2"
+_TRIES = 100  # places in an answer where the JSON object is looked for
 Message = dict[str, str]
 Word = Annotated[str, Field(min_length=1, max_length=80)]
 
@@ -86,15 +83,12 @@ _EXAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def messages(prompt: str) -> list[Message]:
     """The question about a prompt, with its examples, as chat messages."""
-    said: list[Message] = [{"role": "system", "content": _TASK}]
+    said: list[tuple[str, dict[str, Any]]] = []
     for example, answer in _EXAMPLES:
-        said.append({"role": "user", "content": _question(example)})
-        said.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
-    return [*said, {"role": "user", "content": _question(prompt)}]
-
-
-def _question(prompt: str) -> str:
-    return json.dumps({"prompt": prompt}, ensure_ascii=False)
+        said += [("user", {"prompt": example}), ("assistant", answer)]
+    said.append(("user", {"prompt": prompt}))
+    chat = [{"role": role, "content": json.dumps(content, ensure_ascii=False)} for role, content in said]
+    return [{"role": "system", "content": _TASK}, *chat]
 
 
 def schema() -> dict[str, Any]:
@@ -127,8 +121,9 @@ def _found(text: str) -> Answer:
         raise BadAnswer("it is empty")
     problem = "it holds no JSON object"
     decoder = json.JSONDecoder()
-    at = text.find("{")
+    end = 0
     for _ in range(_TRIES):
+        at = text.find("{", end)
         if at < 0:
             break
         end = at + 1
@@ -141,5 +136,4 @@ def _found(text: str) -> Answer:
             problem = f"it is not of the asked form ({where[:80]}: {first['type']})"
         except (ValueError, RecursionError):
             pass
-        at = text.find("{", end)
     raise BadAnswer(problem)

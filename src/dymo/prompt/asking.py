@@ -2,26 +2,77 @@
 
 from __future__ import annotations
 
-import warnings
+import hashlib
+import json
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from dymo.errors import ConfigError, PromptError, PromptWarning
+from dymo.errors import ConfigError, PromptError
+from dymo.prompt import parse
+from dymo.prompt.align import check_words, warn, warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
-from dymo.prompt.cache import GraphCache, default_folder
 from dymo.prompt.graph import SemanticGraph
 
-Found = tuple[SemanticGraph, tuple[str, ...]]
-"""A graph, and the words of the model's answer that have no place in the prompt."""
+Found = tuple[SemanticGraph, tuple[str, ...]]  # a graph, and the words of the answer that have no place in the prompt
 OnFailure = Literal["error", "fallback"]
-ASKS = 3
-"""How often a prompt is asked about while the answers are of no use."""
+ASKS = 3  # times that a prompt is asked about while the answers are of no use
 LONGEST_PROMPT = 20_000
+
+
+@dataclass(frozen=True)
+class GraphCache:
+    """A folder of graphs. A file is whole or not there, also when the process is killed; a damaged one counts as absent."""
+
+    folder: Path
+
+    def get(self, prompt: str, *parts: str) -> tuple[SemanticGraph, tuple[str, ...]] | None:
+        """What is stored for a prompt under the same parts (model, schema version, ...): its graph and the missing words."""
+        try:
+            stored = json.loads(self._path(prompt, parts).read_text(encoding="utf-8"))
+            graph, missing = SemanticGraph.from_json(stored["graph"]), tuple(map(str, stored["missing"]))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, PromptError):
+            return None
+        return (graph, missing) if graph.prompt == prompt else None
+
+    def put(self, graph: SemanticGraph, missing: tuple[str, ...], *parts: str) -> None:
+        """Store a graph and the words that it lacks. Raises ConfigError where the folder cannot be written."""
+        path = self._path(graph.prompt, parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False)
+            try:
+                with opened as file:
+                    json.dump({"graph": json.loads(graph.to_json()), "missing": missing}, file)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(opened.name)
+                raise
+        except OSError as error:
+            problem = f"cannot write the cache of graphs {self.folder}: {error.strerror or error}"
+            raise ConfigError(f"{problem}; give another cache= folder, or cache=False") from error
+
+    def _path(self, prompt: str, parts: tuple[str, ...]) -> Path:
+        content = json.dumps([prompt, *parts]).encode("utf-8", "surrogatepass")
+        name = hashlib.sha256(content).hexdigest()
+        return self.folder / name[:2] / f"{name}.json"
+
+
+def default_folder() -> Path:
+    """Where this user's caches belong on this system, by platformdirs. Raises ConfigError where that is not installed."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError as error:
+        need = "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache="
+        raise ConfigError(need) from error
+    return user_cache_path("dymo") / "graphs"
 
 
 class AskingParser(ABC):
@@ -54,30 +105,22 @@ class AskingParser(ABC):
         return "".join(letter if letter.isprintable() else " " for letter in text)
 
     def __call__(self, prompt: str) -> SemanticGraph:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+        check_words(prompt)
         if len(prompt) > LONGEST_PROMPT:
             raise PromptError(f"the prompt has {len(prompt)} characters, more than {LONGEST_PROMPT}: shorten it")
-        found = self.cache.get(prompt, *self._parts()) if self.cache else None
+        found = self.cache.get(prompt, self.identity, SCHEMA_VERSION) if self.cache else None
         if found is None:
             try:
                 found = self._asked(prompt)
             except PromptError as error:
                 if self.on_failure == "error":
                     raise
-                warnings.warn(f"{error}; the spaCy parser reads {prompt!r} instead", PromptWarning, stacklevel=2)
-                from dymo.prompt.spacy import parse
-
+                warn(f"{error}; the spaCy parser reads {prompt!r} instead")
                 return parse(prompt)
             if self.cache:
-                self.cache.put(*found, *self._parts())
+                self.cache.put(*found, self.identity, SCHEMA_VERSION)
         graph, missing = found
-        if missing:
-            warnings.warn(
-                f"left out of the graph, since the prompt {prompt!r} does not hold them: {', '.join(map(repr, missing))}",
-                PromptWarning,
-                stacklevel=2,
-            )
+        warn_of_missing(prompt, missing)
         return graph
 
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
@@ -87,9 +130,8 @@ class AskingParser(ABC):
             return
         rest = iter(prompts)
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="dymo-ask") as pool:
-            pending: deque[Future[SemanticGraph]] = deque(
-                pool.submit(self, p) for p in islice(rest, 2 * self.concurrency)
-            )
+            first = islice(rest, 2 * self.concurrency)
+            pending: deque[Future[SemanticGraph]] = deque(pool.submit(self, prompt) for prompt in first)
             try:
                 while pending:
                     yield pending.popleft().result()
@@ -97,9 +139,6 @@ class AskingParser(ABC):
             finally:
                 for future in pending:
                     future.cancel()
-
-    def _parts(self) -> tuple[str, ...]:
-        return self.identity, str(SCHEMA_VERSION)
 
     def _asked(self, prompt: str) -> Found:
         """The best of up to ASKS answers, and its words without a place. Raises PromptError where none was of use."""

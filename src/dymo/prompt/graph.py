@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 from dymo.errors import PromptError
-from dymo.prompt.placing import Span
+from dymo.prompt.align import Span
 from dymo.prompt.written import read_graph
 
 __all__ = ["Attribute", "Entity", "Relation", "SemanticGraph", "Span"]
@@ -82,13 +82,19 @@ class SemanticGraph:
         for name, kind in (("entities", Entity), ("style", str), ("relations", Relation)):
             object.__setattr__(self, name, _all_of(getattr(self, name), kind, f"the graph's {name}"))
         for word in (*self.relations, *self.entities, *(a for entity in self.entities for a in entity.attributes)):
-            _check_span(self.prompt, word)
-        count = len(self.entities)
-        for relation in self.relations:
-            ends = relation.subject, relation.object
-            if not all(type(end) is int and 0 <= end < count for end in ends) or ends[0] == ends[1]:
+            start, end = word.span
+            if not 0 <= start < end <= len(self.prompt):
+                raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {self.prompt!r}")
+            if self.prompt[start:end].lower() != word.text.lower():
                 raise PromptError(
-                    f"the relation {relation.text!r} ties entity {ends[0]!r} to entity {ends[1]!r}: give two different "
+                    f"the span {word.span} holds {self.prompt[start:end]!r}, not {word.text!r}, in the prompt "
+                    f"{self.prompt!r}: correct the span, or leave it out to have it found"
+                )
+        count = len(self.entities)
+        for r in self.relations:
+            if not all(type(end) is int and 0 <= end < count for end in (r.subject, r.object)) or r.subject == r.object:
+                raise PromptError(
+                    f"the relation {r.text!r} ties entity {r.subject!r} to entity {r.object!r}: give two different "
                     f"places in the list of {count} entities, counted from 0"
                 )
         for n in range(count):
@@ -101,16 +107,14 @@ class SemanticGraph:
         `wholes_and_parts`, to what it is directly or indirectly a part of (`part_of`).
         """
         kin = [self._kin(n) for n in range(len(self.entities))]
-        first = [places[0] for places in kin]
         for i, j in combinations(range(len(self.entities)), 2):
-            same = first[i] == first[j] or self.entities[i].span == self.entities[j].span
-            whole = first[i] in kin[j] or first[j] in kin[i]
+            same = kin[i][0] == kin[j][0] or self.entities[i].span == self.entities[j].span
+            whole = kin[i][0] in kin[j] or kin[j][0] in kin[i]
             if not same and (wholes_and_parts or not whole):
                 yield i, j
 
     def _kin(self, n: int) -> list[int]:
         """The first entity that names the same thing as entity n, then each that it is a part of. Raises PromptError."""
-        found: list[int] = []
         at: int | None = n
         seen: list[int] = []
         while at is not None:
@@ -121,22 +125,12 @@ class SemanticGraph:
                 )
             seen.append(at)
             entity = self.entities[at]
-            if entity.same_as is None:
-                found.append(at)
-                at = entity.part_of
-            else:
-                at = entity.same_as
-        return found
+            at = entity.part_of if entity.same_as is None else entity.same_as
+        return [at for at in seen if self.entities[at].same_as is None]
 
     def to_json(self) -> str:
         """The graph as a JSON object with every span, which `from_json` reads back to an equal graph."""
-        entities = []
-        for e in self.entities:
-            kin = {name: n for name, n in (("part_of", e.part_of), ("same_as", e.same_as)) if n is not None}
-            attributes = [{"text": a.text, "span": a.span} for a in e.attributes]
-            entities.append({"text": e.text, "span": e.span, "attributes": attributes, **kin})
-        relations = [{"text": r.text, "span": r.span, "subject": r.subject, "object": r.object} for r in self.relations]
-        whole = {"prompt": self.prompt, "entities": entities, "style": self.style, "relations": relations}
+        whole = asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
         return json.dumps(whole, ensure_ascii=False)
 
     @classmethod
@@ -150,13 +144,8 @@ class SemanticGraph:
     @classmethod
     def placed(cls, data: Mapping[str, Any]) -> SemanticGraph:
         """The graph of an object in the JSON form that has every span. Raises PromptError."""
-        entities = [
-            Entity(
-                e["text"], e["span"], tuple(Attribute(**a) for a in e["attributes"]), e.get("part_of"), e.get("same_as")
-            )
-            for e in data["entities"]
-        ]
-        relations = [Relation(**relation) for relation in data["relations"]]
+        entities = (Entity(**{**e, "attributes": [Attribute(**a) for a in e["attributes"]]}) for e in data["entities"])
+        relations = (Relation(**relation) for relation in data["relations"])
         return cls(data["prompt"], tuple(entities), tuple(data["style"]), tuple(relations))
 
 
@@ -164,14 +153,3 @@ def _all_of(items: object, kind: type, what: str) -> tuple[Any, ...]:
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, kind) for item in items):
         raise PromptError(f"{what} must be a list of {kind.__name__}, got {items!r}")
     return tuple(items)
-
-
-def _check_span(prompt: str, word: _Word) -> None:
-    start, end = word.span
-    if not 0 <= start < end <= len(prompt):
-        raise PromptError(f"the span {word.span} of {word.text!r} lies outside the prompt {prompt!r}")
-    if prompt[start:end].lower() != word.text.lower():
-        raise PromptError(
-            f"the span {word.span} holds {prompt[start:end]!r}, not {word.text!r}, in the prompt {prompt!r}: "
-            "correct the span, or leave it out to have it found"
-        )

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from contextlib import suppress
 from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,24 +24,11 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE, URL_VARIABLE, MODEL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "DYMO_LLM_MODEL"
 _INSTALL = "pip install 'dymo-diffusion[llm]'"
-LARGEST_ANSWER = 256 * 1024
-"""Bytes of a response; a graph takes a few thousand."""
+LARGEST_ANSWER = 256 * 1024  # bytes of a response; a graph takes a few thousand
 MOST_TOKENS = 2048
-LONGEST_WAIT = 60.0
-"""Seconds that a Retry-After is obeyed for; a longer one is an error that tells of it."""
+LONGEST_WAIT = 60.0  # seconds that a Retry-After is obeyed for; a longer one is an error that tells of it
 _RETRIED = frozenset((408, 409, 429, *range(500, 600)))
 logger = logging.getLogger(__name__)
-
-
-def _forms() -> list[dict[str, Any]]:
-    """How a graph can be asked for, from the strictest form to what every server knows."""
-    strict = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
-    return [
-        {"temperature": 0, "response_format": strict, "max_completion_tokens": MOST_TOKENS},
-        {"temperature": 0, "response_format": strict, "max_tokens": MOST_TOKENS},
-        {"temperature": 0, "response_format": {"type": "json_object"}, "max_tokens": MOST_TOKENS},
-        {},
-    ]
 
 
 class _Refused(Exception):
@@ -97,22 +85,26 @@ class LLMParser(AskingParser):
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
         given = (
-            api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key or os.environ.get(KEY_VARIABLE)
+            SecretStr(api_key or os.environ.get(KEY_VARIABLE) or "") if not isinstance(api_key, SecretStr) else api_key
         )
-        if not given:
-            if base_url is None and URL_VARIABLE not in os.environ:
-                raise ConfigError(
-                    f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server that asks for none"
-                )
-            given = "none"
-        if not given.isascii() or not given.isprintable():
+        key = given.get_secret_value()
+        if not key and base_url is None and URL_VARIABLE not in os.environ:
             raise ConfigError(
-                f"the key in {KEY_VARIABLE} or api_key= holds characters that no HTTP header can: check it"
+                f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server without one"
             )
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= has characters that no HTTP header can: check it")
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
-        self._key, self._url = SecretStr(given), url.rstrip("/") + "/chat/completions"
+        self._key, self._url = SecretStr(key or "none"), url.rstrip("/") + "/chat/completions"
         self._timeout, self._retries = timeout, retries
-        self._forms = _forms()
+        strict = {"type": "json_schema", "json_schema": {"name": "graph", "strict": True, "schema": schema()}}
+        # How a graph can be asked for, from the strictest form to what every server knows.
+        self._forms: list[dict[str, Any]] = [
+            {"temperature": 0, "response_format": strict, "max_completion_tokens": MOST_TOKENS},
+            {"temperature": 0, "response_format": strict, "max_tokens": MOST_TOKENS},
+            {"temperature": 0, "response_format": {"type": "json_object"}, "max_tokens": MOST_TOKENS},
+            {},
+        ]
         # Its own timeouts are for single reads; `_request` sets the one that counts.
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)
@@ -157,10 +149,9 @@ class LLMParser(AskingParser):
                 wait = min(0.5 * 2**attempt, 8.0) if refused.wait is None else refused.wait
                 if wait > LONGEST_WAIT:
                     raise _Refused(f"{refused}; it asks to wait {wait:.0f} s before the next try") from None
-                told = logging.INFO if refused.wait is None else logging.WARNING
-                logger.log(
-                    told, "%s: %s; next try in %.1f s", self.identity, self.presentable(str(refused)[:200]), wait
-                )
+                level = logging.INFO if refused.wait is None else logging.WARNING
+                problem = self.presentable(str(refused)[:200])
+                logger.log(level, "%s: %s; next try in %.1f s", self.identity, problem, wait)
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -224,10 +215,8 @@ def _error_text(content: bytes) -> str:
 def _retry_after(headers: Any) -> float | None:
     """Seconds that a server asks to wait; None where it names no number of them."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
+        with suppress(KeyError, ValueError):
             return max(0.0, float(headers[name]) * unit)
-        except (KeyError, ValueError):
-            pass
     return None
 
 
@@ -238,8 +227,6 @@ def _shown(url: str) -> str:
         raise ConfigError("base_url is no http(s) address: give one as http://localhost:8000/v1")
     if parts.username or parts.password:
         # HTTP clients log the addresses they ask.
-        raise ConfigError(
-            f"base_url of {parts.hostname} holds a user or password: give the key by itself, in {KEY_VARIABLE}"
-        )
+        raise ConfigError(f"base_url of {parts.hostname} holds a user or password: give a key, in {KEY_VARIABLE}")
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"

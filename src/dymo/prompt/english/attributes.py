@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from dymo.prompt.english import lexicon
-from dymo.prompt.english.things import Role, Thing
-from dymo.prompt.english.words import Word
+from dymo.prompt.english.things import Role, Thing, holding
+from dymo.prompt.english.words import Words
 
 # "made of", "that is carved out of", "built entirely from".
 _MADE = re.compile(
@@ -17,7 +16,7 @@ _MADE = re.compile(
 )
 
 
-def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
+def attach(words: Words, things: list[Thing]) -> list[Thing]:
     """Give the shown things the attributes that stand elsewhere; the things that remain things after that."""
     attacher = _Attacher(words, things)
     attacher.materials()
@@ -30,17 +29,11 @@ def attach(words: Sequence[Word], things: list[Thing]) -> list[Thing]:
 
 
 class _Attacher:
-    def __init__(self, words: Sequence[Word], things: list[Thing]) -> None:
-        self.words = words
-        self.inside = {i for thing in things for i in range(thing.start, thing.end)}
+    def __init__(self, words: Words, things: list[Thing]) -> None:
+        self.words, self.low, self.kind = words, words.low, words.kind
+        self.inside = {i for thing in things for i in thing.places}
         self.things = things
         self.shown = [thing for thing in things if thing.role is Role.SHOWN]
-
-    def low(self, i: int) -> str:
-        return self.words[i].low if 0 <= i < len(self.words) else ""
-
-    def kind(self, i: int) -> str:
-        return self.words[i].kind if 0 <= i < len(self.words) else "."
 
     def materials(self) -> None:
         """ "a hat made of glass", "a bag of leather", "a statue of a horse": one thing, and what it is made of or shows."""
@@ -60,7 +53,8 @@ class _Attacher:
         """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
             between = [self.words[i] for i in range(thing.end, later.start) if self.kind(i) not in "DR"]
-            if between and between[0].low in lexicon.BE and len(between) == 1 and self._is_lone_name(thing):
+            lone_name = len(thing.places) == 1 and self.words[thing.head].tag == "NNP"
+            if lone_name and len(between) == 1 and between[0].low in lexicon.BE:
                 # "Koa is an adventurer": the adventurer is what can be drawn.
                 later.attributes += thing.attributes
                 self.shown.remove(thing)
@@ -70,14 +64,11 @@ class _Attacher:
                 thing.attributes += [*later.attributes, later.head]
                 self.shown.remove(later)
 
-    def _is_lone_name(self, thing: Thing) -> bool:
-        return thing.end - thing.start == 1 and self.words[thing.head].tag == "NNP"
-
     def mentioned_again(self) -> None:
         """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""
         for n, thing in reversed(list(enumerate(self.shown))):
             first = next((t for t in self.shown[:n] if self.low(t.head) == self.low(thing.head)), None)
-            bare = all(self.kind(i) not in "ANM" for i in range(thing.start, thing.head))
+            bare = all(self.kind(i) not in "ANM" for i in thing.before_head)
             if first is not None and bare and self.low(thing.start - 1) in ("the", "its", "his", "her", "their", "'s"):
                 first.attributes += thing.attributes
                 self.shown.remove(thing)
@@ -95,26 +86,21 @@ class _Attacher:
         for i, word in enumerate(self.words):
             descriptive = word.kind == "A" and word.low not in lexicon.NO_ATTRIBUTE and word.low not in lexicon.QUALITY
             relates = word.low == "full" and self.low(i + 1) == "of"
-            if not descriptive or relates or i in self.inside or self._is_denied(i):
-                continue
-            owner = self._owner(i, owners)
-            if owner is not None:
-                owners[i] = owner
-                owner.attributes.append(i)
+            before = {self.low(i - 1), self.low(i - 2) if self.kind(i - 1) == "R" else ""}
+            if descriptive and not relates and i not in self.inside and not before & lexicon.NEGATIONS:
+                owner = self._owner(i, owners)
+                if owner is not None:
+                    owners[i] = owner
+                    owner.attributes.append(i)
 
     def participles(self) -> None:
         """ "a monkey dancing", "people walking at night": what something does, where that is done to nothing else."""
         for i, word in enumerate(self.words):
-            if (
-                word.kind != "V"
-                or word.tag not in ("VBG", "VBN")
-                or word.low in lexicon.BE
-                or word.low in lexicon.TRANSITIVE
-            ):
-                continue
-            owner = self._actor(i)
-            if owner is not None and self.kind(i + 1) != "Q" and self._acts_alone(i):
-                owner.attributes.append(i)
+            acts = word.low in lexicon.BE or word.low in lexicon.TRANSITIVE
+            if word.kind == "V" and word.tag in ("VBG", "VBN") and not acts:
+                owner = self._actor(i)
+                if owner is not None and self.kind(i + 1) != "Q" and self._acts_alone(i):
+                    owner.attributes.append(i)
 
     def _actor(self, i: int) -> Thing | None:
         """ "a man dancing"; in "a man wearing a hat dancing" not the hat."""
@@ -126,22 +112,16 @@ class _Attacher:
             before -= 1
         if not place or self.low(before) not in lexicon.TRANSITIVE:
             return self.shown[place]
-        wearer = self.words[before].head
-        return next((t for t in self.shown[:place] if t.start <= wearer < t.end), self.shown[place - 1])
+        return holding(self.shown[:place], self.words[before].head) or self.shown[place - 1]
 
     def _acts_alone(self, i: int) -> bool:
-        after = i + 1
-        while self.kind(after) in "RPD" and after < len(self.words):
-            after += 1
-        follower = next((thing for thing in self.things if thing.start <= after < thing.end), None)
         if self.words[i].tag == "VBN":
             return self.kind(i + 1) in ",.C"
+        after = i + 1
+        while self.kind(after) in "RPD":
+            after += 1
+        follower = holding(self.things, after)
         return follower is None or follower.role is not Role.SHOWN
-
-    def _is_denied(self, i: int) -> bool:
-        return self.low(i - 1) in lexicon.NEGATIONS or (
-            self.kind(i - 1) == "R" and self.low(i - 2) in lexicon.NEGATIONS
-        )
 
     def _owner(self, i: int, owners: dict[int, Thing]) -> Thing | None:
         before = i - 1
@@ -158,24 +138,19 @@ class _Attacher:
         if beside is not None:
             return beside
         # A segment of adjectives alone describes what the prompt is about.
-        if self.words[i].low in lexicon.MEDIA:
-            return None
-        if not self._is_segment(i) or self.low(i) in lexicon.MOODS:
-            return None
-        return next(
-            (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE), next(iter(self.shown), None)
-        )
-
-    def _is_segment(self, i: int) -> bool:
         start, end = i, i
-        while self.kind(start - 1) in "AR" and start > 0:
+        while self.kind(start - 1) in "AR":
             start -= 1
-        while self.kind(end + 1) in "AR" and end + 1 < len(self.words):
+        while self.kind(end + 1) in "AR":
             end += 1
-        return start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+        segment = start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+        if self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
+            return None
+        people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
+        return next(people, next(iter(self.shown), None))
 
     def _subject(self, be: int) -> Thing | None:
-        subjects = [n for n, w in enumerate(self.words) if w.head == be and w.dependency in ("nsubj", "nsubjpass")]
+        subjects = self.words.subjects(be)
         if self.words[be].dependency == "relcl" and (not subjects or self.words[subjects[0]].kind in "WPD"):
             place = self.words[be].head
         elif subjects:
@@ -185,8 +160,7 @@ class _Attacher:
         if self.low(place) in lexicon.MEASURES and self.low(place + 1) == "of":
             # "the colour of the car is blue" is about the car.
             return next((thing for thing in self.shown if thing.start > place), None)
-        owner = next((thing for thing in self.shown if thing.start <= place < thing.end), None)
-        return owner or self._nearest(be)
+        return holding(self.shown, place) or self._nearest(be)
 
     def _nearest(self, place: int) -> Thing | None:
         return next((thing for thing in reversed(self.shown) if thing.end <= place), None)

@@ -1,51 +1,46 @@
-"""Whether a prompt is English at all: by its script, by the words that prompts of a language have, and by the dictionary."""
+"""Whether a prompt is English at all, and what its words can be, by the tables of spaCy's English lemmatizer (WordNet)."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+from typing import Any
 
-from dymo.prompt.english.vocabulary import Vocabulary
+from dymo.prompt.english import lexicon
 
-# Words that English does not have, or that mean something else in it, are left out where English prompts hold them.
-_LITTLE_WORDS = {
-    "Spanish": "el los las del una unos unas con por para y en su sus que es muy pero como sobre entre este esta cara de un la al",
-    "French": "le les des une et dans avec sur du pour est qui aux ses leur très mais sous entre deux de un la au",
-    "German": "der das den dem ein eine einen einem einer und mit von auf ist im zum zur auf unter neben über sehr nicht für",
-    "Italian": "il gli della delle dei di che una con per sul sulla nel nella e è un la lo molto da",
-    "Portuguese": "os das dos uma um em com para na no nas nos por que seu sua muito e de o ao",
-    "Dutch": "het een en van op met voor naar zijn niet onder naast bij aan uit de",
-    "Polish": "w z na i do od nad pod jest się oraz przez",
-    "Indonesian": "yang dan di dengan dari untuk pada sedang seorang sebuah",
-    "Turkish": "bir ve ile için olan üzerinde çok",
-    "Swedish": "och en ett på med av som är till för det den",
-}
-# Colours, numbers and what prompts are most often about: short ones have no little words.
-_COMMON_WORDS = {
-    "Spanish": "rojo roja azul verde negro negra blanco blanca amarillo dos tres gato perro mujer hombre niña niño casa coche",
-    "French": "bleu bleue vert verte noire blanc blanche jaune deux trois chien femme homme fille maison voiture chatte",
-    "German": "rot rote roter blau blaue blauer grün grüne schwarz schwarze schwarzer weiß weiße gelb gelbe zwei drei hund katze "
-    "frau mann mädchen junge haus apfel äpfel",
-    "Italian": "rosso rossa verde nero nera bianco bianca giallo due tre gatto cane donna uomo ragazza casa macchina",
-    "Portuguese": "vermelho vermelha preto preta branco branca amarelo dois três cachorro mulher homem menina carro",
-    "Dutch": "rood rode blauw blauwe groen groene zwart zwarte wit witte geel gele twee drie hond vrouw meisje huis",
-    "Polish": "czerwony czerwone niebieski zielony czarny czarne biały białe dwa trzy pies kot kobieta mężczyzna",
-    "Indonesian": "merah biru hijau hitam putih kuning kucing anjing perempuan wanita rumah",
-    "Turkish": "kırmızı mavi yeşil siyah beyaz sarı iki üç kedi köpek kadın adam",
-    "Swedish": "röd röda blå gröna svart vit vita två katt hund kvinna flicka",
-}
-_ENGLISH = frozenset(
-    "a an the of in on at with and or to from by for is are was were be has have his her their its that this who which "
-    "as into over under near behind between while wearing holding looking very no not style art photo picture girl man "
-    "woman cat dog background light detailed".split()
-)
-# In names these stand in English prompts too: "Leonardo da Vinci", "La Paz", "El Dorado".
-_IN_NAMES = frozenset(
-    "de la el los las del di da du van von der den le les des san al dos das na bin ben a i o e as".split()
-)
-_FOREIGN = {
-    language: frozenset(f"{words} {_COMMON_WORDS[language]}".split()) for language, words in _LITTLE_WORDS.items()
-}
+_FOREIGN = lexicon.read_sections("languages.txt")
+_ENGLISH, _IN_NAMES = _FOREIGN.pop("English"), _FOREIGN.pop("names")
+_PARTS = {"N": "noun", "V": "verb", "A": "adj", "R": "adv"}
+
+
+class Vocabulary:
+    """The words of English and what they can be."""
+
+    def __init__(self, lemmatizer: Any) -> None:
+        tables = {name: lemmatizer.lookups.get_table(f"lemma_{name}") for name in ("index", "exc", "rules")}
+        self._index = {kind: frozenset(tables["index"].get(part, ())) for kind, part in _PARTS.items()}
+        self._exceptions = {kind: tables["exc"].get(part, {}) for kind, part in _PARTS.items()}
+        self._rules = {kind: tables["rules"].get(part, ()) for kind, part in _PARTS.items()}
+        self.lemmas = lru_cache(maxsize=4096)(self._lemmas)
+
+    def kinds(self, word: str) -> frozenset[str]:
+        """The letters of the open parts of speech that a word in lower case can be: N, V, A (also a participle), R."""
+        found = {kind for kind in _PARTS if self.lemmas(word, kind)}
+        if "V" in found and not word.endswith("s") and self.lemmas(word, "V") != (word,):
+            found.add("A")
+        return frozenset(found)
+
+    def knows(self, word: str) -> bool:
+        """Whether a word in lower case is English; each part of a hyphened one."""
+        parts = [part for part in word.replace("-", " ").replace("'", " ").split() if len(part) > 1]
+        return all(part in lexicon.FUNCTION_WORDS or self.kinds(part) for part in parts)
+
+    def _lemmas(self, word: str, kind: str) -> tuple[str, ...]:
+        """The dictionary's forms of a word as one part of speech."""
+        stems = [word.removesuffix(old) + new for old, new in self._rules[kind] if old and word.endswith(old)]
+        listed = [form for form in (word, *stems) if form in self._index[kind] and (form == word or len(form) > 1)]
+        return tuple(dict.fromkeys([*self._exceptions[kind].get(word, ()), *listed]))
 
 
 def foreign_language(text: str, vocabulary: Vocabulary) -> str | None:
@@ -56,13 +51,10 @@ def foreign_language(text: str, vocabulary: Vocabulary) -> str | None:
     than of English; or it has accents, no little word of English, and few words that the dictionary knows.
     """
     letters = [letter for letter in text if letter.isalpha()]
-    other = [
-        letter
-        for letter in letters
-        if not unicodedata.name(letter, "LATIN").startswith(("LATIN", "MODIFIER", "FULLWIDTH", "MATHEMATICAL"))
-    ]
-    if letters and len(other) > len(letters) / 2:
-        script = re.split(r"\W", unicodedata.name(other[0]))[0]
+    scripts = [re.split(r"\W", unicodedata.name(letter, "LATIN"))[0] for letter in letters]
+    other = [script for script in scripts if script not in ("LATIN", "MODIFIER", "FULLWIDTH", "MATHEMATICAL")]
+    if len(other) > len(letters) / 2:
+        script = other[0]
         return f"{script if script == 'CJK' else script.title()} script"
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", text)]
     english = sum(word in _ENGLISH for word in words)
@@ -71,10 +63,8 @@ def foreign_language(text: str, vocabulary: Vocabulary) -> str | None:
     telling = set(little) - _IN_NAMES
     others = [word for word in words if word not in _FOREIGN[best]]
     strange = [word for word in others if not vocabulary.knows(word)]
-    if len(words) > 6:
-        enough = len(set(little)) >= 2
-    else:
-        several = len(set(little)) >= 2
+    enough = several = len(set(little)) >= 2
+    if len(words) <= 6:
         alone = 2 * len(strange) >= len(others) or (several and len(others) <= 1)
         enough = bool(telling) and alone and (several or len(words) <= 4)
     if enough and len(little) > english and len(little) >= 0.2 * len(words):

@@ -12,8 +12,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from dymo.prompt.align import Span
 from dymo.prompt.english import lexicon
-from dymo.prompt.placing import Span
 
 _NUMBER = r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*"
 # What is dropped, or becomes the break that it stood for; the first that fits at a place is taken.
@@ -42,15 +42,9 @@ _EMOJI = re.compile(
     "[\U0001f1e6-\U0001f1ff]{2}|[\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55]"
     "(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[\U0001f300-\U0001faff\u2600-\u27bf])*"
 )
-# A noun is still to come after these, and has been before those.
-_OPEN = frozenset(
-    "a an the my his her their its two three and or & + on in at of with by to from under over behind".split()
-)
-_CLOSE = frozenset("and or & + on in at of with by to from under over behind beside near".split())
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "'": "'"}
 
-Letter = tuple[str, int, int]
-"""A letter, and the span of the prompt that it stands for."""
+Letter = tuple[str, int, int]  # a letter, and the span of the prompt that it stands for
 
 
 @dataclass(frozen=True)
@@ -75,19 +69,21 @@ def clean(prompt: str) -> Cleaned:
     """The prompt as it would be said. In lower case, if it is shouted or in title case."""
     letters: list[Letter] = []
     composed = _composed(prompt)
-    text = "".join(letter for letter, _, _ in composed)
     at = 0
-    for match in _MARKUP.finditer(text):
+    for match in _MARKUP.finditer(_text(composed)):
         letters += composed[at : match.start()]
-        place = composed[match.start()][1:]
-        said = {"choice": " & ", "break": ","}.get(match.lastgroup or "", " ")
-        letters += [(letter, *place) for letter in said]
+        _, start, end = composed[match.start()]
+        letters += [(letter, start, end) for letter in {"choice": " & ", "break": ","}.get(match.lastgroup or "", " ")]
         at = match.end()
     letters += composed[at:]
     letters = _lowered(_single_spaced(_without_decoration(letters)))
     choices = tuple(match.span() for match in _CHOICES.finditer(prompt))
-    plain = "".join(letter for letter, _, _ in letters)
-    return Cleaned(plain, tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters), choices)
+    places, ends = tuple(start for _, start, _ in letters), tuple(end for _, _, end in letters)
+    return Cleaned(_text(letters), places, ends, choices)
+
+
+def _text(letters: list[Letter]) -> str:
+    return "".join(letter for letter, _, _ in letters)
 
 
 def is_emoji(text: str) -> bool:
@@ -113,17 +109,17 @@ def _composed(prompt: str) -> list[Letter]:
 
 def _without_decoration(letters: list[Letter]) -> list[Letter]:
     """Emoji that stand where a noun must be ("a 🐱 on a mat") as one letter each; the others ("a cat 🐱") as spaces."""
-    text = "".join(letter for letter, _, _ in letters)
+    text = _text(letters)
     kept: list[Letter] = []
     at = 0
     for match in _EMOJI.finditer(text):
         kept += letters[at : match.start()]
         # Only the nearest words matter.
-        before = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[max(0, match.start() - 80) : match.start()]))
-        after = re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", text[match.end() : match.end() + 80]))
-        last, following = (before[-1:] or [","])[0].lower(), (after[:1] or [","])[0].lower()
-        awaited = last in _OPEN or last in lexicon.COLOURS or last in lexicon.ADJECTIVES or not last[0].isalnum()
-        named = awaited and (following in _CLOSE or not following[0].isalnum())
+        around = text[max(0, match.start() - 80) : match.start()], text[match.end() : match.end() + 80]
+        before, after = (re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", part).lower()) for part in around)
+        last, following = before[-1] if before else ",", after[0] if after else ","
+        awaited = not last[0].isalnum() or last in lexicon.BEFORE_NOUN | lexicon.COLOURS | lexicon.ADJECTIVES
+        named = awaited and (following in lexicon.AFTER_NOUN or not following[0].isalnum())
         kept.append((text[match.start()] if named else " ", *letters[match.start()][1:]))
         at = match.end()
     return kept + letters[at:]
@@ -132,25 +128,24 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
 def _single_spaced(letters: list[Letter]) -> list[Letter]:
     """Runs of white space, and of commas with it between them, as one; underscores of picture boards' tags as spaces."""
     kept: list[Letter] = []
-    for n, (letter, *place) in enumerate(letters):
+    for n, (letter, start, end) in enumerate(letters):
         if letter == "_" and 0 < n < len(letters) - 1 and not letters[n + 1][0].isdigit():
             letter = " "
         letter = " " if letter.isspace() else letter
         if letter == " " and (not kept or kept[-1][0] == " "):
             continue
-        repeated = letter == "," and kept and (kept[-1][0] == "," or [k[0] for k in kept[-2:]] == [",", " "])
-        if not repeated:
-            kept.append((letter, *place))
+        if letter != "," or not "".join(k for k, _, _ in kept[-2:]).endswith((",", ", ")):
+            kept.append((letter, start, end))
     return kept
 
 
 def _lowered(letters: list[Letter]) -> list[Letter]:
-    words = re.findall(r"[^\W\d_]+", "".join(letter for letter, _, _ in letters))
+    words = re.findall(r"[^\W\d_]+", _text(letters))
     capital = sum(word[0].isupper() for word in words)
     if len(words) <= 2 or capital <= 0.6 * len(words):
         return letters
     # Letter by letter: one that becomes two in lower case would shift every place after it.
-    return [(low if len(low := letter.lower()) == 1 else letter, *place) for letter, *place in letters]
+    return [(low if len(low := letter.lower()) == 1 else letter, start, end) for letter, start, end in letters]
 
 
 def quoted(text: str) -> list[Span]:

@@ -1,4 +1,4 @@
-"""How the things of a prompt stand to each other: the verb or preposition between two of them."""
+"""How the things of a prompt stand to each other: by the words between two of them, as parts, or as the same thing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.markup import Cleaned
 from dymo.prompt.english.things import Role, Thing
-from dymo.prompt.english.words import Word
+from dymo.prompt.english.words import Words
 
+# From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
+_COVERS = ("body", "figure", "skin", "head", "face")
+Places = list[int | None]
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
 
@@ -23,7 +27,7 @@ class Link:
     object: int
 
 
-def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
+def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
     """A link for each thing that a verb or preposition right before it ties to an earlier one.
 
     The subject is what the dependency tree says the preposition or verb belongs to, else the thing nearest before.
@@ -31,22 +35,18 @@ def find_links(words: Sequence[Word], things: Sequence[Thing], shown: Sequence[T
     links = []
     for n, thing in enumerate(shown):
         start, end = _predicate(words, things, thing)
-        if start == end:
-            continue
-        subject = _subject(words, shown, start, end)
+        subject = _subject(words, shown, start, end) if start < end else None
         if subject is not None and subject < n:
             links.append(Link(start, end, subject, n))
     return links
 
 
-def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
+def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
     """The places of the verb and prepositions before a thing; (i, i) where there are none."""
-    places, measures = (
-        {i for other in things if other.role in roles for i in range(other.start, other.end)}
-        for roles in ((Role.PLACE, Role.MEASURE), (Role.MEASURE,))
-    )
+    measures = {i for other in things if other.role is Role.MEASURE for i in other.places}
+    places = measures.union(*(other.places for other in things if other.role is Role.PLACE))
     end = thing.start
-    while end > 0 and words[end - 1].kind == "D":
+    while words.kind(end - 1) == "D":
         end -= 1
     start = end
     while start > 0 and end - start < _LONGEST:
@@ -58,38 +58,178 @@ def _predicate(words: Sequence[Word], things: Sequence[Thing], thing: Thing) -> 
         start -= 1
     while start < end and (words[start].low in lexicon.BE or words[start].kind in "RDN" or start in measures):
         start += 1
-    if start < end and words[start].low == "of" and start - 1 in measures:
-        # "wine and a piece of bread": the measure is no relation.
-        return end, end
-    if any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end)):
-        return end, end
-    kinds = {words[i].kind for i in range(start, end)}
-    return (start, end) if kinds & set("PV") or words[start].low == "next" else (end, end)
+    # "wine and a piece of bread": the measure is no relation.
+    measured = start < end and words[start].low == "of" and start - 1 in measures
+    denied = any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end))
+    relates = any(words[i].kind in "PV" for i in range(start, end)) or words[start].low == "next"
+    return (start, end) if relates and not measured and not denied else (end, end)
 
 
-def _subject(words: Sequence[Word], shown: Sequence[Thing], start: int, end: int) -> int | None:
+def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int | None:
     heads = [start]
     for _ in range(4):
         place = words[heads[-1]].head
         if place < 0 or place in heads:
             break
         heads.append(place)
-        if not start <= place < end:
-            found = _holding(shown, place)
-            if found is not None:
-                return found
-            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
-            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
-            if found is not None:
-                return found
-        else:
-            subjects = [n for n, w in enumerate(words) if w.head == place and w.dependency in ("nsubj", "nsubjpass")]
-            found = next((f for f in (_holding(shown, s) for s in subjects) if f is not None), None)
+        # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
+        holders = [] if start <= place < end else [place]
+        for holder in [*holders, *words.subjects(place)]:
+            found = next((n for n, thing in enumerate(shown) if holder in thing), None)
             if found is not None:
                 return found
     # Only where nothing but the thing's own words lie between.
     return next((n for n in reversed(range(len(shown))) if shown[n].end <= start), None)
 
 
-def _holding(shown: Sequence[Thing], place: int) -> int | None:
-    return next((n for n, thing in enumerate(shown) if thing.start <= place < thing.end), None)
+def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> tuple[Places, Places]:
+    """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None if there is none."""
+    finder = _Finder(words, shown, links)
+    count = range(len(shown))
+    same_as = [finder.alternative(n, cleaned) for n in count]
+    same_as = [finder.same_as(n) if same_as[n] is None else same_as[n] for n in count]
+    part_of: Places = []
+    for n in count:
+        part_of.append(finder.owner(n, part_of) if same_as[n] is None else None)
+    part_of = [finder.larger(n, part_of) for n in count]
+    for n in count:
+        at: int | None = n
+        for _ in range(len(shown) + 1):
+            if at is not None:
+                at = part_of[at] if same_as[at] is None else same_as[at]
+        if at is not None:
+            # Its wholes lead back to itself.
+            part_of[n] = None
+    return part_of, same_as
+
+
+class _Finder:
+    def __init__(self, words: Words, shown: Sequence[Thing], links: Sequence[Link]) -> None:
+        self.words, self.low, self.kind = words, words.low, words.kind
+        self.shown = shown
+        self.heads = [words[thing.head].low for thing in shown]
+        self.to = {link.object: link for link in links}
+        self.links = links
+
+    def is_a(self, n: int, *kinds: str) -> bool:
+        return any(lexicon.is_kind(self.heads[n], kind) for kind in kinds)
+
+    def is_living(self, n: int) -> bool:
+        return self.heads[n] in lexicon.PEOPLE or self.is_a(n, "person", "animal")
+
+    def opens_segment(self, n: int) -> bool:
+        """Whether nothing but a comma or the prompt's start stands before a thing."""
+        return self.kind(self.shown[n].start - 1) in ",."
+
+    def owner(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """The earlier or later thing that thing n is a part of, is worn by or is in."""
+        personal = self.is_a(n, "body", "worn")
+        link = self.to.get(n)
+        said = self._said(link)
+        if link is not None and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
+            # "a bowl of fruit"; "the head of a lion" is about the lion's head.
+            return None if self._is_part_for(link.subject, n) else link.subject
+        whole = self._whole_of(n)
+        if whole is not None:
+            return whole
+        if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
+            return self._main(n, part_of, living=True)
+        wearer = self._wearer_after(n)
+        if wearer:
+            return wearer
+        if link is not None and self._is_part_for(n, link.subject):
+            verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
+            owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
+            return self._root(link.subject, n, part_of) if owned else None
+        between = [self.kind(i) for i in range(self.shown[n - 1].end, self.shown[n].start)] if n else []
+        if between and set(between) <= set("C,D") and self.is_a(n - 1, "body", "worn", "part"):
+            owner = part_of[n - 1]
+            if owner is not None:
+                return owner if self._is_part_for(n, owner) else None
+        if personal and link is None and self.opens_segment(n):
+            return self._main(n, part_of, living=self.is_a(n, "worn"))
+        return None
+
+    def _whole_of(self, n: int) -> int | None:
+        """Y of "X of Y" or of "Y's X", where X is a part."""
+        for link in self.links:
+            if link.subject == n and self._said(link) == ["of"] and self._is_part_for(n, link.object):
+                return link.object
+        before = self.shown[n].start - 1
+        if self.kind(before) == "S":
+            return next((m for m, thing in enumerate(self.shown) if thing.end == before), None)
+        return None
+
+    def _wearer_after(self, n: int) -> int | None:
+        """ "a hat on a cat", "a crown on the king's head": the object of a garment's "on"."""
+        if not self.is_a(n, "worn"):
+            return None
+        for link in self.links:
+            body = self.is_living(link.object) or self.is_a(link.object, "body")
+            if link.subject == n and self._said(link)[-1:] == ["on"] and body:
+                return link.object
+        return None
+
+    def _root(self, subject: int, n: int, part_of: Sequence[int | None]) -> int:
+        """ "a woman in a dress with red hair": hair is not the dress's."""
+        above: int | None = subject
+        while above is not None:
+            subject = above
+            hidden = self.is_a(n, "body") and self.is_a(subject, "worn") and subject < len(part_of)
+            above = part_of[subject] if hidden else None
+        return subject
+
+    def _said(self, link: Link | None) -> list[str]:
+        return [] if link is None else [self.words[i].low for i in range(link.start, link.end)]
+
+    def _is_part_for(self, n: int, whole: int) -> bool:
+        """Whether thing n, by its kind, can be a part of or worn by another one."""
+        worn = self.is_a(n, "worn")
+        wearer = worn and (not self.is_a(whole, "worn") or self.is_living(whole))
+        part = not worn and self.is_a(n, "part") and not self.is_living(whole)
+        return n != whole and (self.is_a(n, "body") or wearer or part)
+
+    def _main(self, n: int, part_of: Sequence[int | None], living: bool) -> int | None:
+        """The nearest earlier living thing that is no part, else the first such thing unless it must be living."""
+        wholes = [m for m in range(n) if part_of[m] is None and not self.is_a(m, "body", "worn")]
+        alive = [m for m in wholes if self.is_living(m)]
+        if alive:
+            return alive[-1]
+        return None if living or not wholes else wholes[0]
+
+    def larger(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """ "a girl, detailed face, blue eyes": the eyes are the face's, and the face is the girl's."""
+        owner = part_of[n]
+        if owner is None or not self.is_a(n, "body"):
+            return owner
+        rank = _COVERS.index(self.heads[n]) if self.heads[n] in _COVERS else len(_COVERS)
+        parts = [m for m in range(len(part_of)) if m != n and part_of[m] == owner and self.heads[m] in _COVERS[:rank]]
+        return max(parts, key=lambda m: _COVERS.index(self.heads[m]), default=owner)
+
+    def same_as(self, n: int) -> int | None:
+        """The place of an earlier thing that thing n names again."""
+        thing = self.shown[n]
+        segment = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
+        bare = segment and not self._is_counted(thing)
+        if bare or self.low(thing.start - 1) in ("the", "this", "that"):
+            again = next((m for m in range(n) if self.heads[m] == self.heads[n]), None)
+            if again is not None:
+                return again
+        if bare and self.is_living(n):
+            alive = [m for m in range(n) if self.is_living(m)]
+            free = [m for m in alive if self.opens_segment(m)]
+            # "beautiful girl, cheerleader": one person, if the prompt speaks of one.
+            if alive and free == alive[:1] and alive[0] not in self.to:
+                first = self.shown[alive[0]]
+                many = self.words[first.head].tag in ("NNS", "NNPS") or self._is_counted(first)
+                return None if many else alive[0]
+        return None
+
+    def _is_counted(self, thing: Thing) -> bool:
+        return any(self.kind(i) == "M" for i in thing.before_head)
+
+    def alternative(self, n: int, cleaned: Cleaned) -> int | None:
+        """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""
+        at = [self.words[thing.head].span[0] for thing in self.shown]
+        choice = next(((start, end) for start, end in cleaned.choices if start <= at[n] < end), None)
+        return next((m for m in range(n) if choice and choice[0] <= at[m] < choice[1]), None)

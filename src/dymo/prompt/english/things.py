@@ -1,34 +1,29 @@
-"""The things of a prompt: runs of modifiers and nouns, and whether a run names something that the picture is to show."""
+"""The things of a prompt: runs of modifiers and nouns, and whether a run names something that the image is to show."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import is_emoji
-from dymo.prompt.english.words import Word
+from dymo.prompt.english.words import Words
 
 # Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun.
 _RUN = re.compile(r"(?:(?<=D)N(?=A+N))?(?:R*[AM](?:(?:,C?|C)(?=R*A))?)*N+")
 
 
 class Role(Enum):
-    """What a run of words is to the picture."""
+    """What a run of words is to the image."""
 
     SHOWN = auto()
-    STYLE = auto()
-    """About the picture itself: its medium, quality, camera, light, or who made it."""
-    VAGUE = auto()
-    """Cannot be drawn: abstract, a time, a quantity."""
-    PLACE = auto()
-    """Where something is: "the left", "the background"."""
-    MEASURE = auto()
-    """How much of the thing after "of"."""
-    DENIED = auto()
-    """Said not to be there, or only compared with."""
+    STYLE = auto()  # about the image itself: its medium, quality, camera, light, or who made it
+    VAGUE = auto()  # cannot be drawn: abstract, a time, a quantity
+    PLACE = auto()  # where something is: "the left", "the background"
+    MEASURE = auto()  # how much of the thing after "of"
+    DENIED = auto()  # said not to be there, or only compared with
 
 
 @dataclass
@@ -41,30 +36,39 @@ class Thing:
     attributes: list[int] = field(default_factory=list)
     role: Role = Role.SHOWN
 
+    def __contains__(self, place: int) -> bool:
+        return self.start <= place < self.end
 
-def find_things(words: Sequence[Word]) -> list[Thing]:
+    @property
+    def places(self) -> range:
+        return range(self.start, self.end)
+
+    @property
+    def before_head(self) -> range:
+        return range(self.start, self.head)
+
+
+def holding(things: Iterable[Thing], place: int) -> Thing | None:
+    """The first of the things that has a place among its words."""
+    return next((thing for thing in things if place in thing), None)
+
+
+def find_things(words: Words) -> list[Thing]:
     """Every run of the prompt, in its order, with its role."""
     return _Finder(words).things
 
 
 class _Finder:
-    def __init__(self, words: Sequence[Word]) -> None:
-        self.words = words
+    def __init__(self, words: Words) -> None:
+        self.words, self.low, self.kind = words, words.low, words.kind
         kinds = "".join(word.kind for word in words)
         self.things: list[Thing] = []
         for match in _RUN.finditer(kinds):
-            for start, end in self._split(self._after_list(*match.span()), match.end()):
-                self.things.append(self._thing(start, end))
+            self.things += self._split(self._after_list(*match.span()), match.end())
         for n, thing in enumerate(self.things):
             thing.role = self._role(thing, self.things[n - 1] if n else None)
         self._spread_style_back()
         self._show_something()
-
-    def low(self, i: int) -> str:
-        return self.words[i].low if 0 <= i < len(self.words) else ""
-
-    def kind(self, i: int) -> str:
-        return self.words[i].kind if 0 <= i < len(self.words) else "."
 
     def _after_list(self, start: int, end: int) -> int:
         """Where the run really starts: commas join adjectives behind a determiner, else they part the segments of a list."""
@@ -72,37 +76,36 @@ class _Finder:
             return start
         return 1 + max((i for i in range(start, end) if self.kind(i) == ","), default=start - 1)
 
-    def _split(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The runs within a row of nouns: people, and animals, are rarely said to be a kind of another thing."""
+    def _split(self, start: int, end: int) -> list[Thing]:
+        """The things of a row of nouns: people, and animals, are rarely said to be a kind of another thing."""
         animals = self.kind(start - 1) != "D" and all(self.low(i) in lexicon.ANIMALS for i in range(start, end))
         if animals or all(is_emoji(self.low(i)) for i in range(start, end)):
-            return [(i, i + 1) for i in range(start, end)]
+            return [self._thing(i, i + 1) for i in range(start, end)]
         found = []
         for i in range(start, end - 1):
-            follower = self.words[i + 1]
             person = self.kind(i) == "N" and self.low(i) in lexicon.PEOPLE
-            if person and follower.kind == "N" and not follower.low.endswith(lexicon.CRAFT_ENDINGS):
-                found.append((start, i + 1))
+            if person and self.kind(i + 1) == "N" and not self.low(i + 1).endswith(lexicon.CRAFT_ENDINGS):
+                found.append(self._thing(start, i + 1))
                 start = i + 1
-        return [*found, (start, end)]
+        return [*found, self._thing(start, end)]
 
     def _thing(self, start: int, end: int) -> Thing:
-        last = end
+        last = end - 1
+        head = last
         # "a building portrait" shows a building, "eye color" an eye.
-        while last - 1 > start and self.kind(last - 2) in "NA" and self._is_about_picture(last - 1):
-            last -= 1
-        head = last - 1
-        if last < end and (
-            self.kind(head) != "N" or self._is_vague(head) or self._is_style_word(head) or self._is_name(start, last)
+        while head > start and self.kind(head - 1) in "NA" and self.low(head) in lexicon.PICTURES | lexicon.ASPECTS:
+            head -= 1
+        if (
+            self.kind(head) != "N"
+            or self._is_vague(head)
+            or self._is_style_word(head)
+            or self._is_name(start, head + 1)
         ):
-            head = end - 1
-        attributes = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i, head)]
+            head = last
+        attributes = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i)]
         return Thing(start, end, head, attributes)
 
-    def _is_about_picture(self, i: int) -> bool:
-        return self.low(i) in lexicon.PICTURES or self.low(i) in lexicon.ASPECTS
-
-    def _says_nothing(self, i: int, head: int) -> bool:
+    def _says_nothing(self, i: int) -> bool:
         word = self.words[i]
         return word.low in lexicon.NO_ATTRIBUTE or (word.kind == "M" and word.text.isdigit() and len(word.text) > 2)
 
@@ -110,13 +113,11 @@ class _Finder:
         return all(self.words[i].tag in ("NNP", "NNPS") and self.words[i].text[:1].isupper() for i in range(start, end))
 
     def _is_style_word(self, i: int) -> bool:
-        return self.low(i) in lexicon.STYLE_HEADS or self.low(i) in lexicon.QUALITY or self.low(i) in lexicon.MEDIA
+        return any(self.low(i) in words for words in (lexicon.STYLE_HEADS, lexicon.QUALITY, lexicon.MEDIA))
 
     def _is_vague(self, i: int) -> bool:
-        low = self.low(i)
-        if lexicon.is_compound(self.low(i - 1), low):
-            return False
-        return lexicon.is_abstract(low) or (low == "field" and self.low(i - 2) == "depth")
+        abstract = lexicon.is_abstract(self.low(i)) or (self.low(i) == "field" and self.low(i - 2) == "depth")
+        return abstract and not lexicon.is_compound(self.low(i - 1), self.low(i))
 
     def before(self, thing: Thing) -> int:
         """The place of the word before a thing and its determiners."""
@@ -131,10 +132,9 @@ class _Finder:
         following = thing.end + 1
         while self.kind(following) in "AN" and self.kind(following + 1) == "N":
             following += 1
-        if self.kind(thing.end) == "S" and self.low(following) in lexicon.PICTURES:
-            # "a child's drawing of a house".
-            return Role.STYLE
-        if self._is_style(thing) or self._is_credit(thing, earlier) or self._is_reference(thing):
+        # "a child's drawing of a house".
+        drawn = self.kind(thing.end) == "S" and self.low(following) in lexicon.PICTURES
+        if drawn or self._is_style(thing) or self._is_credit(thing, earlier) or self._is_reference(thing):
             return Role.STYLE
         if self.low(thing.head) in lexicon.MEASURES and self.low(thing.end) == "of":
             return Role.MEASURE
@@ -142,11 +142,8 @@ class _Finder:
             return Role.PLACE
         head = self.low(thing.head)
         # How much of somebody the image shows; when it is.
-        framing = (
-            head == "body"
-            and self.low(thing.head - 1) in ("upper", "lower", "full", "half")
-            and thing.start < thing.head
-        )
+        framing = head == "body" and thing.start < thing.head
+        framing = framing and self.low(thing.head - 1) in ("upper", "lower", "full", "half")
         if framing or (head in ("sunset", "sunrise") and self.low(thing.start - 1) == "at"):
             return Role.VAGUE
         word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
@@ -161,9 +158,11 @@ class _Finder:
             return False
         if low in lexicon.STYLE_HEADS or low in lexicon.MEDIA:
             return low not in lexicon.DRAWN_STYLE_HEADS or not self._is_among_things(thing)
-        if self.low(before) == "of" and self.low(before - 1) in ("style", "styles"):
-            return True
-        return self.low(before - 1) in lexicon.STYLE_VERBS and self.kind(before) == "P" and before == thing.start - 1
+        made = self.low(before - 1) in lexicon.STYLE_VERBS and self.kind(before) == "P" and before == thing.start - 1
+        return made or self._is_in_style_of(before)
+
+    def _is_in_style_of(self, i: int) -> bool:
+        return self.low(i) == "of" and self.low(i - 1) in ("style", "styles")
 
     def _is_among_things(self, thing: Thing) -> bool:
         """Whether a run is said to be one thing in the image, not what the image is or has as a whole.
@@ -173,56 +172,38 @@ class _Finder:
         of a painting"). Nothing that is itself "of" something: "a painting of a cat".
         """
         before, behind = self.before(thing), thing.end
-        determined = before < thing.start - 1 or any(self.kind(i) == "M" for i in range(thing.start, thing.head))
+        determined = before < thing.start - 1 or any(self.kind(i) == "M" for i in thing.before_head)
         shows = self.low(behind) == "of" or self.low(behind) in lexicon.SHOWING or self.low(before) in lexicon.MAKING
         if shows or self.low(before) in (*lexicon.CREDITS, "as", "like", "style", "in", "into"):
             return False
         governed = self.kind(before) == "V" or self.low(before) in lexicon.TRANSITIVE or self.low(before) == "with"
         if governed and not self._is_vague(thing.head):
             return determined or self.words[thing.head].tag == "NNS"
-        if not determined:
-            return False
-        if any(self.low(i) in lexicon.COLOURS for i in range(thing.start, thing.head)):
-            return True
-        joined = self.kind(before) == "C" and self._ends_run(before)
-        joined = joined or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
-        shown = self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS
-        placed = self.kind(before) == "P" and self.low(before) not in ("of", "by", "for", "from", "about", "with")
-        placed = placed or (
-            self.kind(behind) == "P" and self.low(behind) not in ("of", "by", "for", "from", "about", "with", "in")
+        loose = ("of", "by", "for", "from", "about", "with")
+        ended = any(other.end == before and self.kind(other.start - 1) == "D" for other in self.things)
+        return determined and (
+            any(self.low(i) in lexicon.COLOURS for i in thing.before_head)
+            or (self.kind(before) == "C" and ended)
+            or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
+            or (self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS)
+            or (self.kind(before) == "P" and self.low(before) not in loose)
+            or (self.kind(behind) == "P" and self.low(behind) not in (*loose, "in"))
         )
-        return joined or shown or placed
-
-    def _ends_run(self, i: int) -> bool:
-        """Whether a run with a determiner ends before word i."""
-        return any(other.end == i and self.kind(other.start - 1) == "D" for other in self.things)
 
     def _is_credit(self, thing: Thing, earlier: Thing | None) -> bool:
         """ "art by Alphonse Mucha" names who painted, "a girl by a tree" where she stands."""
         before = self.before(thing)
-        bare = before == thing.start - 1 and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
-        if self.low(before) in lexicon.CREDITS and before == thing.start - 1:
-            opens = (
-                self.kind(before - 1) in ",."
-                or self.low(before - 1) in lexicon.STYLE_VERBS
-                or self._is_style_word(before - 1)
-            )
-            return opens or self._is_name(thing.start, thing.end) or self.words[thing.head].tag in ("NNP", "NNPS")
+        if before != thing.start - 1:
+            return False
+        if self.low(before) in lexicon.CREDITS:
+            opens = self.kind(before - 1) in ",." or self.low(before - 1) in lexicon.STYLE_VERBS
+            named = self._is_name(thing.start, thing.end) or self.words[thing.head].tag in ("NNP", "NNPS")
+            return opens or named or self._is_style_word(before - 1)
+        if earlier is None or any(self.kind(i) != "N" for i in thing.places) or self.low(thing.end) in ("of", "with"):
+            return False
         # The list of names goes on.
-        joined = earlier is not None and earlier.end == before and self.kind(before) in ",C"
-        joined = joined or (
-            earlier is not None
-            and earlier.end == before - 1
-            and self.kind(before) == "C"
-            and self.kind(before - 1) == ","
-        )
-        credit = joined and earlier is not None and self._credited(earlier)
-        return (
-            credit
-            and bare
-            and (thing.end - thing.start > 1 or self.kind(before) == "C")
-            and self.low(thing.end) not in ("of", "with")
-        )
+        between = "".join(self.kind(i) for i in range(earlier.end, thing.start))
+        return between in ((",", "C", ",C") if len(thing.places) > 1 else ("C", ",C")) and self._credited(earlier)
 
     def _is_reference(self, thing: Thing) -> bool:
         """A name that says where something is from ("Cammy from Street Fighter"), or a later segment that is only a name."""
@@ -239,17 +220,13 @@ class _Finder:
 
     def _credited(self, thing: Thing) -> bool:
         before = self.before(thing)
-        by = self.low(before) in lexicon.CREDITS or (
-            self.low(before) == "of" and self.low(before - 1) in ("style", "styles")
-        )
-        listed = self.kind(before) in ",C" and all(self.kind(i) == "N" for i in range(thing.start, thing.end))
+        by = self.low(before) in lexicon.CREDITS or self._is_in_style_of(before)
+        listed = self.kind(before) in ",C" and all(self.kind(i) == "N" for i in thing.places)
         return thing.role is Role.STYLE and (by or (listed and not self._is_style(thing)))
 
     def _is_place(self, thing: Thing) -> bool:
-        modifiers = range(thing.start, thing.head)
-        plain = all(self.low(i) in lexicon.PLACES | lexicon.NO_ATTRIBUTE for i in modifiers)
-        article = self.low(thing.start - 1)
-        placed = self.kind(self.before(thing)) in "PV" and article not in ("a", "an")
+        plain = all(self.low(i) in lexicon.PLACES | lexicon.NO_ATTRIBUTE for i in thing.before_head)
+        placed = self.kind(self.before(thing)) in "PV" and self.low(thing.start - 1) not in ("a", "an")
         # "the left of" needs no preposition; a noun of place alone at the start of a phrase has one that was mistagged.
         return plain and self.low(thing.head) in lexicon.PLACES and (placed or self.low(thing.end) == "of")
 
@@ -257,15 +234,11 @@ class _Finder:
         before = self.before(thing)
         while before > 0 and self.low(before) == "of" and self.low(before - 1) == "instead":
             before -= 1
-        if before >= 0 and (self.low(before) in lexicon.NEGATIONS or self._compares(before)):
+        compared = self.low(before) in lexicon.COMPARISONS and self.kind(before) in "PRA"
+        if compared or self.low(before) in lexicon.NEGATIONS or self.low(thing.start).startswith(("no-", "non-")):
             return True
-        if self.low(thing.start).startswith(("no-", "non-")):
-            return True
-        joined = earlier is not None and earlier.end == before and self.low(before) in ("or", "nor")
-        return joined and earlier is not None and earlier.role is Role.DENIED
-
-    def _compares(self, i: int) -> bool:
-        return self.low(i) in lexicon.COMPARISONS and self.kind(i) in "PRA"
+        joined = earlier is not None and earlier.end == before and earlier.role is Role.DENIED
+        return joined and self.low(before) in ("or", "nor")
 
     def _spread_style_back(self) -> None:
         """ "league of legends splash art": what "of" ties to a style without a determiner belongs to it."""
@@ -281,11 +254,7 @@ class _Finder:
             return
         for thing in self.things:
             low = self.low(thing.head)
-            shown = (
-                low in lexicon.DRAWN_STYLE_HEADS
-                and thing.role is Role.STYLE
-                and not self._is_name(thing.start, thing.head)
-            )
-            if (thing.role is Role.VAGUE and low not in lexicon.PLACES) or shown:
+            drawn = low in lexicon.DRAWN_STYLE_HEADS and not self._is_name(thing.start, thing.head)
+            if (thing.role is Role.VAGUE and low not in lexicon.PLACES) or (thing.role is Role.STYLE and drawn):
                 thing.role = Role.SHOWN
                 return
