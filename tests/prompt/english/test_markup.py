@@ -13,9 +13,10 @@ from dymo.prompt.english.markup import clean, quoted
         ("(frog head:1.2)", "frog head"), ("((red)) apple", "red apple"), ("[x] and {y}", "x and y"),
         ("a <lora:some-name_v2:0.8> cat", "a cat"), ("a cat --ar 16:9 --v 5", "a cat"), ("a cat --no dogs, birds", "a cat"),
         ("[cat:dog:0.5]", "cat & dog"), ("[cat|dog]", "cat & dog"), ("a {red|green} hat", "a red & green hat"),
-       
-        ("{2$$red|green}", "red & green"), ("see https://example.com/a_b?c=1, a cat", "see , a cat"), ("a <b>red</b> <br/> cat", "a red cat"),
-        ("a\x07red\x00 cat", "a red cat"), ("a re\u00add ca\u200bt", "a red cat"), ("cafe\u0301", "café"), ("a,,, , ,b", "a, b"), ("a cat::2 a dog::-1", "a cat a dog"),
+        ("{2$$red|green}", "red & green"), ("see https://example.com/a_b?c=1, a cat", "see , a cat"),
+        ("a <b>red</b> <br/> cat", "a red cat"),
+        ("a\x07red\x00 cat", "a red cat"), ("a re\u00add ca\u200bt", "a red cat"),
+        ("cafe\u0301", "café"), ("a,,, , ,b", "a, b"), ("a cat::2 a dog::-1", "a cat a dog"),
         (r"saber \(fate\)", "saber fate"), ("long_hair, blue_eyes", "long hair, blue eyes"),
         ("a cat BREAK a dog", "a cat , a dog"), ("take a break", "take a break"), ("a clock at 12:30", "a clock at 12:30"),
         ("a cat\nNegative prompt: bad hands\nSteps: 20", "a cat"), ("A RED APPLE HERE", "a red apple here"),
