@@ -132,7 +132,7 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
 def _single_spaced(letters: list[Letter]) -> list[Letter]:
     """Runs of white space, and of commas with it between them, as one; underscores of picture boards' tags as spaces."""
     kept: list[Letter] = []
-    for n, (letter, *place) in enumerate(letters):
+    for n, (letter, start, end) in enumerate(letters):
         if letter == "_" and 0 < n < len(letters) - 1 and not letters[n + 1][0].isdigit():
             letter = " "
         letter = " " if letter.isspace() else letter
@@ -140,7 +140,7 @@ def _single_spaced(letters: list[Letter]) -> list[Letter]:
             continue
         repeated = letter == "," and kept and (kept[-1][0] == "," or [k[0] for k in kept[-2:]] == [",", " "])
         if not repeated:
-            kept.append((letter, *place))
+            kept.append((letter, start, end))
     return kept
 
 
@@ -150,7 +150,7 @@ def _lowered(letters: list[Letter]) -> list[Letter]:
     if len(words) <= 2 or capital <= 0.6 * len(words):
         return letters
     # Letter by letter: one that becomes two in lower case would shift every place after it.
-    return [(low if len(low := letter.lower()) == 1 else letter, *place) for letter, *place in letters]
+    return [(low if len(low := letter.lower()) == 1 else letter, start, end) for letter, start, end in letters]
 
 
 def quoted(text: str) -> list[Span]:
