@@ -222,4 +222,4 @@ def reward() -> Any:
             (Path(folder) / f"{name}.json").write_text(json.dumps(config[f"step-aware/{name}"]), encoding="utf-8")
         save_file(_state("reward."), Path(folder) / "model.safetensors", {"format": "pt"})
         tokenizer().save_pretrained(folder)
-        return load_reward("step-aware", source=folder)
+        return load_reward("step-aware-sd15", source=folder)

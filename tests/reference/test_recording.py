@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
-
 from reference import recording
+from torch import Tensor
 
 GUIDANCE = 7.5
 C = {"semantic": 1.5, "mixed": 1.0, "preference": 1.0}
@@ -107,8 +106,8 @@ def test_an_evaluation_is_as_recorded(pipe, reward, embeddings, index):
         loss = 10 * loss_a if evaluation.stage == "semantic" else loss_r
     (gradient,) = torch.autograd.grad(loss, z)
     assert loss_a.item() == pytest.approx(evaluation.loss_semantic, rel=1e-5)
-    assert loss_r.item() == pytest.approx(evaluation.loss_preference, rel=1e-5)
-    assert gradient.norm().item() == pytest.approx(evaluation.gradient_norm, rel=2e-4)
+    assert loss_r.item() == pytest.approx(evaluation.loss_preference, rel=3e-5)
+    assert gradient.norm().item() == pytest.approx(evaluation.gradient_norm, rel=1e-3)
     assert evaluation.cosine(gradient) > 1 - 1e-4
     assert residual == pytest.approx(evaluation.residual, rel=1e-4)
     assert C[evaluation.stage] * residual == pytest.approx(evaluation.displacement, rel=1e-4)
