@@ -12,11 +12,12 @@ from dymo.bench.plan import Comparison
 from dymo.bench.results import collect
 from dymo.bench.runner import jobs_of, work
 from dymo.bench.store import Key, Store
-from dymo.bench.worker import Worker, _flop_counter, pixels, to_pil
+from dymo.bench.worker import Worker, _flop_counter, pixels
 from dymo.cli import app
 from dymo.errors import ConfigError, PipelineError
 from dymo.pipelines.variants import variant
 from dymo.report.png import read_png
+from dymo.rewards.blackbox import to_pil
 
 CALL = {"num_inference_steps": 3, "guidance_scale": 1.5}
 QUICK = ["--steps", "2", "--n", "2"]
@@ -220,7 +221,7 @@ def test_wrong_words_are_refused_in_one_line(words, said, tmp_path):
 
 def test_images_are_kept_with_eight_bits(tmp_path):
     image = torch.rand(3, 5, 7)
-    to_pil(image).save(tmp_path / "a.png")
+    to_pil(image[None])[0].save(tmp_path / "a.png")
     assert (pixels([tmp_path / "a.png"])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
 
 

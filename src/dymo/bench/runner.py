@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -37,10 +38,9 @@ def rank_here() -> Rank:
 
     The processes need no connection to each other: they share the store.
     """
+    said = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     try:
-        return Rank(
-            *(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-        )
+        return Rank(*(int(os.environ.get(name, alone)) for name, alone in said.items()))
     except ValueError as error:
         raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
 
@@ -75,18 +75,12 @@ def jobs_of(plan: Comparison) -> list[Job]:
         variants[row.pipeline, row.unet, row.lora].append(row)
     hashes = {row.name: plan.hash_of(row) for row in plan.rows}
     batches = [plan.prompts[i : i + plan.batch] for i in range(0, len(plan.prompts), plan.batch)]
-    jobs = [
-        Job(
-            row,
-            tuple(Key(hashes[row.name], prompt, seed) for prompt in batch),
-            hashes[row.match.row] if row.match else None,
-        )
-        for rows in variants.values()
-        for seed in plan.seeds
-        for batch in batches
-        for row in rows
-    ]
-    return list({job.keys: job for job in jobs}.values())
+    jobs: dict[tuple[Key, ...], Job] = {}
+    for rows, seed, batch in itertools.product(variants.values(), plan.seeds, batches):
+        for row in rows:
+            keys = tuple(Key(hashes[row.name], prompt, seed) for prompt in batch)
+            jobs[keys] = Job(row, keys, hashes[row.match.row] if row.match else None)
+    return list(jobs.values())
 
 
 def work(

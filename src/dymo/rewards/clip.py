@@ -17,7 +17,6 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 from ..errors import RewardError
 from .base import full_precision
 from .checkpoint import (
-    Difference,
     State,
     find_file,
     fitting,
@@ -26,6 +25,7 @@ from .checkpoint import (
     read_config,
     read_weights,
     reason,
+    told,
     without_storage,
 )
 from .open_clip import from_open_clip, open_clip_shapes
@@ -48,18 +48,10 @@ class CLIPReward(TowerReward):
     model: CLIPModel
 
     def __init__(
-        self,
-        model: CLIPModel,
-        tokenizer: Any,
-        name: str,
-        mean: Sequence[float] = OPENAI_MEAN,
-        std: Sequence[float] = OPENAI_STD,
-        *,
-        prepare: Prepare = shortest_side_crop,
-        points: float | None = None,
-        clean: Callable[[str], str] = str,
-        **settings: Any,
-    ):
+        self, model: CLIPModel, tokenizer: Any, name: str,
+        mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD, *, prepare: Prepare = shortest_side_crop,
+        points: float | None = None, clean: Callable[[str], str] = str, **settings: Any,
+    ):  # fmt: skip
         side = model.config.vision_config.image_size
         super().__init__(model, name, side, model.vision_model.encoder.layers, **settings)
         self.tokenizer, self.mean, self.std = tokenizer, tuple(mean), tuple(std)
@@ -146,8 +138,7 @@ def pretrained(
     unexpected = [k for k in report["unexpected_keys"] if not k.endswith("position_ids") and not k.startswith(optional)]
     misshaped = [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in report["mismatched_keys"]]
     lost = set(report["missing_keys"]) - {key for key, *_ in report["mismatched_keys"]}
-    difference = Difference(tuple(sorted(lost)), tuple(sorted(unexpected)), tuple(sorted(misshaped)))
-    if difference:
+    if difference := told(lost, unexpected, misshaped):
         raise RewardError(f"{name}: the weights in {str(source)!r} do not fit: {difference}")
     return model
 
@@ -180,16 +171,10 @@ def normalisation(folder: str | Path, name: str) -> tuple[Sequence[float], Seque
 
 
 def load_clip(
-    spec: Spec,
-    source: str | Path,
-    dtype: torch.dtype | None = None,
-    *,
-    tokenizer: str | Path | None = None,
-    kind: type[CLIPModel] = CLIPModel,
-    convert: Callable[..., CLIPModel] = clip_from_state,
-    reward: type[CLIPReward] = CLIPReward,
-    **settings: Any,
-) -> CLIPReward:
+    spec: Spec, source: str | Path, dtype: torch.dtype | None = None, *, tokenizer: str | Path | None = None,
+    kind: type[CLIPModel] = CLIPModel, convert: Callable[..., CLIPModel] = clip_from_state,
+    reward: type[CLIPReward] = CLIPReward, **settings: Any,
+) -> CLIPReward:  # fmt: skip
     """A CLIP model as a reward. Raises RewardError where the files do not fit.
 
     source: the folder that `kind.save_pretrained` wrote, of any size; or a file of published weights, its folder or hub
