@@ -8,6 +8,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,8 +62,10 @@ class Progress:
     total: int
     done: int = 0
     failed: int = 0
-    generated: int = 0
-    """By this process."""
+    generated: int = 0  # by this process
+
+
+OnChange = Callable[[Progress], None]
 
 
 def jobs_of(plan: Comparison) -> list[Job]:
@@ -84,7 +87,7 @@ def jobs_of(plan: Comparison) -> list[Job]:
 
 
 def work(
-    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: Callable[[Progress], None] | None = None
+    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: OnChange = lambda progress: None
 ) -> Progress:
     """Generate and measure what is not there, until nothing is left or in the hands of others.
 
@@ -127,8 +130,7 @@ def work(
                 waiting.append(job)
             progress.failed = len(failed)
             progress.done = progress.total - sum(len(job.keys) for job in [*waiting, *left[i + 1 :]])
-            if on_change is not None:
-                on_change(progress)
+            on_change(progress)
         if len(waiting) == len(left):
             # All that is left is in other hands: wait for it, and take it over where they die.
             time.sleep(PATIENCE)
@@ -153,16 +155,10 @@ def _tried(row: RowSpec, keys: Sequence[Key], store: Store, worker: Any, failed:
         return False
 
 
-def work_here(
-    plan: Comparison, store: Store, load: LoadPipeline, device: str, rank: Rank = ALONE,
-    on_change: Callable[[Progress], None] | None = None,
-) -> Progress:  # fmt: skip
-    """`work` in this process. Raises ConfigError where a metric or reward cannot be loaded."""
-    worker = Worker(plan, store, load, device)
-    try:
-        return work(plan, store, worker, rank, on_change)
-    finally:
-        worker.close()
+def work_here(plan: Comparison, store: Store, load: LoadPipeline, device: str, *rest: Any) -> Progress:
+    """`work` in this process; rest: rank and on_change. Raises ConfigError where a metric or reward cannot be loaded."""
+    with closing(Worker(plan, store, load, device)) as worker:
+        return work(plan, store, worker, *rest)
 
 
 def work_on_ray(

@@ -37,8 +37,8 @@ def draw(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
         parts.append(_text(_LEFT, y, line, "p"))
     y += 24
     for n, entity in enumerate(graph.entities):
-        boxes = [("e", entity.text, positions.get(entity.span))]
-        boxes += [("a", attribute.text, positions.get(attribute.span)) for attribute in entity.attributes]
+        things = [("e", entity), *(("a", attribute) for attribute in entity.attributes)]
+        boxes = [(kind, thing.text, positions.get(thing.span)) for kind, thing in things]
         boxes += [("r", f"{r.text} → {graph.entities[r.object].text}", None) for r in graph.relations if r.subject == n]
         for name, place in (("part of", entity.part_of), ("the same as", entity.same_as)):
             if place is not None:

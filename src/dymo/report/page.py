@@ -6,33 +6,26 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from .table import Table
-
-_KINDS = {"svg": "svg+xml", "jpg": "jpeg", "webp": "webp"}
 
 
 @dataclass(frozen=True)
 class PageImage:
     """An image of the report: embedded in the HTML, linked in the Markdown."""
 
-    name: str
-    """What it is, as "aligned"."""
-    content: bytes
-    """Of a file of the kind that `path` ends with: .png, .svg, .webp or .jpg; without one, of a PNG."""
-    path: str = ""
-    """Where the file is, relative to the report; the Markdown leaves out what has none."""
-    note: str = ""
-    """A short line under it, as its scores."""
-    correct: bool | None = None
-    """Whether it shows what the prompt says; None where nobody judged."""
-    small: bool = False
-    """Enlarge it with hard edges."""
+    name: str  # what it is, as "aligned"
+    content: bytes  # of a file of the kind that `path` ends with: .png, .svg or .webp; without one, of a PNG
+    path: str = ""  # where the file is, relative to the report; the Markdown leaves out what has none
+    note: str = ""  # a short line under it, as its scores
+    correct: bool | None = None  # whether it shows what the prompt says; None where nobody judged
+    small: bool = False  # enlarge it with hard edges
 
     @property
     def uri(self) -> str:
-        kind = _KINDS.get(self.path.rpartition(".")[2], "png")
+        kind = {".svg": "svg+xml", ".webp": "webp"}.get(Path(self.path).suffix, "png")
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
 
     @property
@@ -73,10 +66,8 @@ class Page:
     notes: Sequence[str] = ()
     entries: Sequence[Entry] = ()
     facts: Sequence[tuple[str, str]] = ()
-    sheet: str | None = None
-    """The contact sheet's path, relative to the report; shown in the Markdown."""
-    sections: Sequence[Section] = ()
-    """Between the notes and the images."""
+    sheet: str | None = None  # the contact sheet's path, relative to the report; shown in the Markdown
+    sections: Sequence[Section] = ()  # between the notes and the images
 
     def to_html(self) -> str:
         """One file that needs no other, and runs no script."""

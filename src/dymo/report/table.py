@@ -18,10 +18,8 @@ class Column:
     """A heading, and how its cells are printed."""
 
     title: str
-    digits: int | None = None
-    """Decimals of its numbers; None for a column of words, set to the left."""
-    unit: str = ""
-    """Put after each number, as " %"."""
+    digits: int | None = None  # decimals of its numbers; None for a column of words, set to the left
+    unit: str = ""  # put after each number, as " %"
 
     @property
     def numeric(self) -> bool:
@@ -77,6 +75,4 @@ class Table:
         lines = [[column.title for column in self.columns], *self.texts()]
         header, *rows = [[cell.replace("|", bar).replace("\n", " ") for cell in line] for line in lines]
         align = ["right" if column.numeric else "left" for column in self.columns]
-        return tabulate(
-            rows, header, form, colalign=align if rows else None, headersglobalalign=None, disable_numparse=True
-        )
+        return tabulate(rows, header, form, colalign=align if rows else None, disable_numparse=True)

@@ -111,9 +111,8 @@ def check_scores(name: str, scores: object, count: int) -> None:
         return
     shape = f"the shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else ""
     got = shape or f"{scores!r:.60} ({type(scores).__name__})"
-    raise RewardError(
-        f"the reward {name} returned {got} for {count} images: it must return a tensor ({count},), one score an image"
-    )
+    must = f"it must return a tensor ({count},), one score an image"
+    raise RewardError(f"the reward {name} returned {got} for {count} images: {must}")
 
 
 def scale_of(reward: Reward) -> float:

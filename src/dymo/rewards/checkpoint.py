@@ -44,9 +44,8 @@ def find_file(source: str | Path, file: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(str(source), file))
     except (OSError, ValueError) as error:
-        raise RewardError(
-            f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; give the path of the file as source="
-        ) from error
+        remedy = "give the path of the file as source="
+        raise RewardError(f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; {remedy}") from error
 
 
 def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor]:
@@ -63,9 +62,8 @@ def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor
     except Exception as error:  # a damaged pickle raises anything
         known = isinstance(error, (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError))
         why = reason(error) if known else "it is no file of tensors"
-        raise RewardError(
-            f"cannot read weights from {path}: {why}; only safetensors, or a torch file of plain tensors, is read"
-        ) from error
+        read = "only safetensors, or a torch file of plain tensors, is read"
+        raise RewardError(f"cannot read weights from {path}: {why}; {read}") from error
     if isinstance(found, dict) and under in found:
         found = found[under]
     if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):

@@ -33,17 +33,13 @@ class Spec:
     name: str
     loader: Loader
     measures: str = ""
-    typical: tuple[float, float] | None = None
-    """Where scores of ordinary images lie."""
+    typical: tuple[float, float] | None = None  # where scores of ordinary images lie
     licence: str = ""
-    millions: float | None = None
-    """Parameters, those of the prompt's tower included."""
+    millions: float | None = None  # parameters, those of the prompt's tower included
     scale: float = 1.0
     """Points that one unit in a sum of rewards is worth: about the spread among images of one prompt."""
-    source: str = ""
-    """The hub id it comes from; "" for what is installed with it."""
-    file: str = ""
-    """The weight file there."""
+    source: str = ""  # the hub id it comes from; "" for what is installed with it
+    file: str = ""  # the weight file there
     reads_timestep: bool = False
     guides: Guides = "yes"
     """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
@@ -61,22 +57,17 @@ class Spec:
                 raise RewardError(f"{error}. Installed here: {', '.join(plugins.names(GROUP))}") from error
             raise
         except Exception as error:
-            raise RewardError(
-                f"{self.name}: cannot be loaded from {str(source or self.source)!r}: {reason(error)}"
-            ) from error
+            place = str(source or self.source)
+            raise RewardError(f"{self.name}: cannot be loaded from {place!r}: {reason(error)}") from error
 
     def _checked(self, source: str | Path) -> str | Path:
         """Raises RewardError on an empty source, or on a path where nothing is; warns of the file of another version."""
         text = str(source)
         if not text.strip():
-            raise RewardError(
-                f"{self.name}: source={source!r} is empty; give a hub id, a folder or a weight file, or None"
-            )
+            raise RewardError(f"{self.name}: source={source!r} is empty; give a hub id, a folder or a file, or None")
         path = Path(source).expanduser()
         if not path.exists() and (text.count("/") != 1 or text[0] in "./~" or path.suffix in WEIGHT_FILES):
-            raise RewardError(
-                f"{self.name}: source={text!r}: there is no such file or folder, and a hub id is OWNER/NAME"
-            )
+            raise RewardError(f"{self.name}: source={text!r}: no such file or folder, and a hub id is OWNER/NAME")
         # Files of one hub id differ in nothing but their values.
         stems = {Path(s.file).stem: s.name for s in OWN.values() if s.source == self.source and s.name != self.name}
         if path.stem in stems:
@@ -152,23 +143,18 @@ class Specs(Mapping[str, Spec]):
     """
 
     def __getitem__(self, name: str) -> Spec:
-        if name in OWN:
-            return OWN[name]
         if name not in self:
             raise KeyError(name)
-        return dataclasses.replace(_plugged(name), name=name)
+        return OWN[name] if name in OWN else dataclasses.replace(_plugged(name), name=name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names()
+        return name in iter(self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
+        return iter(dict.fromkeys([*OWN, *plugins.names(GROUP)]))
 
     def __len__(self) -> int:
-        return len(self._names())
-
-    def _names(self) -> dict[str, None]:
-        return dict.fromkeys([*OWN, *plugins.names(GROUP)])
+        return sum(1 for _ in self)
 
 
 SPECS = Specs()
@@ -192,10 +178,8 @@ def spec_of(name: str) -> Spec:
 
 def remedy() -> str:
     """What can be given as a reward."""
-    return (
-        f"choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, FILE.py:NAME, or a function "
-        "f(images, prompts) -> scores"
-    )
+    names = ", ".join(map(repr, SPECS))
+    return f"choose {names}, give the folder of a CLIPModel, FILE.py:NAME, or a function f(images, prompts) -> scores"
 
 
 def ready(reward: object) -> Reward:
@@ -207,24 +191,19 @@ def ready(reward: object) -> Reward:
     if callable(reward):
         return FunctionReward(reward)
     several = isinstance(reward, (list, tuple, set))
-    raise RewardError(
-        f"{reward!r:.80} is no reward: "
-        + ("several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy())
-    )
+    advice = "several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy()
+    raise RewardError(f"{reward!r:.80} is no reward: {advice}")
 
 
 def _plugged(name: str) -> Spec:
     """The Spec that an entry point or a reference stands for, or one of the reward or function that it stands for."""
     try:
         found = plugins.load(name, GROUP)
-    except ConfigError as error:
-        raise RewardError(f"the reward {error}") from error
-    if isinstance(found, Spec):
-        return found
-    try:
+        if isinstance(found, Spec):
+            return found
         reward = ready(found)
-    except RewardError as error:
-        raise RewardError(f"{name}: {error}") from error
+    except (ConfigError, RewardError) as error:
+        raise RewardError(f"the reward {error}") from error
 
     def load(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         if source:
