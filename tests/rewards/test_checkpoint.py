@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dymo import RewardError
-from dymo.rewards.checkpoint import find_file, fitting, put, read_weights, shapes, told, without_storage
+from dymo.rewards.checkpoint import find_file, fitting, hollow, put, read_weights, shapes, told
 
 LAYOUT = {"model.a": (2, 3), "model.b": (4,)}
 
@@ -113,7 +113,7 @@ def test_parameters_take_the_precision_asked_for_or_the_file_s_and_are_frozen():
     made = nn.Linear(3, 2)
     weights = {"weight": torch.ones(2, 3).half(), "bias": torch.ones(2)}
     for asked, got in ((None, torch.half), (torch.float64, torch.float64)):
-        module = put(without_storage(lambda: nn.Linear(3, 2)), weights, asked)
+        module = put(hollow(lambda: nn.Linear(3, 2)), weights, asked)
         assert {p.dtype for p in module.parameters()} == {got}
         assert not any(p.requires_grad for p in module.parameters()) and not module.training
     assert shapes(made.state_dict()) == {"weight": (2, 3), "bias": (2,)}

@@ -29,14 +29,11 @@ from ..rewards import spec_of
 from .needs import need
 from .prompts import load_prompts
 
-VERSION = 4
-"""Of what a result means: raised when an old result must not stand for a new one."""
+VERSION = 4  # of what a result means: raised when an old result must not stand for a new one
 TABLES = (1, 2, 3, 4)
-JUDGE = "judge"
-"""The metric that reads the miniature's captions; as a metric it is in %."""
+JUDGE = "judge"  # the metric that reads the miniature's captions; as a metric it is in %
 SCHEDULERS = ("ddim", "ddpm", "euler", "euler-ancestral")
-LARGE = 64 * 2**20
-"""Bytes from which a weight file is told by its size and time instead of its content."""
+LARGE = 64 * 2**20  # bytes from which a weight file is told by its size and time instead of its content
 
 
 def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
@@ -87,12 +84,10 @@ class RowSpec(_Part):
     name: str
     method: str = "plain"
     settings: dict[str, Any] = {}
-    reward: RewardSpec = None
-    """In place of the comparison's; False for none."""
+    reward: RewardSpec = None  # in place of the comparison's; False for none
     budget: Spending | None = None
     match: Match | None = None
-    call: dict[str, Any] = {}
-    """Arguments of the pipeline's call, over the comparison's; null takes one away."""
+    call: dict[str, Any] = {}  # arguments of the pipeline's call, over the comparison's; null takes one away
     pipeline: str | None = None
     unet: str | None = None
     lora: str | None = None
@@ -137,18 +132,13 @@ class Comparison(_Part):
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     unet: str | None = None
     lora: str | None = None
-    batch: PositiveInt = 1
-    """Prompts generated together. Seconds and counts are then a batch's, divided by its images."""
-    versus: str | None = None
-    """The row that the others are tested against; the first one where None."""
-    guides: tuple[str, ...] = ()
-    """Metrics that some row is guided by; the others are held out."""
+    batch: PositiveInt = 1  # prompts generated together. Seconds and counts are then a batch's, divided by its images.
+    versus: str | None = None  # the row that the others are tested against; the first one where None
+    guides: tuple[str, ...] = ()  # metrics that some row is guided by; the others are held out
     title: str = "Comparison"
-    paper: dict[str, dict[str, float]] = {}
-    """Published figures: row -> column -> value, shown beside the measured ones."""
+    paper: dict[str, dict[str, float]] = {}  # published figures: row -> column -> value, shown beside the measured ones
     notes: tuple[str, ...] = ()
-    left_out: dict[str, str] = {}
-    """Rows that a table has and this comparison has not, with the reason."""
+    left_out: dict[str, str] = {}  # rows that a table has and this comparison has not, with the reason
 
     @model_validator(mode="before")
     @classmethod

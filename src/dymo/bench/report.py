@@ -22,8 +22,7 @@ from .plan import JUDGE, Comparison, RowSpec, short_name
 from .results import ACCOUNT, Case, RowResult, Tested, collect, compare
 from .store import Store
 
-SHOWN = 4
-"""Prompts whose images are shown."""
+SHOWN = 4  # prompts whose images are shown
 THUMBNAIL = 256
 _TITLES = {"tflop": "TFLOP", "peak_mb": "peak MB"}
 _MARKS: dict[Word, str] = {"higher": " ▲", "lower": " ▼", "too few pairs": " (too few pairs)"}
@@ -39,8 +38,7 @@ class Written(NamedTuple):
     markdown: Path
     table: Table
     summary: str
-    failed: int
-    """Images that could not be generated or measured."""
+    failed: int  # images that could not be generated or measured
 
 
 def write_report(plan: Comparison, store: Store, versus: str | None = None, folder: Path | None = None) -> Written:

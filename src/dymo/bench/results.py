@@ -14,8 +14,7 @@ from .store import Key, Store
 from .worker import SHARED, scores_of
 
 ACCOUNT = ("evaluations", "tflop", *SHARED, "peak_mb")
-Case = tuple[str, int]
-"""Prompt and seed."""
+Case = tuple[str, int]  # prompt and seed
 
 
 @dataclass
@@ -24,11 +23,9 @@ class RowResult:
 
     row: RowSpec
     images: dict[Case, Path] = field(default_factory=dict)
-    values: dict[str, dict[Case, float]] = field(default_factory=dict)
-    """Metric or part of the account -> its values."""
+    values: dict[str, dict[Case, float]] = field(default_factory=dict)  # metric or part of the account -> its values
     failures: dict[Case, str] = field(default_factory=dict)
-    absent: int = 0
-    """Images that are not generated yet."""
+    absent: int = 0  # images that are not generated yet
 
     def mean(self, name: str) -> float | None:
         found = self.values.get(name, {})

@@ -19,8 +19,7 @@ from .plan import Comparison, RowSpec
 from .store import Key, Store, StoreError
 from .worker import LoadPipeline, Worker, scores_of
 
-PATIENCE = 0.5
-"""Seconds between looks at what others are generating."""
+PATIENCE = 0.5  # seconds between looks at what others are generating
 
 
 class Rank(NamedTuple):
@@ -51,8 +50,7 @@ class Job(NamedTuple):
 
     row: RowSpec
     keys: tuple[Key, ...]
-    after: str | None
-    """The configuration whose images of the same prompts and seeds set the budget."""
+    after: str | None  # the configuration whose images of the same prompts and seeds set the budget
 
 
 @dataclass

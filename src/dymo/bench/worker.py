@@ -24,12 +24,10 @@ from ..rewards.blackbox import to_pil
 from .plan import JUDGE, Comparison, RowSpec, digest, located
 from .store import Key, Store
 
-LoadPipeline = Callable[[str], Any]
-"""An id, a folder or "miniature" -> the pipeline, on its device, ready."""
+LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pipeline, on its device, ready
 SHARED = ("seconds", "denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
 """Parts of a batch's cost that are divided among its images."""
-COUNTED = 2
-"""Trajectories of the run whose operations are counted, for a row whose budget is not its own."""
+COUNTED = 2  # trajectories of the run whose operations are counted, for a row whose budget is not its own
 
 
 class Worker:

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from ..prompt.tokens import TokenPairs
 
 _WIDTH, _LEFT = 900, 24
-_FORBIDDEN = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML does not take even when escaped."""
+_FORBIDDEN = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML does not take even when escaped
 _ROW, _BOX, _GAP = 64, 36, 12
-_LETTER = 8.8
-"""Pixels of a letter at 15 px, widely; of the letters of other scripts twice as many."""
+_LETTER = 8.8  # pixels of a letter at 15 px, widely; of the letters of other scripts twice as many
 _STYLE = (
     "text{font:15px system-ui,sans-serif;fill:#222}.s{font-size:12px;fill:#666}.p{font-weight:600}rect{fill:#fff}"
     ".e{fill:#d8ecfb;stroke:#2b7bb9}.a{fill:#e2f3dd;stroke:#4b9b3a}.r{fill:#fdf1da;stroke:#c98a1b}"

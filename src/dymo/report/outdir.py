@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 
-NEEDED_MB = 20
-"""Free space that a run asks for, in MB (10**6 bytes)."""
+NEEDED_MB = 20  # free space that a run asks for, in MB (10**6 bytes)
 
 
 def check_outdir(path: str | Path) -> Path:

@@ -28,11 +28,6 @@ class PageImage:
         kind = {".svg": "svg+xml", ".webp": "webp"}.get(Path(self.path).suffix, "png")
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
 
-    @property
-    def adapts(self) -> bool:
-        """Whether it brings its own colours for a dark page."""
-        return self.path.endswith(".svg")
-
 
 Picture = PageImage
 

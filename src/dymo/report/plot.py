@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from ..trace import Step, Trace
 
-MAPS_ACROSS = 8
-"""At most this many steps in the strip of maps."""
+MAPS_ACROSS = 8  # at most this many steps in the strip of maps
 _BLUE, _ORANGE, _GREEN, _GREY, _PURPLE = "#0072B2", "#D55E00", "#00805f", "#444444", "#7a5195"
 _LINES = (_BLUE, _ORANGE, _GREEN, _PURPLE)
 _STAGES = {"semantic": "#e6f0f7", "mixed": "#f0ecf5", "preference": "#fbeee6", "unguided": "#f4f4f4"}

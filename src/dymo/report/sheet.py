@@ -10,8 +10,7 @@ from functools import cache
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SMALL = 128
-"""Images with a longer side up to this, in pixels, are enlarged by a whole factor."""
+SMALL = 128  # images with a longer side up to this, in pixels, are enlarged by a whole factor
 _PAPER, _INK, _FAINT, _GOOD, _BAD = "#ffffff", "#1c1c1e", "#6e6e73", "#1a7f37", "#b3261e"
 _MARGIN, _GAP = 24, 10
 

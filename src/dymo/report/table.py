@@ -19,19 +19,18 @@ class Column:
 
     title: str
     digits: int | None = None  # decimals of its numbers; None for a column of words, set to the left
-    unit: str = ""  # put after each number, as " %"
 
     @property
     def numeric(self) -> bool:
         return self.digits is not None
 
     def text(self, cell: Cell) -> str:
-        """A number with the column's decimals and unit; None as a dash; words as they are."""
+        """A number with the column's decimals; None as a dash; words as they are."""
         if cell is None:
             return "–"
         if isinstance(cell, str) or self.digits is None:
             return str(cell)
-        return f"{cell:.{self.digits}f}{self.unit}"
+        return f"{cell:.{self.digits}f}"
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from .registry import Spec
 from .tower import TowerReward
 
 TOWER = "openai/clip-vit-large-patch14"
-HEAD = "head.safetensors"
-"""The head's file in a folder that `save_pretrained` wrote."""
+HEAD = "head.safetensors"  # the head's file in a folder that `save_pretrained` wrote
 
 
 class AestheticReward(TowerReward):

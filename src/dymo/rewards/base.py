@@ -24,11 +24,9 @@ class Reward(Protocol):
     """
 
     name: str
-    resolution: int | None
-    """Side in pixels that the images are brought to inside `score`; None where it takes any."""
+    resolution: int | None  # side in pixels that the images are brought to inside `score`; None where it takes any
     reads_timestep: bool
-    cosine_scale: float | None
-    """Points of score that one unit of a cosine is worth; None for a score that is no cosine."""
+    cosine_scale: float | None  # points of score that one unit of a cosine is worth; None for a score that is no cosine
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], one prompt each, t in 0..1000 or None for a clean image -> (B,)."""
@@ -163,8 +161,7 @@ def _leaves(reward: Reward) -> list[Reward]:
     return [leaf for part, _ in getattr(reward, "parts", ()) for leaf in _leaves(part)] or [reward]
 
 
-OVERSHOOT = 0.01
-"""Beyond [0, 1] by which an image is still taken for one: what resizing adds."""
+OVERSHOOT = 0.01  # beyond [0, 1] by which an image is still taken for one: what resizing adds
 
 
 def check_images(name: str, images: Tensor, prompts: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def shapes(state: State) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def without_storage(build: Callable[[], Module]) -> Module:
+def hollow(build: Callable[[], Module]) -> Module:
     """The module that `build` makes, its parameters without memory (buffers have theirs): to be filled by `put`."""
     from accelerate import init_empty_weights
 
@@ -148,7 +148,7 @@ def from_state(
     published: the module's name of a parameter -> the file's; optional: prefixes of the file's names that may be left
     out. Raises RewardError with the difference, in the file's own names, where the two do not fit exactly.
     """
-    module = without_storage(build)
+    module = hollow(build)
     layout = shapes(module.state_dict())
     found = fitting({published(own): shape for own, shape in layout.items()}, state, name, optional)
     return put(module, {own: found[published(own)] for own in layout}, dtype)

@@ -21,12 +21,12 @@ from .checkpoint import (
     find_file,
     fitting,
     from_state,
+    hollow,
     put,
     read_config,
     read_weights,
     reason,
     told,
-    without_storage,
 )
 from .open_clip import from_open_clip, open_clip_shapes
 from .preprocess import OPENAI_MEAN, OPENAI_STD, longest_side_pad, normalise, shortest_side_crop
@@ -34,8 +34,7 @@ from .registry import Spec
 from .tower import TowerReward
 
 VIT_H_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-Prepare = Callable[[Tensor, int], Tensor]
-"""Images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)."""
+Prepare = Callable[[Tensor, int], Tensor]  # images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)
 
 
 class CLIPReward(TowerReward):
@@ -113,7 +112,7 @@ def clip_from_open_clip(
     state: State, name: str, dtype: torch.dtype | None = None, config: CLIPConfig | None = None
 ) -> CLIPModel:
     """The same of weights in open_clip's names."""
-    model = without_storage(lambda: CLIPModel(config or vit_h_config()))
+    model = hollow(lambda: CLIPModel(config or vit_h_config()))
     return put(model, from_open_clip(fitting(open_clip_shapes(model), state, name), model), dtype)
 
 

@@ -42,8 +42,7 @@ class Sizes:
     window: int = 35  # tokens of a prompt that are read
     hidden: Sequence[int] = HIDDEN  # of the head
     mean: float = 0.16717362830052426
-    std: float = 1.0333394966054072
-    """Of the head's output on the training set: a score is (output - mean) / std."""
+    std: float = 1.0333394966054072  # of the head's output on the training set: a score is (output - mean) / std
 
 
 class ImageRewardModel(nn.Module):

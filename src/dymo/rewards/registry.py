@@ -17,8 +17,7 @@ from ..errors import ConfigError, RewardError, did_you_mean
 from .base import FunctionReward, Reward, is_differentiable, scale_of
 from .checkpoint import reason
 
-GROUP = "dymo.rewards"
-"""The entry point group of rewards from other packages."""
+GROUP = "dymo.rewards"  # the entry point group of rewards from other packages
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 Loader = Callable[..., Reward]
@@ -36,15 +35,13 @@ class Spec:
     typical: tuple[float, float] | None = None  # where scores of ordinary images lie
     licence: str = ""
     millions: float | None = None  # parameters, those of the prompt's tower included
-    scale: float = 1.0
-    """Points that one unit in a sum of rewards is worth: about the spread among images of one prompt."""
+    scale: float = 1.0  # points that one unit in a sum of rewards is worth: about the spread among images of one prompt
     source: str = ""  # the hub id it comes from; "" for what is installed with it
     file: str = ""  # the weight file there
     reads_timestep: bool = False
     guides: Guides = "yes"
     """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
-    about: str = ""
-    """What else a user should know, in a line."""
+    about: str = ""  # what else a user should know, in a line
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""
