@@ -89,11 +89,10 @@ def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
 def images_table(plan: Comparison, results: Sequence[RowResult]) -> Table:
     """One line an image, with all that is known of it."""
     names = [*plan.metrics, *ACCOUNT]
-    rows: list[list[Cell]] = [
-        [r.row.name, r.row.method, *case, *(r.values.get(name, {}).get(case) for name in names)]
-        for r in results
-        for case in r.images
-    ]
+    rows: list[list[Cell]] = []
+    for r in results:
+        values = [r.values.get(name, {}) for name in names]
+        rows += [[r.row.name, r.row.method, *case, *(of.get(case) for of in values)] for case in r.images]
     return Table([Column(name) for name in ("row", "method", "prompt", "seed", *names)], rows)
 
 
@@ -126,11 +125,10 @@ def summarise(
 def _tests(tested: Sequence[Tested], metrics: Sequence[str], base: str, level: float) -> list[Section]:
     """A section for each row that others are tested against."""
     sections = []
-    for against in dict.fromkeys(t.against for t in tested):
-        of_row: dict[str, dict[str, Tested]] = {}
-        for t in tested:
-            if t.against == against:
-                of_row.setdefault(t.row, {})[t.metric] = t
+    by_base: dict[str, dict[str, dict[str, Tested]]] = {}
+    for t in tested:
+        by_base.setdefault(t.against, {}).setdefault(t.row, {})[t.metric] = t
+    for against, of_row in by_base.items():
         notes = [
             f"Mean differences over the same prompts (a prompt's seeds averaged first). ▲ higher and ▼ lower are shown by the data: the risk "
             f"of any false one among the {len(tested)} comparisons of this report is at most {ALPHA:.0%} (sign-flip tests with Holm's correction; "

@@ -70,30 +70,20 @@ def _ours(loader: Loader) -> Loader:
 
 
 _ALL = (
-    Spec(
-        "mini-pickscore", _ours(lazily("clip", "load_clip")), "the miniature's preference, CLIP's architecture", (5, 15),
-        "Apache-2.0", 1.1, 0.8,
-    ),
-    Spec(
-        "mini-hps", _ours(_conv), "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0", 0.5, 1.6,
-        about="kept from guiding in the benchmarks",
-    ),
-    Spec(
-        "mini-imagereward", _ours(lazily("image_reward", "load_image_reward")),
-        "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25,
-    ),
-    Spec(
-        "mini-aesthetic", _ours(lazily("aesthetic", "load_aesthetic")), "how little an image is spoilt, whatever the prompt",
-        (-0.3, 1.1), "Apache-2.0", 0.7, 0.25, guides="with another",
-    ),
-    Spec(
-        "mini-step-aware", _ours(lazily("step_aware", "load_step_aware")), "mini-pickscore's preference on noisy one-step predictions",
-        (5, 15), "Apache-2.0", 1.6, 0.8, reads_timestep=True,
-    ),
-    Spec(
-        "judge", _ours(_judge), "whether the miniature's image shows all things, in their colours and places", (0, 1), "Apache-2.0",
-        0.3, 0.5, guides="measure only", about="reads the miniature's own captions alone",
-    ),
+    Spec("mini-pickscore", _ours(lazily("clip", "load_clip")), "the miniature's preference, CLIP's architecture",
+         (5, 15), "Apache-2.0", 1.1, 0.8),
+    Spec("mini-hps", _ours(_conv), "the miniature's preference, another architecture and data", (-8, 4), "Apache-2.0",
+         0.5, 1.6, about="kept from guiding in the benchmarks"),
+    Spec("mini-imagereward", _ours(lazily("image_reward", "load_image_reward")),
+         "the miniature's ranking, ImageReward's architecture", (-1, 0.8), "Apache-2.0", 1.7, 0.25),
+    Spec("mini-aesthetic", _ours(lazily("aesthetic", "load_aesthetic")),
+         "how little an image is spoilt, whatever the prompt", (-0.3, 1.1), "Apache-2.0", 0.7, 0.25,
+         guides="with another"),
+    Spec("mini-step-aware", _ours(lazily("step_aware", "load_step_aware")),
+         "mini-pickscore's preference on noisy one-step predictions", (5, 15), "Apache-2.0", 1.6, 0.8,
+         reads_timestep=True),
+    Spec("judge", _ours(_judge), "whether the miniature's image shows all things, in their colours and places", (0, 1),
+         "Apache-2.0", 0.3, 0.5, guides="measure only", about="reads the miniature's own captions alone"),
 )  # fmt: skip
 
 PLUGINS = {spec.name: spec for spec in _ALL}

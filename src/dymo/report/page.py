@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .table import Table
 
 
-@dataclass(frozen=True)
-class PageImage:
+class PageImage(NamedTuple):
     """An image of the report: embedded in the HTML, linked in the Markdown."""
 
     name: str  # what it is, as "aligned"
@@ -32,8 +30,7 @@ class PageImage:
 Picture = PageImage
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One prompt: its images and, folded away, the plot of its run."""
 
     caption: str
@@ -41,8 +38,7 @@ class Entry:
     plot: PageImage | None = None
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A further part of a report: a heading, tables, images of full width, and what it says."""
 
     title: str
@@ -51,8 +47,7 @@ class Section:
     images: Sequence[PageImage] = ()
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A report: `lead` says the outcome, `table` shows it, `notes` say how to read it, `facts` how it was made."""
 
     title: str

@@ -26,8 +26,9 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
 
     Raises IndexError where the run has no such sample.
     """
-    if not 0 <= sample < len(trace.prompts):
-        raise IndexError(f"sample {sample}: this run has {len(trace.prompts)}")
+    samples = max(len(trace.prompts), *(len(step.recurrences) for step in trace.steps), 0)
+    if not 0 <= sample < samples:
+        raise IndexError(f"sample {sample}: this run has {samples}")
     times, maps = _maps_of(trace, sample)
     strip = 0.3 + 0.78 * len(maps) if maps else 0.0
     figure = Figure(figsize=(7.2, 5.4 + strip), dpi=110, layout="constrained")
@@ -36,7 +37,7 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
     if maps:
         _draw_maps(parts[1, 0], times, maps)
     upper = parts[0, 0]
-    upper.suptitle(_shortened(title or trace.prompts[sample]), fontsize=10)
+    upper.suptitle(_shortened(title or (trace.prompts[sample] if sample < len(trace.prompts) else "")), fontsize=10)
     axes = upper.subplots(4, 1, sharex=True, height_ratios=[1, 1.2, 1, 0.7])
     _draw_course(axes, trace.steps, sample)
     buffer = io.BytesIO()

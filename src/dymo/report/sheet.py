@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -15,8 +15,7 @@ _PAPER, _INK, _FAINT, _GOOD, _BAD = "#ffffff", "#1c1c1e", "#6e6e73", "#1a7f37", 
 _MARGIN, _GAP = 24, 10
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prompt with its images."""
 
     caption: str

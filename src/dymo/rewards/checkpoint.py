@@ -163,11 +163,9 @@ def save_folder(module: nn.Module, folder: str | Path, config: Mapping[str, Any]
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "model.safetensors")
 
 
-def load_folder(
-    build: Callable[..., Module], folder: str | Path, name: str, dtype: torch.dtype | None = None
-) -> Module:
+def load_folder(build: Callable[..., Module], place: str | Path, name: str, dtype: torch.dtype | None = None) -> Module:
     """`build(**config)` with the weights, of what `save_folder` wrote. Raises RewardError."""
-    path = Path(folder) / "config.json"
+    path = Path(place) / "config.json"
     config = {key: value for key, value in read_config(path, name).items() if key != "_class_name"}
     try:
         return from_state(lambda: build(**config), read_weights(path.with_name("model.safetensors")), name, dtype)

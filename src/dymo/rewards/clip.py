@@ -16,18 +16,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from ..errors import RewardError
 from .base import full_precision
-from .checkpoint import (
-    State,
-    find_file,
-    fitting,
-    from_state,
-    hollow,
-    put,
-    read_config,
-    read_weights,
-    reason,
-    told,
-)
+from .checkpoint import State, find_file, fitting, from_state, hollow, put, read_config, read_weights, reason, told
 from .open_clip import from_open_clip, open_clip_shapes
 from .preprocess import OPENAI_MEAN, OPENAI_STD, longest_side_pad, normalise, shortest_side_crop
 from .registry import Spec

@@ -90,44 +90,32 @@ _HPS = "xswu/HPSv2"
 _step_aware, _hps = lazily("step_aware", "load_step_aware"), lazily("clip", "load_hps")
 
 _ALL = (
-    Spec(
-        "pickscore", lazily("clip", "load_pickscore"), "which image users of Pick-a-Pic preferred for the prompt", (18, 25),
-        "MIT (code; none said of the weights)", 986.1, 1.0, "yuvalkirstain/PickScore_v1", "model.safetensors",
-    ),
-    Spec(
-        "step-aware-sd15", _step_aware, "the same preference on SD1.5's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
-    ),
-    Spec(
-        "step-aware-sdxl", _step_aware, "the same preference on SDXL's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
-    ),
-    Spec(
-        "hpsv2", _hps, "which image people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0",
-        986.1, 0.01, _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1",
-    ),
-    Spec(
-        "hpsv2.1", _hps, "the same, trained on better data", (0.20, 0.34), "Apache-2.0",
-        986.1, 0.03, _HPS, "HPS_v2.1_compressed.pt", about="never compare with hpsv2",
-    ),
-    Spec(
-        "imagereward", lazily("image_reward", "load_image_reward"), "how experts rate faithfulness and quality", (-2.3, 2.0),
-        "Apache-2.0", 446.2, 1.0, "THUDM/ImageReward", "ImageReward.pt", about="one unit is one standard deviation",
-    ),
-    Spec(
-        "aesthetic", lazily("aesthetic", "load_aesthetic"), "how much people like the look, whatever the prompt (LAION v2)",
-        (5.0, 6.5), "Apache-2.0 (head), MIT (tower)", 304.9, 0.5, "camenduru/improved-aesthetic-predictor",
-        "sac+logos+ava1-l14-linearMSE.pth", guides="with another", about="the tower is openai/clip-vit-large-patch14",
-    ),
-    Spec(
-        "clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
-        427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
-    ),
-    Spec(
-        "vqascore", lazily("vqa", "load_vqa"), "how likely a vision-language model says that the image shows the prompt", (0, 1),
-        "Apache-2.0", 8292.2, 0.2, "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
-        about="source= takes any other",
-    ),
+    Spec("pickscore", lazily("clip", "load_pickscore"), "which image users of Pick-a-Pic preferred for the prompt",
+         (18, 25), "MIT (code; none said of the weights)", 986.1, 1.0, "yuvalkirstain/PickScore_v1",
+         "model.safetensors"),
+    Spec("step-aware-sd15", _step_aware, "the same preference on SD1.5's noisy one-step predictions", (18, 25),
+         "Apache-2.0", 1306.2, 1.0, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True,
+         about="the paper's own guide"),
+    Spec("step-aware-sdxl", _step_aware, "the same preference on SDXL's noisy one-step predictions", (18, 25),
+         "Apache-2.0", 1306.2, 1.0, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True,
+         about="the paper's own guide"),
+    Spec("hpsv2", _hps, "which image people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0", 986.1, 0.01,
+         _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1"),
+    Spec("hpsv2.1", _hps, "the same, trained on better data", (0.20, 0.34), "Apache-2.0", 986.1, 0.03, _HPS,
+         "HPS_v2.1_compressed.pt", about="never compare with hpsv2"),
+    Spec("imagereward", lazily("image_reward", "load_image_reward"), "how experts rate faithfulness and quality",
+         (-2.3, 2.0), "Apache-2.0", 446.2, 1.0, "THUDM/ImageReward", "ImageReward.pt",
+         about="one unit is one standard deviation"),
+    Spec("aesthetic", lazily("aesthetic", "load_aesthetic"),
+         "how much people like the look, whatever the prompt (LAION v2)", (5.0, 6.5), "Apache-2.0 (head), MIT (tower)",
+         304.9, 0.5, "camenduru/improved-aesthetic-predictor", "sac+logos+ava1-l14-linearMSE.pth",
+         guides="with another", about="the tower is openai/clip-vit-large-patch14"),
+    Spec("clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14",
+         (0.15, 0.35), "MIT", 427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only"),
+    Spec("vqascore", lazily("vqa", "load_vqa"),
+         "how likely a vision-language model says that the image shows the prompt", (0, 1), "Apache-2.0", 8292.2, 0.2,
+         "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
+         about="source= takes any other"),
 )  # fmt: skip
 
 OWN: dict[str, Spec] = {spec.name: spec for spec in _ALL}
