@@ -42,7 +42,7 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
         place = HUB_SETS.get(source, source.removeprefix("hub:")).split(":")
         if len(place) != 3 or not all(place):
             raise ConfigError(f"{source!r}: give hub:OWNER/NAME:SPLIT:COLUMN")
-        found = _from_hub(*place, n)
+        found = _from_hub(place[0], place[1], place[2], n)
     else:
         found = _from_file(Path(source))
     prompts = list(_distinct(found))

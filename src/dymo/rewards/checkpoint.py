@@ -58,7 +58,7 @@ def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor
         if path.stat().st_size == 0:
             raise EOFError("the file is empty")
         safe = path.suffix == ".safetensors"
-        found = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        found: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
         known = isinstance(error, (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError))
         why = reason(error) if known else "it is no file of tensors"

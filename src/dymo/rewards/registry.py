@@ -133,7 +133,7 @@ class Specs(Mapping[str, Spec]):
         return OWN[name] if name in OWN else dataclasses.replace(_plugged(name), name=name)
 
     def __contains__(self, name: object) -> bool:
-        return name in iter(self)
+        return any(name == known for known in self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*OWN, *plugins.names(GROUP)]))
