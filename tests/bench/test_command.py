@@ -51,7 +51,7 @@ def test_a_comparison_runs_is_extended_and_reports(tmp_path):
     assert bench("report", tmp_path / "run", "--versus", "nobody").exit_code == 2
 
 
-TRIED = ("DNO", "FreeDoM", "DyMO", "DyMO, thorough", "AlignProp + DyMO", "Attend-and-Excite", "best-of-N, DyMO's TFLOP")
+TRIED = ("DNO", "FreeDoM", "DyMO", "AlignProp + DyMO", "Attend-and-Excite", "best-of-N, DyMO's TFLOP")
 
 
 @pytest.mark.miniature
