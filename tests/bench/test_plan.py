@@ -6,9 +6,9 @@ import pytest
 
 from dymo.bench import plan as plans
 from dymo.bench import prompts
-from dymo.bench.metrics import caption_of
 from dymo.bench.plan import TABLES, Comparison, Match, RowSpec, read_table, read_yaml
-from dymo.errors import ConfigError
+from dymo.errors import ConfigError, RewardError
+from dymo.miniature.rewards import caption_of
 from dymo.miniature.world import captions
 
 YAML = """
@@ -84,7 +84,7 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
         ({"rows": [{"name": "q", "reward": "mini-pikscore"}]}, "row 'q', reward: unknown reward.*did you mean 'mini-pickscore'"),
         ({"rows": ["plain"], "reward": {"mini-hps": 1, "hsp": 1}}, "^reward: unknown reward 'hsp'"),
         ({"rows": ["plain"], "metrics": ["mini-hps", "mini-hsp"]}, "^metrics: unknown reward 'mini-hsp'"),
-        ({"rows": ["plain"], "metrics": ["judge"]}, "^metrics: the judge cannot read the prompt 'x'"),
+        ({"rows": ["plain"], "metrics": ["judge"]}, "^metrics: the judge cannot read 'x'"),
         ({"rows": ["plain"], "metrics": ["nowhere.py:mine"]}, "there is no file .*nowhere.py"),
         ({"rows": [{"method": "reno", "budget": {"minutes": 1}}]}, "row 'reno', budget: there is no 'minutes': choose from ev"),
         ({"rows": [{"method": "reno", "budget": {"seconds": -1}}]}, "row 'reno', budget, seconds: .*greater than 0, not -1"),
@@ -158,7 +158,7 @@ def test_a_library_that_is_not_there_is_an_error_that_names_its_extra(monkeypatc
 def test_the_judges_captions_are_read_back_from_their_words():
     for caption in captions("test", 200):
         assert caption_of(caption.text) == caption
-    with pytest.raises(ConfigError, match="the judge cannot read the prompt 'a city at night'"):
+    with pytest.raises(RewardError, match="the judge cannot read 'a city at night'"):
         caption_of("a city at night")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -61,7 +60,7 @@ def test_a_published_score_is_compared(model, tmp_path, monkeypatch):
     holds, said = check("hpsv2", str(model), images=tmp_path)  # random weights: another score
     assert not holds and "NO" in said and "published 0.2876" in said
     made = load_reward("hpsv2", source=model).score(command.read_image(tmp_path / "demo_image.jpg")[None], [one.prompt])
-    monkeypatch.setattr(golden_values, "GOLDEN", (dataclasses.replace(one, score=made.item()),))
+    monkeypatch.setattr(golden_values, "GOLDEN", (one._replace(score=made.item()),))
     assert check("hpsv2", str(model), images=tmp_path)[0]
 
 

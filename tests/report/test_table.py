@@ -5,14 +5,14 @@ import pytest
 from dymo.report.table import Column, Table
 
 TABLE = Table(
-    [Column("arm"), Column("score", 2), Column("seconds", 1, " s")], [["plain", 1.0, 9.25], ["<b>|x", -10.5, None]]
+    [Column("arm"), Column("score", 2), Column("seconds", 1)], [["plain", 1.0, 9.25], ["<b>|x", -10.5, None]]
 )
 
 
 def test_text_is_aligned():
     header, rule, *rows = TABLE.to_text().splitlines()
     assert header.split() == ["arm", "score", "seconds"] and set(rule) == {"─", " "}
-    assert rows[0].split() == ["plain", "1.00", "9.2", "s"] and rows[1].split() == ["<b>|x", "-10.50", "–"]
+    assert rows[0].split() == ["plain", "1.00", "9.2"] and rows[1].split() == ["<b>|x", "-10.50", "–"]
     ends = [header.index("score") + 5, rows[0].index("1.00") + 4, rows[1].index("-10.50") + 6]
     assert len(set(ends)) == 1, "numbers stand under one another"
 
@@ -25,7 +25,7 @@ def test_markdown_is_escaped_and_aligned():
         and rule[2].endswith(":")
         and rule[1].startswith(":")
     )
-    assert [cell.strip() for cell in plain[1:-1]] == ["plain", "1.00", "9.2 s"]
+    assert [cell.strip() for cell in plain[1:-1]] == ["plain", "1.00", "9.2"]
     assert "|".join(other[1:3]).strip() == "<b>\\|x"
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import CLIPModel
 
 from dymo import RewardError
-from dymo.rewards.checkpoint import shapes, without_storage
+from dymo.rewards.checkpoint import hollow, shapes
 from dymo.rewards.clip import clip_from_open_clip, vit_h_config
 from dymo.rewards.open_clip import from_open_clip, open_clip_shapes
 
@@ -120,7 +120,7 @@ def test_the_full_layout_loads_and_no_other():
     state = full_size()
     model = clip_from_open_clip(state, "hpsv2")
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(986.109e6, rel=1e-6)
-    assert shapes(state) == open_clip_shapes(without_storage(lambda: CLIPModel(vit_h_config())))
+    assert shapes(state) == open_clip_shapes(hollow(lambda: CLIPModel(vit_h_config())))
     lost = {k: v for k, v in state.items() if k != "visual.proj"}
     with pytest.raises(RewardError, match="1 missing: visual.proj"):
         clip_from_open_clip(lost, "hpsv2")

@@ -131,7 +131,7 @@ def test_c6_the_judge_is_a_reward_that_measures_only_and_reads_places():
     judge = load_reward("judge")
     assert not judge.differentiable and judge.score(torch.rand(1, 3, 80, 80), ["a red apple"]).tolist() == [0.0]
     seen = [Seen("shirt", "red", (0.5, 0.2), 0.1), Seen("tree", "green", (0.5, 0.8), 0.1)]
-    judge.judge.read = lambda images: [seen] * len(images)
+    judge.model.read = lambda images: [seen] * len(images)
     prompts = [
         "a red shirt above a green tree",
         "a red shirt below a green tree",

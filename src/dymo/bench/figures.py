@@ -50,9 +50,8 @@ def pareto_plot(panels: Sequence[tuple[str, Sequence[Point]]], cost: str) -> byt
         axis.step([p.cost for p in best], [p.score for p in best], where="post", color=_GREY, linewidth=1)
         for ours, colour, marker in ((False, _BLUE, "o"), (True, _ORANGE, "D")):
             chosen = [p for p in points if p.ours == ours]
-            axis.scatter(
-                [p.cost for p in chosen], [p.score for p in chosen], color=colour, marker=marker, s=26, zorder=3
-            )
+            places = [p.cost for p in chosen], [p.score for p in chosen]
+            axis.scatter(*places, color=colour, marker=marker, s=26, zorder=3)
         if max(p.cost for p in points) > 8 * min(p.cost for p in points):
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -69,8 +68,8 @@ def pareto_plot(panels: Sequence[tuple[str, Sequence[Point]]], cost: str) -> byt
     figure.draw_without_rendering()  # so that the axes know where a point will be
     for axis, (_, points) in zip(grid.flat, panels, strict=False):
         for p in _readable(axis, points):
-            name = p.name.replace("$", r"\$")
-            axis.annotate(name, (p.cost, p.score), xytext=(5, 3), textcoords="offset points", fontsize=8, color=_INK)
+            offset = {"xytext": (5, 3), "textcoords": "offset points"}
+            axis.annotate(p.name.replace("$", r"\$"), (p.cost, p.score), **offset, fontsize=8, color=_INK)
     buffer = io.BytesIO()
     # The same figures make the same file: without a date, and with ids that are no random numbers.
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "dymo"}):

@@ -15,6 +15,5 @@ def need(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ConfigError(
-            f"{module.partition('.')[0]} is not installed: pip install 'dymo-diffusion[{_EXTRAS[module]}]'"
-        ) from error
+        name, extra = module.partition(".")[0], _EXTRAS[module]
+        raise ConfigError(f"{name} is not installed: pip install 'dymo-diffusion[{extra}]'") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,24 +21,34 @@ from pydantic import (
 )
 
 from ..config import preset
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, RewardError, did_you_mean
 from ..methods import load_method
 from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
-from .metrics import check_metric, check_reward
+from ..miniature.rewards import caption_of
+from ..rewards import spec_of
 from .needs import need
 from .prompts import load_prompts
 
-VERSION = 3
-"""Of what a result means: raised when an old result must not stand for a new one."""
+VERSION = 4  # of what a result means: raised when an old result must not stand for a new one
 TABLES = (1, 2, 3, 4)
+JUDGE = "judge"  # the metric that reads the miniature's captions; as a metric it is in %
 SCHEDULERS = ("ddim", "ddpm", "euler", "euler-ancestral")
-LARGE = 64 * 2**20
-"""Bytes from which a weight file is told by its size and time instead of its content."""
+LARGE = 64 * 2**20  # bytes from which a weight file is told by its size and time instead of its content
+
+
+def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
+    """Raises ConfigError where `name` is no reward, or the judge cannot read one of the prompts. Loads no weights."""
+    try:
+        spec_of(name)
+        for prompt in prompts if name == JUDGE else ():
+            caption_of(prompt)
+    except RewardError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _known_reward(reward: Any) -> Any:
     for name in _reward_names(reward):
-        check_reward(name)
+        check_metric(name)
     return reward
 
 
@@ -74,12 +84,10 @@ class RowSpec(_Part):
     name: str
     method: str = "plain"
     settings: dict[str, Any] = {}
-    reward: RewardSpec = None
-    """In place of the comparison's; False for none."""
+    reward: RewardSpec = None  # in place of the comparison's; False for none
     budget: Spending | None = None
     match: Match | None = None
-    call: dict[str, Any] = {}
-    """Arguments of the pipeline's call, over the comparison's; null takes one away."""
+    call: dict[str, Any] = {}  # arguments of the pipeline's call, over the comparison's; null takes one away
     pipeline: str | None = None
     unet: str | None = None
     lora: str | None = None
@@ -124,18 +132,13 @@ class Comparison(_Part):
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     unet: str | None = None
     lora: str | None = None
-    batch: PositiveInt = 1
-    """Prompts generated together. Seconds and counts are then a batch's, divided by its images."""
-    versus: str | None = None
-    """The row that the others are tested against; the first one where None."""
-    guides: tuple[str, ...] = ()
-    """Metrics that some row is guided by; the others are held out."""
+    batch: PositiveInt = 1  # prompts generated together. Seconds and counts are then a batch's, divided by its images.
+    versus: str | None = None  # the row that the others are tested against; the first one where None
+    guides: tuple[str, ...] = ()  # metrics that some row is guided by; the others are held out
     title: str = "Comparison"
-    paper: dict[str, dict[str, float]] = {}
-    """Published figures: row -> column -> value, shown beside the measured ones."""
+    paper: dict[str, dict[str, float]] = {}  # published figures: row -> column -> value, shown beside the measured ones
     notes: tuple[str, ...] = ()
-    left_out: dict[str, str] = {}
-    """Rows that a table has and this comparison has not, with the reason."""
+    left_out: dict[str, str] = {}  # rows that a table has and this comparison has not, with the reason
 
     @model_validator(mode="before")
     @classmethod
@@ -210,16 +213,11 @@ class Comparison(_Part):
     def settings_of(self, row: RowSpec) -> dict[str, Any]:
         """Everything that an image of `row` depends on, but the prompt and the seed."""
         found = row.model_dump(mode="json", exclude={"name"})
-        places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet", "lora")}
-        found |= {
-            "call": self.call_of(row),
-            "reward": self.reward_of(row),
-            "scheduler": self.scheduler,
-            "dtype": self.dtype,
-        }
+        found |= self.model_dump(include={"scheduler", "dtype", "batch"})
+        found |= {"call": self.call_of(row), "reward": self.reward_of(row), "version": VERSION}
         # A local file is told by what is in it, so that a run can be continued in another folder.
+        places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet", "lora")}
         found |= {key: short_name(place) for key, place in places.items()}
-        found |= {"batch": self.batch, "version": VERSION}
         found["weights"] = [digest(name) for name in [*places.values(), *_reward_names(found["reward"]), row.method]]
         if row.match is not None:
             found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row))}
@@ -248,10 +246,9 @@ class Comparison(_Part):
     @classmethod
     def load(cls, folder: Path) -> Comparison:
         """The comparison of a run. Raises ConfigError where the folder holds none."""
+        path = folder / "plan.json"
         try:
-            return cls.read(
-                json.loads((folder / "plan.json").read_text(encoding="utf-8")), where=str(folder / "plan.json")
-            )
+            return cls.read(json.loads(path.read_text(encoding="utf-8")), where=str(path))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{folder}: no comparison ({error}); give the folder that dymo bench wrote") from error
 
@@ -281,15 +278,10 @@ def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:
     if pipeline is not None:
         data["pipeline"] = pipeline
     data["title"] = f"Table {number} on {'the miniature' if mini else data['pipeline']}"
-    missing = {
-        row["name"]: row["lora"]
-        for row in data["rows"]
-        if mini and "lora" in row and not (WEIGHTS / row["lora"]).is_file()
-    }
-    data["left_out"] = {
-        **data.get("left_out", {}),
-        **{name: f"{file} is not in the package" for name, file in missing.items()},
-    }
+    trained = {row["name"]: row["lora"] for row in data["rows"] if mini and "lora" in row}
+    missing = {name: file for name, file in trained.items() if not (WEIGHTS / file).is_file()}
+    reasons = {name: f"{file} is not in the package" for name, file in missing.items()}
+    data["left_out"] = data.get("left_out", {}) | reasons
     data["rows"] = [row for row in data["rows"] if row["name"] not in missing]
     return data
 
@@ -339,19 +331,15 @@ _INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "matc
 
 def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
     """One line for a pydantic error: where it is, in the user's words, what is wrong, and the value."""
-    path = [
-        part
-        for part in error["loc"]
-        if isinstance(part, int) or not part.startswith(("function-", "dict[", "str", "literal["))
-    ]
+    beside = ("function-", "dict[", "str", "literal[")  # pydantic's own words among the keys
+    path = [part for part in error["loc"] if not str(part).startswith(beside)]
     cause = error.get("ctx", {}).get("error")
     reason = str(cause) if cause is not None else error["msg"]
     if error["type"] == "extra_forbidden":
         names = [part for part in path[:-1] if isinstance(part, str)]
         known = list((_INNER[names[-1]] if names else Comparison).model_fields)
-        reason = (
-            f"there is no {path.pop()!r}{did_you_mean(str(error['loc'][-1]), known)}: choose from {', '.join(known)}"
-        )
+        like = did_you_mean(str(path[-1]), known)
+        reason = f"there is no {path.pop()!r}{like}: choose from {', '.join(known)}"
     elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
         reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
     key = ".".join(part for part in path if isinstance(part, str))
@@ -360,6 +348,6 @@ def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
         return f"{words[key]}: {reason}" if key else f"{words[first]}: {rest}"
     if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
         row = data["rows"][path[1]]
-        name = row if isinstance(row, str) else row.get("name", row.get("method")) if isinstance(row, dict) else None
+        name = row.get("name", row.get("method")) if isinstance(row, dict) else row
         key = f"row {name or path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
     return ": ".join(part for part in (where, key, reason) if part)

@@ -53,10 +53,8 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
 
 def _from_file(path: Path) -> list[str]:
     if not path.is_file():
-        raise ConfigError(
-            f"no file {str(path)!r}; give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, "
-            f"or one of {', '.join(HUB_SETS)}"
-        )
+        remedy = "give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, or one of"
+        raise ConfigError(f"no file {str(path)!r}; {remedy} {', '.join(HUB_SETS)}")
     try:
         if path.suffix == ".parquet":
             table = need("pyarrow.parquet").read_table(path)
@@ -89,9 +87,8 @@ def _from_hub(name: str, split: str, column: str, n: int | None) -> list[str]:
         return list(itertools.islice(_distinct(texts), n))
     except Exception as error:  # the hub's client raises kinds of its own, of several libraries
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"the hub's {name!r} ({split}, {column}) cannot be read: {first}; give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
-        ) from error
+        remedy = "give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
+        raise ConfigError(f"the hub's {name!r} ({split}, {column}) cannot be read: {first}; {remedy}") from error
 
 
 def _distinct(texts: Iterable[str | None]) -> Iterator[str]:

@@ -14,31 +14,20 @@ from PIL import Image
 from ..methods import load_method
 from ..report.atomic import write_bytes, write_text
 from ..report.page import Entry, Page, PageImage, Section
-from ..report.sheet import Row, contact_sheet
+from ..report.sheet import SMALL, Row, contact_sheet
 from ..report.table import Cell, Column, Table
 from ..report.verdict import ALPHA, FEWEST, Word
 from .figures import Point, pareto_plot
-from .metrics import JUDGE
-from .plan import Comparison, RowSpec, short_name
+from .plan import JUDGE, Comparison, RowSpec, short_name
 from .results import ACCOUNT, Case, RowResult, Tested, collect, compare
 from .store import Store
 
-SHOWN = 4
-"""Prompts whose images are shown."""
+SHOWN = 4  # prompts whose images are shown
 THUMBNAIL = 256
 _TITLES = {"tflop": "TFLOP", "peak_mb": "peak MB"}
-_MARKS: dict[Word, str] = {
-    "higher": " ▲",
-    "lower": " ▼",
-    "no difference shown": "",
-    "too few pairs": " (too few pairs)",
-}
-_AHEAD: dict[Word, str] = {
-    "lower": "ahead",
-    "higher": "behind",
-    "no difference shown": "no difference shown",
-    "too few pairs": "too few pairs",
-}
+_MARKS: dict[Word, str] = {"higher": " ▲", "lower": " ▼", "too few pairs": " (too few pairs)"}
+_NOTHING: tuple[Word, ...] = ("no difference shown", "too few pairs")
+_AHEAD: dict[Word, str] = {"lower": "ahead", "higher": "behind", **{word: word for word in _NOTHING}}
 """What the word for a row says of the row that it is tested against."""
 
 
@@ -49,8 +38,7 @@ class Written(NamedTuple):
     markdown: Path
     table: Table
     summary: str
-    failed: int
-    """Images that could not be generated or measured."""
+    failed: int  # images that could not be generated or measured
 
 
 def write_report(plan: Comparison, store: Store, versus: str | None = None, folder: Path | None = None) -> Written:
@@ -73,16 +61,13 @@ def write_report(plan: Comparison, store: Store, versus: str | None = None, fold
         sections.append(Section("Left out, and failures", missing))
     notes = [*plan.notes, *_notes(plan, held)]
     facts = _facts(plan, store.noted("command"))
-    page = Page(plan.title, summary, table, notes, entries, facts, "report/images.webp" if sheet else None, sections)
+    page = Page(plan.title, summary, table, notes, entries, facts, sheet[0].path if sheet else None, sections)
     found = {"plan": plan.model_dump(mode="json"), "summary": summary, "level": level}
-    found["rows"] = [
-        {"name": r.row.name, "failed": len(r.failures), **{n: r.mean(n) for n in r.values}} for r in results
-    ]
+    rows = [({"name": r.row.name, "failed": len(r.failures)}, r) for r in results]
+    found["rows"] = [said | {name: r.mean(name) for name in r.values} for said, r in rows]
     found["differences"] = [{**t._asdict(), "difference": t.difference.finite()} for t in tested]
-    for name, content in {image.path: image.content for image in plot}.items() | (
-        {("report/images.webp", sheet)} if sheet else set()
-    ):
-        write_bytes(folder / name, content)
+    for image in [*plot, *sheet]:
+        write_bytes(folder / image.path, image.content)
     write_text(folder / "report" / "results.json", json.dumps(found, indent=1) + "\n")
     write_text(folder / "report" / "images.csv", images_table(plan, results).to_csv())
     write_text(folder / "report" / "table.tex", table.to_latex())
@@ -95,25 +80,19 @@ def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
     """Means a row of metrics and parts of the account, each with about four figures; and the number of images."""
     found = {name: [r.mean(name) for r in results] for name in names}
     columns = [Column(_TITLES.get(name, name.replace("_", " ")), digits(values)) for name, values in found.items()]
-    rows: list[list[Cell]] = [
-        [
-            f"{r.row.name} †" if _by_seconds(r.row) else r.row.name,
-            *(values[i] for values in found.values()),
-            len(r.images),
-        ]
-        for i, r in enumerate(results)
-    ]
+    titles = [f"{r.row.name} †" if _by_seconds(r.row) else r.row.name for r in results]
+    counts = [len(r.images) for r in results]
+    rows: list[list[Cell]] = [list(cells) for cells in zip(titles, *found.values(), counts, strict=True)]
     return Table([Column(""), *columns, Column("images", 0)], rows)
 
 
 def images_table(plan: Comparison, results: Sequence[RowResult]) -> Table:
     """One line an image, with all that is known of it."""
     names = [*plan.metrics, *ACCOUNT]
-    rows: list[list[Cell]] = [
-        [r.row.name, r.row.method, *case, *(r.values.get(name, {}).get(case) for name in names)]
-        for r in results
-        for case in r.images
-    ]
+    rows: list[list[Cell]] = []
+    for r in results:
+        values = [r.values.get(name, {}) for name in names]
+        rows += [[r.row.name, r.row.method, *case, *(of.get(case) for of in values)] for case in r.images]
     return Table([Column(name) for name in ("row", "method", "prompt", "seed", *names)], rows)
 
 
@@ -129,11 +108,8 @@ def summarise(
     """What was found on the held-out metrics, in a few sentences."""
     said, words = [], [t.difference.word for t in tested if t.against == base and t.metric in held]
     if words:
-        counts = "; ".join(
-            f"{ahead} {words.count(word)}"
-            for word, ahead in _AHEAD.items()
-            if word in words or ahead in ("ahead", "behind")
-        )
+        shown = [word for word in _AHEAD if word in words or word not in _NOTHING]
+        counts = "; ".join(f"{_AHEAD[word]} {words.count(word)}" for word in shown)
         said.append(
             f"{base} against {len(results) - 1} other row{'s' * (len(results) != 2)} on the held-out {', '.join(held)}, "
             f"over {len(plan.prompts)} prompts: of {len(words)} comparisons, {counts}."
@@ -149,11 +125,10 @@ def summarise(
 def _tests(tested: Sequence[Tested], metrics: Sequence[str], base: str, level: float) -> list[Section]:
     """A section for each row that others are tested against."""
     sections = []
-    for against in dict.fromkeys(t.against for t in tested):
-        of_row: dict[str, dict[str, Tested]] = {}
-        for t in tested:
-            if t.against == against:
-                of_row.setdefault(t.row, {})[t.metric] = t
+    by_base: dict[str, dict[str, dict[str, Tested]]] = {}
+    for t in tested:
+        by_base.setdefault(t.against, {}).setdefault(t.row, {})[t.metric] = t
+    for against, of_row in by_base.items():
         notes = [
             f"Mean differences over the same prompts (a prompt's seeds averaged first). ▲ higher and ▼ lower are shown by the data: the risk "
             f"of any false one among the {len(tested)} comparisons of this report is at most {ALPHA:.0%} (sign-flip tests with Holm's correction; "
@@ -178,18 +153,19 @@ def _cell(t: Tested | None) -> str | None:
         return None
     mean, low, high, p, _, word = t.difference
     n = max(1, digits([mean if word == "too few pairs" else max(-low, high)]) - 1)
+    said = f"{mean:+.{n}f}{_MARKS.get(word, '')}"
     if word == "too few pairs":
-        return f"{mean:+.{n}f} (too few pairs)"
-    return f"{mean:+.{n}f}{_MARKS[word]}\n[{low:+.{n}f}, {high:+.{n}f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+        return said
+    return f"{said}\n[{low:+.{n}f}, {high:+.{n}f}], p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
 def _plot(results: Sequence[RowResult], metrics: Sequence[str]) -> list[PageImage]:
     """One plot, a panel a metric."""
     panels = []
     for name in metrics:
-        costs = [(r, r.mean("tflop"), r.mean(name)) for r in results]
+        costs = [(r.row, r.mean("tflop"), r.mean(name)) for r in results]
         panels.append(
-            (name, [Point(r.row.name, x, y, r.row.method == "dymo") for r, x, y in costs if x and y is not None])
+            (name, [Point(row.name, x, y, row.method == "dymo") for row, x, y in costs if x and y is not None])
         )
     panels = [panel for panel in panels if panel[1]]
     what = "score against counted TFLOP an image; the line joins the rows that none beats at their cost"
@@ -206,9 +182,9 @@ def _missing(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[s
     """Everything that should be here and is not."""
     notes = [f"metric {name}: no image was measured by it" for name in plan.metrics if name not in metrics]
     notes += [f"row {name}: {reason}" for name, reason in plan.left_out.items()]
-    return notes + [
-        f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for r in results for (prompt, seed), why in r.failures.items()
-    ]
+    for r in results:
+        notes += [f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for (prompt, seed), why in r.failures.items()]
+    return notes
 
 
 def _shown(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:
@@ -219,30 +195,29 @@ def _shown(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:
     return [(p, s) for p, s in cases if s is not None][:SHOWN]
 
 
-def _images(results: Sequence[RowResult], cases: Sequence[Case]) -> tuple[bytes | None, list[Entry]]:
+def _images(results: Sequence[RowResult], cases: Sequence[Case]) -> tuple[list[PageImage], list[Entry]]:
     """The same images twice: as one sheet, for Markdown, and one by one, for HTML."""
-    shown = [r for r in results if r.images]
-    right = {r.row.name: [r.values[JUDGE].get(c, 0.0) > 0 if JUDGE in r.values else None for c in cases] for r in shown}
     if not cases:
-        return None, []
-    rows = [Row(r.row.name, [Image.open(r.images[c]) for c in cases], correct=right[r.row.name]) for r in shown]
+        return [], []
+    rows = []
+    for r in (r for r in results if r.images):
+        right = [r.values[JUDGE].get(case, 0.0) > 0 if JUDGE in r.values else None for case in cases]
+        rows.append(Row(r.row.name, [Image.open(r.images[case]) for case in cases], correct=right))
     names = [f"{prompt} (seed {seed})" for prompt, seed in cases]
-    sheet = contact_sheet(names, rows, panels=2 if len(rows) > 8 else 1, image_size=128)
-    entries = []
-    for i, name in enumerate(names):
-        entries.append(Entry(name, [
-            PageImage(row.caption, _thumbnail(row.images[i]), correct=right[row.caption][i], small=max(row.images[i].size) <= 128)
-            for row in rows
-        ]))  # fmt: skip
-    return _encoded(sheet, format="WEBP", quality=88), entries
+    drawn = contact_sheet(names, rows, panels=2 if len(rows) > 8 else 1, image_size=128)
+    sheet = PageImage("images", _encoded(drawn, format="WEBP", quality=88), "report/images.webp")
+    return [sheet], [Entry(name, [_thumbnail(row, i) for row in rows]) for i, name in enumerate(names)]
 
 
-def _thumbnail(image: Image.Image) -> bytes:
-    if max(image.size) <= THUMBNAIL:
-        return _encoded(image, format="PNG")
-    image = image.convert("RGB")
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return _encoded(image.quantize(256), format="PNG", optimize=True)
+def _thumbnail(row: Row, i: int) -> PageImage:
+    """The i-th image of a row, small enough to be one of many in a page."""
+    image, correct = row.images[i], row.correct[i] if row.correct else None
+    small = max(image.size) <= SMALL
+    if max(image.size) > THUMBNAIL:
+        image = image.convert("RGB")
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        image = image.quantize(256)
+    return PageImage(row.caption, _encoded(image, format="PNG", optimize=True), correct=correct, small=small)
 
 
 def _encoded(image: Image.Image, **how: object) -> bytes:
@@ -256,15 +231,10 @@ def _notes(plan: Comparison, held: Sequence[str]) -> list[str]:
         f"Guided by {', '.join(plan.guides) or 'nothing'}; held out: {', '.join(held) or 'nothing'}. An evaluation is one prediction of the "
         "denoiser with its unconditional half. TFLOP are counted on one image of each row: all that it did, divided by its evaluations."
     ]
-    notes += (
-        ["The judge says for how many images, in %, every object is there in its colour."]
-        if JUDGE in plan.metrics
-        else []
-    )
+    if JUDGE in plan.metrics:
+        notes.append("The judge says for how many images, in %, every object is there, in its colour and in its place.")
     if any(map(_by_seconds, plan.rows)):
-        notes.append(
-            "†: its budget is in seconds, which follow the machine's load; prefer the rows matched by evaluations or TFLOP."
-        )
+        notes.append("†: its budget is in seconds, which follow the machine's load; prefer evaluations or TFLOP.")
     return notes
 
 
@@ -277,9 +247,7 @@ def _facts(plan: Comparison, command: str | None) -> list[tuple[str, str]]:
     facts += [("pipeline", str(short_name(plan.pipeline))), ("reward", str(plan.reward)), ("call", str(plan.call))]
     facts += [("prompts and seeds", f"{len(plan.prompts)} prompts, seeds {', '.join(map(str, plan.seeds))}")]
     if plan.batch > 1:
-        facts.append(
-            ("batch", f"{plan.batch} prompts together; seconds and counts are those of a batch, divided by its images")
-        )
+        facts.append(("batch", f"{plan.batch} prompts together; seconds and counts are a batch's by its images"))
     return [*facts, *((row.name, _how(row)) for row in plan.rows)]
 
 
@@ -287,6 +255,5 @@ def _how(row: RowSpec) -> str:
     """The row's method with all its settings, and what it is given."""
     given = row.model_dump(exclude={"name", "method", "settings"}, exclude_defaults=True, exclude_none=True)
     given |= {name: short_name(given[name]) for name in ("lora", "unet", "pipeline") if name in given}
-    return ", ".join(
-        [repr(load_method(row.method, **row.settings)), *(f"{name}: {value}" for name, value in given.items())]
-    )
+    said = [f"{name}: {value}" for name, value in given.items()]
+    return ", ".join([repr(load_method(row.method, **row.settings)), *said])

@@ -11,20 +11,10 @@ import numpy as np
 from ..report.verdict import Difference, differences
 from .plan import Comparison, RowSpec
 from .store import Key, Store
-from .worker import scores_of
+from .worker import SHARED, scores_of
 
-ACCOUNT = (
-    "evaluations",
-    "tflop",
-    "seconds",
-    "denoiser_rows",
-    "denoiser_backwards",
-    "decodes",
-    "reward_calls",
-    "peak_mb",
-)
-Case = tuple[str, int]
-"""Prompt and seed."""
+ACCOUNT = ("evaluations", "tflop", *SHARED, "peak_mb")
+Case = tuple[str, int]  # prompt and seed
 
 
 @dataclass
@@ -33,11 +23,9 @@ class RowResult:
 
     row: RowSpec
     images: dict[Case, Path] = field(default_factory=dict)
-    values: dict[str, dict[Case, float]] = field(default_factory=dict)
-    """Metric or part of the account -> its values."""
+    values: dict[str, dict[Case, float]] = field(default_factory=dict)  # metric or part of the account -> its values
     failures: dict[Case, str] = field(default_factory=dict)
-    absent: int = 0
-    """Images that are not generated yet."""
+    absent: int = 0  # images that are not generated yet
 
     def mean(self, name: str) -> float | None:
         found = self.values.get(name, {})
@@ -84,16 +72,9 @@ def compare(plan: Comparison, results: list[RowResult], base: str) -> tuple[list
     """
     by_name = {result.row.name: result for result in results}
     pairs = [(result, by_name[base]) for result in results if result.row.name != base]
-    pairs += [
-        (rival, by_name[rival.row.match.row])
-        for rival in results
-        if rival.row.match is not None
-        and rival.row.match.row != base
-        and by_name[rival.row.match.row].row.method == "dymo"
-    ]
-    family = {
-        (row.row.name, other.row.name, name): paired(row, other, name) for row, other in pairs for name in plan.metrics
-    }
+    matched = [(result, by_name[result.row.match.row]) for result in results if result.row.match is not None]
+    pairs += [(result, of) for result, of in matched if of.row.name != base and of.row.method == "dymo"]
+    family = {(a.row.name, b.row.name, name): paired(a, b, name) for a, b in pairs for name in plan.metrics}
     said, level = differences({names: both for names, both in family.items() if both[0].size})
     return [Tested(*names, difference) for names, difference in said.items()], level
 

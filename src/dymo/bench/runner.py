@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +19,7 @@ from .plan import Comparison, RowSpec
 from .store import Key, Store, StoreError
 from .worker import LoadPipeline, Worker, scores_of
 
-PATIENCE = 0.5
-"""Seconds between looks at what others are generating."""
+PATIENCE = 0.5  # seconds between looks at what others are generating
 
 
 class Rank(NamedTuple):
@@ -37,10 +38,9 @@ def rank_here() -> Rank:
 
     The processes need no connection to each other: they share the store.
     """
+    said = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     try:
-        return Rank(
-            *(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-        )
+        return Rank(*(int(os.environ.get(name, alone)) for name, alone in said.items()))
     except ValueError as error:
         raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
 
@@ -50,8 +50,7 @@ class Job(NamedTuple):
 
     row: RowSpec
     keys: tuple[Key, ...]
-    after: str | None
-    """The configuration whose images of the same prompts and seeds set the budget."""
+    after: str | None  # the configuration whose images of the same prompts and seeds set the budget
 
 
 @dataclass
@@ -61,8 +60,10 @@ class Progress:
     total: int
     done: int = 0
     failed: int = 0
-    generated: int = 0
-    """By this process."""
+    generated: int = 0  # by this process
+
+
+OnChange = Callable[[Progress], None]
 
 
 def jobs_of(plan: Comparison) -> list[Job]:
@@ -75,22 +76,16 @@ def jobs_of(plan: Comparison) -> list[Job]:
         variants[row.pipeline, row.unet, row.lora].append(row)
     hashes = {row.name: plan.hash_of(row) for row in plan.rows}
     batches = [plan.prompts[i : i + plan.batch] for i in range(0, len(plan.prompts), plan.batch)]
-    jobs = [
-        Job(
-            row,
-            tuple(Key(hashes[row.name], prompt, seed) for prompt in batch),
-            hashes[row.match.row] if row.match else None,
-        )
-        for rows in variants.values()
-        for seed in plan.seeds
-        for batch in batches
-        for row in rows
-    ]
-    return list({job.keys: job for job in jobs}.values())
+    jobs: dict[tuple[Key, ...], Job] = {}
+    for rows, seed, batch in itertools.product(variants.values(), plan.seeds, batches):
+        for row in rows:
+            keys = tuple(Key(hashes[row.name], prompt, seed) for prompt in batch)
+            jobs[keys] = Job(row, keys, hashes[row.match.row] if row.match else None)
+    return list(jobs.values())
 
 
 def work(
-    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: Callable[[Progress], None] | None = None
+    plan: Comparison, store: Store, worker: Any, rank: Rank = ALONE, on_change: OnChange = lambda progress: None
 ) -> Progress:
     """Generate and measure what is not there, until nothing is left or in the hands of others.
 
@@ -133,8 +128,7 @@ def work(
                 waiting.append(job)
             progress.failed = len(failed)
             progress.done = progress.total - sum(len(job.keys) for job in [*waiting, *left[i + 1 :]])
-            if on_change is not None:
-                on_change(progress)
+            on_change(progress)
         if len(waiting) == len(left):
             # All that is left is in other hands: wait for it, and take it over where they die.
             time.sleep(PATIENCE)
@@ -159,16 +153,10 @@ def _tried(row: RowSpec, keys: Sequence[Key], store: Store, worker: Any, failed:
         return False
 
 
-def work_here(
-    plan: Comparison, store: Store, load: LoadPipeline, device: str, rank: Rank = ALONE,
-    on_change: Callable[[Progress], None] | None = None,
-) -> Progress:  # fmt: skip
-    """`work` in this process. Raises ConfigError where a metric or reward cannot be loaded."""
-    worker = Worker(plan, store, load, device)
-    try:
-        return work(plan, store, worker, rank, on_change)
-    finally:
-        worker.close()
+def work_here(plan: Comparison, store: Store, load: LoadPipeline, device: str, *rest: Any) -> Progress:
+    """`work` in this process; rest: rank and on_change. Raises ConfigError where a metric or reward cannot be loaded."""
+    with closing(Worker(plan, store, load, device)) as worker:
+        return work(plan, store, worker, *rest)
 
 
 def work_on_ray(

@@ -116,10 +116,8 @@ class Store:
         try:
             yield
         except (OSError, ConfigError, sqlite3.Error, NotImplementedError) as error:
-            raise StoreError(
-                f"{self.folder}: {error}. Results written before are whole: make room, or choose a folder on another "
-                "disk, and run the same command again to continue"
-            ) from error
+            remedy = "make room, or choose a folder on another disk, and run the same command again to continue"
+            raise StoreError(f"{self.folder}: {error}. Results written before are whole: {remedy}") from error
 
 
 def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
@@ -136,10 +134,10 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     if held not in (None, plan) and not extend and (folder / "images").is_dir():
         old, new = json.loads(held or ""), json.loads(plan)
         differ = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
-        raise ConfigError(
-            f"--outdir {folder}: holds another comparison (it differs in: {differ}); choose another folder, or add "
-            "--extend to turn it into this one, which keeps the images that both have"
+        remedy = (
+            "choose another folder, or add --extend to turn it into this one, which keeps the images that both have"
         )
+        raise ConfigError(f"--outdir {folder}: holds another comparison (it differs in: {differ}); {remedy}")
     store = Store(folder)
     if held != plan:
         write_text(path, plan)

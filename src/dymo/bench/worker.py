@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,14 @@ from ..methods import load_method
 from ..pipelines.variants import variant
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
-from .metrics import load_metric
-from .plan import Comparison, RowSpec, digest, located
+from ..rewards.blackbox import to_pil
+from .plan import JUDGE, Comparison, RowSpec, digest, located
 from .store import Key, Store
 
-LoadPipeline = Callable[[str], Any]
-"""An id, a folder or "miniature" -> the pipeline, on its device, ready."""
-COUNTED = 2
-"""Trajectories of the run whose operations are counted, for a row whose budget is not its own."""
+LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pipeline, on its device, ready
+SHARED = ("seconds", "denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
+"""Parts of a batch's cost that are divided among its images."""
+COUNTED = 2  # trajectories of the run whose operations are counted, for a row whose budget is not its own
 
 
 class Worker:
@@ -36,11 +37,12 @@ class Worker:
     """
 
     def __init__(self, plan: Comparison, store: Store, load: LoadPipeline, device: str = "cpu"):
-        self.plan, self.store, self.load = plan, store, load
+        self.plan, self.store, self.load, self.device = plan, store, load, device
         self._pipes: dict[str, Any] = {}
         self._variant: tuple[tuple, Any] | None = None
         self._open = ExitStack()
-        self.metrics = {name: _loaded("metric", name, lambda n: load_metric(n, device)) for name in plan.metrics}
+        on_device = partial(load_reward, device=device)
+        self.metrics: dict[str, Reward] = {name: _loaded("metric", name, on_device) for name in plan.metrics}
         rewards = {json.dumps(spec): spec for row in plan.rows if (spec := plan.reward_of(row))}
         self._rewards: dict[str, Reward] = {k: _loaded("reward", v, load_reward) for k, v in rewards.items()}
 
@@ -53,17 +55,13 @@ class Worker:
         """Put the images of `keys`, all of one seed, into the store. Raises DyMOError where the row cannot be run."""
         flops = self._flops(row)
         made = self._run(row, [key.prompt for key in keys], keys[0].seed, self._budget(row, keys, flops))
-        cost, n = made.trace.cost, len(keys)
-        for i, key in enumerate(keys):
-            evaluations = int(made.trace.evaluations[i])
+        cost = made.trace.cost
+        shared = {name: getattr(cost, name) / len(keys) for name in SHARED}
+        shared |= {"peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures}
+        for key, image, evaluations in zip(keys, to_pil(made.images), made.trace.evaluations, strict=True):
             said = {"prompt": key.prompt, "seed": key.seed, "row": row.name, "method": row.method}
-            record = {
-                **said, "evaluations": evaluations, "tflop": evaluations * flops / 1e12, "seconds": cost.seconds / n,
-                "denoiser_rows": cost.denoiser_rows / n, "denoiser_backwards": cost.denoiser_backwards / n,
-                "decodes": cost.decodes / n, "reward_calls": cost.reward_calls / n,
-                "peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures, "scores": {},
-            }  # fmt: skip
-            self.store.put(key, record, png_bytes(to_pil(made.images[i]), data=said))
+            spent = {"evaluations": int(evaluations), "tflop": int(evaluations) * flops / 1e12}
+            self.store.put(key, {**said, **spent, **shared, "scores": {}}, png_bytes(image, data=said))
 
     def measure(self, keys: Sequence[Key]) -> None:
         """Add to the records of `keys` the scores of the metrics that have not scored them."""
@@ -71,9 +69,10 @@ class Worker:
         for name, metric in self.metrics.items():
             missing = [key for key, record in records.items() if scores_of(name) not in record["scores"]]
             if missing:
-                images = pixels([self.store.image_path(key) for key in missing])
-                scores = metric(images, [key.prompt for key in missing])
-                for key, score in zip(missing, scores, strict=True):
+                images = pixels([self.store.image_path(key) for key in missing]).to(self.device)
+                with torch.no_grad():
+                    scores = metric.score(images, [key.prompt for key in missing]).float()
+                for key, score in zip(missing, (scores * (100 if name == JUDGE else 1)).tolist(), strict=True):
                     records[key]["scores"][scores_of(name)] = score
                     self.store.put(key, records[key])
 
@@ -116,10 +115,8 @@ class Worker:
         """The row's own, or what the other row spent on these images."""
         steps = self.plan.call_of(row).get("num_inference_steps") or 1
         if row.budget is not None:
-            own = row.budget
-            return Budget(
-                evaluations=own.evaluations or (own.trajectories and own.trajectories * steps), seconds=own.seconds
-            )
+            trajectories = row.budget.trajectories
+            return Budget(row.budget.evaluations or (trajectories and trajectories * steps), row.budget.seconds)
         if row.match is None:
             return None
         base = self.plan.hash_of(self.plan.row(row.match.row))
@@ -140,11 +137,6 @@ def scores_of(metric: str) -> str:
     return f"{metric}@{version}" if version else metric
 
 
-def to_pil(image: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] -> 8 bits."""
-    return Image.fromarray(image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
 def pixels(files: Sequence[Any]) -> Tensor:
     """PNG files of equal size -> (B, 3, H, W) in [0, 1]."""
     arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
@@ -153,12 +145,11 @@ def pixels(files: Sequence[Any]) -> Tensor:
 
 def _flop_counter() -> FlopCounterMode:
     """torch's counter, which lacks the attention kernel of the CPU."""
-    aten = torch.ops.aten
+    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
     kernels = {
-        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-            lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
-        ),
+        forward: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+        backward: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v),
     }
     return FlopCounterMode(display=False, custom_mapping=kernels)
 
@@ -168,6 +159,5 @@ def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:
         return load(spec)
     except (DyMOError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"the {kind} {spec!r} cannot be loaded: {reason}. Nothing was generated: mend it, or leave it out"
-        ) from error
+        remedy = "Nothing was generated: mend it, or leave it out"
+        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: {reason}. {remedy}") from error

@@ -28,9 +28,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder, or make room in this one"
-        ) from error
+        remedy = "choose another folder, or make room in this one"
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
     return path
 
 

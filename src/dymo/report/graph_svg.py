@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
     from ..prompt.tokens import TokenPairs
 
 _WIDTH, _LEFT = 900, 24
+_FORBIDDEN = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML does not take even when escaped
 _ROW, _BOX, _GAP = 64, 36, 12
-_LETTER = 8.8
-"""Pixels of a letter at 15 px, widely; of the letters of other scripts twice as many."""
+_LETTER = 8.8  # pixels of a letter at 15 px, widely; of the letters of other scripts twice as many
 _STYLE = (
     "text{font:15px system-ui,sans-serif;fill:#222}.s{font-size:12px;fill:#666}.p{font-weight:600}rect{fill:#fff}"
     ".e{fill:#d8ecfb;stroke:#2b7bb9}.a{fill:#e2f3dd;stroke:#4b9b3a}.r{fill:#fdf1da;stroke:#c98a1b}"
@@ -34,8 +35,8 @@ def draw(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
         parts.append(_text(_LEFT, y, line, "p"))
     y += 24
     for n, entity in enumerate(graph.entities):
-        boxes = [("e", entity.text, positions.get(entity.span))]
-        boxes += [("a", attribute.text, positions.get(attribute.span)) for attribute in entity.attributes]
+        things = [("e", entity), *(("a", attribute) for attribute in entity.attributes)]
+        boxes = [(kind, thing.text, positions.get(thing.span)) for kind, thing in things]
         boxes += [("r", f"{r.text} → {graph.entities[r.object].text}", None) for r in graph.relations if r.subject == n]
         for name, place in (("part of", entity.part_of), ("the same as", entity.same_as)):
             if place is not None:
@@ -60,32 +61,28 @@ def draw(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    # Letters of other scripts are about twice as wide as a Latin one.
-    wide = 2 if sum(not letter.isascii() for letter in text) > len(text) / 3 else 1
+    wide = sum(map(_wide, text)) / max(1, len(text))
     return textwrap.wrap(text, int((_WIDTH - 2 * _LEFT) / _LETTER / wide)) if text else []
+
+
+def _wide(letter: str) -> int:
+    """Latin letters that a letter is as wide as."""
+    return 1 if letter.isascii() else 2
 
 
 def _width(text: str) -> float:
     """Pixels of a box around a text; one that is longer than a row is cut there."""
-    letters = sum(1 if letter.isascii() else 2 for letter in text)
-    return min(letters * _LETTER + 24, _WIDTH - 2 * _LEFT - 40)
+    return min(sum(map(_wide, text)) * _LETTER + 24, _WIDTH - 2 * _LEFT - 40)
 
 
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    # What XML forbids even when escaped.
-    plain = "".join(
-        letter if letter >= " " and letter not in "\ufffe\uffff" and not "\ud800" <= letter <= "\udfff" else " "
-        for letter in text
-    )
-    return f'<text x="{x:.0f}" y="{y:.0f}"' + (f' class="{kind}"' if kind else "") + f">{escape(plain)}</text>"
+def _text(x: float, y: float, text: str, kind: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}">{escape(_FORBIDDEN.sub(" ", text))}</text>'
 
 
 def _box(kind: str, x: float, y: float, text: str, positions: tuple[int, ...] | None) -> str:
     width = _width(text)
     box = f'<rect class="{kind}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{_BOX}" rx="8"/>'
     below = "" if positions is None else _text(x + 12, y + _BOX + 14, "tokens " + ", ".join(map(str, positions)), "s")
-    shown = (
-        textwrap.shorten(text, int((width - 24) / _LETTER) + 1, placeholder="…")
-        or text[: int(width / _LETTER) - 3] + "…"
-    )
-    return box + _text(x + 12, y + 23, shown if len(text) * _LETTER + 24 > width else text) + below
+    if len(text) * _LETTER + 24 > width:
+        text = text[: int(width / _LETTER) - 3] + "…"
+    return box + _text(x + 12, y + 23, text, "n") + below

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from ..errors import ConfigError
 
-NEEDED_MB = 20
-"""Free space that a run asks for, in MB (10**6 bytes)."""
+NEEDED_MB = 20  # free space that a run asks for, in MB (10**6 bytes)
 
 
-def check_outdir(path: str | Path, needed_mb: float = NEEDED_MB) -> Path:
-    """The folder, if it is there or can be made, can be written, and has `needed_mb` MB free. Leaves nothing behind.
+def check_outdir(path: str | Path) -> Path:
+    """The folder, if it is there or can be made, can be written, and has `NEEDED_MB` free. Leaves nothing behind.
 
     Raises ConfigError naming the folder and the remedy.
     """
@@ -27,14 +26,9 @@ def check_outdir(path: str | Path, needed_mb: float = NEEDED_MB) -> Path:
         with tempfile.TemporaryFile(dir=existing) as trial:
             trial.write(b"0" * 4096)
     except OSError as error:
-        raise ConfigError(
-            f"output folder {path}: cannot write in {existing} ({error.strerror or error}); "
-            "choose another --outdir, or make this one writable"
-        ) from error
-    free_mb = shutil.disk_usage(existing).free / 1e6
-    if free_mb < needed_mb:
-        raise ConfigError(
-            f"output folder {path}: {free_mb:.1f} MB free, {needed_mb:g} MB needed; "
-            "make room, or choose an --outdir on another disk"
-        )
+        why, remedy = error.strerror or error, "choose another --outdir, or make this one writable"
+        raise ConfigError(f"output folder {path}: cannot write in {existing} ({why}); {remedy}") from error
+    if (free := shutil.disk_usage(existing).free / 1e6) < NEEDED_MB:
+        remedy = "make room, or choose an --outdir on another disk"
+        raise ConfigError(f"output folder {path}: {free:.1f} MB free, {NEEDED_MB} MB needed; {remedy}")
     return path

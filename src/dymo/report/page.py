@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from .table import Table
 
-_KINDS = {"svg": "svg+xml", "jpg": "jpeg", "webp": "webp"}
 
-
-@dataclass(frozen=True)
-class PageImage:
+class PageImage(NamedTuple):
     """An image of the report: embedded in the HTML, linked in the Markdown."""
 
-    name: str
-    """What it is, as "aligned"."""
-    content: bytes
-    """Of a file of the kind that `path` ends with: .png, .svg, .webp or .jpg; without one, of a PNG."""
-    path: str = ""
-    """Where the file is, relative to the report; the Markdown leaves out what has none."""
-    note: str = ""
-    """A short line under it, as its scores."""
-    correct: bool | None = None
-    """Whether it shows what the prompt says; None where nobody judged."""
-    small: bool = False
-    """Enlarge it with hard edges."""
+    name: str  # what it is, as "aligned"
+    content: bytes  # of a file of the kind that `path` ends with: .png, .svg or .webp; without one, of a PNG
+    path: str = ""  # where the file is, relative to the report; the Markdown leaves out what has none
+    note: str = ""  # a short line under it, as its scores
+    correct: bool | None = None  # whether it shows what the prompt says; None where nobody judged
+    small: bool = False  # enlarge it with hard edges
 
     @property
     def uri(self) -> str:
-        kind = _KINDS.get(self.path.rpartition(".")[2], "png")
+        kind = {".svg": "svg+xml", ".webp": "webp"}.get(Path(self.path).suffix, "png")
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
-
-    @property
-    def adapts(self) -> bool:
-        """Whether it brings its own colours for a dark page."""
-        return self.path.endswith(".svg")
 
 
 Picture = PageImage
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One prompt: its images and, folded away, the plot of its run."""
 
     caption: str
@@ -53,8 +38,7 @@ class Entry:
     plot: PageImage | None = None
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A further part of a report: a heading, tables, images of full width, and what it says."""
 
     title: str
@@ -63,8 +47,7 @@ class Section:
     images: Sequence[PageImage] = ()
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A report: `lead` says the outcome, `table` shows it, `notes` say how to read it, `facts` how it was made."""
 
     title: str
@@ -73,10 +56,8 @@ class Page:
     notes: Sequence[str] = ()
     entries: Sequence[Entry] = ()
     facts: Sequence[tuple[str, str]] = ()
-    sheet: str | None = None
-    """The contact sheet's path, relative to the report; shown in the Markdown."""
-    sections: Sequence[Section] = ()
-    """Between the notes and the images."""
+    sheet: str | None = None  # the contact sheet's path, relative to the report; shown in the Markdown
+    sections: Sequence[Section] = ()  # between the notes and the images
 
     def to_html(self) -> str:
         """One file that needs no other, and runs no script."""

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,8 +15,7 @@ from matplotlib.figure import Figure
 
 from ..trace import Step, Trace
 
-MAPS_ACROSS = 8
-"""At most this many steps in the strip of maps."""
+MAPS_ACROSS = 8  # at most this many steps in the strip of maps
 _BLUE, _ORANGE, _GREEN, _GREY, _PURPLE = "#0072B2", "#D55E00", "#00805f", "#444444", "#7a5195"
 _LINES = (_BLUE, _ORANGE, _GREEN, _PURPLE)
 _STAGES = {"semantic": "#e6f0f7", "mixed": "#f0ecf5", "preference": "#fbeee6", "unguided": "#f4f4f4"}
@@ -26,20 +26,18 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
 
     Raises IndexError where the run has no such sample.
     """
-    samples = max(len(trace.prompts), max((len(step.recurrences) for step in trace.steps), default=0))
+    samples = max(len(trace.prompts), *(len(step.recurrences) for step in trace.steps), 0)
     if not 0 <= sample < samples:
         raise IndexError(f"sample {sample}: this run has {samples}")
     times, maps = _maps_of(trace, sample)
     strip = 0.3 + 0.78 * len(maps) if maps else 0.0
     figure = Figure(figsize=(7.2, 5.4 + strip), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    parts = figure.subfigures(2 if maps else 1, 1, height_ratios=[5.4, strip][: 2 if maps else 1], squeeze=False)
     if maps:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[5.4, strip])
-        _draw_maps(lower, times, maps)
-    else:
-        upper = figure.subfigures(1, 1)
-    prompt = trace.prompts[sample] if sample < len(trace.prompts) else ""
-    upper.suptitle(_shortened(title or prompt), fontsize=10)
+        _draw_maps(parts[1, 0], times, maps)
+    upper = parts[0, 0]
+    upper.suptitle(_shortened(title or (trace.prompts[sample] if sample < len(trace.prompts) else "")), fontsize=10)
     axes = upper.subplots(4, 1, sharex=True, height_ratios=[1, 1.2, 1, 0.7])
     _draw_course(axes, trace.steps, sample)
     buffer = io.BytesIO()
@@ -52,8 +50,7 @@ def _draw_course(axes: Sequence[Axes], steps: Sequence[Step], sample: int) -> No
     weights, reward, gradient, recurrences = axes
     for axis in axes:
         _shade_stages(axis, steps)
-        axis.tick_params(labelsize=8)
-        axis.tick_params(which="minor", labelsize=7)
+        axis.tick_params(which="both", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
     for n, name in enumerate(dict.fromkeys(name for step in steps for name in step.weights)):
@@ -87,13 +84,11 @@ def _shade_stages(axis: Axes, steps: Sequence[Step]) -> None:
         axis.axvspan(left, right, color=_STAGES.get(stage, "#ffffff"), zorder=0, linewidth=0)
         # The names once, over the uppermost plot.
         if axis.get_subplotspec().is_first_row():
-            axis.text(
-                (left + right) / 2, 1.02, stage, transform=axis.get_xaxis_transform(), fontsize=8, ha="center",
-                color=_GREY,
-            )  # fmt: skip
+            where = {"transform": axis.get_xaxis_transform(), "ha": "center"}
+            axis.text((left + right) / 2, 1.02, stage, fontsize=8, color=_GREY, **where)
 
 
-def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[np.ndarray | None]]) -> None:
+def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[Any]]) -> None:
     figure.suptitle("cross-attention maps of the words", fontsize=9)
     grid = figure.subplots(len(maps), MAPS_ACROSS, squeeze=False)
     for axis in grid.flat:
@@ -109,7 +104,7 @@ def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[np.ndarray |
                 axis.text(-0.12, 0.5, word, transform=axis.transAxes, ha="right", va="center", fontsize=8)
 
 
-def _maps_of(trace: Trace, sample: int) -> tuple[list[float], dict[str, list[np.ndarray | None]]]:
+def _maps_of(trace: Trace, sample: int) -> tuple[list[float], dict[str, list[Any]]]:
     """Times of the chosen steps, and word -> its map at each of them, (side, side) with maximum 1."""
     prefix = f"{sample}:"
     held = [index for index in sorted(trace.maps) if any(key.startswith(prefix) for key in trace.maps[index])]
@@ -117,10 +112,7 @@ def _maps_of(trace: Trace, sample: int) -> tuple[list[float], dict[str, list[np.
         held = [held[round(i * (len(held) - 1) / (MAPS_ACROSS - 1))] for i in range(MAPS_ACROSS)]
     words = dict.fromkeys(key for index in held for key in trace.maps[index] if key.startswith(prefix))
     timestep = {step.index: step.timestep for step in trace.steps}
-    maps: dict[str, list[np.ndarray | None]] = {}
-    for key in words:
-        nested = [trace.maps[index].get(key) for index in held]
-        maps[key.removeprefix(prefix)] = [None if m is None else np.asarray(m, dtype=float) for m in nested]
+    maps = {key.removeprefix(prefix): [trace.maps[index].get(key) for index in held] for key in words}
     return [timestep.get(index, math.nan) for index in held], maps
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from .atomic import write_bytes
 
 _FIELD = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+
+_FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "Steps": ("steps", int), "Sampler": ("sampler", str), "CFG scale": ("guidance_scale", float), "Seed": ("seed", int),
+    "Size": ("height", int), "Model": ("model", str), "DyMO preset": ("preset", str),
+}  # fmt: skip
+"""The text's name of a field -> the attribute, and how it is read; of the size, what stands after the x."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,17 @@ class Parameters:
     width: int | None = None
     height: int | None = None
     model: str | None = None
-    preset: str | None = None
-    """The DyMO preset; None for an image that was not aligned."""
+    preset: str | None = None  # DyMO's; None for an image that was not aligned
 
     def to_text(self) -> str:
         """Prompt, "Negative prompt: ...", then one line "Steps: 25, Sampler: DDIM, ..."."""
-        size = f"{self.width}x{self.height}" if self.width and self.height else None
-        scale = None if self.guidance_scale is None else f"{self.guidance_scale:g}"
-        fields = {
-            "Steps": self.steps, "Sampler": self.sampler, "CFG scale": scale, "Seed": self.seed, "Size": size,
-            "Model": self.model, "DyMO preset": self.preset,
-        }  # fmt: skip
-        lines = [self.prompt]
-        if self.negative_prompt:
-            lines.append(f"Negative prompt: {self.negative_prompt}")
-        lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items() if value is not None))
-        return "\n".join(lines)
+        values = {title: getattr(self, name) for title, (name, _) in _FIELDS.items()}
+        if self.guidance_scale is not None:
+            values["CFG scale"] = f"{self.guidance_scale:g}"
+        values["Size"] = f"{self.width}x{self.height}" if self.width and self.height else None
+        negative = [f"Negative prompt: {self.negative_prompt}"] if self.negative_prompt else []
+        fields = ", ".join(f"{title}: {_quoted(value)}" for title, value in values.items() if value is not None)
+        return "\n".join([self.prompt, *negative, fields])
 
     @classmethod
     def from_text(cls, text: str) -> Parameters:
@@ -59,19 +61,10 @@ class Parameters:
         if "Steps" not in found and "Seed" not in found:
             words, found = [*words, last], {}
         start = next((i for i, line in enumerate(words) if line.startswith("Negative prompt: ")), len(words))
-        width, _, height = found.get("Size", "").partition("x")
-        return cls(
-            prompt="\n".join(words[:start]),
-            negative_prompt="\n".join(words[start:]).removeprefix("Negative prompt: "),
-            steps=int(found["Steps"]) if "Steps" in found else None,
-            sampler=found.get("Sampler"),
-            guidance_scale=float(found["CFG scale"]) if "CFG scale" in found else None,
-            seed=int(found["Seed"]) if "Seed" in found else None,
-            width=int(width) if height else None,
-            height=int(height) if height else None,
-            model=found.get("Model"),
-            preset=found.get("DyMO preset"),
-        )
+        prompts = "\n".join(words[:start]), "\n".join(words[start:]).removeprefix("Negative prompt: ")
+        width, _, found["Size"] = found.get("Size", "").partition("x")
+        given = {name: read(found[title]) for title, (name, read) in _FIELDS.items() if found.get(title)}
+        return cls(*prompts, width=int(width) if "height" in given else None, **given)
 
 
 def png_bytes(image: Image.Image, parameters: Parameters | None = None, data: dict[str, Any] | None = None) -> bytes:
@@ -86,11 +79,9 @@ def png_bytes(image: Image.Image, parameters: Parameters | None = None, data: di
     return buffer.getvalue()
 
 
-def save_png(
-    image: Image.Image, path: str | Path, parameters: Parameters | None = None, data: dict[str, Any] | None = None
-) -> Path:
-    """Write `png_bytes` to `path`, whole or not at all."""
-    return write_bytes(path, png_bytes(image, parameters, data))
+def save_png(image: Image.Image, path: str | Path, *texts: Any) -> Path:
+    """Write `png_bytes(image, *texts)` to `path`, whole or not at all."""
+    return write_bytes(path, png_bytes(image, *texts))
 
 
 def read_png(path: str | Path) -> tuple[Parameters | None, dict[str, Any] | None]:

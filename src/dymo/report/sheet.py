@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib
+from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SMALL = 128
-"""Images with a longer side up to this, in pixels, are enlarged by a whole factor."""
+SMALL = 128  # images with a longer side up to this, in pixels, are enlarged by a whole factor
 _PAPER, _INK, _FAINT, _GOOD, _BAD = "#ffffff", "#1c1c1e", "#6e6e73", "#1a7f37", "#b3261e"
 _MARGIN, _GAP = 24, 10
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prompt with its images."""
 
     caption: str
     images: Sequence[Image.Image]
-    note: str = ""
-    """A fainter line under the caption, as "seed 3"."""
+    note: str = ""  # a fainter line under the caption, as "seed 3"
     correct: Sequence[bool | None] | None = None
     """For each image whether it shows what the caption says; draws a tick or a cross. None draws nothing."""
 
@@ -48,10 +44,9 @@ def contact_sheet(
     side = 340 if max(text.getlength(row.caption) for row in rows) > 760 else 190
     captions = [_wrapped(row.caption, text, side - _GAP) for row in rows]
     heads = [_wrapped(name, head, size) for name in columns]
-    heights = [
-        max(size, line * (len(lines) + bool(row.note))) + _GAP for row, lines in zip(rows, captions, strict=True)
-    ]
-    depth = math.ceil(len(rows) / max(1, min(panels, len(rows))))
+    lengths = [len(lines) + bool(row.note) for row, lines in zip(rows, captions, strict=True)]
+    heights = [max(size, line * length) + _GAP for length in lengths]
+    depth = math.ceil(len(rows) / min(panels, len(rows)))
     groups = [range(start, min(start + depth, len(rows))) for start in range(0, len(rows), depth)]
     width = side + len(columns) * (size + _GAP) + _MARGIN
     top = _MARGIN + line * max(map(len, heads), default=1) + _GAP
@@ -86,14 +81,12 @@ def _default_size(longest: int) -> int:
 def _fitted(image: Image.Image, size: int) -> Image.Image:
     """The image in the middle of a square of `size`."""
     image, longest = image.convert("RGB"), max(image.size)
-    if longest <= SMALL and size >= longest:
-        image = image.resize(
-            (image.width * (size // longest), image.height * (size // longest)), Image.Resampling.NEAREST
-        )
-        square = Image.new("RGB", (size, size), _PAPER)
-        square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
-        return square
-    return ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, _PAPER)
+    if longest > min(SMALL, size):
+        return ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, _PAPER)
+    image = ImageOps.scale(image, size // longest, Image.Resampling.NEAREST)
+    square = Image.new("RGB", (size, size), _PAPER)
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
@@ -106,8 +99,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
             continue
         lines += [""] if lines[-1] else []
         for letter in word:
-            if lines[-1] and font.getlength(lines[-1] + letter) > width:
-                lines.append("")
+            lines += [""] if font.getlength(lines[-1] + letter) > width else []
             lines[-1] += letter
     return lines
 
@@ -115,5 +107,4 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     # matplotlib brings a font with most scripts' letters, so that the sheet looks the same on every machine.
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+    return ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")), size)

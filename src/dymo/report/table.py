@@ -18,22 +18,19 @@ class Column:
     """A heading, and how its cells are printed."""
 
     title: str
-    digits: int | None = None
-    """Decimals of its numbers; None for a column of words, set to the left."""
-    unit: str = ""
-    """Put after each number, as " %"."""
+    digits: int | None = None  # decimals of its numbers; None for a column of words, set to the left
 
     @property
     def numeric(self) -> bool:
         return self.digits is not None
 
     def text(self, cell: Cell) -> str:
-        """A number with the column's decimals and unit; None as a dash; words as they are."""
+        """A number with the column's decimals; None as a dash; words as they are."""
         if cell is None:
             return "–"
         if isinstance(cell, str) or self.digits is None:
             return str(cell)
-        return f"{cell:.{self.digits}f}{self.unit}"
+        return f"{cell:.{self.digits}f}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,4 @@ class Table:
         lines = [[column.title for column in self.columns], *self.texts()]
         header, *rows = [[cell.replace("|", bar).replace("\n", " ") for cell in line] for line in lines]
         align = ["right" if column.numeric else "left" for column in self.columns]
-        return tabulate(
-            rows, header, form, colalign=align if rows else None, headersglobalalign=None, disable_numparse=True
-        )
+        return tabulate(rows, header, form, colalign=align if rows else None, disable_numparse=True)

@@ -10,10 +10,8 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-FEWEST = 10
-"""Pairs under which nothing is said: with 10 the smallest p that can come out is 2 / 2^10."""
-ALPHA = 0.05
-"""Probability of any false "higher" or "lower" among all differences of a report, at most."""
+FEWEST = 10  # pairs under which nothing is said: with 10 the smallest p that can come out is 2 / 2^10
+ALPHA = 0.05  # probability of any false "higher" or "lower" among all differences of a report, at most
 SUBSETS = 19_999
 Word = Literal["higher", "lower", "no difference shown", "too few pairs"]
 K = TypeVar("K")
@@ -24,10 +22,8 @@ class Difference(NamedTuple):
 
     mean: float
     low: float
-    high: float
-    """The interval of the report's level: 0 is outside of it exactly where the word is "higher" or "lower"."""
-    p: float
-    """Holm's adjusted p, two-sided: at most `ALPHA` exactly where the word is "higher" or "lower"."""
+    high: float  # the interval of the report's level: 0 is outside of it exactly where the word is "higher" or "lower"
+    p: float  # holm's adjusted p, two-sided: at most `ALPHA` exactly where the word is "higher" or "lower"
     pairs: int
     word: Word
 

@@ -18,14 +18,9 @@ RewardLike: TypeAlias = "str | Path | Spec | Reward | Callable[..., Any] | Mappi
 
 
 def load_reward(
-    spec: RewardLike,
-    source: str | Path | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-    *,
-    checkpointing: bool = False,
-    conflicts: Conflicts = "sum",
-) -> Reward:
+    spec: RewardLike, source: str | Path | None = None, device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None, *, checkpointing: bool = False, conflicts: Conflicts = "sum",
+) -> Reward:  # fmt: skip
     """A reward by name (`SPECS`), the folder of a CLIPModel, `file.py:name`, a `Reward`, a function, or a table of weights.
 
     source: another hub id, folder or weight file in the place of the name's own. device: None leaves an object where it

@@ -21,8 +21,7 @@ from .registry import Spec
 from .tower import TowerReward
 
 TOWER = "openai/clip-vit-large-patch14"
-HEAD = "head.safetensors"
-"""The head's file in a folder that `save_pretrained` wrote."""
+HEAD = "head.safetensors"  # the head's file in a folder that `save_pretrained` wrote
 
 
 class AestheticReward(TowerReward):
@@ -33,14 +32,9 @@ class AestheticReward(TowerReward):
     """
 
     def __init__(
-        self,
-        tower: CLIPVisionModelWithProjection,
-        head: AffineHead,
-        name: str,
-        mean: Sequence[float] = OPENAI_MEAN,
-        std: Sequence[float] = OPENAI_STD,
-        **settings: Any,
-    ):
+        self, tower: CLIPVisionModelWithProjection, head: AffineHead, name: str, mean: Sequence[float] = OPENAI_MEAN,
+        std: Sequence[float] = OPENAI_STD, **settings: Any,
+    ):  # fmt: skip
         model = nn.ModuleDict({"tower": tower, "head": head})
         super().__init__(model, name, tower.config.image_size, tower.vision_model.encoder.layers, **settings)
         self.tower, self.head, self.mean, self.std = tower, head, tuple(mean), tuple(std)
@@ -63,9 +57,7 @@ def head_from_state(
     return from_state(partial(AffineHead, width, hidden), state, name, dtype)
 
 
-def load_aesthetic(
-    spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any
-) -> AestheticReward:
+def load_aesthetic(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> TowerReward:
     """source: the head's file, its folder or hub id, with the published tower; or a folder with tower and head.
 
     A folder with config.json is taken to hold the tower. Raises RewardError.

@@ -24,11 +24,9 @@ class Reward(Protocol):
     """
 
     name: str
-    resolution: int | None
-    """Side in pixels that the images are brought to inside `score`; None where it takes any."""
+    resolution: int | None  # side in pixels that the images are brought to inside `score`; None where it takes any
     reads_timestep: bool
-    cosine_scale: float | None
-    """Points of score that one unit of a cosine is worth; None for a score that is no cosine."""
+    cosine_scale: float | None  # points of score that one unit of a cosine is worth; None for a score that is no cosine
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], one prompt each, t in 0..1000 or None for a clean image -> (B,)."""
@@ -57,19 +55,20 @@ class FunctionReward:
         self.name = getattr(function, "__name__", type(function).__name__)
         signature = signature_of(function)
         parameters = {} if signature is None else signature.parameters
+        positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._named = "timestep" in parameters
-        self.reads_timestep = self._named or _must_have_third(parameters.values())
-        named = {"timestep": None} if self._named else {}
-        if signature is not None and not can_take(signature, *[None] * (2 + self._third), **named):
+        third = len(positional) > 2 and positional[2].default is inspect.Parameter.empty
+        self._placed = third and not self._named
+        self.reads_timestep = self._named or third
+        if not can_take(signature, None, None, *self._time(None)[0], **self._time(None)[1]):
             raise RewardError(
                 f"the reward {self.name}{signature} cannot be called so: a reward function takes {TAKES}, and returns a "
                 "tensor (B,), one score an image, higher is better"
             )
 
-    @property
-    def _third(self) -> bool:
-        """Whether the timestep is given by position."""
-        return self.reads_timestep and not self._named
+    def _time(self, timestep: float | None) -> tuple[list[Any], dict[str, Any]]:
+        """The timestep as the function takes it: by position, by name, or not."""
+        return [timestep] * self._placed, {"timestep": timestep} if self._named else {}
 
     @property
     def device(self) -> torch.device | None:
@@ -77,12 +76,9 @@ class FunctionReward:
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images as the function takes them -> (B,). Raises RewardError where the function returns anything else."""
-        words = list(prompts)
-        if self._named:
-            scores = self.function(images, words, timestep=timestep)
-        else:
-            scores = self.function(images, words, *[timestep] * self._third)
-        check_scores(self.name, scores, len(words))
+        placed, named = self._time(timestep)
+        scores = self.function(images, list(prompts), *placed, **named)
+        check_scores(self.name, scores, len(prompts))
         return scores
 
     def to(self, device: torch.device | str) -> FunctionReward:
@@ -91,45 +87,30 @@ class FunctionReward:
         return self
 
 
-_PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
     """What a function takes (of a module, what its `forward` takes); None where Python cannot tell."""
-    called = function.forward if isinstance(function, nn.Module) else function
     try:
-        return inspect.signature(called)
+        return inspect.signature(function.forward if isinstance(function, nn.Module) else function)
     except (TypeError, ValueError):
         return None
 
 
-def can_take(signature: inspect.Signature, *given: Any, **named: Any) -> bool:
-    """Whether a call with these arguments fits."""
+def can_take(signature: inspect.Signature | None, *given: Any, **named: Any) -> bool:
+    """Whether a call with these arguments fits, as far as the signature tells."""
     try:
-        signature.bind(*given, **named)
+        return signature is None or bool(signature.bind(*given, **named))
     except TypeError:
         return False
-    return True
-
-
-def _must_have_third(parameters: Iterable[inspect.Parameter]) -> bool:
-    """Whether there is a third positional argument, and no default for it."""
-    placed = [p for p in parameters if p.kind in _PLACED]
-    return len(placed) > 2 and placed[2].default is inspect.Parameter.empty
 
 
 def check_scores(name: str, scores: object, count: int) -> None:
     """Raises RewardError where `scores` is no tensor of one score an image."""
     if isinstance(scores, Tensor) and scores.shape == (count,):
         return
-    got = (
-        f"the shape {tuple(scores.shape)}"
-        if isinstance(scores, Tensor)
-        else f"{scores!r:.60} ({type(scores).__name__})"
-    )
-    raise RewardError(
-        f"the reward {name} returned {got} for {count} images: it must return a tensor ({count},), one score an image"
-    )
+    shape = f"the shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else ""
+    got = shape or f"{scores!r:.60} ({type(scores).__name__})"
+    must = f"it must return a tensor ({count},), one score an image"
+    raise RewardError(f"the reward {name} returned {got} for {count} images: {must}")
 
 
 def scale_of(reward: Reward) -> float:
@@ -180,8 +161,7 @@ def _leaves(reward: Reward) -> list[Reward]:
     return [leaf for part, _ in getattr(reward, "parts", ()) for leaf in _leaves(part)] or [reward]
 
 
-OVERSHOOT = 0.01
-"""Beyond [0, 1] by which an image is still taken for one: what resizing adds."""
+OVERSHOOT = 0.01  # beyond [0, 1] by which an image is still taken for one: what resizing adds
 
 
 def check_images(name: str, images: Tensor, prompts: Sequence[str]) -> None:
@@ -191,11 +171,9 @@ def check_images(name: str, images: Tensor, prompts: Sequence[str]) -> None:
     shape = tuple(images.shape)
     if images.ndim != 4 or shape[1] != 3:
         remedies = {1: "images.repeat(1, 3, 1, 1) for one channel", 4: "images[:, :3] without the alpha channel"}
-        hint = (
-            remedies.get(shape[1], "channels before height and width")
-            if images.ndim == 4
-            else "images[None] for one image"
-        )
+        hint = "images[None] for one image"
+        if images.ndim == 4:
+            hint = remedies.get(shape[1], "channels before height and width")
         raise RewardError(f"{name}: images have the shape {shape}, not (B, 3, H, W); give {hint}")
     if 0 in shape:
         raise RewardError(f"{name}: images have the shape {shape}, which holds no image; give at least one")
@@ -203,9 +181,7 @@ def check_images(name: str, images: Tensor, prompts: Sequence[str]) -> None:
         given = f"the text {prompts!r:.60}" if isinstance(prompts, str) else f"{len(prompts)} prompts"
         raise RewardError(f"{name}: {shape[0]} images with {given}; give a list with one prompt each")
     if not images.is_floating_point():
-        raise RewardError(
-            f"{name}: images are {images.dtype}, not floating-point numbers in [0, 1]; give images.float() / 255"
-        )
+        raise RewardError(f"{name}: images are {images.dtype}, not floating-point numbers; give images.float() / 255")
     if _VOUCHED.get() or images.is_meta:
         return
     low, high = torch.stack(images.detach().aminmax()).tolist()

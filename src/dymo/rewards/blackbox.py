@@ -30,8 +30,7 @@ class BlackBoxReward:
     def __init__(self, scorer: Scorer, name: str | None = None, scale: float = 1.0):
         self.scorer, self.scale = scorer, scale
         self.name = name or str(getattr(scorer, "__name__", type(scorer).__name__))
-        signature = signature_of(scorer)
-        if signature is not None and not can_take(signature, None, None):
+        if not can_take(signature := signature_of(scorer), None, None):
             raise RewardError(
                 f"the scorer {self.name}{signature} cannot be called with 2 arguments: it takes (images, prompts), a list of "
                 "PIL images and one of their prompts, and returns one number an image"

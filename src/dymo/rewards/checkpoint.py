@@ -6,7 +6,6 @@ import json
 import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,9 +44,8 @@ def find_file(source: str | Path, file: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(str(source), file))
     except (OSError, ValueError) as error:
-        raise RewardError(
-            f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; give the path of the file as source="
-        ) from error
+        remedy = "give the path of the file as source="
+        raise RewardError(f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; {remedy}") from error
 
 
 def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor]:
@@ -59,16 +57,13 @@ def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor
     try:
         if path.stat().st_size == 0:
             raise EOFError("the file is empty")
-        if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        found: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
         known = isinstance(error, (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError))
         why = reason(error) if known else "it is no file of tensors"
-        raise RewardError(
-            f"cannot read weights from {path}: {why}; only safetensors, or a torch file of plain tensors, is read"
-        ) from error
+        read = "only safetensors, or a torch file of plain tensors, is read"
+        raise RewardError(f"cannot read weights from {path}: {why}; {read}") from error
     if isinstance(found, dict) and under in found:
         found = found[under]
     if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
@@ -98,34 +93,12 @@ def reason(error: BaseException) -> str:
     return line if " " in line else f"{type(error).__name__} {line}".strip()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How the names and shapes of a file differ from those expected."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: tuple[str, ...]
-    """ "name (4, 8), expected (4, 4)"."""
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshaped)
-
-    def __str__(self) -> str:
-        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.misshaped))
-        return "; ".join(f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds if names)
-
-
-def compare(expected: Shapes, state: State) -> Difference:
-    """The difference between a layout, name -> shape, and what a file holds."""
-    return Difference(
-        tuple(sorted(set(expected) - set(state))),
-        tuple(sorted(set(state) - set(expected))),
-        tuple(
-            f"{name} {tuple(state[name].shape)}, expected {tuple(shape)}"
-            for name, shape in sorted(expected.items())
-            if name in state and tuple(state[name].shape) != tuple(shape)
-        ),
-    )
+def told(missing: Iterable[str], unexpected: Iterable[str], misshaped: Iterable[str]) -> str:
+    """How names and shapes of a file differ from those expected, in a line; "" where they do not."""
+    kinds = {"missing": sorted(missing), "unexpected": sorted(unexpected), "of another shape": sorted(misshaped)}
+    few = {kind: ", ".join(names[:_SHOWN]) for kind, names in kinds.items()}
+    few |= {k: f"{few[k]} and {len(names) - _SHOWN} more" for k, names in kinds.items() if len(names) > _SHOWN}
+    return "; ".join(f"{len(names)} {kind}: {few[kind]}" for kind, names in kinds.items() if names)
 
 
 def fitting(expected: Shapes, state: State, name: str, optional: Iterable[str] = ()) -> dict[str, Tensor]:
@@ -133,14 +106,11 @@ def fitting(expected: Shapes, state: State, name: str, optional: Iterable[str] =
 
     Raises RewardError with the difference, in the file's own names, where that is not the layout exactly.
     """
-    optional = tuple(optional)
-    kept = {
-        key: value
-        for key, value in state.items()
-        if not key.endswith(_COMPUTED) and not (optional and key.startswith(optional))
-    }
-    difference = compare(expected, kept)
-    if difference:
+    beside = tuple(optional)
+    kept = {key: value for key, value in state.items() if not (key.endswith(_COMPUTED) or key.startswith(beside))}
+    found = shapes(kept)
+    other = [f"{key} {found[key]}, expected {own}" for key, own in expected.items() if found.get(key, own) != own]
+    if difference := told(expected.keys() - found, found.keys() - expected, other):
         raise RewardError(f"{name}: the weights do not fit: {difference}{_hint(expected, kept)}")
     return kept
 
@@ -150,7 +120,7 @@ def shapes(state: State) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items()}
 
 
-def without_storage(build: Callable[[], Module]) -> Module:
+def hollow(build: Callable[[], Module]) -> Module:
     """The module that `build` makes, its parameters without memory (buffers have theirs): to be filled by `put`."""
     from accelerate import init_empty_weights
 
@@ -164,30 +134,24 @@ def put(module: Module, state: State, dtype: torch.dtype | None = None) -> Modul
     dtype None: as the file has the bulk of it (a model in two precisions could not be run).
     """
     if dtype is None:
-        largest = max((value for value in state.values() if value.is_floating_point()), key=Tensor.numel)
-        dtype = largest.dtype
+        dtype = max((value for value in state.values() if value.is_floating_point()), key=Tensor.numel).dtype
     module.load_state_dict({key: value.to(dtype) for key, value in state.items()}, strict=True, assign=True)
     return module.eval().requires_grad_(False)
 
 
 def from_state(
-    build: Callable[[], Module],
-    state: State,
-    name: str,
-    dtype: torch.dtype | None = None,
-    published: Callable[[str], str] = str,
-    optional: Iterable[str] = (),
-) -> Module:
+    build: Callable[[], Module], state: State, name: str, dtype: torch.dtype | None = None,
+    published: Callable[[str], str] = str, optional: Iterable[str] = (),
+) -> Module:  # fmt: skip
     """The module that `build` makes with the weights of a file, frozen.
 
     published: the module's name of a parameter -> the file's; optional: prefixes of the file's names that may be left
     out. Raises RewardError with the difference, in the file's own names, where the two do not fit exactly.
     """
-    module = without_storage(build)
-    names = {own: published(own) for own in module.state_dict()}
-    layout = {names[own]: shape for own, shape in shapes(module.state_dict()).items()}
-    found = fitting(layout, state, name, optional)
-    return put(module, {own: found[theirs] for own, theirs in names.items()}, dtype)
+    module = hollow(build)
+    layout = shapes(module.state_dict())
+    found = fitting({published(own): shape for own, shape in layout.items()}, state, name, optional)
+    return put(module, {own: found[published(own)] for own in layout}, dtype)
 
 
 def save_folder(module: nn.Module, folder: str | Path, config: Mapping[str, Any]) -> None:
@@ -199,22 +163,14 @@ def save_folder(module: nn.Module, folder: str | Path, config: Mapping[str, Any]
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "model.safetensors")
 
 
-def load_folder(
-    build: Callable[..., Module], folder: str | Path, name: str, dtype: torch.dtype | None = None
-) -> Module:
+def load_folder(build: Callable[..., Module], place: str | Path, name: str, dtype: torch.dtype | None = None) -> Module:
     """`build(**config)` with the weights, of what `save_folder` wrote. Raises RewardError."""
-    path = Path(folder) / "config.json"
-    config = read_config(path, name)
-    config.pop("_class_name", None)
+    path = Path(place) / "config.json"
+    config = {key: value for key, value in read_config(path, name).items() if key != "_class_name"}
     try:
         return from_state(lambda: build(**config), read_weights(path.with_name("model.safetensors")), name, dtype)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise RewardError(f"{name}: {path} is not of this model: {reason(error)}") from error
-
-
-def _few(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _hint(expected: Shapes, state: State) -> str:

@@ -16,26 +16,14 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from ..errors import RewardError
 from .base import full_precision
-from .checkpoint import (
-    Difference,
-    State,
-    find_file,
-    fitting,
-    from_state,
-    put,
-    read_config,
-    read_weights,
-    reason,
-    without_storage,
-)
+from .checkpoint import State, find_file, fitting, from_state, hollow, put, read_config, read_weights, reason, told
 from .open_clip import from_open_clip, open_clip_shapes
 from .preprocess import OPENAI_MEAN, OPENAI_STD, longest_side_pad, normalise, shortest_side_crop
 from .registry import Spec
 from .tower import TowerReward
 
 VIT_H_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
-Prepare = Callable[[Tensor, int], Tensor]
-"""Images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)."""
+Prepare = Callable[[Tensor, int], Tensor]  # images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)
 
 
 class CLIPReward(TowerReward):
@@ -48,18 +36,10 @@ class CLIPReward(TowerReward):
     model: CLIPModel
 
     def __init__(
-        self,
-        model: CLIPModel,
-        tokenizer: Any,
-        name: str,
-        mean: Sequence[float] = OPENAI_MEAN,
-        std: Sequence[float] = OPENAI_STD,
-        *,
-        prepare: Prepare = shortest_side_crop,
-        points: float | None = None,
-        clean: Callable[[str], str] = str,
-        **settings: Any,
-    ):
+        self, model: CLIPModel, tokenizer: Any, name: str,
+        mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD, *, prepare: Prepare = shortest_side_crop,
+        points: float | None = None, clean: Callable[[str], str] = str, **settings: Any,
+    ):  # fmt: skip
         side = model.config.vision_config.image_size
         super().__init__(model, name, side, model.vision_model.encoder.layers, **settings)
         self.tokenizer, self.mean, self.std = tokenizer, tuple(mean), tuple(std)
@@ -121,7 +101,7 @@ def clip_from_open_clip(
     state: State, name: str, dtype: torch.dtype | None = None, config: CLIPConfig | None = None
 ) -> CLIPModel:
     """The same of weights in open_clip's names."""
-    model = without_storage(lambda: CLIPModel(config or vit_h_config()))
+    model = hollow(lambda: CLIPModel(config or vit_h_config()))
     return put(model, from_open_clip(fitting(open_clip_shapes(model), state, name), model), dtype)
 
 
@@ -146,8 +126,7 @@ def pretrained(
     unexpected = [k for k in report["unexpected_keys"] if not k.endswith("position_ids") and not k.startswith(optional)]
     misshaped = [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in report["mismatched_keys"]]
     lost = set(report["missing_keys"]) - {key for key, *_ in report["mismatched_keys"]}
-    difference = Difference(tuple(sorted(lost)), tuple(sorted(unexpected)), tuple(sorted(misshaped)))
-    if difference:
+    if difference := told(lost, unexpected, misshaped):
         raise RewardError(f"{name}: the weights in {str(source)!r} do not fit: {difference}")
     return model
 
@@ -180,16 +159,10 @@ def normalisation(folder: str | Path, name: str) -> tuple[Sequence[float], Seque
 
 
 def load_clip(
-    spec: Spec,
-    source: str | Path,
-    dtype: torch.dtype | None = None,
-    *,
-    tokenizer: str | Path | None = None,
-    kind: type[CLIPModel] = CLIPModel,
-    convert: Callable[..., CLIPModel] = clip_from_state,
-    reward: type[CLIPReward] = CLIPReward,
-    **settings: Any,
-) -> CLIPReward:
+    spec: Spec, source: str | Path, dtype: torch.dtype | None = None, *, tokenizer: str | Path | None = None,
+    kind: type[CLIPModel] = CLIPModel, convert: Callable[..., CLIPModel] = clip_from_state,
+    reward: type[CLIPReward] = CLIPReward, **settings: Any,
+) -> CLIPReward:  # fmt: skip
     """A CLIP model as a reward. Raises RewardError where the files do not fit.
 
     source: the folder that `kind.save_pretrained` wrote, of any size; or a file of published weights, its folder or hub

@@ -35,15 +35,12 @@ class CombinedReward:
         for reward, weight in parts:
             number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
             if not number or not weight:
-                raise RewardError(
-                    f"{reward.name}: its weight is {weight!r}; give a number other than 0, or leave it out"
-                )
+                raise RewardError(f"{reward.name}: its weight is {weight!r}; give a number other than 0")
         self.parts, self.conflicts = tuple(parts), conflicts
         self.name = " + ".join(f"{weight:g} {reward.name}" for reward, weight in parts)
         self.reads_timestep = any(reward.reads_timestep for reward, _ in parts)
         self.differentiable = all(is_differentiable(reward) for reward, _ in parts)
-        self.scale = math.hypot(*(weight for _, weight in parts))
-        """The spread of the sum, were the parts independent."""
+        self.scale = math.hypot(*(weight for _, weight in parts))  # the spread of the sum, were the parts independent
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1] -> (B,)."""

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Golden:
+class Golden(NamedTuple):
     """An image, its prompt, and what the authors' own code made of it."""
 
     reward: str
-    image: str
-    """File name."""
+    image: str  # its file's name
     prompt: str
     score: float
-    tolerance: float
-    """Of the published digits, and of the half precision it was computed in."""
-    found_in: str
-    """Where the image is published."""
+    tolerance: float  # of the published digits, and of the half precision it was computed in
+    found_in: str  # where the image is published
 
 
+_HORNS = "A cat with two horns on its head"
 _OCEAN = "a painting of an ocean with clouds and birds, day time, low depth field effect"
-_OCEAN_SCORES = (0.5811622738838196, 0.2745276093482971, -1.4131819009780884, -2.029569625854492)
+_THERE = "github.com/THUDM/ImageReward, assets/images"
 
 GOLDEN = (
-    Golden(
-        "hpsv2", "demo_image.jpg", "A cat with two horns on its head", 0.2876, 0.001,
-        "github.com/tgxs002/HPSv2, hpsv2/assets",
-    ),
-    *(
-        Golden("imagereward", f"{i}.webp", _OCEAN, score, 0.02, "github.com/THUDM/ImageReward, assets/images")
-        for i, score in enumerate(_OCEAN_SCORES, 1)
-    ),
+    Golden("hpsv2", "demo_image.jpg", _HORNS, 0.2876, 0.001, "github.com/tgxs002/HPSv2, hpsv2/assets"),
+    Golden("imagereward", "1.webp", _OCEAN, 0.5811622738838196, 0.02, _THERE),
+    Golden("imagereward", "2.webp", _OCEAN, 0.2745276093482971, 0.02, _THERE),
+    Golden("imagereward", "3.webp", _OCEAN, -1.4131819009780884, 0.02, _THERE),
+    Golden("imagereward", "4.webp", _OCEAN, -2.029569625854492, 0.02, _THERE),
 )  # fmt: skip

@@ -18,9 +18,8 @@ class AffineHead(nn.Module):
 
     def __init__(self, width: int, hidden: Sequence[int] = HIDDEN):
         super().__init__()
-        sizes = [width, *hidden, 1]
         layers: list[nn.Module] = []
-        for i, (size, after) in enumerate(pairwise(sizes)):
+        for i, (size, after) in enumerate(pairwise([width, *hidden, 1])):
             layers.append(nn.Linear(size, after))
             if i < len(hidden) - 1:  # none stands before the last two layers
                 layers.append(nn.Dropout(0.1 if i == 2 else 0.2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,13 +39,10 @@ class Sizes:
     text_heads: int = 12
     vocabulary: int = 30524
     positions: int = 512
-    window: int = 35
-    """Tokens of a prompt that are read."""
-    hidden: Sequence[int] = HIDDEN
-    """Of the head."""
+    window: int = 35  # tokens of a prompt that are read
+    hidden: Sequence[int] = HIDDEN  # of the head
     mean: float = 0.16717362830052426
-    std: float = 1.0333394966054072
-    """Of the head's output on the training set: a score is (output - mean) / std."""
+    std: float = 1.0333394966054072  # of the head's output on the training set: a score is (output - mean) / std
 
 
 class ImageRewardModel(nn.Module):
@@ -55,23 +51,19 @@ class ImageRewardModel(nn.Module):
     def __init__(self, sizes: Sizes):
         super().__init__()
         self.sizes = sizes
-        self.vision = BlipVisionModel(
-            BlipVisionConfig(
-                hidden_size=sizes.vision_width, intermediate_size=4 * sizes.vision_width, image_size=sizes.image_size,
-                num_hidden_layers=sizes.vision_layers, num_attention_heads=sizes.vision_heads,
-                patch_size=sizes.patch_size, layer_norm_eps=1e-6, initializer_range=0.02,
-            )
+        vision = BlipVisionConfig(
+            hidden_size=sizes.vision_width, intermediate_size=4 * sizes.vision_width, image_size=sizes.image_size,
+            num_hidden_layers=sizes.vision_layers, num_attention_heads=sizes.vision_heads,
+            patch_size=sizes.patch_size, layer_norm_eps=1e-6, initializer_range=0.02,
         )  # fmt: skip
-        self.text = BlipTextModel(
-            BlipTextConfig(
-                vocab_size=sizes.vocabulary, hidden_size=sizes.text_width, encoder_hidden_size=sizes.vision_width,
-                intermediate_size=4 * sizes.text_width, num_hidden_layers=sizes.text_layers,
-                num_attention_heads=sizes.text_heads, max_position_embeddings=sizes.positions,
-                # Generation's tokens, which scoring does not use and a small vocabulary does not have.
-                bos_token_id=None, eos_token_id=None, sep_token_id=None,
-            ),
-            add_pooling_layer=False,
+        text = BlipTextConfig(
+            vocab_size=sizes.vocabulary, hidden_size=sizes.text_width, encoder_hidden_size=sizes.vision_width,
+            intermediate_size=4 * sizes.text_width, num_hidden_layers=sizes.text_layers,
+            num_attention_heads=sizes.text_heads, max_position_embeddings=sizes.positions,
+            # Generation's tokens, which scoring does not use and a small vocabulary does not have.
+            bos_token_id=None, eos_token_id=None, sep_token_id=None,
         )  # fmt: skip
+        self.vision, self.text = BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False)
         self.mlp = AffineHead(sizes.text_width, sizes.hidden)
 
     def forward(self, pixels: Tensor, words: Tensor, mask: Tensor) -> Tensor:
@@ -93,31 +85,20 @@ class ImageRewardModel(nn.Module):
         return load_folder(lambda **config: cls(Sizes(**config)), folder, name, dtype)
 
 
-# The module's names -> the published file's.
-_VISION = {
-    "embeddings.class_embedding": "cls_token", "embeddings.position_embedding": "pos_embed",
-    "embeddings.patch_embedding": "patch_embed.proj", "post_layernorm": "norm",
+# Parts of the module's names -> those of the published file, one after the other.
+_PUBLISHED = {
+    "vision.embeddings.class_embedding": "vision.cls_token", "vision.embeddings.position_embedding": "vision.pos_embed",
+    "vision.embeddings.patch_embedding": "vision.patch_embed.proj", "vision.post_layernorm": "vision.norm",
+    "vision.encoder.layers": "vision.blocks", ".layer_norm": ".norm", ".self_attn.qkv": ".attn.qkv",
+    ".self_attn.projection": ".attn.proj", "vision.": "blip.visual_encoder.", "text.": "blip.text_encoder.",
 }  # fmt: skip
-_BLOCK = {
-    "layer_norm1": "norm1",
-    "layer_norm2": "norm2",
-    "self_attn.qkv": "attn.qkv",
-    "self_attn.projection": "attn.proj",
-}
 
 
 def published_name(name: str) -> str:
     """The name in ImageReward.pt of a parameter of `ImageRewardModel`."""
-    room, _, rest = name.partition(".")
-    if room == "mlp":
-        return name
-    if room == "text":
-        return f"blip.text_encoder.{rest}"
-    layer = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", rest)
-    if layer is not None:
-        return f"blip.visual_encoder.blocks.{layer[1]}.{_BLOCK.get(layer[2], layer[2])}.{layer[3]}"
-    part = next(own for own in _VISION if rest.startswith(own))
-    return f"blip.visual_encoder.{_VISION[part]}{rest.removeprefix(part)}"
+    for own, theirs in _PUBLISHED.items():
+        name = name.replace(own, theirs)
+    return name
 
 
 def image_reward_from_state(
@@ -147,9 +128,8 @@ class ImageReward(TowerReward):
 
     def _encode(self, prompts: list[str]) -> Tensor:
         """(n, window, 1 + width): the mask, then the embedded token."""
-        tokens = self.tokenizer(
-            prompts, padding="max_length", truncation=True, max_length=self.model.sizes.window, return_tensors="pt"
-        )
+        window = {"padding": "max_length", "truncation": True, "max_length": self.model.sizes.window}
+        tokens = self.tokenizer(prompts, **window, return_tensors="pt")
         embedded = self.model.embed(tokens.input_ids.to(self.device))
         return torch.cat([tokens.attention_mask.to(embedded)[..., None], embedded], dim=-1)
 

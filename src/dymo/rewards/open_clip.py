@@ -11,21 +11,16 @@ from .checkpoint import State, shapes
 
 # transformers -> open_clip; what is not here lies in a layer.
 _TOP = {
+    "logit_scale": "logit_scale", "text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj",
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
     "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight",
-    "text_model.final_layer_norm.bias": "ln_final.bias",
-    "text_projection.weight": "text_projection",
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
     "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
-    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
-    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
-    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
-    "visual_projection.weight": "visual.proj",
-    "logit_scale": "logit_scale",
-}
+    "text_model.final_layer_norm.weight": "ln_final.weight", "text_model.final_layer_norm.bias": "ln_final.bias",
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight", "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
+    "vision_model.post_layernorm.weight": "visual.ln_post.weight", "vision_model.post_layernorm.bias": "visual.ln_post.bias",
+}  # fmt: skip
 _LAYER = {
     "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",

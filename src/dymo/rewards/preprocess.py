@@ -22,9 +22,8 @@ def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> T
     """
     height, width = images.shape[-2:]
     short = min(height, width)
-    # The long side is truncated; for a square nothing is left to truncate.
-    new = (int(size * height / short), int(size * width / short))
-    return centre_crop(_antialiased(images, new), size, margin)
+    # The long side is truncated, not rounded.
+    return centre_crop(_antialiased(images, (int(size * height / short), int(size * width / short))), size, margin)
 
 
 def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
@@ -32,9 +31,8 @@ def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
 
     The step-aware preference model was trained on such images: nothing is averaged where they shrink.
     """
-    height, width = images.shape[-2:]
-    scale = size / min(height, width)
-    new = (int(height * scale + 0.5), int(width * scale + 0.5))
+    scale = size / min(images.shape[-2:])
+    new = tuple(int(side * scale + 0.5) for side in images.shape[-2:])
     images = F.interpolate(images, new, mode="bicubic", align_corners=False)
     return centre_crop(images, size, "round").clamp(0, 1)
 
@@ -44,20 +42,16 @@ def longest_side_pad(images: Tensor, size: int) -> Tensor:
 
     open_clip's ResizeMaxSize, which HPSv2 uses; that one forgets to pad an image whose longest side is `size` already.
     """
-    height, width = images.shape[-2:]
-    scale = size / max(height, width)
-    new = (max(1, round(height * scale)), max(1, round(width * scale)))
-    images = _antialiased(images, new)
+    scale = size / max(images.shape[-2:])
+    new = tuple(max(1, round(side * scale)) for side in images.shape[-2:])
     rows, columns = size - new[0], size - new[1]
-    return F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return F.pad(_antialiased(images, new), (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
 def centre_crop(images: Tensor, size: int, margin: Margin) -> Tensor:
     """The middle (size, size) of images whose sides are at least `size`."""
-    height, width = images.shape[-2:]
-    top, left = (
-        (side - size) // 2 if margin == "floor" else round((side - size) / 2) for side in (height, width)
-    )  # Python rounds a half to the even number, as torchvision does.
+    # Python rounds a half to the even number, as torchvision does.
+    top, left = ((n - size) // 2 if margin == "floor" else round((n - size) / 2) for n in images.shape[-2:])
     return images[..., top : top + size, left : left + size]
 
 
@@ -66,7 +60,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1)
 
 
-def _antialiased(images: Tensor, new: tuple[int, int]) -> Tensor:
+def _antialiased(images: Tensor, new: tuple[int, ...]) -> Tensor:
     if images.shape[-2:] == new:
         return images
     return F.interpolate(images, new, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -17,8 +17,7 @@ from ..errors import ConfigError, RewardError, did_you_mean
 from .base import FunctionReward, Reward, is_differentiable, scale_of
 from .checkpoint import reason
 
-GROUP = "dymo.rewards"
-"""The entry point group of rewards from other packages."""
+GROUP = "dymo.rewards"  # the entry point group of rewards from other packages
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 Loader = Callable[..., Reward]
@@ -33,22 +32,16 @@ class Spec:
     name: str
     loader: Loader
     measures: str = ""
-    typical: tuple[float, float] | None = None
-    """Where scores of ordinary images lie."""
+    typical: tuple[float, float] | None = None  # where scores of ordinary images lie
     licence: str = ""
-    millions: float | None = None
-    """Parameters, those of the prompt's tower included."""
-    scale: float = 1.0
-    """Points that one unit in a sum of rewards is worth: about the spread among images of one prompt."""
-    source: str = ""
-    """The hub id it comes from; "" for what is installed with it."""
-    file: str = ""
-    """The weight file there."""
+    millions: float | None = None  # parameters, those of the prompt's tower included
+    scale: float = 1.0  # points that one unit in a sum of rewards is worth: about the spread among images of one prompt
+    source: str = ""  # the hub id it comes from; "" for what is installed with it
+    file: str = ""  # the weight file there
     reads_timestep: bool = False
     guides: Guides = "yes"
     """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
-    about: str = ""
-    """What else a user should know, in a line."""
+    about: str = ""  # what else a user should know, in a line
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""
@@ -61,22 +54,17 @@ class Spec:
                 raise RewardError(f"{error}. Installed here: {', '.join(plugins.names(GROUP))}") from error
             raise
         except Exception as error:
-            raise RewardError(
-                f"{self.name}: cannot be loaded from {str(source or self.source)!r}: {reason(error)}"
-            ) from error
+            place = str(source or self.source)
+            raise RewardError(f"{self.name}: cannot be loaded from {place!r}: {reason(error)}") from error
 
     def _checked(self, source: str | Path) -> str | Path:
         """Raises RewardError on an empty source, or on a path where nothing is; warns of the file of another version."""
         text = str(source)
         if not text.strip():
-            raise RewardError(
-                f"{self.name}: source={source!r} is empty; give a hub id, a folder or a weight file, or None"
-            )
+            raise RewardError(f"{self.name}: source={source!r} is empty; give a hub id, a folder or a file, or None")
         path = Path(source).expanduser()
         if not path.exists() and (text.count("/") != 1 or text[0] in "./~" or path.suffix in WEIGHT_FILES):
-            raise RewardError(
-                f"{self.name}: source={text!r}: there is no such file or folder, and a hub id is OWNER/NAME"
-            )
+            raise RewardError(f"{self.name}: source={text!r}: no such file or folder, and a hub id is OWNER/NAME")
         # Files of one hub id differ in nothing but their values.
         stems = {Path(s.file).stem: s.name for s in OWN.values() if s.source == self.source and s.name != self.name}
         if path.stem in stems:
@@ -102,44 +90,32 @@ _HPS = "xswu/HPSv2"
 _step_aware, _hps = lazily("step_aware", "load_step_aware"), lazily("clip", "load_hps")
 
 _ALL = (
-    Spec(
-        "pickscore", lazily("clip", "load_pickscore"), "which image users of Pick-a-Pic preferred for the prompt", (18, 25),
-        "MIT (code; none said of the weights)", 986.1, 1.0, "yuvalkirstain/PickScore_v1", "model.safetensors",
-    ),
-    Spec(
-        "step-aware-sd15", _step_aware, "the same preference on SD1.5's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
-    ),
-    Spec(
-        "step-aware-sdxl", _step_aware, "the same preference on SDXL's noisy one-step predictions", (18, 25), "Apache-2.0",
-        1306.2, 1.0, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True, about="the paper's own guide",
-    ),
-    Spec(
-        "hpsv2", _hps, "which image people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0",
-        986.1, 0.01, _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1",
-    ),
-    Spec(
-        "hpsv2.1", _hps, "the same, trained on better data", (0.20, 0.34), "Apache-2.0",
-        986.1, 0.03, _HPS, "HPS_v2.1_compressed.pt", about="never compare with hpsv2",
-    ),
-    Spec(
-        "imagereward", lazily("image_reward", "load_image_reward"), "how experts rate faithfulness and quality", (-2.3, 2.0),
-        "Apache-2.0", 446.2, 1.0, "THUDM/ImageReward", "ImageReward.pt", about="one unit is one standard deviation",
-    ),
-    Spec(
-        "aesthetic", lazily("aesthetic", "load_aesthetic"), "how much people like the look, whatever the prompt (LAION v2)",
-        (5.0, 6.5), "Apache-2.0 (head), MIT (tower)", 304.9, 0.5, "camenduru/improved-aesthetic-predictor",
-        "sac+logos+ava1-l14-linearMSE.pth", guides="with another", about="the tower is openai/clip-vit-large-patch14",
-    ),
-    Spec(
-        "clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14", (0.15, 0.35), "MIT",
-        427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only",
-    ),
-    Spec(
-        "vqascore", lazily("vqa", "load_vqa"), "how likely a vision-language model says that the image shows the prompt", (0, 1),
-        "Apache-2.0", 8292.2, 0.2, "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
-        about="source= takes any other",
-    ),
+    Spec("pickscore", lazily("clip", "load_pickscore"), "which image users of Pick-a-Pic preferred for the prompt",
+         (18, 25), "MIT (code; none said of the weights)", 986.1, 1.0, "yuvalkirstain/PickScore_v1",
+         "model.safetensors"),
+    Spec("step-aware-sd15", _step_aware, "the same preference on SD1.5's noisy one-step predictions", (18, 25),
+         "Apache-2.0", 1306.2, 1.0, _SPM, "sd-v1-5_step-aware_preference_model.bin", reads_timestep=True,
+         about="the paper's own guide"),
+    Spec("step-aware-sdxl", _step_aware, "the same preference on SDXL's noisy one-step predictions", (18, 25),
+         "Apache-2.0", 1306.2, 1.0, _SPM, "sdxl_step-aware_preference_model.bin", reads_timestep=True,
+         about="the paper's own guide"),
+    Spec("hpsv2", _hps, "which image people preferred for the prompt, HPD v2", (0.25, 0.29), "Apache-2.0", 986.1, 0.01,
+         _HPS, "HPS_v2_compressed.pt", about="never compare with hpsv2.1"),
+    Spec("hpsv2.1", _hps, "the same, trained on better data", (0.20, 0.34), "Apache-2.0", 986.1, 0.03, _HPS,
+         "HPS_v2.1_compressed.pt", about="never compare with hpsv2"),
+    Spec("imagereward", lazily("image_reward", "load_image_reward"), "how experts rate faithfulness and quality",
+         (-2.3, 2.0), "Apache-2.0", 446.2, 1.0, "THUDM/ImageReward", "ImageReward.pt",
+         about="one unit is one standard deviation"),
+    Spec("aesthetic", lazily("aesthetic", "load_aesthetic"),
+         "how much people like the look, whatever the prompt (LAION v2)", (5.0, 6.5), "Apache-2.0 (head), MIT (tower)",
+         304.9, 0.5, "camenduru/improved-aesthetic-predictor", "sac+logos+ava1-l14-linearMSE.pth",
+         guides="with another", about="the tower is openai/clip-vit-large-patch14"),
+    Spec("clipscore", lazily("clip", "load_clipscore"), "how well image and prompt agree for CLIP ViT-L/14",
+         (0.15, 0.35), "MIT", 427.6, 0.03, "openai/clip-vit-large-patch14", "model.safetensors", guides="measure only"),
+    Spec("vqascore", lazily("vqa", "load_vqa"),
+         "how likely a vision-language model says that the image shows the prompt", (0, 1), "Apache-2.0", 8292.2, 0.2,
+         "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
+         about="source= takes any other"),
 )  # fmt: skip
 
 OWN: dict[str, Spec] = {spec.name: spec for spec in _ALL}
@@ -152,23 +128,18 @@ class Specs(Mapping[str, Spec]):
     """
 
     def __getitem__(self, name: str) -> Spec:
-        if name in OWN:
-            return OWN[name]
         if name not in self:
             raise KeyError(name)
-        return dataclasses.replace(_plugged(name), name=name)
+        return OWN[name] if name in OWN else dataclasses.replace(_plugged(name), name=name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names()
+        return any(name == known for known in self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
+        return iter(dict.fromkeys([*OWN, *plugins.names(GROUP)]))
 
     def __len__(self) -> int:
-        return len(self._names())
-
-    def _names(self) -> dict[str, None]:
-        return dict.fromkeys([*OWN, *plugins.names(GROUP)])
+        return sum(1 for _ in self)
 
 
 SPECS = Specs()
@@ -192,10 +163,8 @@ def spec_of(name: str) -> Spec:
 
 def remedy() -> str:
     """What can be given as a reward."""
-    return (
-        f"choose {', '.join(map(repr, SPECS))}, give the folder of a CLIPModel, FILE.py:NAME, or a function "
-        "f(images, prompts) -> scores"
-    )
+    names = ", ".join(map(repr, SPECS))
+    return f"choose {names}, give the folder of a CLIPModel, FILE.py:NAME, or a function f(images, prompts) -> scores"
 
 
 def ready(reward: object) -> Reward:
@@ -207,24 +176,19 @@ def ready(reward: object) -> Reward:
     if callable(reward):
         return FunctionReward(reward)
     several = isinstance(reward, (list, tuple, set))
-    raise RewardError(
-        f"{reward!r:.80} is no reward: "
-        + ("several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy())
-    )
+    advice = "several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy()
+    raise RewardError(f"{reward!r:.80} is no reward: {advice}")
 
 
 def _plugged(name: str) -> Spec:
     """The Spec that an entry point or a reference stands for, or one of the reward or function that it stands for."""
     try:
         found = plugins.load(name, GROUP)
-    except ConfigError as error:
-        raise RewardError(f"the reward {error}") from error
-    if isinstance(found, Spec):
-        return found
-    try:
+        if isinstance(found, Spec):
+            return found
         reward = ready(found)
-    except RewardError as error:
-        raise RewardError(f"{name}: {error}") from error
+    except (ConfigError, RewardError) as error:
+        raise RewardError(f"the reward {error}") from error
 
     def load(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         if source:

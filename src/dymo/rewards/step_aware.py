@@ -18,10 +18,8 @@ from .preprocess import shortest_side_crop_aliased
 def sinusoid(timesteps: Tensor, width: int, longest: float = 10000.0) -> Tensor:
     """cos(t w_i), then sin(t w_i), w_i = longest^(-i / (width / 2)): timesteps (B,) -> (B, width), width even, float32."""
     half = width // 2
-    frequencies = torch.exp(
-        -math.log(longest) * torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
-    )
-    angles = timesteps[:, None].float() * frequencies
+    i = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    angles = timesteps[:, None].float() * torch.exp(-math.log(longest) * i / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,30 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .base import check_images, full_precision
 
-MOST = 4096
-"""Prompts whose features are kept; the oldest goes first."""
-
-
-class PromptCache:
-    """Features of prompts under a frozen text encoder: `encode` maps n prompts to n tensors of one shape, once each."""
-
-    def __init__(self, encode: Callable[[list[str]], Sequence[Tensor]]):
-        self._encode = encode
-        self._kept: dict[str, Tensor] = {}
-
-    def __call__(self, prompts: Sequence[str]) -> Tensor:
-        """(B, ...) for B prompts, without a gradient."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
-        if new:
-            with torch.no_grad():
-                self._kept.update(zip(new, self._encode(new), strict=True))
-        found = torch.stack([self._kept[prompt] for prompt in prompts])
-        while len(self._kept) > MOST:
-            del self._kept[next(iter(self._kept))]
-        return found
-
-    def to(self, device: torch.device | str) -> None:
-        self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
+MOST = 4096  # prompts whose features are kept; the oldest goes first
 
 
 class TowerReward:
@@ -54,7 +31,7 @@ class TowerReward:
         self.model = model.eval().requires_grad_(False)
         self.name, self.scale = name, scale
         self.resolution = resolution
-        self._prompts = PromptCache(self._encode)
+        self._kept: dict[str, Tensor] = {}
         # transformers' own switch acts in training mode alone; a frozen reward is never in it.
         for layer in layers if checkpointing else ():
             layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
@@ -70,8 +47,19 @@ class TowerReward:
     def to(self, device: torch.device | str) -> TowerReward:
         """Move the model; returns self."""
         self.model.to(device)
-        self._prompts.to(device)
+        self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
         return self
+
+    def _prompts(self, prompts: Sequence[str]) -> Tensor:
+        """What `_encode` makes of B prompts, once of each: (B, ...), without a gradient."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
+        if new:
+            with torch.no_grad():
+                self._kept.update(zip(new, self._encode(new), strict=True))
+        found = torch.stack([self._kept[prompt] for prompt in prompts])
+        while len(self._kept) > MOST:
+            del self._kept[next(iter(self._kept))]
+        return found
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], one prompt each -> (B,). Raises RewardError on anything else."""

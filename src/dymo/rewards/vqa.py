@@ -30,9 +30,9 @@ class VQAScore(TowerReward):
     differentiable = False
 
     def __init__(
-        self, model: Any, processor: Any, name: str, question: str = QUESTION, answer: str = "Yes", **settings: Any
-    ):  # fmt: skip
-        super().__init__(model, name, None, (), **settings)
+        self, model: Any, processor: Any, name: str, question: str = QUESTION, answer: str = "Yes", **more: Any
+    ):
+        super().__init__(model, name, None, (), **more)
         self.processor, self.question = processor, question
         ids = processor.tokenizer.encode(answer, add_special_tokens=False)
         if len(ids) != 1:
