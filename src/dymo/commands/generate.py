@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,8 @@ from . import models, options
 from .images import pixels
 from .names import file_stems, numbered
 from .parsers import check_parser, load_parser
-from .progress import TimeLeft, busy, watched
 from .schema import MINIATURE, Generate
+from .screen import TimeLeft, busy, say, watched
 from .sources import check_lora, check_model, check_source
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def check(settings: Generate) -> Job:
     return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
 
 
-def generate(settings: Generate, console: Console, notes: Console) -> list[Result]:
+def generate(settings: Generate, console: Console, notes: Console) -> None:
     """Generate, write, and say where on `console`; the estimate and the progress go to `notes`.
 
     Raises DyMOError; every file that is there is whole.
@@ -150,26 +151,23 @@ def generate(settings: Generate, console: Console, notes: Console) -> list[Resul
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
     steps = job.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")
-    notes.print(_estimate(job, len(runs), steps), markup=False, highlight=False, soft_wrap=True)
+    say(notes, _estimate(job, len(runs), steps))
     left, results = TimeLeft(len(runs)), []
     try:
         for prompt, seed in runs:
             result = _generate_one(job, pipe, aligner, reward, prompt, seed, steps, notes)
             _write(job, pipe, result, settings.outdir / f"{stems[prompt]}-{seed:04d}")
             results.append(result)
-            said = "\n".join([f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace)])
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
+            say(console, f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace))
             if remaining := left():
-                notes.print(remaining, markup=False, highlight=False)
+                say(notes, remaining)
     except KeyboardInterrupt:
         # What is finished is kept, with its sheet.
         raise KeyboardInterrupt(f"{len(results)} of {len(runs)} images are written to {settings.outdir}") from None
     finally:
         if settings.compare and results:
             sheet = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
-            path = write_bytes(sheet, _sheet(results))
-            console.print(f"Contact sheet: {path}", markup=False, highlight=False, soft_wrap=True)
-    return results
+            say(console, f"Contact sheet: {write_bytes(sheet, _sheet(results))}")
 
 
 def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | None:
@@ -234,28 +232,23 @@ def _generate_one(
     except DyMOError:
         raise
     except (ValueError, TypeError) as error:
-        if not refused_by_diffusers(error):
+        if not _refused_by_diffusers(error):
             raise
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
     result = Result(prompt, seed, output.images[0], output.trace, unguided)
     if unguided is not None and reward is not None:
         device = getattr(pipe, "_execution_device", "cpu")
         reward.to(device)
+        images = torch.stack([pixels(unguided), pixels(result.aligned)]).to(device)
         with torch.no_grad():
-            before, after = (
-                reward.score(pixels(image)[None].to(device), [prompt]).float().item()
-                for image in (unguided, result.aligned)
-            )
-        result.rewards = before, after
+            result.rewards = tuple(reward.score(images, [prompt] * 2).float().tolist())
     return result
 
 
-def refused_by_diffusers(error: BaseException) -> bool:
+def _refused_by_diffusers(error: Exception) -> bool:
     """Whether diffusers itself raised this (its checks of the inputs), or the call did not fit its signature."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in = frame.f_globals.get("__name__", "")
     return raised_in.partition(".")[0] == "diffusers" or "unexpected keyword argument" in str(error)
 
 
@@ -297,10 +290,9 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
         record |= {
             "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
             "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
-            "graph": result.trace.graphs[0] if result.trace.graphs else None,
+            "graph": result.trace.graphs[0],
             "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
-            "evaluations": result.trace.evaluations[0] if result.trace.evaluations else None,
-            "seconds": round(result.trace.cost.seconds, 3),
+            "evaluations": result.trace.evaluations[0], "seconds": round(result.trace.cost.seconds, 3),
         }  # fmt: skip
     return record
 
@@ -312,14 +304,13 @@ def _outcome(result: Result) -> str:
     """
     trace = result.trace
     course = [step.reward[0] for step in trace.steps if step.reward and step.reward[0] is not None]
-    parts = []
+    parts = [f"{trace.evaluations[0]} evaluations", f"{trace.cost.seconds:.1f} s"]
     if result.rewards is not None:
         before, after = result.rewards
-        parts.append(f"reward {before:.3f} unguided, {after:.3f} aligned ({after - before:+.3f})")
+        parts.insert(0, f"reward {before:.3f} unguided, {after:.3f} aligned ({after - before:+.3f})")
     elif course:
-        parts.append(f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
-    parts += [f"{trace.evaluations[0]} evaluations"] if trace.evaluations else []
-    return " · ".join([*parts, f"{trace.cost.seconds:.1f} s"])
+        parts.insert(0, f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
+    return " · ".join(parts)
 
 
 def _held_out(trace: Trace) -> list[str]:
@@ -346,9 +337,5 @@ def _sheet(results: Sequence[Result]) -> bytes:
     from ..report.png import png_bytes
     from ..report.sheet import Row, contact_sheet
 
-    rows = [
-        Row(result.prompt, [result.unguided, result.aligned], note=f"seed {result.seed}")
-        for result in results
-        if result.unguided is not None
-    ]
+    rows = [Row(made.prompt, [made.unguided, made.aligned], f"seed {made.seed}") for made in results if made.unguided]
     return png_bytes(contact_sheet(["unguided", "aligned"], rows))

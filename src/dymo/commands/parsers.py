@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..pipelines.variants import first_line
 from .models import quiet_libraries
 from .schema import Parsing
 from .sources import check_source
@@ -19,17 +19,16 @@ def check_parser(settings: Parsing) -> dict[str, Any]:
     """The settings of the parser that were given. Raises ConfigError on an unknown name, or where one is not its own."""
     from ..prompt import PARSERS
 
-    names = {"model": "parser_model", **{name: name for name in ("base_url", "on_failure", "concurrency")}}
-    given = {name: getattr(settings, held, None) for name, held in names.items()}
-    given = {name: value for name, value in given.items() if value is not None}
+    names = ("parser_model", "base_url", "on_failure", "concurrency")
+    given = {name: value for name in names if (value := getattr(settings, name, None)) is not None}
     if settings.parser not in PARSERS:
         raise ConfigError(f"--parser {settings.parser!r}: choose one of {', '.join(PARSERS)}")
     if settings.parser == "spacy" and given:
-        said = ", ".join("--" + names[name].replace("_", "-") for name in given)
+        said = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(f"--parser spacy asks no model: leave out {said}")
     if settings.parser == "transformers" and settings.parser_model is None:
         raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
-    return given
+    return {name.removeprefix("parser_"): value for name, value in given.items()}
 
 
 def load_parser(settings: Parsing) -> Parser:
@@ -53,12 +52,9 @@ def load_tokenizer(name: str) -> Any:
     inner = folder / "tokenizer"
     if not folder.is_dir():
         check_source("--tokenizer", name)
-    load: Callable[..., Any] = AutoTokenizer.from_pretrained
+    place = inner if inner.is_dir() else folder if folder.is_dir() else name
     try:
-        return load(inner if inner.is_dir() else folder if folder.is_dir() else name)
+        return AutoTokenizer.from_pretrained(place)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, ImportError, KeyError) as error:
-        said = str(error).strip().splitlines()
-        raise ConfigError(
-            f"--tokenizer {name}: cannot be loaded ({said[0] if said else type(error).__name__}); give miniature, a hub id, "
-            "or a folder"
-        ) from error
+        said = f"--tokenizer {name}: cannot be loaded ({first_line(error)})"
+        raise ConfigError(f"{said}; give miniature, a hub id, or a folder") from error

@@ -68,12 +68,11 @@ def check_model(value: str, config: str | None) -> None:
         check_source("--model", value, ["model_index.json"], "pipeline")
         return
     family, default = family_of(value)
-    if config is not None:
-        check_source("--config", config, ["model_index.json"], "pipeline")
-        return
     try:
-        check_source("--config", default, ["model_index.json"], "pipeline")
+        check_source("--config", config or default, ["model_index.json"], "pipeline")
     except ConfigError as error:
+        if config is not None:
+            raise
         raise ConfigError(
             f"--model {value}: the configuration and tokenizers of a {family} are not in the file, and {default} cannot be "
             "had from the hub; add --config FOLDER, a diffusers folder of the same family"
@@ -82,9 +81,13 @@ def check_model(value: str, config: str | None) -> None:
 
 def is_single_file(value: str) -> bool:
     """Whether --model names a checkpoint file. Raises ConfigError on one that could run code when it is read."""
+    return _is_safetensors("--model", value, "checkpoints")
+
+
+def _is_safetensors(option: str, value: str, what: str) -> bool:
     path = Path(value).expanduser()
     if path.suffix in _PICKLES and path.is_file():
-        raise ConfigError(f"--model {value}: only .safetensors checkpoints are read, a {path.suffix} file can run code")
+        raise ConfigError(f"{option} {value}: only .safetensors {what} are read, a {path.suffix} file can run code")
     return path.is_file()
 
 
@@ -105,9 +108,7 @@ def family_of(value: str) -> tuple[str, str]:
 def check_lora(source: str) -> None:
     """Whether a LoRA is there and readable. Raises ConfigError."""
     path = Path(source).expanduser()
-    if path.is_file():
-        if path.suffix in _PICKLES:
-            raise ConfigError(f"--lora {source}: only .safetensors files are read, a {path.suffix} file can run code")
+    if _is_safetensors("--lora", source, "files"):
         if not any("lora" in key or "hada" in key for key in safetensors_keys("--lora", source)):
             raise ConfigError(f"--lora {source}: no LoRA weights in this file; is it a checkpoint for --model?")
     elif path.is_dir() and not any(path.glob("*.safetensors")):

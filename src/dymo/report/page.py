@@ -41,9 +41,6 @@ class PageImage:
         return self.path.endswith(".svg")
 
 
-Picture = PageImage
-
-
 @dataclass(frozen=True)
 class Entry:
     """One prompt: its images and, folded away, the plot of its run."""
