@@ -91,7 +91,14 @@ def check(settings: Generate) -> Job:
     if settings.graph is not None and (settings.parser != "spacy" or settings.parser_model or settings.base_url):
         raise ConfigError(f"--graph {settings.graph} says what the prompt means: leave out --parser and its options")
     check_parser(settings)
-    graph = _read_graph(settings.graph, prompts)
+    graph = None
+    if settings.graph is not None:
+        said = f"--graph {settings.graph}: it"
+        if len(prompts) != 1:
+            raise ConfigError(f"{said} describes one prompt, but {len(prompts)} are given; run them one by one")
+        graph = options.read_graph(settings.graph)
+        if graph.prompt != prompts[0]:
+            raise PromptError(f"{said} is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     if settings.on_hacking != "warn" and not settings.watch:
         raise ConfigError(
             f"--on-hacking {settings.on_hacking} goes by held-out rewards: add --watch hpsv2.1, or another"
@@ -112,10 +119,8 @@ def check(settings: Generate) -> Job:
         check_source("--unet", settings.unet, ["unet", "config.json"], "UNet")
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
-    given = {
-        "num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale, "height": settings.height,
-        "width": settings.width, "negative_prompt": settings.negative_prompt,
-    }  # fmt: skip
+    given = {name: getattr(settings, name) for name in ("guidance_scale", "height", "width", "negative_prompt")}
+    given["num_inference_steps"] = settings.steps
     call |= {name: value for name, value in given.items() if value is not None}
     return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
 
@@ -168,17 +173,6 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
         if settings.compare and results:
             sheet = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
             say(console, f"Contact sheet: {write_bytes(sheet, _sheet(results))}")
-
-
-def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | None:
-    if path is None:
-        return None
-    if len(prompts) != 1:
-        raise ConfigError(f"--graph {path}: it describes one prompt, but {len(prompts)} are given; run them one by one")
-    graph = options.read_graph(path)
-    if graph.prompt != prompts[0]:
-        raise PromptError(f"--graph {path}: it is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
-    return graph
 
 
 def _check_reward(option: str, name: str) -> None:
@@ -259,10 +253,11 @@ def _write(job: Job, pipe: Any, result: Result, stem: Path) -> None:
 
     stem = numbered(stem, ENDINGS, job.settings.overwrite)
 
+    scale, steps = (
+        job.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
+    )
+
     def save(image: Image, ending: str, preset: str | None) -> None:
-        scale, steps = (
-            job.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
-        )
         parameters = Parameters(
             result.prompt, job.call.get("negative_prompt", ""), steps, models.sampler_name(pipe.scheduler), scale,
             result.seed, image.width, image.height, job.model_name, preset,
@@ -321,14 +316,11 @@ def _held_out(trace: Trace) -> list[str]:
             for name, ends in trace.ends.items()
         )
         return [f"  returned the {trace.returned[0]} image: {'; '.join(scores)}"]
-    courses: dict[str, list[float]] = {}
-    for step in trace.steps:
-        for name, values in step.watched.items():
-            if values[0] is not None:
-                courses.setdefault(name, []).append(values[0])
-    if not courses:
+    seen = [(name, values[0]) for step in trace.steps for name, values in step.watched.items() if values[0] is not None]
+    if not seen:
         return []
-    said = [f"{name} {values[0]:.3f} → {values[-1]:.3f}" for name, values in courses.items()]
+    first, last = dict(reversed(seen)), dict(seen)
+    said = [f"{name} {first[name]:.3f} → {value:.3f}" for name, value in last.items()]
     alarm = f" · reward hacking from step {trace.hacked[0] + 1} on" if 0 in trace.hacked else ""
     return [f"  held out, of the prediction: {'; '.join(said)}{alarm}"]
 

@@ -49,9 +49,7 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
 
 def _one(settings: Graph) -> SemanticGraph:
     if bool(settings.prompt) == (settings.graph is not None):
-        raise ConfigError(
-            "give a PROMPT, or --graph FILE.json with one that was read before, or --file with many prompts"
-        )
+        raise ConfigError("give a PROMPT, or --graph FILE.json of one read before, or --file with many prompts")
     if settings.graph is not None:
         return options.read_graph(settings.graph)
     prompt, *more = options.read_prompts("dymo graph", settings.prompt)
@@ -100,19 +98,16 @@ def _done(path: Path, prompts: Sequence[str]) -> tuple[int, int]:
         lines = whole.decode("utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--out {path}: cannot be read ({error}); name another file") from error
+    said, remedy = f"--out {path}: line", "name another file, or add --overwrite"
     for n, line in enumerate(lines):
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(
-                f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite"
-            ) from error
-        if n >= len(prompts) or held != prompts[n]:
-            wanted = repr(prompts[n]) if n < len(prompts) else "no further prompt"
-            raise ConfigError(
-                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file, or add "
-                "--overwrite"
-            )
+            raise ConfigError(f"{said} {n + 1} is no graph ({error}); {remedy}") from error
+        wanted = prompts[n] if n < len(prompts) else None
+        if held != wanted:
+            there = "no further prompt" if wanted is None else repr(wanted)
+            raise ConfigError(f"{said} {n + 1} is of {held!r}, but --file has {there} there; {remedy}")
     return len(lines), len(whole)
 
 

@@ -69,16 +69,14 @@ def read_prompts_file(path: Path) -> dict[str, str]:
     """File name -> prompt, of lines {"image": "a.png", "prompt": "..."}. Raises ConfigError with the line's number."""
     found = {}
     for number, line in enumerate(read_file(path, "--prompts").splitlines(), 1):
-        if not line.strip():
-            continue
         try:
-            row = json.loads(line)
-            name = next(row[key] for key in _NAME_KEYS if key in row)
-            found[Path(name).name] = str(row["prompt"])
+            if line.strip():
+                row = json.loads(line)
+                name = next(row[key] for key in _NAME_KEYS if key in row)
+                found[Path(name).name] = str(row["prompt"])
         except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise ConfigError(
-                f'--prompts {path}, line {number}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}'
-            ) from error
+            said = f"--prompts {path}, line {number}"
+            raise ConfigError(f'{said}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}') from error
     return found
 
 
@@ -93,7 +91,5 @@ def prompt_of(path: Path, prompt: str | None, prompts: dict[str, str]) -> str:
         # The record is exact; in the text, a prompt may look like the fields after it.
         found = (record or {}).get("prompt") or (parameters.prompt if parameters is not None else None)
     if not found or not found.strip():
-        raise PromptError(
-            f"{path}: no prompt in the file: give --prompt for all images, or --prompts with a line for each"
-        )
+        raise PromptError(f"{path}: no prompt in the file: give --prompt for all, or --prompts with a line for each")
     return found

@@ -41,10 +41,8 @@ def choose_device(device: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"--device {device!r}: not to be used here ({first_line(error)}); try --device cpu"
-        ) from error
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device!r}: cannot be used ({first_line(error)}); try --device cpu") from error
     return device
 
 

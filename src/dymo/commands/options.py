@@ -50,9 +50,8 @@ def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -
     prompts = [*words, *(read_lines(file) if file is not None else [])]
     if not prompts:
         raise PromptError(f'no prompt: say what the image should show, as {command} "a red apple and a green car"')
-    for prompt in prompts:
-        if not prompt.strip():
-            raise PromptError(f"empty prompt {prompt!r}: say what the image should show")
+    if empty := [prompt for prompt in prompts if not prompt.strip()]:
+        raise PromptError(f"empty prompt {empty[0]!r}: say what the image should show")
     return prompts
 
 

@@ -54,7 +54,7 @@ def load_tokenizer(name: str) -> Any:
         check_source("--tokenizer", name)
     place = inner if inner.is_dir() else folder if folder.is_dir() else name
     try:
-        return AutoTokenizer.from_pretrained(place)  # type: ignore[no-untyped-call]
+        return AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, ImportError, KeyError) as error:
         said = f"--tokenizer {name}: cannot be loaded ({first_line(error)})"
         raise ConfigError(f"{said}; give miniature, a hub id, or a folder") from error

@@ -144,8 +144,7 @@ def compare_with_published(reward: Reward, images: Path | None, device: str) -> 
     findings = []
     for golden in known:
         what = f"published score of {golden.image}"
-        path = None if images is None else images / golden.image
-        if path is None or not path.is_file():
+        if images is None or not (path := images / golden.image).is_file():
             place = "give --images FOLDER" if images is None else f"it is not in {images}"
             findings.append(Finding(what, "skipped", f"{place}; the image is in {golden.found_in}"))
             continue

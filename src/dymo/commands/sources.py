@@ -38,22 +38,23 @@ def check_source(option: str, value: str, files: Sequence[str] = (), what: str =
     said = f"{option} {value}"
     if path.is_dir() and files and not any((path / file).exists() for file in files):
         there = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        raise ConfigError(
-            f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder"
-        )
+        lacks = f"this folder has no {' and no '.join(files)} (but {there})"
+        raise ConfigError(f"{said}: {lacks}; name the {what}'s folder")
     if path.exists():
         return
     parts = value.split("/")
     if len(parts) != 2 or not all(parts) or value[0] in ".~" or path.suffix in (".safetensors", *_PICKLES):
         raise ConfigError(f"{said}: there is no such file or folder, and a hub id has the form OWNER/NAME")
+    from huggingface_hub import constants
+
     held = _downloaded(value, files)
     if not held and value in _MOVED:
         raise ConfigError(f"{said}: it is gone from the hub; its new id is {_MOVED[value]}")
     problem = _hub_says(value)
     if problem is None:
         return
-    if held:
-        _go_offline()
+    if held:  # go on offline, which spares the libraries their minute of retries
+        os.environ["HF_HUB_OFFLINE"], constants.HF_HUB_OFFLINE = "1", True
         logger.info("%s %s: the hub %s; the copy downloaded before is used", option, value, problem)
         return
     remedy = remedy or f"name a local folder of the {what}"
@@ -163,11 +164,3 @@ def _hub_says(repo: str) -> str | None:
     thread.join(seconds)
     slow = f"does not answer within {seconds:g} s (with a slow network set HF_HUB_ETAG_TIMEOUT=10)"
     return found.get("problem", slow)
-
-
-def _go_offline() -> None:
-    """Spare the libraries their minute of retries."""
-    from huggingface_hub import constants
-
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants.HF_HUB_OFFLINE = True
