@@ -19,10 +19,9 @@ from ..report.outdir import check_outdir
 from . import models, options
 from .images import pixels
 from .names import file_stems, numbered
-from .parsers import check_parser, load_parser
 from .schema import MINIATURE, Generate
 from .screen import TimeLeft, busy, say, watched
-from .sources import check_lora, check_model, check_source
+from .sources import check_lora, check_model, check_parser, check_source, load_parser
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,10 +137,10 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
         _check_reward(option, name)
     extra = dict(job.overrides)
+    models.quiet_libraries()
     if settings.parser != "spacy":
         extra["parser"] = load_parser(settings)
     with busy(notes, f"Loading {job.model_name} …"):
-        models.quiet_libraries()
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, loras=job.loras,
             unet=settings.unet, offload=settings.offload,

@@ -14,10 +14,11 @@ from rich.tree import Tree
 from ..errors import ConfigError, PromptError
 from ..report.atomic import write_text
 from . import options
+from .models import quiet_libraries
 from .names import check_free
-from .parsers import load_parser, load_tokenizer
 from .schema import Graph
 from .screen import say
+from .sources import load_parser, load_tokenizer
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph, Span
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 def run(settings: Graph, console: Console, notes: Console) -> None:
     """Show or write the graphs asked for; JSON and trees on `console`, where files went on `notes`. Raises DyMOError."""
+    if settings.parser == "transformers":
+        quiet_libraries()
     if settings.file is not None:
         _many(settings, notes)
         return

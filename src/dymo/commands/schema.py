@@ -24,18 +24,20 @@ MINIATURE = "dymo-miniature"
 """What images and reports call the embedded model."""
 
 Settings = TypeVar("Settings", bound="Common")
+Offload = Literal["none", "model", "sequential"]
+_REQUIRED: Any = dataclasses.MISSING
+_EMPTY = inspect.Parameter.empty
 
 
 def _option(
     panel: str | None, help: str, metavar: str | None = None, *names: str, default: Any = None, **more: Any
 ) -> Any:
     """A field of a settings object that is an option. names: where they are not the field's own."""
-    return dataclasses.field(default=default, metadata={"of": typer.Option, "names": names} | {
-        "more": {"help": help, "metavar": metavar, "rich_help_panel": panel, **more}
-    })  # fmt: skip
+    more |= {"help": help, "metavar": metavar, "rich_help_panel": panel}
+    return dataclasses.field(default=default, metadata={"of": typer.Option, "names": names, "more": more})
 
 
-def _argument(help: str, metavar: str, default: Any = dataclasses.MISSING) -> Any:
+def _argument(help: str, metavar: str, default: Any = _REQUIRED) -> Any:
     more = {"help": help, "metavar": metavar, "show_default": False}
     return dataclasses.field(default=default, metadata={"of": typer.Argument, "names": (), "more": more})
 
@@ -46,16 +48,12 @@ _plain, _image, _method, _machine, _output, _what, _messages = (
 # Options of several commands.
 _overwrite = partial(_output, "Replace files of the same name, which are otherwise kept.", default=False)
 _device = partial(_machine, "cuda, cuda:1, mps, cpu. [default: the best there is]")
-_dtype = partial(
-    _machine,
-    "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]",
-    "NAME",
-)
+_DTYPES = "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]"
+_dtype = partial(_machine, _DTYPES, "NAME")
 _steps = partial(_image, "Steps of the sampler. [default: the pipeline's own]")
 _guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own]")
-_scheduler = partial(
-    _image, "ddim, ddpm, euler, euler-ancestral, or the name of a diffusers class. [default: the model's own]", "NAME"
-)
+_SCHEDULERS = "ddim, ddpm, euler, euler-ancestral, or a diffusers class. [default: the model's own]"
+_scheduler = partial(_image, _SCHEDULERS, "NAME")
 _unet = partial(_image, "Another UNet in the model, as those of Diffusion-DPO.", "ID_OR_PATH")
 
 
@@ -74,14 +72,9 @@ class Common:
 class Parsing(Common):
     """What reads the prompts."""
 
-    parser: str = _method(
-        "What reads prompts: spacy (offline), llm (an endpoint) or transformers (a local model).",
-        "NAME", default="spacy"
-    )
+    parser: str = _method("spacy (offline), llm (an endpoint) or transformers (a local model).", "NAME", default="spacy")
     parser_model: str | None = _method("The model of llm [default: $DYMO_LLM_MODEL] or transformers.", "NAME")
-    base_url: str | None = _method(
-        "The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", "URL"
-    )
+    base_url: str | None = _method("Endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", "URL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +103,7 @@ class Generate(Parsing):
     height: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
     width: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
     loras: list[str] = _image(
-        "LoRA weights: a file, folder or hub id, with its strength (1 unless said).",
-        "FILE[:STRENGTH]", "--lora", default=()
+        "LoRA weights: a file, folder or hub id, with its strength (1 unless said).", "FILE[:STRENGTH]", "--lora", default=()
     )
     unet: str | None = _unet()
     pipeline_kwargs: str | None = _image("More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
@@ -129,22 +121,14 @@ class Generate(Parsing):
         f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
         "KEY=VALUE", default=()
     )
-    truncation: Truncation | None = _method(
-        "Words beyond the text encoder's window: error, or report them and go on. [default: error]"
-    )
-    graph: Path | None = _method(
-        "The prompt's graph, as `dymo graph --json` prints it. [default: the prompt is parsed]", "FILE.json"
-    )
+    truncation: Truncation | None = _method("Words beyond the encoder's window: error, or report. [default: error]")
+    graph: Path | None = _method("The prompt's graph, as `dymo graph --json` prints it, not parsed anew.", "FILE.json")
     budget_evaluations: int | None = _method("At most so many denoiser evaluations (NFE) an image.", "N")
     budget_seconds: float | None = _method("At most so many seconds an image.", "S")
-    preview_vae: str | None = _method(
-        "Decode predictions with this AutoencoderTiny: less memory, less time.", "ID_OR_PATH"
-    )
+    preview_vae: str | None = _method("An AutoencoderTiny for predictions: less memory and time.", "ID_OR_PATH")
     device: str | None = _device()
     dtype: str | None = _dtype()
-    offload: Literal["none", "model", "sequential"] = _machine(
-        "Keep in device memory only the model (or the layer) at work.", default="none"
-    )
+    offload: Offload = _machine("Keep in device memory only the model (or the layer) at work.", default="none")
     compare: bool = _output("Generate the unguided images too, and a contact sheet.", default=False)
     outdir: Path = _output("Folder of the results.", default=Path("outputs"))
     overwrite: bool = _overwrite()
@@ -173,9 +157,7 @@ class Graph(Parsing):
     on_failure: str | None = _method("Where the model fails: error, or fallback to spacy.", "WHAT")
     concurrency: int | None = _method("Questions at a time, of llm.", "N")
     graph: Path | None = _plain("Show this graph instead; the reference's format is read too.", "FILE.json")
-    tokenizer: str | None = _plain(
-        "Add the tokens of each word: miniature, a hub id, a pipeline's folder.", "ID_OR_PATH"
-    )
+    tokenizer: str | None = _plain("Add each word's tokens: miniature, a hub id, a pipeline's folder.", "ID_OR_PATH")
     json: bool = _plain("Print JSON, for `dymo generate --graph`.", default=False)
     svg: Path | None = _output("Draw the graph.", "FILE.svg")
     file: Path | None = _plain("Read many prompts, one a line; resumes an earlier run.", "PROMPTS.txt")
@@ -188,10 +170,7 @@ class Score(Common):
     """Score images with **reward models**, and print a table."""
 
     images: list[Path] = _argument("Images, and folders of images.", "IMAGE")
-    metrics: str = _plain(
-        "Rewards: names of `dymo rewards list`, local folders, FILE.py:NAME, or judge.",
-        "A,B,...", default=dataclasses.MISSING
-    )
+    metrics: str = _plain("Of `dymo rewards list`, folders, FILE.py:NAME, or judge.", "A,B,...", default=_REQUIRED)
     prompt: str | None = _plain("The prompt of all images.")
     prompts: Path | None = _plain(
         'Lines {"image": "a.png", "prompt": "..."}. [default: the parameters that a PNG carries]', "FILE.jsonl"
@@ -284,17 +263,19 @@ def with_options_of(kind: type[Settings], work: Callable[[Settings], None]) -> C
 
     hints = get_type_hints(kind)
     # The fields that the class declares itself first, last those of all commands.
-    fields = [field for parent in kind.__mro__ for field in dataclasses.fields(kind) if field.name in _declared(parent)]
-    parameters = [_parameter("context", typer.Context)]
-    parameters += [_parameter(field.name, _annotated(field, hints[field.name]), field.default) for field in fields]
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    own = [name for parent in kind.__mro__ for name in vars(parent).get("__annotations__", ())]
+    fields = sorted(dataclasses.fields(kind), key=lambda field: own.index(field.name))
+    kinds = {"context": typer.Context} | {field.name: _annotated(field, hints[field.name]) for field in fields}
+    defaults = {field.name: field.default for field in fields if field.default is not _REQUIRED}
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=of, default=defaults.get(name, _EMPTY))
+            for name, of in kinds.items()
+        ]
+    )
+    call.__annotations__ = kinds
     call.__doc__ = kind.__doc__
     return call
-
-
-def _declared(kind: type) -> dict[str, Any]:
-    return vars(kind).get("__annotations__", {})
 
 
 def _annotated(field: dataclasses.Field, hint: Any) -> Any:
@@ -304,8 +285,3 @@ def _annotated(field: dataclasses.Field, hint: Any) -> Any:
     if of is typer.Option and get_origin(hint) is list:
         more = {**more, "help": f"{more['help']} Can be repeated.", "show_default": False}
     return Annotated[hint, of(*names, **more)]
-
-
-def _parameter(name: str, annotation: Any, default: Any = dataclasses.MISSING) -> inspect.Parameter:
-    default = inspect.Parameter.empty if default is dataclasses.MISSING else default
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
