@@ -48,18 +48,13 @@ class Condition:
     """One a batch."""
 
 
-def words(console: Console) -> None:
-    """Print what the miniature's prompts are made of."""
-    from ..miniature.world import captions, vocabulary
-
-    say(console, *(f"{kind}: {', '.join(known)}" for kind, known in vocabulary().items()))
-    say(console, f'as in: dymo generate "{captions("test", 1)[0].text}"')
-
-
 def demo(settings: Demo, console: Console, notes: Console) -> None:
     """Generate held-out captions twice, judge, write the report, and print the table. Raises DyMOError."""
+    from ..miniature import world
+
     if settings.words:
-        words(console)
+        say(console, *(f"{kind}: {', '.join(known)}" for kind, known in world.vocabulary().items()))
+        say(console, f'as in: dymo generate "{world.captions("test", 1)[0].text}"')
         return
     prompts, seed = settings.prompts, settings.seed
     if not 1 <= prompts <= MOST_PROMPTS:
@@ -72,14 +67,13 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
     check_outdir(outdir)
 
     import dymo
-    from dymo.miniature.world import captions as held_out_captions
 
     models.quiet_libraries()
     with busy(notes, "Loading the miniature …", in_logs=True):
         pipe = models.load_pipeline(None)
         rewards = {name: dymo.load_reward(name) for name in (GUIDE, HELD_OUT)}
         aligner = dymo.DyMO(rewards[GUIDE], preset=PRESET)
-    captions = held_out_captions("test", prompts, seed)
+    captions = world.captions("test", prompts, seed)
     texts = [caption.text for caption in captions]
     unguided = _generate("unguided", lambda texts, listeners, **call: pipe(texts, **call), texts, seed, notes)
     aligned = _generate("aligned", partial(aligner, pipe), texts, seed, notes)

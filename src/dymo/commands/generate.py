@@ -131,6 +131,9 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     """
     import dymo
 
+    from ..report.png import png_bytes
+    from ..report.sheet import Row, contact_sheet
+
     job = check(settings)
     device = models.choose_device(settings.device)
     guided = job.config.preference_weight > 0 or settings.reward is not None
@@ -170,8 +173,10 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
         raise KeyboardInterrupt(f"{len(results)} of {len(runs)} images are written to {settings.outdir}") from None
     finally:
         if settings.compare and results:
-            sheet = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
-            say(console, f"Contact sheet: {write_bytes(sheet, _sheet(results))}")
+            path = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
+            rows = [Row(one.prompt, [one.unguided, one.aligned], f"seed {one.seed}") for one in results if one.unguided]
+            sheet = png_bytes(contact_sheet(["unguided", "aligned"], rows))
+            say(console, f"Contact sheet: {write_bytes(path, sheet)}")
 
 
 def _check_reward(option: str, name: str) -> None:
@@ -322,11 +327,3 @@ def _held_out(trace: Trace) -> list[str]:
     said = [f"{name} {first[name]:.3f} → {value:.3f}" for name, value in last.items()]
     alarm = f" · reward hacking from step {trace.hacked[0] + 1} on" if 0 in trace.hacked else ""
     return [f"  held out, of the prediction: {'; '.join(said)}{alarm}"]
-
-
-def _sheet(results: Sequence[Result]) -> bytes:
-    from ..report.png import png_bytes
-    from ..report.sheet import Row, contact_sheet
-
-    rows = [Row(made.prompt, [made.unguided, made.aligned], f"seed {made.seed}") for made in results if made.unguided]
-    return png_bytes(contact_sheet(["unguided", "aligned"], rows))

@@ -51,18 +51,15 @@ def listing() -> Table:
     """One row a reward that has a name."""
     from ..rewards import SPECS
 
-    def row(spec: Spec) -> list[Cell]:
-        measures = "; ".join(filter(None, (spec.measures, spec.about)))
-        reads = "yes" if spec.reads_timestep else "no"
-        source = spec.source or "installed"
-        return [spec.name, measures, _usual(spec), spec.millions, reads, spec.guides, spec.licence, source]
-
     titles = ("name", "measures", "typical", "M parameters", "reads t", "guides", "licence", "from")
     columns = [Column(title, 1 if title == "M parameters" else None) for title in titles]
     rows: list[list[Cell]] = []
     for name in SPECS:
         try:
-            rows.append(row(SPECS[name]))
+            spec = SPECS[name]
+            measures = "; ".join(filter(None, (spec.measures, spec.about)))
+            reads, source = "yes" if spec.reads_timestep else "no", spec.source or "installed"
+            rows.append([name, measures, _usual(spec), spec.millions, reads, spec.guides, spec.licence, source])
         except RewardError as error:  # of another package: it does not hinder the others
             rows.append([name, str(error), "", None, "", "no", "", "installed"])
     return Table(columns, rows)

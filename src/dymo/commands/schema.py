@@ -72,7 +72,7 @@ class Common:
 class Parsing(Common):
     """What reads the prompts."""
 
-    parser: str = _method("spacy (offline), llm (an endpoint) or transformers (a local model).", "NAME", default="spacy")
+    parser: str = _method("spacy (offline), llm (an endpoint), transformers (a local model).", "NAME", default="spacy")
     parser_model: str | None = _method("The model of llm [default: $DYMO_LLM_MODEL] or transformers.", "NAME")
     base_url: str | None = _method("Endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", "URL")
 
@@ -103,7 +103,7 @@ class Generate(Parsing):
     height: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
     width: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
     loras: list[str] = _image(
-        "LoRA weights: a file, folder or hub id, with its strength (1 unless said).", "FILE[:STRENGTH]", "--lora", default=()
+        "A LoRA's file, folder or hub id, with its strength (1 unless said).", "FILE[:STRENGTH]", "--lora", default=()
     )
     unet: str | None = _unet()
     pipeline_kwargs: str | None = _image("More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")

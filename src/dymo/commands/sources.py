@@ -1,4 +1,4 @@
-"""What an option names: a file or folder here, a model of the hub, a parser. Looked for before anything slow is imported."""
+"""What an option names: a file or folder, a model of the hub, a parser. Looked for before slow imports."""
 
 from __future__ import annotations
 
