@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,12 +128,13 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
 
     Raises DyMOError; every file that is there is whole.
     """
+    job = check(settings)
+
     import dymo
 
     from ..report.png import png_bytes
     from ..report.sheet import Row, contact_sheet
 
-    job = check(settings)
     device = models.choose_device(settings.device)
     guided = job.config.preference_weight > 0 or settings.reward is not None
     for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
