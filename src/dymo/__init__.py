@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from .prompt import SemanticGraph, TokenPairs, parse, token_pairs
     from .rewards import BlackBoxReward, Reward, load_reward
     from .trace import Trace
+
+try:
+    __version__ = metadata.version("dymo-diffusion")
+except metadata.PackageNotFoundError:  # run from its sources, not installed
+    __version__ = "unknown"
 
 # Where each public name lives. Looked up when first asked for: torch and diffusers take seconds to import, and neither
 # `dymo --help` nor reading a prompt needs them.

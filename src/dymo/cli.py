@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module, metadata
+from importlib import import_module
 from inspect import getdoc
 from typing import Annotated, Any
 
@@ -11,8 +10,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from . import __version__
 from .commands import schema
-from .commands.notices import plain_warnings, show_error, start_logging
+from .commands.notices import plain_warnings, show, start_logging
 from .errors import DyMOError
 
 REFUSED, INTERRUPTED = 2, 130
@@ -27,7 +27,7 @@ class _Group(TyperGroup):
             with plain_warnings():
                 return super().invoke(ctx)
         except DyMOError as error:
-            show_error(error)
+            show("Error", "red", error)
             raise typer.Exit(REFUSED) from None
         except KeyboardInterrupt as error:
             typer.echo(f"Interrupted{f': {error}' if str(error) else ''}.", err=True)
@@ -48,44 +48,28 @@ app = _typer(
 )
 
 
-Work = Callable[[Any, Console, Console], None]
-"""What a command does with its settings, a console for results (the standard output) and one for notes (the standard error)."""
-
-
-def _work(module: str, function: str) -> Work:
-    """A function of `commands`, imported when it is called."""
-
-    def work(settings: schema.Common, results: Console, notes: Console) -> None:
-        getattr(import_module(f".commands.{module}", __package__), function)(settings, results, notes)
-
-    return work
-
-
-def _command(to: typer.Typer, name: str, kind: type[schema.Settings], work: Work, *examples: str) -> None:
+def _command(to: typer.Typer, name: str, kind: type[schema.Settings], work: str, *examples: str) -> None:
     """Add a command with the options of its kind of settings; without a name, what the group itself does.
 
-    examples: "command — what it is for", shown in the help.
+    work: "module.function" of `commands`, imported when called; it takes the settings, a console for results (the standard
+    output) and one for notes (the standard error). examples: "command — what it is for", shown in the help.
     """
+    module, _, called = work.partition(".")
 
     def run(settings: schema.Settings) -> None:
         start_logging(settings)
-        work(settings, Console(), Console(stderr=True))
+        found = import_module(f".commands.{module}", __package__)
+        getattr(found, called)(settings, Console(), Console(stderr=True))
 
     shown = (" — ".join([f"`{line}`", *why]) for line, *why in (example.split(" — ") for example in examples))
     epilog = "\n\n".join(["Examples:", *shown]) if examples else None
-    function = schema.with_options_of(kind, run)
-    if name:
-        to.command(name, epilog=epilog)(function)
-    else:
-        to.callback(epilog=epilog, invoke_without_command=True)(function)
+    add = to.command(name, epilog=epilog) if name else to.callback(epilog=epilog, invoke_without_command=True)
+    add(schema.with_options_of(kind, run))
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        try:
-            typer.echo(f"dymo {metadata.version('dymo-diffusion')}")
-        except metadata.PackageNotFoundError:
-            typer.echo("dymo, version unknown: it is run from its sources and not installed")
+        typer.echo(f"dymo {__version__}")
         raise typer.Exit
 
 
@@ -98,44 +82,15 @@ def _dymo(
     pass
 
 
-def _list_rewards(settings: schema.RewardsList, results: Console, notes: Console) -> None:
-    from .commands.rewards import listing
-    from .commands.tables import as_json, show_table
-
-    if settings.json:
-        typer.echo(as_json(listing()))
-    else:
-        show_table(listing(), results)
-
-
-def _check_reward(settings: schema.RewardsCheck, results: Console, notes: Console) -> None:
-    from .commands.rewards import check
-
-    if not check(settings.name, settings.source, settings.images, settings.device, settings.dtype, results):
-        raise typer.Exit(1)
-
-
-def _bench(settings: schema.Bench, results: Console, notes: Console) -> None:
-    from .commands.bench import bench
-
-    bench(settings, results)
-
-
-def _report(settings: schema.BenchReport, results: Console, notes: Console) -> None:
-    from .commands.bench import report
-
-    report(settings.run, settings.versus, settings.out, results)
-
-
 rewards, bench = _typer("The **reward models**: list, check.", no_args_is_help=True), _typer(getdoc(schema.Bench))
 _command(
-    app, "demo", schema.Demo, _work("demo", "demo"),
+    app, "demo", schema.Demo, "demo.demo",
     "dymo demo — 16 prompts, a few minutes on two cores",
     "dymo demo --prompts 4 --outdir /tmp/demo — a quick look",
     "dymo demo --words — what the miniature can generate",
 )  # fmt: skip
 _command(
-    app, "generate", schema.Generate, _work("generate", "generate"),
+    app, "generate", schema.Generate, "generate.generate",
     'dymo generate "a red apple to the left of a green car" --seeds 0-3 --compare — the miniature, no download',
     'dymo generate "a teal owl beside a brass lamp" -m stable-diffusion-v1-5/stable-diffusion-v1-5 --scheduler ddim --steps 50',
     'dymo generate "..." -m stabilityai/stable-diffusion-xl-base-1.0 --preview-vae madebyollin/taesdxl --offload model',
@@ -144,35 +99,35 @@ _command(
     'dymo generate "..." --graph graph.json — a graph of `dymo graph "..." --json`, corrected by hand',
 )  # fmt: skip
 _command(
-    app, "graph", schema.Graph, _work("graph", "run"),
+    app, "graph", schema.Graph, "graph.run",
     'dymo graph "a red apple and a green car, oil painting"',
     'dymo graph "a red apple and a green car" --json > graph.json',
     'dymo graph "a red apple and a green car" --tokenizer miniature --svg graph.svg',
     "dymo graph --file prompts.txt --out graphs.jsonl --parser llm --parser-model llama3.3 --base-url http://localhost:11434/v1",
 )  # fmt: skip
 _command(
-    app, "score", schema.Score, _work("score", "score"),
+    app, "score", schema.Score, "score.score",
     "dymo score outputs/ --metrics mini-pickscore,mini-hps,judge — images of `dymo generate` carry their prompts",
     'dymo score a.jpg b.jpg --prompt "a red apple" --metrics pickscore,hpsv2.1,imagereward --out scores.csv',
     "dymo score images/ --prompts prompts.jsonl --metrics aesthetic --source aesthetic=/models/aesthetic --json",
 )  # fmt: skip
 app.add_typer(rewards, name="rewards")
-_command(rewards, "list", schema.RewardsList, _list_rewards)
+_command(rewards, "list", schema.RewardsList, "rewards.show_list")
 _command(
-    rewards, "check", schema.RewardsCheck, _check_reward,
+    rewards, "check", schema.RewardsCheck, "rewards.run_check",
     "dymo rewards check mini-pickscore",
     "dymo rewards check hpsv2 --source /models/HPS_v2_compressed.pt --images /images — with the authors' own",
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 _command(
-    bench, "", schema.Bench, _bench,
+    bench, "", schema.Bench, "bench.bench",
     "dymo bench --table 1 — the paper's table on the miniature, no download",
     "dymo bench --table 1 --pipeline stable-diffusion-v1-5/stable-diffusion-v1-5 — in the paper's own setting",
     "dymo bench --method plain --method best-of-n --method reno --budget-evaluations 100 --n 16",
     "accelerate launch -m dymo bench --config comparison.yaml — over GPUs and machines that share the folder",
     "dymo bench report runs/table-1-5e0c1f7a --versus DyMO",
 )  # fmt: skip
-_command(bench, "report", schema.BenchReport, _report)
+_command(bench, "report", schema.BenchReport, "bench.report")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,20 @@ from rich.console import Console
 from ..errors import ConfigError
 from ..report.outdir import check_outdir
 from . import models, options
+from .screen import say
 
 if TYPE_CHECKING:
     from ..bench.plan import Comparison
     from ..bench.runner import Progress
     from ..bench.store import Store
-    from .schema import Bench
+    from .schema import Bench, BenchReport
 
 EVERY = 30.0
 """Seconds between lines of progress where there is no terminal."""
 _CALL = {"steps": "num_inference_steps", "guidance_scale": "guidance_scale"}
 
 
-def bench(settings: Bench, console: Console) -> None:
+def bench(settings: Bench, console: Console, notes: Console) -> None:
     """Run the comparison or continue it, and write its report. Every result that is there is whole.
 
     Raises DyMOError where it cannot be run, and Exit with code 1 where images failed.
@@ -46,18 +48,18 @@ def bench(settings: Bench, console: Console) -> None:
     store, rank = open_run(folder, plan.model_dump_json(indent=1), settings.extend), runner.rank_here()
     models.quiet_libraries()
 
-    def load_on(device: str) -> Callable[[str], Any]:
-        def load(name: str) -> Any:
-            # A row's own pipeline comes with its own scheduler.
-            scheduler = plan.scheduler if name == plan.pipeline else None
-            return models.load_pipeline(None if name == "miniature" else name, scheduler, plan.dtype, device)
+    def load(device: str, name: str) -> Any:
+        # A row's own pipeline comes with its own scheduler.
+        scheduler = plan.scheduler if name == plan.pipeline else None
+        return models.load_pipeline(None if name == "miniature" else name, scheduler, plan.dtype, device)
 
-        return load
+    def load_on(device: str) -> Callable[[str], Any]:
+        return partial(load, device)
 
     if rank.rank == 0:
         store.note("command", " ".join(["dymo", *sys.argv[1:]]))
         size = f"{len(plan.rows)} rows, {len(plan.prompts)} prompts, {len(plan.seeds)} seeds"
-        console.print(f"{size}, in {folder}", markup=False, highlight=False)
+        say(console, f"{size}, in {folder}")
     if settings.engine == "ray":
         runner.work_on_ray(plan, folder, load_on, settings.address)
     else:
@@ -69,17 +71,17 @@ def bench(settings: Bench, console: Console) -> None:
         raise typer.Exit(1)
 
 
-def report(folder: Path, versus: str | None, out: Path | None, console: Console) -> None:
+def report(settings: BenchReport, console: Console, notes: Console) -> None:
     """Write the report of a run again. Raises ConfigError where the folder holds no run, or `versus` is no row of it."""
     _need_extra()
     from ..bench.plan import Comparison
     from ..bench.store import Store
 
-    plan = Comparison.load(folder)
+    plan, versus = Comparison.load(settings.run), settings.versus
     names = [row.name for row in plan.rows]
     if versus is not None and versus not in names:
         raise ConfigError(f"--versus {versus!r} is no row: choose one of {', '.join(names)}")
-    _write(plan, Store(folder), versus, out, console)
+    _write(plan, Store(settings.run), versus, settings.out, console)
 
 
 def read_plan(given: dict[str, Any]) -> Comparison:
@@ -99,11 +101,8 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     else:
         data = {"rows": [{"method": method, **({"budget": budget} if budget else {})} for method in given["methods"]]}
         words |= {"rows": "--method"} | {f"rows.budget.{name}": f"--budget-{name}" for name in budget}
-    data |= {
-        name: given[name]
-        for name in given
-        if name in Comparison.model_fields and name not in ("seeds", "metrics", "prompts")
-    }
+    read_below = {"seeds", "metrics", "prompts"}
+    data |= {name: given[name] for name in given.keys() & Comparison.model_fields.keys() - read_below}
     if "reward" in given:
         data.pop("guides", None)
     if "seeds" in given:
@@ -127,8 +126,9 @@ def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None,
     from ..bench.report import write_report
 
     written = write_report(plan, store, versus, out)
-    said = f"{written.table.to_text()}\n\n{written.summary}\n\nReport: {written.html}\n        {written.markdown}"
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    say(
+        console, f"{written.table.to_text()}\n\n{written.summary}\n\nReport: {written.html}\n        {written.markdown}"
+    )
     return written.failed > 0
 
 
@@ -159,6 +159,6 @@ def _shown(console: Console) -> Iterator[Callable[[Progress], None]]:
             if not console.is_terminal and time.monotonic() - said > EVERY:
                 said, left = time.monotonic(), bar.tasks[0].time_remaining
                 words = "" if left is None else f", about {timedelta(seconds=round(left))} left"
-                console.print(f"{progress.done} of {progress.total} images{words}", markup=False, highlight=False)
+                say(console, f"{progress.done} of {progress.total} images{words}")
 
         yield update

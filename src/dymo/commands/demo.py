@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,12 @@ from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.interval import paired_bootstrap
 from ..report.outdir import check_outdir
-from ..report.page import Entry, Page, Picture
+from ..report.page import Entry, Page, PageImage
 from ..report.table import Column, Table
 from . import models
 from .names import file_stems, numbered
-from .progress import TimeLeft, busy, watched
 from .schema import MINIATURE, PRESET, Demo
-from .tables import show_table
+from .screen import TimeLeft, busy, say, show_table, watched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,23 +48,14 @@ class Condition:
     """One a batch."""
 
 
-def words(console: Console) -> None:
-    """Print what the miniature's prompts are made of."""
-    from ..miniature.world import captions, vocabulary
+def demo(settings: Demo, console: Console, notes: Console) -> None:
+    """Generate held-out captions twice, judge, write the report, and print the table. Raises DyMOError."""
+    from ..miniature import world
 
-    for kind, known in vocabulary().items():
-        console.print(f"{kind}: {', '.join(known)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f'as in: dymo generate "{captions("test", 1)[0].text}"', markup=False, highlight=False)
-
-
-def demo(settings: Demo, console: Console, notes: Console) -> tuple[Condition, Condition]:
-    """Generate held-out captions twice, judge, write the report, and print the table. Raises DyMOError.
-
-    Returns the unguided and the aligned images with their scores.
-    """
     if settings.words:
-        words(console)
-        return Condition("unguided"), Condition("aligned")
+        say(console, *(f"{kind}: {', '.join(known)}" for kind, known in world.vocabulary().items()))
+        say(console, f'as in: dymo generate "{world.captions("test", 1)[0].text}"')
+        return
     prompts, seed = settings.prompts, settings.seed
     if not 1 <= prompts <= MOST_PROMPTS:
         raise ConfigError(f"--prompts {prompts}: give a whole number from 1 to {MOST_PROMPTS}")
@@ -76,29 +67,24 @@ def demo(settings: Demo, console: Console, notes: Console) -> tuple[Condition, C
     check_outdir(outdir)
 
     import dymo
-    from dymo.miniature.world import captions as held_out_captions
 
     models.quiet_libraries()
     with busy(notes, "Loading the miniature …", in_logs=True):
         pipe = models.load_pipeline(None)
-        guide = dymo.load_reward(GUIDE)
-        aligner = dymo.DyMO(GUIDE, preset=PRESET)
-    captions = held_out_captions("test", prompts, seed)
+        rewards = {name: dymo.load_reward(name) for name in (GUIDE, HELD_OUT)}
+        aligner = dymo.DyMO(rewards[GUIDE], preset=PRESET)
+    captions = world.captions("test", prompts, seed)
     texts = [caption.text for caption in captions]
-    seeds = [seed + i for i in range(prompts)]
-    with busy(notes, f"Generating {prompts} unguided images …", in_logs=True):
-        unguided = _unguided(pipe, texts, seeds)
-    aligned = _aligned(pipe, aligner, texts, seeds, notes)
+    unguided = _generate("unguided", lambda texts, listeners, **call: pipe(texts, **call), texts, seed, notes)
+    aligned = _generate("aligned", partial(aligner, pipe), texts, seed, notes)
     with busy(notes, "Judging …", in_logs=True):
         for condition in (unguided, aligned):
-            _judge(condition, captions, {GUIDE: guide, HELD_OUT: dymo.load_reward(HELD_OUT)})
+            _judge(condition, captions, rewards)
     table = comparison(unguided, aligned)
     with busy(notes, "Writing the report …", in_logs=True):
-        sheet, report = _write(outdir, pipe, texts, seeds, unguided, aligned, table)
+        sheet, report = _write(outdir, models.sampler_name(pipe.scheduler), texts, seed, unguided, aligned, table)
     show_table(table, console)
-    said = f"\nContact sheet: {sheet}\nReport:        {report}"
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
-    return unguided, aligned
+    say(console, "", f"Contact sheet: {sheet}", f"Report:        {report}")
 
 
 def comparison(unguided: Condition, aligned: Condition) -> Table:
@@ -118,52 +104,34 @@ def comparison(unguided: Condition, aligned: Condition) -> Table:
         before, after = measure(unguided), measure(aligned)
         gain = paired_bootstrap(after, before)
         interval = f"{gain.low:+.{digits}f} to {gain.high:+.{digits}f}"
-        rows.append(
-            [
-                name, f"{sum(before) / len(before):.{digits}f}", f"{sum(after) / len(after):.{digits}f}",
-                f"{gain.mean:+.{digits}f}", None if before is unguided.seconds else interval,
-            ]
-        )  # fmt: skip
+        means = [f"{sum(values) / len(values):.{digits}f}" for values in (before, after)]
+        rows.append([name, *means, f"{gain.mean:+.{digits}f}", None if before is unguided.seconds else interval])
     # Text under numeric columns is set to the right: each row has its own decimals.
     titles = (unguided.name, aligned.name, "difference", "95 % interval")
     return Table([Column("mean"), *(Column(title, 3) for title in titles)], rows)
 
 
-def _batches(texts: Sequence[str], seeds: Sequence[int]) -> list[tuple[list[str], list[Any]]]:
-    """Prompts with one generator each, BATCH at a time."""
+def _generate(name: str, run: Callable[..., Any], texts: Sequence[str], seed: int, notes: Console) -> Condition:
+    """The images of `run(prompts, listeners=, generator=, **call)`, BATCH prompts at a time."""
     import torch
 
-    return [
-        (list(texts[i : i + BATCH]), [torch.Generator("cpu").manual_seed(seed) for seed in seeds[i : i + BATCH]])
-        for i in range(0, len(texts), BATCH)
-    ]
-
-
-def _unguided(pipe: Any, texts: Sequence[str], seeds: Sequence[int]) -> Condition:
-    made = Condition("unguided")
-    for prompts, generators in _batches(texts, seeds):
-        began = time.perf_counter()
-        made.images += pipe(prompts, generator=generators, **MINIATURE_DEFAULTS).images
-        made.seconds += [(time.perf_counter() - began) / len(prompts)] * len(prompts)
-        made.evaluations += [MINIATURE_DEFAULTS["num_inference_steps"]] * len(prompts)
-    return made
-
-
-def _aligned(pipe: Any, aligner: Any, texts: Sequence[str], seeds: Sequence[int], notes: Console) -> Condition:
-    made = Condition("aligned")
-    batches = _batches(texts, seeds)
-    left = TimeLeft(len(batches), "batch", "batches")
-    for n, (prompts, generators) in enumerate(batches, start=1):
-        label = f"Aligning, batch {n} of {len(batches)}"
-        with watched(notes, label, MINIATURE_DEFAULTS["num_inference_steps"]) as watcher:
+    made, steps = Condition(name), MINIATURE_DEFAULTS["num_inference_steps"]
+    starts = range(0, len(texts), BATCH)
+    left = TimeLeft(len(starts), "batch", "batches")
+    for n, start in enumerate(starts, start=1):
+        prompts = list(texts[start : start + BATCH])
+        generators = [torch.Generator("cpu").manual_seed(seed + start + i) for i in range(len(prompts))]
+        label = f"Generating {name} images, batch {n} of {len(starts)}"
+        with watched(notes, label, steps) as watcher:
             began = time.perf_counter()
-            output = aligner(pipe, prompts, generator=generators, listeners=[watcher], **MINIATURE_DEFAULTS)
+            output = run(prompts, generator=generators, listeners=[watcher], **MINIATURE_DEFAULTS)
             elapsed = time.perf_counter() - began
         made.images += output.images
         made.seconds += [elapsed / len(prompts)] * len(prompts)
-        made.evaluations += output.trace.evaluations
-        made.traces.append(output.trace)
-        notes.print(f"{label}: {left() or 'done'}", markup=False, highlight=False)
+        trace = getattr(output, "trace", None)
+        made.evaluations += [steps] * len(prompts) if trace is None else trace.evaluations
+        made.traces += [] if trace is None else [trace]
+        say(notes, f"{label}: {left() or 'done'}")
     return made
 
 
@@ -179,59 +147,46 @@ def _judge(condition: Condition, captions: Sequence[Any], rewards: dict[str, Any
     images = torch.stack([pixels(image) for image in condition.images])
     texts = [caption.text for caption in captions]
     with torch.no_grad():
-        for name, reward in rewards.items():
-            condition.scores[name] = [float(score) for score in reward.score(images, texts)]
+        condition.scores = {name: reward.score(images, texts).tolist() for name, reward in rewards.items()}
         seen = load_judge().read(images)
-    condition.correct = [
-        bool(satisfied(caption, things).correct) for caption, things in zip(captions, seen, strict=True)
-    ]
+    condition.correct = [bool(satisfied(*one).correct) for one in zip(captions, seen, strict=True)]
 
 
 def _write(
-    outdir: Path,
-    pipe: Any,
-    texts: Sequence[str],
-    seeds: Sequence[int],
-    unguided: Condition,
-    aligned: Condition,
-    table: Table,
+    outdir: Path, sampler: str, texts: Sequence[str], seed: int, unguided: Condition, aligned: Condition, table: Table
 ) -> tuple[Path, Path]:
     """Images, traces, plots, sheet, report.md and report.html. Returns the paths of the sheet and the HTML."""
     from ..report.plot import plot_trace
     from ..report.png import Parameters, png_bytes
     from ..report.sheet import Row, contact_sheet
 
-    stems = file_stems(texts)
-    sampler = models.sampler_name(pipe.scheduler)
     steps, scale = MINIATURE_DEFAULTS["num_inference_steps"], MINIATURE_DEFAULTS["guidance_scale"]
     conditions = (unguided, aligned)
     for n, trace in enumerate(aligned.traces, start=1):
         write_text(outdir / "traces" / f"batch-{n}.json", trace.to_json())
-    entries = []
-    for i, (text, seed, stem) in enumerate(zip(texts, seeds, stems, strict=True)):
-        shown = []
+    entries, rows = [], []
+    for i, (text, stem) in enumerate(zip(texts, file_stems(texts), strict=True)):
+        shown, own = [], seed + i
         for condition, preset in ((unguided, None), (aligned, PRESET)):
             image = condition.images[i]
-            parameters = Parameters(text, "", steps, sampler, scale, seed, image.width, image.height, MINIATURE, preset)
+            parameters = Parameters(text, "", steps, sampler, scale, own, image.width, image.height, MINIATURE, preset)
             scores = {name: round(values[i], 4) for name, values in condition.scores.items()}
             record = {
-                "prompt": text, "seed": seed, "model": MINIATURE, "call": MINIATURE_DEFAULTS, "preset": preset,
+                "prompt": text, "seed": own, "model": MINIATURE, "call": MINIATURE_DEFAULTS, "preset": preset,
                 "reward": GUIDE if preset else None, "evaluations": condition.evaluations[i], "scores": scores,
                 "correct": condition.correct[i],
             }  # fmt: skip
-            path = f"images/{stem}-{seed:04d}-{condition.name}.png"
+            path = f"images/{stem}-{own:04d}-{condition.name}.png"
             png = png_bytes(image, parameters, record)
             write_bytes(outdir / path, png)
             note = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
-            shown.append(Picture(condition.name, png, path, note, condition.correct[i], small=True))
+            shown.append(PageImage(condition.name, png, path, note, condition.correct[i], small=True))
         plot = plot_trace(aligned.traces[i // BATCH], i % BATCH, title=text)
-        plot_path = f"traces/{stem}-{seed:04d}.png"
+        plot_path = f"traces/{stem}-{own:04d}.png"
         write_bytes(outdir / plot_path, plot)
-        entries.append(Entry(text, shown, Picture("trace of the guidance", plot, plot_path)))
-    rows = [
-        Row(text, [of.images[i] for of in conditions], f"seed {seeds[i]}", [of.correct[i] for of in conditions])
-        for i, text in enumerate(texts)
-    ]
+        entries.append(Entry(text, shown, PageImage("trace of the guidance", plot, plot_path)))
+        correct = [of.correct[i] for of in conditions]
+        rows.append(Row(text, [of.images[i] for of in conditions], f"seed {own}", correct))
     drawn = contact_sheet([of.name for of in conditions], rows, panels=2 if len(rows) > 4 else 1)
     sheet = write_bytes(outdir / "sheet.png", png_bytes(drawn))
     page = _page(entries, table, unguided, aligned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,9 @@ from ..report.outdir import check_outdir
 from . import models, options
 from .images import pixels
 from .names import file_stems, numbered
-from .parsers import check_parser, load_parser
-from .progress import TimeLeft, busy, watched
 from .schema import MINIATURE, Generate
-from .sources import check_lora, check_model, check_source
+from .screen import TimeLeft, busy, say, watched
+from .sources import check_lora, check_model, check_parser, check_source, load_parser
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,7 +89,14 @@ def check(settings: Generate) -> Job:
     if settings.graph is not None and (settings.parser != "spacy" or settings.parser_model or settings.base_url):
         raise ConfigError(f"--graph {settings.graph} says what the prompt means: leave out --parser and its options")
     check_parser(settings)
-    graph = _read_graph(settings.graph, prompts)
+    graph = None
+    if settings.graph is not None:
+        said = f"--graph {settings.graph}: it"
+        if len(prompts) != 1:
+            raise ConfigError(f"{said} describes one prompt, but {len(prompts)} are given; run them one by one")
+        graph = options.read_graph(settings.graph)
+        if graph.prompt != prompts[0]:
+            raise PromptError(f"{said} is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     if settings.on_hacking != "warn" and not settings.watch:
         raise ConfigError(
             f"--on-hacking {settings.on_hacking} goes by held-out rewards: add --watch hpsv2.1, or another"
@@ -111,31 +117,33 @@ def check(settings: Generate) -> Job:
         check_source("--unet", settings.unet, ["unet", "config.json"], "UNet")
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
-    given = {
-        "num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale, "height": settings.height,
-        "width": settings.width, "negative_prompt": settings.negative_prompt,
-    }  # fmt: skip
+    given = {name: getattr(settings, name) for name in ("guidance_scale", "height", "width", "negative_prompt")}
+    given["num_inference_steps"] = settings.steps
     call |= {name: value for name, value in given.items() if value is not None}
     return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
 
 
-def generate(settings: Generate, console: Console, notes: Console) -> list[Result]:
+def generate(settings: Generate, console: Console, notes: Console) -> None:
     """Generate, write, and say where on `console`; the estimate and the progress go to `notes`.
 
     Raises DyMOError; every file that is there is whole.
     """
+    job = check(settings)
+
     import dymo
 
-    job = check(settings)
+    from ..report.png import png_bytes
+    from ..report.sheet import Row, contact_sheet
+
     device = models.choose_device(settings.device)
     guided = job.config.preference_weight > 0 or settings.reward is not None
     for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
         _check_reward(option, name)
     extra = dict(job.overrides)
+    models.quiet_libraries()
     if settings.parser != "spacy":
         extra["parser"] = load_parser(settings)
     with busy(notes, f"Loading {job.model_name} …"):
-        models.quiet_libraries()
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, loras=job.loras,
             unet=settings.unet, offload=settings.offload,
@@ -150,37 +158,25 @@ def generate(settings: Generate, console: Console, notes: Console) -> list[Resul
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
     steps = job.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")
-    notes.print(_estimate(job, len(runs), steps), markup=False, highlight=False, soft_wrap=True)
+    say(notes, _estimate(job, len(runs), steps))
     left, results = TimeLeft(len(runs)), []
     try:
         for prompt, seed in runs:
             result = _generate_one(job, pipe, aligner, reward, prompt, seed, steps, notes)
             _write(job, pipe, result, settings.outdir / f"{stems[prompt]}-{seed:04d}")
             results.append(result)
-            said = "\n".join([f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace)])
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
+            say(console, f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace))
             if remaining := left():
-                notes.print(remaining, markup=False, highlight=False)
+                say(notes, remaining)
     except KeyboardInterrupt:
         # What is finished is kept, with its sheet.
         raise KeyboardInterrupt(f"{len(results)} of {len(runs)} images are written to {settings.outdir}") from None
     finally:
         if settings.compare and results:
-            sheet = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
-            path = write_bytes(sheet, _sheet(results))
-            console.print(f"Contact sheet: {path}", markup=False, highlight=False, soft_wrap=True)
-    return results
-
-
-def _read_graph(path: Path | None, prompts: Sequence[str]) -> SemanticGraph | None:
-    if path is None:
-        return None
-    if len(prompts) != 1:
-        raise ConfigError(f"--graph {path}: it describes one prompt, but {len(prompts)} are given; run them one by one")
-    graph = options.read_graph(path)
-    if graph.prompt != prompts[0]:
-        raise PromptError(f"--graph {path}: it is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
-    return graph
+            path = numbered(settings.outdir / "sheet", [".png"], settings.overwrite).with_suffix(".png")
+            rows = [Row(one.prompt, [one.unguided, one.aligned], f"seed {one.seed}") for one in results if one.unguided]
+            sheet = png_bytes(contact_sheet(["unguided", "aligned"], rows))
+            say(console, f"Contact sheet: {write_bytes(path, sheet)}")
 
 
 def _check_reward(option: str, name: str) -> None:
@@ -234,28 +230,23 @@ def _generate_one(
     except DyMOError:
         raise
     except (ValueError, TypeError) as error:
-        if not refused_by_diffusers(error):
+        if not _refused_by_diffusers(error):
             raise
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
     result = Result(prompt, seed, output.images[0], output.trace, unguided)
     if unguided is not None and reward is not None:
         device = getattr(pipe, "_execution_device", "cpu")
         reward.to(device)
+        images = torch.stack([pixels(unguided), pixels(result.aligned)]).to(device)
         with torch.no_grad():
-            before, after = (
-                reward.score(pixels(image)[None].to(device), [prompt]).float().item()
-                for image in (unguided, result.aligned)
-            )
-        result.rewards = before, after
+            result.rewards = tuple(reward.score(images, [prompt] * 2).float().tolist())
     return result
 
 
-def refused_by_diffusers(error: BaseException) -> bool:
+def _refused_by_diffusers(error: Exception) -> bool:
     """Whether diffusers itself raised this (its checks of the inputs), or the call did not fit its signature."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    raised_in = frame.f_globals.get("__name__", "")
     return raised_in.partition(".")[0] == "diffusers" or "unexpected keyword argument" in str(error)
 
 
@@ -266,10 +257,11 @@ def _write(job: Job, pipe: Any, result: Result, stem: Path) -> None:
 
     stem = numbered(stem, ENDINGS, job.settings.overwrite)
 
+    scale, steps = (
+        job.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
+    )
+
     def save(image: Image, ending: str, preset: str | None) -> None:
-        scale, steps = (
-            job.call.get(name, models.call_default(pipe, name)) for name in ("guidance_scale", "num_inference_steps")
-        )
         parameters = Parameters(
             result.prompt, job.call.get("negative_prompt", ""), steps, models.sampler_name(pipe.scheduler), scale,
             result.seed, image.width, image.height, job.model_name, preset,
@@ -297,10 +289,9 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
         record |= {
             "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
             "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
-            "graph": result.trace.graphs[0] if result.trace.graphs else None,
+            "graph": result.trace.graphs[0],
             "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
-            "evaluations": result.trace.evaluations[0] if result.trace.evaluations else None,
-            "seconds": round(result.trace.cost.seconds, 3),
+            "evaluations": result.trace.evaluations[0], "seconds": round(result.trace.cost.seconds, 3),
         }  # fmt: skip
     return record
 
@@ -312,14 +303,13 @@ def _outcome(result: Result) -> str:
     """
     trace = result.trace
     course = [step.reward[0] for step in trace.steps if step.reward and step.reward[0] is not None]
-    parts = []
+    parts = [f"{trace.evaluations[0]} evaluations", f"{trace.cost.seconds:.1f} s"]
     if result.rewards is not None:
         before, after = result.rewards
-        parts.append(f"reward {before:.3f} unguided, {after:.3f} aligned ({after - before:+.3f})")
+        parts.insert(0, f"reward {before:.3f} unguided, {after:.3f} aligned ({after - before:+.3f})")
     elif course:
-        parts.append(f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
-    parts += [f"{trace.evaluations[0]} evaluations"] if trace.evaluations else []
-    return " · ".join([*parts, f"{trace.cost.seconds:.1f} s"])
+        parts.insert(0, f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
+    return " · ".join(parts)
 
 
 def _held_out(trace: Trace) -> list[str]:
@@ -330,25 +320,10 @@ def _held_out(trace: Trace) -> list[str]:
             for name, ends in trace.ends.items()
         )
         return [f"  returned the {trace.returned[0]} image: {'; '.join(scores)}"]
-    courses: dict[str, list[float]] = {}
-    for step in trace.steps:
-        for name, values in step.watched.items():
-            if values[0] is not None:
-                courses.setdefault(name, []).append(values[0])
-    if not courses:
+    seen = [(name, values[0]) for step in trace.steps for name, values in step.watched.items() if values[0] is not None]
+    if not seen:
         return []
-    said = [f"{name} {values[0]:.3f} → {values[-1]:.3f}" for name, values in courses.items()]
+    first, last = dict(reversed(seen)), dict(seen)
+    said = [f"{name} {first[name]:.3f} → {value:.3f}" for name, value in last.items()]
     alarm = f" · reward hacking from step {trace.hacked[0] + 1} on" if 0 in trace.hacked else ""
     return [f"  held out, of the prediction: {'; '.join(said)}{alarm}"]
-
-
-def _sheet(results: Sequence[Result]) -> bytes:
-    from ..report.png import png_bytes
-    from ..report.sheet import Row, contact_sheet
-
-    rows = [
-        Row(result.prompt, [result.unguided, result.aligned], note=f"seed {result.seed}")
-        for result in results
-        if result.unguided is not None
-    ]
-    return png_bytes(contact_sheet(["unguided", "aligned"], rows))

@@ -14,9 +14,11 @@ from rich.tree import Tree
 from ..errors import ConfigError, PromptError
 from ..report.atomic import write_text
 from . import options
+from .models import quiet_libraries
 from .names import check_free
-from .parsers import load_parser, load_tokenizer
 from .schema import Graph
+from .screen import say
+from .sources import load_parser, load_tokenizer
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph, Span
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 def run(settings: Graph, console: Console, notes: Console) -> None:
     """Show or write the graphs asked for; JSON and trees on `console`, where files went on `notes`. Raises DyMOError."""
+    if settings.parser == "transformers":
+        quiet_libraries()
     if settings.file is not None:
         _many(settings, notes)
         return
@@ -34,13 +38,12 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
 
     check_free("--svg", settings.svg, settings.overwrite)
     graph = _one(settings)
-    tokenizer = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
-    pairs = None if tokenizer is None else token_pairs(graph, tokenizer)
+    pairs = None if settings.tokenizer is None else token_pairs(graph, load_tokenizer(settings.tokenizer))
     if settings.svg is not None:
         from ..report.graph_svg import draw
 
         write_text(settings.svg, draw(graph, pairs))
-        notes.print(f"Drawing: {settings.svg}", markup=False, highlight=False, soft_wrap=True)
+        say(notes, f"Drawing: {settings.svg}")
     if settings.json:
         console.file.write(as_json(graph, pairs) + "\n")
     elif settings.svg is None:
@@ -49,9 +52,7 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
 
 def _one(settings: Graph) -> SemanticGraph:
     if bool(settings.prompt) == (settings.graph is not None):
-        raise ConfigError(
-            "give a PROMPT, or --graph FILE.json with one that was read before, or --file with many prompts"
-        )
+        raise ConfigError("give a PROMPT, or --graph FILE.json of one read before, or --file with many prompts")
     if settings.graph is not None:
         return options.read_graph(settings.graph)
     prompt, *more = options.read_prompts("dymo graph", settings.prompt)
@@ -62,36 +63,29 @@ def _one(settings: Graph) -> SemanticGraph:
 
 def _many(settings: Graph, notes: Console) -> None:
     """Write the graph of each prompt as a line, in their order; go on where an earlier run was cut off."""
-    given = {
-        "PROMPT": settings.prompt or None, "--graph": settings.graph, "--svg": settings.svg,
-        "--tokenizer": settings.tokenizer,
-    }  # fmt: skip
-    for name, value in given.items():
-        if value is not None:
-            raise ConfigError(f"--file {settings.file}: {name} is for one prompt; leave it out")
+    for name in ("prompt", "graph", "svg", "tokenizer"):
+        if getattr(settings, name):
+            said = "PROMPT" if name == "prompt" else f"--{name}"
+            raise ConfigError(f"--file {settings.file}: {said} is for one prompt; leave it out")
     if settings.file is None or settings.out is None:
         raise ConfigError(f"--file {settings.file}: say where the graphs go, with --out GRAPHS.jsonl")
     prompts = options.read_lines(settings.file)
     done, length = (0, 0) if settings.overwrite else _done(settings.out, prompts)
     parser = load_parser(settings)
     if done:
-        notes.print(f"{done} of {len(prompts)} are there already", highlight=False)
-    _append(settings.out, b"", length)
-    for graph in parser.parse_many(prompts[done:]):
-        _append(settings.out, graph.to_json().encode() + b"\n")
-    notes.print(f"{len(prompts)} graphs: {settings.out}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _append(path: Path, content: bytes, length: int | None = None) -> None:
-    """Add to a file, of which before that only `length` bytes are kept. Raises ConfigError."""
+        say(notes, f"{done} of {len(prompts)} are there already")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            if length is not None:
-                file.truncate(length)
-            file.write(content)
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
+        with settings.out.open("ab") as file:
+            file.truncate(length)
+            for graph in parser.parse_many(prompts[done:]):
+                file.write(graph.to_json().encode() + b"\n")
+                file.flush()
     except OSError as error:
-        raise ConfigError(f"--out {path}: cannot be written ({error}); name another file, or make room") from error
+        raise ConfigError(
+            f"--out {settings.out}: cannot be written ({error}); name another file, or make room"
+        ) from error
+    say(notes, f"{len(prompts)} graphs: {settings.out}")
 
 
 def _done(path: Path, prompts: Sequence[str]) -> tuple[int, int]:
@@ -107,19 +101,16 @@ def _done(path: Path, prompts: Sequence[str]) -> tuple[int, int]:
         lines = whole.decode("utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--out {path}: cannot be read ({error}); name another file") from error
+    said, remedy = f"--out {path}: line", "name another file, or add --overwrite"
     for n, line in enumerate(lines):
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(
-                f"--out {path}: line {n + 1} is no graph ({error}); name another file, or add --overwrite"
-            ) from error
-        if n >= len(prompts) or held != prompts[n]:
-            wanted = repr(prompts[n]) if n < len(prompts) else "no further prompt"
-            raise ConfigError(
-                f"--out {path}: line {n + 1} is of {held!r}, but --file has {wanted} there; name another file, or add "
-                "--overwrite"
-            )
+            raise ConfigError(f"{said} {n + 1} is no graph ({error}); {remedy}") from error
+        wanted = prompts[n] if n < len(prompts) else None
+        if held != wanted:
+            there = "no further prompt" if wanted is None else repr(wanted)
+            raise ConfigError(f"{said} {n + 1} is of {held!r}, but --file has {there} there; {remedy}")
     return len(lines), len(whole)
 
 
@@ -127,9 +118,8 @@ def as_json(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
     """`graph.to_json()`; with pairs, their token positions under "tokens"."""
     if pairs is None:
         return graph.to_json()
-    tokens = {
-        "positive": pairs.positive, "negative": pairs.negative, "words": dict(pairs.words), "truncated": pairs.truncated,
-    }  # fmt: skip
+    names = ("positive", "negative", "words", "truncated")
+    tokens = {name: getattr(pairs, name) for name in names} | {"words": dict(pairs.words)}
     return json.dumps({**json.loads(graph.to_json()), "tokens": tokens}, ensure_ascii=False)
 
 
@@ -138,8 +128,10 @@ def as_tree(graph: SemanticGraph, pairs: TokenPairs | None = None) -> Tree:
 
     With pairs, each word has its token positions too, and the pairs that are drawn together or apart are counted.
     """
+    from ..prompt.tokens import positions_by_span
+
     tree = Tree(Text(graph.prompt, style="bold"))
-    positions = _positions(graph, pairs)
+    positions = {} if pairs is None else positions_by_span(graph, pairs)
     for n, entity in enumerate(graph.entities):
         branch = tree.add(_word(entity.text, entity.span, "cyan", positions))
         for attribute in entity.attributes:
@@ -157,12 +149,6 @@ def as_tree(graph: SemanticGraph, pairs: TokenPairs | None = None) -> Tree:
         if pairs.truncated:
             tree.add(Text(f"beyond the tokenizer's window: {', '.join(pairs.truncated)}", style="red"))
     return tree
-
-
-def _positions(graph: SemanticGraph, pairs: TokenPairs | None) -> dict[Span, tuple[int, ...]]:
-    from ..prompt.tokens import positions_by_span
-
-    return {} if pairs is None else positions_by_span(graph, pairs)
 
 
 def _word(text: str, span: Span, style: str, positions: dict[Span, tuple[int, ...]]) -> Text:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import ConfigError, PromptError
 from ..report.png import read_png
@@ -27,18 +27,17 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
     Plots and contact sheets that `dymo generate` wrote into a folder are left out.
     """
-    found: dict[Path, None] = {}
+    found: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: there is no such image or folder")
+        inside = [path]
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and not _beside(p))
-            if not inside:
-                raise ConfigError(f"{path}: no image ({', '.join(ENDINGS)}) in this folder")
-            found.update(dict.fromkeys(inside))
-        elif path.is_file():
-            found[path] = None
-        else:
-            raise ConfigError(f"{path}: there is no such image or folder")
-    return list(found)
+        if not inside:
+            raise ConfigError(f"{path}: no image ({', '.join(ENDINGS)}) in this folder")
+        found += inside
+    return list(dict.fromkeys(found))
 
 
 def _beside(path: Path) -> bool:
@@ -55,7 +54,7 @@ def read_image(path: Path) -> Tensor:
             if "A" in image.getbands() or "transparency" in image.info:
                 return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
             return pixels(image)
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
 
 
@@ -70,16 +69,14 @@ def read_prompts_file(path: Path) -> dict[str, str]:
     """File name -> prompt, of lines {"image": "a.png", "prompt": "..."}. Raises ConfigError with the line's number."""
     found = {}
     for number, line in enumerate(read_file(path, "--prompts").splitlines(), 1):
-        if not line.strip():
-            continue
         try:
-            row = json.loads(line)
-            name = next(row[key] for key in _NAME_KEYS if key in row)
-            found[Path(name).name] = str(row["prompt"])
+            if line.strip():
+                row = json.loads(line)
+                name = next(row[key] for key in _NAME_KEYS if key in row)
+                found[Path(name).name] = str(row["prompt"])
         except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise ConfigError(
-                f'--prompts {path}, line {number}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}'
-            ) from error
+            said = f"--prompts {path}, line {number}"
+            raise ConfigError(f'{said}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}') from error
     return found
 
 
@@ -94,7 +91,5 @@ def prompt_of(path: Path, prompt: str | None, prompts: dict[str, str]) -> str:
         # The record is exact; in the text, a prompt may look like the fields after it.
         found = (record or {}).get("prompt") or (parameters.prompt if parameters is not None else None)
     if not found or not found.strip():
-        raise PromptError(
-            f"{path}: no prompt in the file: give --prompt for all images, or --prompts with a line for each"
-        )
+        raise PromptError(f"{path}: no prompt in the file: give --prompt for all, or --prompts with a line for each")
     return found

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError
+from ..pipelines.variants import first_line, load_loras, load_unet
 from .sources import family_of, is_single_file
 
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16", "bfloat16")
-_SCHEDULERS: dict[str, tuple[str, str]] = {
-    # option -> diffusers class, the name other programs use
-    "ddim": ("DDIMScheduler", "DDIM"),
-    "ddpm": ("DDPMScheduler", "DDPM"),
-    "euler": ("EulerDiscreteScheduler", "Euler"),
-    "euler-ancestral": ("EulerAncestralDiscreteScheduler", "Euler a"),
-}
+_SCHEDULERS = {
+    "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler", "euler": "EulerDiscreteScheduler",
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+}  # fmt: skip
 
 
 def check_choices(scheduler: str | None, dtype: str | None) -> None:
@@ -44,10 +41,8 @@ def choose_device(device: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"--device {device!r}: not to be used here ({_first_line(error)}); try --device cpu"
-        ) from error
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device!r}: cannot be used ({first_line(error)}); try --device cpu") from error
     return device
 
 
@@ -73,9 +68,6 @@ def load_pipeline(
 
     import dymo
 
-    from ..pipelines.variants import load_unet
-
-    began = time.perf_counter()
     if model is None:
         pipe = dymo.load_miniature()
         if dtype is not None:
@@ -97,50 +89,25 @@ def load_pipeline(
     else:
         pipe.enable_sequential_cpu_offload(device=device)
     pipe.set_progress_bar_config(disable=True)
-    seconds = time.perf_counter() - began
-    logger.info(
-        "%s from %s on %s, %s, in %.1f s", type(pipe).__name__, model or "the package", device, pipe.dtype, seconds
-    )
+    logger.info("%s from %s on %s, %s", type(pipe).__name__, model or "the package", device, pipe.dtype)
     return pipe
 
 
 def _load(model: str, config: str | None, dtype: Any) -> Any:
     import diffusers
 
+    family, default = family_of(model) if is_single_file(model) else ("", "")
     try:
-        if is_single_file(model):
-            family, default = family_of(model)
-            path = Path(model).expanduser()
-            kind = getattr(diffusers, family)
-            return kind.from_single_file(str(path), config=config or default, torch_dtype=dtype)
-        return diffusers.AutoPipelineForText2Image.from_pretrained(model, torch_dtype=dtype)
-    except ConfigError:
-        raise
+        if not family:
+            return diffusers.AutoPipelineForText2Image.from_pretrained(model, torch_dtype=dtype)
+        path = str(Path(model).expanduser())
+        return getattr(diffusers, family).from_single_file(path, config=config or default, torch_dtype=dtype)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(
-            f"--model {model}: cannot be loaded ({_first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
+            f"--model {model}: cannot be loaded ({first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
             "with the --config of its family"
         ) from error
-
-
-def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
-    """Put LoRAs of files, folders or hub ids into the pipeline, each with its strength. Raises PipelineError."""
-    names = [f"lora_{n}" for n in range(len(loras))]
-    for name, (source, _) in zip(names, loras, strict=True):
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
-                pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
-        except Exception as error:  # the loader raises whatever a wrong file makes it raise
-            logger.debug("the loader's own error", exc_info=True)
-            remedy = "is it of this model's family?"
-            if isinstance(error, ImportError) or "peft" in str(error).lower():
-                remedy = "pip install 'dymo-diffusion[lora]'"
-            raise PipelineError(f"--lora {source}: cannot be loaded ({_first_line(error)}); {remedy}") from error
-        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
-            raise PipelineError(f"--lora {source}: none of its weights is for this model; is it of the same family?")
-    pipe.set_adapters(names, [strength for _, strength in loras])
 
 
 def load_preview_vae(name: str, like: Any) -> Any:
@@ -151,7 +118,7 @@ def load_preview_vae(name: str, like: Any) -> Any:
         vae = AutoencoderTiny.from_pretrained(name, torch_dtype=like.dtype)
     except (OSError, ValueError) as error:
         raise PipelineError(
-            f"--preview-vae {name}: cannot be loaded ({_first_line(error)}); give a folder or hub id of an AutoencoderTiny, "
+            f"--preview-vae {name}: cannot be loaded ({first_line(error)}); give a folder or hub id of an AutoencoderTiny, "
             "as madebyollin/taesd"
         ) from error
     return vae.to(like._execution_device)
@@ -159,18 +126,14 @@ def load_preview_vae(name: str, like: Any) -> Any:
 
 def sampler_name(scheduler: Any) -> str:
     """What other programs call this scheduler."""
-    kind = type(scheduler).__name__
-    known = dict(_SCHEDULERS.values())
-    return known.get(kind, kind.removesuffix("Scheduler").removesuffix("Discrete"))
+    name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
+    return "Euler a" if name == "EulerAncestral" else name
 
 
 def call_default(pipe: Any, name: str) -> Any:
     """The default of a parameter of the pipeline's call; None where it has none."""
-    try:
-        parameter = inspect.signature(pipe.__call__).parameters.get(name)
-    except (TypeError, ValueError):
-        return None
-    return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+    parameter = inspect.signature(pipe.__call__).parameters.get(name)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 def quiet_libraries() -> None:
@@ -190,11 +153,7 @@ def quiet_libraries() -> None:
 def _scheduler_class(name: str) -> Any:
     import diffusers
 
-    found = getattr(diffusers, _SCHEDULERS[name][0] if name in _SCHEDULERS else name, None)
+    found = getattr(diffusers, _SCHEDULERS.get(name, name), None)
     if found is None:
         raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -18,17 +17,10 @@ from rich.text import Text
 from ..config import Config
 from .schema import Common
 
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 # Keywords of the library that have an option of their own; other settings of Config are given with --set.
 _OPTIONS = {
-    "num_inference_steps": "steps",
-    **{
-        name: name.replace("_", "-")
-        for name in (
-            "truncation", "on_hacking", "watch", "reward", "preset", "graph", "preview_vae", "parser", "guidance_scale",
-            "negative_prompt", "height", "width",
-        )
-    },
+    "num_inference_steps", "truncation", "on_hacking", "watch", "reward", "preset", "graph", "preview_vae", "parser",
+    "guidance_scale", "negative_prompt", "height", "width",
 }  # fmt: skip
 _SETTINGS = [field.name for field in dataclasses.fields(Config) if field.name not in _OPTIONS]
 _KEYWORD = re.compile(
@@ -42,7 +34,7 @@ def in_words_of_options(text: str) -> str:
     A setting without an option of its own becomes --set k=-1.
     """
 
-    def option(match: re.Match[str]) -> str:
+    def said(match: re.Match[str]) -> str:
         name, value = match[1], match[2] or ""
         if name not in _OPTIONS:
             return f"--set {name}={value}"
@@ -50,46 +42,35 @@ def in_words_of_options(text: str) -> str:
             read = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             read = value
-        values = read if isinstance(read, (list, tuple)) else [read]
-        return " ".join(f"--{_OPTIONS[name]} {one}".rstrip() for one in values)
+        option = name.removeprefix("num_inference_").replace("_", "-")
+        return " ".join(f"--{option} {one}".rstrip() for one in (read if isinstance(read, (list, tuple)) else [read]))
 
-    return _KEYWORD.sub(option, text)
+    return _KEYWORD.sub(said, text)
 
 
-def show_error(error: Exception) -> None:
-    """One red line."""
-    said = in_words_of_options(_one_line(error))
-    Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), (said, "red")), soft_wrap=True)
+def show(kind: str, style: str, message: object) -> None:
+    """ "Error: what was wrong", in a colour, on one line."""
+    said = in_words_of_options(" ".join(line.strip() for line in str(message).splitlines()))
+    Console(stderr=True).print(Text.assemble((f"{kind}: ", f"bold {style}"), (said, style)), soft_wrap=True)
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
     """Within it, a warning is one yellow line without the code that raised it; what is filtered out stays so."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = lambda message, *place, **more: show("Warning", "yellow", message)
         yield
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    text = in_words_of_options(_one_line(message))
-    Console(stderr=True).print(Text(f"Warning: {text}", style="yellow"), soft_wrap=True)
 
 
 def start_logging(settings: Common) -> None:
     """Send the records of the library's loggers to the standard error, from the level that the options name on."""
-    level = settings.log_level or logging.getLevelName(_LEVELS[min(settings.verbose, 2)])
+    level = settings.log_level or ("warning", "info", "debug")[min(settings.verbose, 2)]
     logger = logging.getLogger("dymo")
     logger.setLevel(level.upper())
     console = Console(stderr=True)
-    handler: logging.Handler
-    if console.is_terminal:
-        handler = RichHandler(console=console, show_path=False)
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    else:
-        handler = logging.StreamHandler(console.file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger.handlers = [handler]
-
-
-def _one_line(message: object) -> str:
-    return " ".join(line.strip() for line in str(message).splitlines())
+    on_screen = console.is_terminal
+    logger.handlers = [
+        RichHandler(console=console, show_path=False) if on_screen else logging.StreamHandler(console.file)
+    ]
+    form = "%(name)s: %(message)s" if on_screen else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logger.handlers[0].setFormatter(logging.Formatter(form))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -49,9 +50,8 @@ def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -
     prompts = [*words, *(read_lines(file) if file is not None else [])]
     if not prompts:
         raise PromptError(f'no prompt: say what the image should show, as {command} "a red apple and a green car"')
-    for prompt in prompts:
-        if not prompt.strip():
-            raise PromptError(f"empty prompt {prompt!r}: say what the image should show")
+    if empty := [prompt for prompt in prompts if not prompt.strip()]:
+        raise PromptError(f"empty prompt {empty[0]!r}: say what the image should show")
     return prompts
 
 
@@ -68,9 +68,8 @@ def check_miniature_words(prompt: str) -> None:
     from ..miniature.world import vocabulary
 
     known = {word for phrases in vocabulary().values() for phrase in phrases for word in phrase.split()}
-    unknown = [
-        word for word in dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)) if word.lower() not in known
-    ]
+    words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)
+    unknown = [word for word in dict.fromkeys(words) if word.lower() not in known]
     if unknown:
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
@@ -89,8 +88,8 @@ def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
         try:
             value = float(strength)
         except ValueError:
-            value = float("nan")
-        if not source or value != value or abs(value) == float("inf"):
+            value = math.nan
+        if not source or not math.isfinite(value):
             raise ConfigError(f"--lora {text}: {strength!r} is no strength; give FILE:0.8, or FILE alone for 1")
         loras.append((source, value))
     return loras
@@ -111,10 +110,8 @@ def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, A
 
 
 def _value(text: str) -> Any:
-    if text in ("None", "True", "False"):
-        return {"None": None, "True": True, "False": False}[text]
     try:
-        value = json.loads(text)
+        value = json.loads({"None": "null", "True": "true", "False": "false"}.get(text, text))
     except ValueError:
         return text
     return tuple(value) if isinstance(value, list) else value
@@ -122,11 +119,9 @@ def _value(text: str) -> Any:
 
 def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[str, Any]:
     """The JSON object of --pipeline-kwargs. Raises ConfigError; `steered_here` are keys that have their own option."""
-    if text is None:
-        return {}
     remedy = """give a JSON object, as '{"eta": 1}'"""
     try:
-        kwargs = json.loads(text)
+        kwargs = json.loads(text or "{}")
     except ValueError as error:
         raise ConfigError(f"--pipeline-kwargs {text!r}: not JSON ({error}); {remedy}") from error
     if not isinstance(kwargs, dict):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import typer
 from rich.console import Console
 
 from ..errors import ConfigError, RewardError
 from ..report.table import Cell, Column, Table
 from . import models
 from .images import read_image
+from .schema import RewardsCheck, RewardsList
+from .screen import busy, say, show_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +29,7 @@ BATCH_TOLERANCE = 1e-3
 """Of a score's own size: what half precision leaves between a batch and its images one by one."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that was looked at."""
 
     what: str
@@ -36,35 +37,38 @@ class Finding:
     detail: str
 
 
+def show_list(settings: RewardsList, console: Console, notes: Console) -> None:
+    """Print the rewards that have a name."""
+    table = listing()
+    if settings.json:
+        rows = [dict(zip([column.title for column in table.columns], row, strict=True)) for row in table.rows]
+        say(console, json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show_table(table, console)
+
+
 def listing() -> Table:
     """One row a reward that has a name."""
     from ..rewards import SPECS
 
-    def row(spec: Spec) -> list[Cell]:
-        measures = "; ".join(filter(None, (spec.measures, spec.about)))
-        reads = "yes" if spec.reads_timestep else "no"
-        return [
-            spec.name,
-            measures,
-            _usual(spec),
-            spec.millions,
-            reads,
-            spec.guides,
-            spec.licence,
-            spec.source or "installed",
-        ]
-
-    columns = [
-        Column("name"), Column("measures"), Column("typical"), Column("M parameters", 1), Column("reads t"),
-        Column("guides"), Column("licence"), Column("from"),
-    ]  # fmt: skip
+    titles = ("name", "measures", "typical", "M parameters", "reads t", "guides", "licence", "from")
+    columns = [Column(title, 1 if title == "M parameters" else None) for title in titles]
     rows: list[list[Cell]] = []
     for name in SPECS:
         try:
-            rows.append(row(SPECS[name]))
+            spec = SPECS[name]
+            measures = "; ".join(filter(None, (spec.measures, spec.about)))
+            reads, source = "yes" if spec.reads_timestep else "no", spec.source or "installed"
+            rows.append([name, measures, _usual(spec), spec.millions, reads, spec.guides, spec.licence, source])
         except RewardError as error:  # of another package: it does not hinder the others
             rows.append([name, str(error), "", None, "", "no", "", "installed"])
     return Table(columns, rows)
+
+
+def run_check(settings: RewardsCheck, console: Console, notes: Console) -> None:
+    """`check`; raises Exit with code 1 where something does not hold."""
+    if not check(settings.name, settings.source, settings.images, settings.device, settings.dtype, console):
+        raise typer.Exit(1)
 
 
 def check(
@@ -87,12 +91,11 @@ def check(
     from ..rewards import load_reward
 
     models.quiet_libraries()
-    with console.status(f"Loading {name} …") if console.is_terminal else nullcontext():
+    with busy(console, f"Loading {name} …"):
         reward = load_reward(spec, source, where, None if dtype is None else getattr(torch, dtype))
     findings = [*try_out(reward, where, spec), *compare_with_published(reward, images, where)]
     columns = [Column("check"), Column("holds"), Column("found")]
-    table = Table(columns, [[finding.what, finding.result, finding.detail] for finding in findings])
-    console.print(table.to_text(), markup=False, highlight=False, soft_wrap=True)
+    say(console, Table(columns, findings).to_text())
     return all(finding.result != "NO" for finding in findings)
 
 
@@ -111,10 +114,9 @@ def try_out(reward: Reward, device: str, spec: Spec | None = None) -> list[Findi
     apart = (scores - alone).abs().max().item()
     close = apart <= BATCH_TOLERANCE * max(1e-6, scores.abs().max().item())
     usual = f"; ordinary images lie in {_usual(spec)}" if spec is not None and spec.typical is not None else ""
+    said = f"a red circle as {PROMPT!r}: {circle:.4f}; noise: {noise:.4f}{usual}"
     findings = [
-        Finding(
-            "scores are finite", _said(finite), f"a red circle as {PROMPT!r}: {circle:.4f}; noise: {noise:.4f}{usual}"
-        ),
+        Finding("scores are finite", _said(finite), said),
         Finding("a batch scores as its images one by one", _said(close), f"differs by {apart:.1e}"),
     ]
     what = "there is a gradient to the image"
@@ -139,8 +141,7 @@ def compare_with_published(reward: Reward, images: Path | None, device: str) -> 
     findings = []
     for golden in known:
         what = f"published score of {golden.image}"
-        path = None if images is None else images / golden.image
-        if path is None or not path.is_file():
+        if images is None or not (path := images / golden.image).is_file():
             place = "give --images FOLDER" if images is None else f"it is not in {images}"
             findings.append(Finding(what, "skipped", f"{place}; the image is in {golden.found_in}"))
             continue

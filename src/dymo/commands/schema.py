@@ -3,14 +3,16 @@
 The classes' docstrings are the commands' help.
 """
 
+# ruff: noqa: RUF009 -- what the calls return are fields
 from __future__ import annotations
 
 import dataclasses
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
@@ -21,65 +23,58 @@ PRESET = "fast"
 MINIATURE = "dymo-miniature"
 """What images and reports call the embedded model."""
 
-_IMAGE, _METHOD, _MACHINE, _OUTPUT, _WHAT, _MESSAGES = "Image", "Method", "Machine", "Output", "Comparison", "Messages"
-_NONE: Any = ()
-"""The default of an option that can be repeated."""
 Settings = TypeVar("Settings", bound="Common")
+Offload = Literal["none", "model", "sequential"]
+_REQUIRED: Any = dataclasses.MISSING
+_EMPTY = inspect.Parameter.empty
 
 
-def _option(panel: str | None, help: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, **more)
+def _option(
+    panel: str | None, help: str, metavar: str | None = None, *names: str, default: Any = None, **more: Any
+) -> Any:
+    """A field of a settings object that is an option. names: where they are not the field's own."""
+    more |= {"help": help, "metavar": metavar, "rich_help_panel": panel}
+    return dataclasses.field(default=default, metadata={"of": typer.Option, "names": names, "more": more})
 
 
-def _several(panel: str | None, help: str, *names: str, metavar: str) -> Any:
-    return _option(panel, f"{help} Can be repeated.", *names, metavar=metavar, show_default=False)
+def _argument(help: str, metavar: str, default: Any = _REQUIRED) -> Any:
+    more = {"help": help, "metavar": metavar, "show_default": False}
+    return dataclasses.field(default=default, metadata={"of": typer.Argument, "names": (), "more": more})
 
 
-def _argument(help: str, metavar: str) -> Any:
-    return typer.Argument(help=help, metavar=metavar, show_default=False)
+_plain, _image, _method, _machine, _output, _what, _messages = (
+    partial(_option, panel) for panel in (None, "Image", "Method", "Machine", "Output", "Comparison", "Messages")
+)
+# Options of several commands.
+_overwrite = partial(_output, "Replace files of the same name, which are otherwise kept.", default=False)
+_device = partial(_machine, "cuda, cuda:1, mps, cpu. [default: the best there is]")
+_DTYPES = "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]"
+_dtype = partial(_machine, _DTYPES, "NAME")
+_steps = partial(_image, "Steps of the sampler. [default: the pipeline's own]")
+_guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own]")
+_SCHEDULERS = "ddim, ddpm, euler, euler-ancestral, or a diffusers class. [default: the model's own]"
+_scheduler = partial(_image, _SCHEDULERS, "NAME")
+_unet = partial(_image, "Another UNet in the model, as those of Diffusion-DPO.", "ID_OR_PATH")
 
 
-# A table: an option a line.
 # fmt: off
-Outdir = Annotated[Path, _option(_OUTPUT, "Folder of the results.")]
-Overwrite = Annotated[bool, _option(_OUTPUT, "Replace files of the same name, which are otherwise kept.", "--overwrite")]
-Device = Annotated[str | None, _option(_MACHINE, "cuda, cuda:1, mps, cpu. [default: the best there is]")]
-Dtype = Annotated[
-    str | None,
-    _option(_MACHINE, "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]",
-            metavar="NAME"),
-]
-Steps = Annotated[int | None, _option(_IMAGE, "Steps of the sampler. [default: the pipeline's own]")]
-GuidanceScale = Annotated[float | None, _option(_IMAGE, "Classifier-free guidance. [default: the pipeline's own]")]
-Scheduler = Annotated[
-    str | None,
-    _option(_IMAGE, "ddim, ddpm, euler, euler-ancestral, or the name of a diffusers class. [default: the model's own]", metavar="NAME"),
-]
-Unet = Annotated[str | None, _option(_IMAGE, "Another UNet in the model, as those of Diffusion-DPO.", metavar="ID_OR_PATH")]
-Json = Annotated[bool, _option(None, "Print JSON.", "--json")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """What every command has."""
 
-    verbose: Annotated[int, _option(_MESSAGES, "Log what is done; -vv more.", "--verbose", "-v", count=True, show_default=False)] = 0
-    log_level: Annotated[Literal["debug", "info", "warning", "error"] | None, _option(_MESSAGES, "Log from this level on.")] = None
+    verbose: int = _messages(
+        "Log what is done; -vv more.", None, "--verbose", "-v", default=0, count=True, show_default=False
+    )
+    log_level: Literal["debug", "info", "warning", "error"] | None = _messages("Log from this level on.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parsing(Common):
     """What reads the prompts."""
 
-    parser: Annotated[
-        str, _option(_METHOD, "What reads prompts: spacy (offline), llm (an endpoint) or transformers (a local model).", metavar="NAME"),
-    ] = "spacy"
-    parser_model: Annotated[
-        str | None, _option(_METHOD, "The model of llm [default: $DYMO_LLM_MODEL] or transformers.", metavar="NAME")
-    ] = None
-    base_url: Annotated[
-        str | None, _option(_METHOD, "The endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", metavar="URL")
-    ] = None
+    parser: str = _method("spacy (offline), llm (an endpoint), transformers (a local model).", "NAME", default="spacy")
+    parser_model: str | None = _method("The model of llm [default: $DYMO_LLM_MODEL] or transformers.", "NAME")
+    base_url: str | None = _method("Endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", "URL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,72 +85,53 @@ class Generate(Parsing):
     already are kept: the new ones get a number. Bad input is refused before the model is loaded, with exit code 2.
     """
 
-    prompts: Annotated[list[str], _argument("What the image should show, in quotes.", "PROMPT")] = _NONE
-    file: Annotated[Path | None, _option(_IMAGE, "More prompts, one a line.", metavar="PROMPTS.txt")] = None
-    model: Annotated[
-        str | None,
-        _option(_IMAGE, "A hub id, a diffusers folder, or a .safetensors checkpoint. [default: the embedded miniature]", "--model", "-m",
-                metavar="ID_OR_PATH"),
-    ] = None
-    config: Annotated[
-        str | None,
-        _option(_IMAGE, "With a .safetensors checkpoint: the diffusers folder or hub id with the configuration and tokenizers of its "
-                "family. [default: the family's first model, from the hub]", metavar="ID_OR_PATH"),
-    ] = None
-    seeds: Annotated[str, _option(_IMAGE, "One image a prompt for each: `0-7`, `1,5,9`.")] = "0"
-    steps: Steps = None
-    guidance_scale: GuidanceScale = None
-    negative_prompt: Annotated[str | None, _option(_IMAGE, "What to keep out of the image.")] = None
-    scheduler: Scheduler = None
-    height: Annotated[int | None, _option(_IMAGE, "Pixels, a multiple of 8. [default: the model's own]")] = None
-    width: Annotated[int | None, _option(_IMAGE, "Pixels, a multiple of 8. [default: the model's own]")] = None
-    loras: Annotated[
-        list[str],
-        _several(_IMAGE, "LoRA weights: a file, folder or hub id, with its strength (1 unless said).", "--lora", metavar="FILE[:STRENGTH]"),
-    ] = _NONE
-    unet: Unet = None
-    pipeline_kwargs: Annotated[
-        str | None, _option(_IMAGE, "More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", metavar="JSON")
-    ] = None
-    reward: Annotated[
-        str | None,
-        _option(_METHOD, "The reward that guides: a name of `dymo rewards list`, a local folder, or FILE.py:NAME. "
-                "[default: mini-pickscore for the miniature, else pickscore]", metavar="NAME"),
-    ] = None
-    watch: Annotated[list[str], _several(_METHOD, "A held-out reward, scored and never followed.", metavar="NAME")] = _NONE
-    on_hacking: Annotated[
-        OnHacking,
-        _option(_METHOD, "Where the guiding reward rises and the watched ones fall: warn; stop guiding by it; or return the best of this "
-                "image and the unguided one, by the watched rewards."),
-    ] = "warn"
-    preset: Annotated[str, _option(_METHOD, f"One of {', '.join(PRESETS)}.", metavar="NAME")] = PRESET
-    set: Annotated[
-        list[str],
-        _several(_METHOD, f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
-                 metavar="KEY=VALUE"),
-    ] = _NONE
-    truncation: Annotated[
-        Truncation | None, _option(_METHOD, "Words beyond the text encoder's window: error, or report them and go on. [default: error]")
-    ] = None
-    graph: Annotated[
-        Path | None,
-        _option(_METHOD, "The prompt's graph, as `dymo graph --json` prints it. [default: the prompt is parsed]", metavar="FILE.json"),
-    ] = None
-    budget_evaluations: Annotated[
-        int | None, _option(_METHOD, "At most so many denoiser evaluations (NFE) an image.", metavar="N")
-    ] = None
-    budget_seconds: Annotated[float | None, _option(_METHOD, "At most so many seconds an image.", metavar="S")] = None
-    preview_vae: Annotated[
-        str | None, _option(_METHOD, "Decode predictions with this AutoencoderTiny: less memory, less time.", metavar="ID_OR_PATH")
-    ] = None
-    device: Device = None
-    dtype: Dtype = None
-    offload: Annotated[
-        Literal["none", "model", "sequential"], _option(_MACHINE, "Keep in device memory only the model (or the layer) at work.")
-    ] = "none"
-    compare: Annotated[bool, _option(_OUTPUT, "Generate the unguided images too, and a contact sheet.", "--compare")] = False
-    outdir: Outdir = Path("outputs")
-    overwrite: Overwrite = False
+    prompts: list[str] = _argument("What the image should show, in quotes.", "PROMPT", default=())
+    file: Path | None = _image("More prompts, one a line.", "PROMPTS.txt")
+    model: str | None = _image(
+        "A hub id, a diffusers folder, or a .safetensors checkpoint. [default: the embedded miniature]",
+        "ID_OR_PATH", "--model", "-m"
+    )
+    config: str | None = _image(
+        "With a .safetensors checkpoint: the diffusers folder or hub id with the configuration and tokenizers of its "
+        "family. [default: the family's first model, from the hub]", "ID_OR_PATH"
+    )
+    seeds: str = _image("One image a prompt for each: `0-7`, `1,5,9`.", default="0")
+    steps: int | None = _steps()
+    guidance_scale: float | None = _guidance_scale()
+    negative_prompt: str | None = _image("What to keep out of the image.")
+    scheduler: str | None = _scheduler()
+    height: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
+    width: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
+    loras: list[str] = _image(
+        "A LoRA's file, folder or hub id, with its strength (1 unless said).", "FILE[:STRENGTH]", "--lora", default=()
+    )
+    unet: str | None = _unet()
+    pipeline_kwargs: str | None = _image("More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
+    reward: str | None = _method(
+        "The reward that guides: a name of `dymo rewards list`, a local folder, or FILE.py:NAME. "
+        "[default: mini-pickscore for the miniature, else pickscore]", "NAME"
+    )
+    watch: list[str] = _method("A held-out reward, scored and never followed.", "NAME", default=())
+    on_hacking: OnHacking = _method(
+        "Where the guiding reward rises and the watched ones fall: warn; stop guiding by it; or return the best of this "
+        "image and the unguided one, by the watched rewards.", default="warn"
+    )
+    preset: str = _method(f"One of {', '.join(PRESETS)}.", "NAME", default=PRESET)
+    set: list[str] = _method(
+        f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
+        "KEY=VALUE", default=()
+    )
+    truncation: Truncation | None = _method("Words beyond the encoder's window: error, or report. [default: error]")
+    graph: Path | None = _method("The prompt's graph, as `dymo graph --json` prints it, not parsed anew.", "FILE.json")
+    budget_evaluations: int | None = _method("At most so many denoiser evaluations (NFE) an image.", "N")
+    budget_seconds: float | None = _method("At most so many seconds an image.", "S")
+    preview_vae: str | None = _method("An AutoencoderTiny for predictions: less memory and time.", "ID_OR_PATH")
+    device: str | None = _device()
+    dtype: str | None = _dtype()
+    offload: Offload = _machine("Keep in device memory only the model (or the layer) at work.", default="none")
+    compare: bool = _output("Generate the unguided images too, and a contact sheet.", default=False)
+    outdir: Path = _output("Folder of the results.", default=Path("outputs"))
+    overwrite: bool = _overwrite()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,59 +142,52 @@ class Demo(Common):
     the guiding reward, a held-out reward, the accuracy by an independent judge, evaluations and seconds.
     """
 
-    outdir: Outdir = Path("outputs/demo")
-    prompts: Annotated[int, _option(None, "How many held-out prompts of two objects.")] = 16
-    seed: Annotated[int, _option(None, "Chooses the prompts and the noise.")] = 0
-    overwrite: Overwrite = False
-    words: Annotated[bool, _option(None, "List the words that the miniature knows, and stop.", "--words")] = False
+    outdir: Path = _output("Folder of the results.", default=Path("outputs/demo"))
+    prompts: int = _plain("How many held-out prompts of two objects.", default=16)
+    seed: int = _plain("Chooses the prompts and the noise.", default=0)
+    overwrite: bool = _overwrite()
+    words: bool = _plain("List the words that the miniature knows, and stop.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(Parsing):
     """Show **what the parser understood**: the things a prompt names, their attributes and relations, and its style."""
 
-    prompt: Annotated[list[str], _argument("The prompt, in quotes.", "[PROMPT]")] = _NONE
-    on_failure: Annotated[str | None, _option(_METHOD, "Where the model fails: error, or fallback to spacy.", metavar="WHAT")] = None
-    concurrency: Annotated[int | None, _option(_METHOD, "Questions at a time, of llm.", metavar="N")] = None
-    graph: Annotated[
-        Path | None, _option(None, "Show this graph instead; the reference's format is read too.", metavar="FILE.json")
-    ] = None
-    tokenizer: Annotated[
-        str | None, _option(None, "Add the tokens of each word: miniature, a hub id, a pipeline's folder.", metavar="ID_OR_PATH")
-    ] = None
-    json: Annotated[bool, _option(None, "Print JSON, for `dymo generate --graph`.", "--json")] = False
-    svg: Annotated[Path | None, _option(_OUTPUT, "Draw the graph.", metavar="FILE.svg")] = None
-    file: Annotated[Path | None, _option(None, "Read many prompts, one a line; resumes an earlier run.", metavar="PROMPTS.txt")] = None
-    out: Annotated[Path | None, _option(_OUTPUT, "With --file: one graph a line.", metavar="GRAPHS.jsonl")] = None
-    overwrite: Overwrite = False
+    prompt: list[str] = _argument("The prompt, in quotes.", "[PROMPT]", default=())
+    on_failure: str | None = _method("Where the model fails: error, or fallback to spacy.", "WHAT")
+    concurrency: int | None = _method("Questions at a time, of llm.", "N")
+    graph: Path | None = _plain("Show this graph instead; the reference's format is read too.", "FILE.json")
+    tokenizer: str | None = _plain("Add each word's tokens: miniature, a hub id, a pipeline's folder.", "ID_OR_PATH")
+    json: bool = _plain("Print JSON, for `dymo generate --graph`.", default=False)
+    svg: Path | None = _output("Draw the graph.", "FILE.svg")
+    file: Path | None = _plain("Read many prompts, one a line; resumes an earlier run.", "PROMPTS.txt")
+    out: Path | None = _output("With --file: one graph a line.", "GRAPHS.jsonl")
+    overwrite: bool = _overwrite()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Common):
     """Score images with **reward models**, and print a table."""
 
-    images: Annotated[list[Path], _argument("Images, and folders of images.", "IMAGE")]
-    metrics: Annotated[
-        str, _option(None, "Rewards: names of `dymo rewards list`, local folders, FILE.py:NAME, or judge.", metavar="A,B,...")
-    ]
-    prompt: Annotated[str | None, _option(None, "The prompt of all images.")] = None
-    prompts: Annotated[
-        Path | None,
-        _option(None, 'Lines {"image": "a.png", "prompt": "..."}. [default: the parameters that a PNG carries]', metavar="FILE.jsonl"),
-    ] = None
-    sources: Annotated[list[str], _several(None, "Where a metric's weights are.", "--source", metavar="METRIC=PATH")] = _NONE
-    json: Json = False
-    out: Annotated[Path | None, _option(_OUTPUT, "Write the table: .csv, .json or .md.", metavar="FILE")] = None
-    overwrite: Overwrite = False
-    device: Device = None
-    dtype: Dtype = None
+    images: list[Path] = _argument("Images, and folders of images.", "IMAGE")
+    metrics: str = _plain("Of `dymo rewards list`, folders, FILE.py:NAME, or judge.", "A,B,...", default=_REQUIRED)
+    prompt: str | None = _plain("The prompt of all images.")
+    prompts: Path | None = _plain(
+        'Lines {"image": "a.png", "prompt": "..."}. [default: the parameters that a PNG carries]', "FILE.jsonl"
+    )
+    sources: list[str] = _plain("Where a metric's weights are.", "METRIC=PATH", "--source", default=())
+    json: bool = _plain("Print JSON.", default=False)
+    out: Path | None = _output("Write the table: .csv, .json or .md.", "FILE")
+    overwrite: bool = _overwrite()
+    device: str | None = _device()
+    dtype: str | None = _dtype()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardsList(Common):
     """Say of each reward what it measures, its range, licence and size, whether it reads the timestep, and if it can guide."""
 
-    json: Json = False
+    json: bool = _plain("Print JSON.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,13 +197,11 @@ class RewardsCheck(Common):
     Exit code 1 if something does not hold.
     """
 
-    name: Annotated[str, _argument("As `dymo rewards list` names it, or the folder of a CLIP model.", "NAME")]
-    source: Annotated[str | None, _option(None, "Another hub id, folder or weight file than its own.", metavar="ID_OR_PATH")] = None
-    images: Annotated[
-        Path | None, _option(None, "Where the images are whose scores the authors published.", metavar="FOLDER")
-    ] = None
-    device: Device = None
-    dtype: Dtype = None
+    name: str = _argument("As `dymo rewards list` names it, or the folder of a CLIP model.", "NAME")
+    source: str | None = _plain("Another hub id, folder or weight file than its own.", "ID_OR_PATH")
+    images: Path | None = _plain("Where the images are whose scores the authors published.", "FOLDER")
+    device: str | None = _device()
+    dtype: str | None = _dtype()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,45 +212,42 @@ class Bench(Common):
     a report: tables with intervals and tests, score against cost, images, failures.
     """
 
-    config: Annotated[Path | None, _option(_WHAT, "A whole comparison.", metavar="FILE.yaml")] = None
-    table: Annotated[int | None, _option(_WHAT, "One of the paper's tables, 1 to 4.")] = None
-    methods: Annotated[list[str], _several(_WHAT, "A row: a method's name, or FILE.py:NAME.", "--method", metavar="NAME")] = _NONE
-    prompts: Annotated[
-        str | None,
-        _option(_WHAT, "miniature; a .txt, .jsonl or .parquet file; pick-a-pic, hpdv2, parti-prompts, drawbench, t2i-compbench; "
-                "hub:OWNER/NAME:SPLIT:COLUMN. [default: miniature]", metavar="SET"),
-    ] = None
-    n: Annotated[int | None, _option(_WHAT, "How many prompts.", "--n")] = None
-    seeds: Annotated[str | None, _option(_WHAT, "As `0-3`. [default: 0]")] = None
-    metrics: Annotated[str | None, _option(_WHAT, "Rewards, and judge.", metavar="A,B,...")] = None
-    versus: Annotated[str | None, _option(_WHAT, "The row that the others are tested against.", metavar="ROW")] = None
-    pipeline: Annotated[str | None, _option(_IMAGE, "[default: miniature]", metavar="ID_OR_PATH")] = None
-    unet: Unet = None
-    lora: Annotated[str | None, _option(_IMAGE, "LoRA weights on the pipeline.", metavar="ID_OR_PATH")] = None
-    steps: Steps = None
-    guidance_scale: GuidanceScale = None
-    scheduler: Scheduler = None
-    reward: Annotated[str | None, _option(_METHOD, "The reward that guides.", metavar="NAME")] = None
-    budget_evaluations: Annotated[int | None, _option(_METHOD, "Evaluations (NFE) an image, for each --method.", metavar="N")] = None
-    budget_seconds: Annotated[float | None, _option(_METHOD, "Seconds an image, for each --method.", metavar="S")] = None
-    engine: Annotated[Literal["local", "ray"], _option(_MACHINE, "What runs it.")] = "local"
-    address: Annotated[str | None, _option(_MACHINE, "Of the Ray cluster. [default: what RAY_ADDRESS says]")] = None
-    batch: Annotated[int | None, _option(_MACHINE, "Prompts generated together. [default: 1]")] = None
-    device: Device = None
-    dtype: Dtype = None
-    outdir: Annotated[Path | None, _option(_OUTPUT, "Folder of the run. [default: runs/NAME-HASH, one a comparison]")] = None
-    extend: Annotated[
-        bool, _option(_OUTPUT, "Turn the comparison in --outdir into this one, and keep what both have.", "--extend")
-    ] = False
+    config: Path | None = _what("A whole comparison.", "FILE.yaml")
+    table: int | None = _what("One of the paper's tables, 1 to 4.")
+    methods: list[str] = _what("A row: a method's name, or FILE.py:NAME.", "NAME", "--method", default=())
+    prompts: str | None = _what(
+        "miniature; a .txt, .jsonl or .parquet file; pick-a-pic, hpdv2, parti-prompts, drawbench, t2i-compbench; "
+        "hub:OWNER/NAME:SPLIT:COLUMN. [default: miniature]", "SET"
+    )
+    n: int | None = _what("How many prompts.")
+    seeds: str | None = _what("As `0-3`. [default: 0]")
+    metrics: str | None = _what("Rewards, and judge.", "A,B,...")
+    versus: str | None = _what("The row that the others are tested against.", "ROW")
+    pipeline: str | None = _image("[default: miniature]", "ID_OR_PATH")
+    unet: str | None = _unet()
+    lora: str | None = _image("LoRA weights on the pipeline.", "ID_OR_PATH")
+    steps: int | None = _steps()
+    guidance_scale: float | None = _guidance_scale()
+    scheduler: str | None = _scheduler()
+    reward: str | None = _method("The reward that guides.", "NAME")
+    budget_evaluations: int | None = _method("Evaluations (NFE) an image, for each --method.", "N")
+    budget_seconds: float | None = _method("Seconds an image, for each --method.", "S")
+    engine: Literal["local", "ray"] = _machine("What runs it.", default="local")
+    address: str | None = _machine("Of the Ray cluster. [default: what RAY_ADDRESS says]")
+    batch: int | None = _machine("Prompts generated together. [default: 1]")
+    device: str | None = _device()
+    dtype: str | None = _dtype()
+    outdir: Path | None = _output("Folder of the run. [default: runs/NAME-HASH, one a comparison]")
+    extend: bool = _output("Turn the comparison in --outdir into this one, and keep what both have.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchReport(Common):
     """Write the **report** of a run anew: `report.html`, which opens without a server, and `report.md`."""
 
-    run: Annotated[Path, _argument("The folder of a run.", "RUN")]
-    versus: Annotated[str | None, _option(None, "The row that the others are tested against.", metavar="ROW")] = None
-    out: Annotated[Path | None, _option(_OUTPUT, "Write it there. [default: RUN]", metavar="FOLDER")] = None
+    run: Path = _argument("The folder of a run.", "RUN")
+    versus: str | None = _plain("The row that the others are tested against.", "ROW")
+    out: Path | None = _output("Write it there. [default: RUN]", "FOLDER")
 # fmt: on
 
 
@@ -292,32 +256,32 @@ def with_options_of(kind: type[Settings], work: Callable[[Settings], None]) -> C
 
     Of a group of commands it does so only where none of the group is called.
     """
-    hints = {**get_type_hints(kind, include_extras=True), "context": typer.Context}
 
     def call(context: typer.Context, **values: Any) -> None:
         if context.invoked_subcommand is None:
             work(kind(**values))
 
+    hints = get_type_hints(kind)
+    # The fields that the class declares itself first, last those of all commands.
+    own = [name for parent in kind.__mro__ for name in vars(parent).get("__annotations__", ())]
+    fields = sorted(dataclasses.fields(kind), key=lambda field: own.index(field.name))
+    kinds = {"context": typer.Context} | {field.name: _annotated(field, hints[field.name]) for field in fields}
+    defaults = {field.name: field.default for field in fields if field.default is not _REQUIRED}
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [_parameter("context", typer.Context)]
-        + [_parameter(field.name, hints[field.name], field.default) for field in _own_first(kind)]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=of, default=defaults.get(name, _EMPTY))
+            for name, of in kinds.items()
+        ]
     )
-    call.__annotations__ = hints
+    call.__annotations__ = kinds
     call.__doc__ = kind.__doc__
     return call
 
 
-def _parameter(name: str, annotation: Any, default: Any = dataclasses.MISSING) -> inspect.Parameter:
-    empty = inspect.Parameter.empty
-    default = empty if default is dataclasses.MISSING else default
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _own_first(kind: type[Common]) -> list[dataclasses.Field]:
-    """The fields that the class declares itself, then its parent's, last those of all commands."""
-    depth = {
-        name: n
-        for n, parent in reversed(list(enumerate(kind.__mro__)))
-        for name in vars(parent).get("__annotations__", {})
-    }
-    return sorted(dataclasses.fields(kind), key=lambda field: depth[field.name])
+def _annotated(field: dataclasses.Field, hint: Any) -> Any:
+    of, names, more = (field.metadata[key] for key in ("of", "names", "more"))
+    if of is typer.Option and hint is bool:
+        names = names or (f"--{field.name.replace('_', '-')}",)  # and no --no-...
+    if of is typer.Option and get_origin(hint) is list:
+        more = {**more, "help": f"{more['help']} Can be repeated.", "show_default": False}
+    return Annotated[hint, of(*names, **more)]

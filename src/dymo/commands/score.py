@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,9 @@ from ..report.table import Cell, Column, Table
 from . import models
 from .images import find_images, prompt_of, read_image, read_prompts_file
 from .names import check_free
-from .progress import busy
 from .schema import Score
+from .screen import busy, say, show_table
 from .sources import check_source
-from .tables import show_table
 
 if TYPE_CHECKING:
     from ..rewards import Reward
@@ -50,25 +48,21 @@ class Scores:
     def table(self, shown: int | None = SHOWN) -> Table:
         """Images, their prompts cut to `shown` characters, the scores, and the means in the last row."""
         columns = [Column("image"), Column("prompt"), *(Column(metric, 4) for metric in self.values)]
-        rows: list[list[Cell]] = [
-            [path.name, _shortened(prompt, shown), *(column[i] for column in self.values.values())]
-            for i, (path, prompt) in enumerate(zip(self.images, self.prompts, strict=True))
-        ]
+        names = (path.name for path in self.images)
+        prompts = (_shortened(prompt, shown) for prompt in self.prompts)
+        rows: list[Sequence[Cell]] = list(zip(names, prompts, *self.values.values(), strict=True))
         return Table(columns, [*rows, [f"mean of {len(rows)}", "", *self.means().values()]])
 
     def to_csv(self) -> str:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["image", "prompt", *self.values])
-        for i, (path, prompt) in enumerate(zip(self.images, self.prompts, strict=True)):
-            writer.writerow([path, prompt, *(repr(column[i]) for column in self.values.values())])
-        return buffer.getvalue()
+        """Whole paths and prompts, and every digit of the scores; no means."""
+        rows = zip(map(str, self.images), self.prompts, *self.values.values(), strict=True)
+        columns = [Column(title) for title in ("image", "prompt", *self.values)]
+        return Table(columns, list(rows)).to_csv()
 
     def to_json(self) -> str:
-        rows = [
-            {"image": str(path), "prompt": prompt, **{metric: column[i] for metric, column in self.values.items()}}
-            for i, (path, prompt) in enumerate(zip(self.images, self.prompts, strict=True))
-        ]
+        titles = ("image", "prompt", *self.values)
+        cells = zip(map(str, self.images), self.prompts, *self.values.values(), strict=True)
+        rows = [dict(zip(titles, row, strict=True)) for row in cells]
         return json.dumps({"rows": rows, "means": self.means()}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -105,7 +99,7 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
     if settings.out is not None:
         forms = {".csv": found.to_csv, ".json": found.to_json, ".md": lambda: found.table(None).to_markdown() + "\n"}
         written = write_text(settings.out, forms[settings.out.suffix.lower()]())
-        notes.print(f"Table: {written}", markup=False, highlight=False, soft_wrap=True)
+        say(notes, f"Table: {written}")
     return found
 
 
@@ -144,21 +138,14 @@ def measure(reward: Reward, images: Sequence[Path], prompts: Sequence[str], devi
     from ..errors import RewardError
 
     found: list[float] = []
-    with torch.no_grad():
-        start = 0
-        while start < len(images):
-            batch = [read_image(images[start])]
-            for path in images[start + 1 : start + AT_ONCE]:
-                following = read_image(path)
-                if following.shape != batch[0].shape:
-                    break
-                batch.append(following)
-            end = start + len(batch)
-            scores = reward.score(torch.stack(batch).to(device), prompts[start:end])
+    for _, group in groupby(map(read_image, images), lambda image: image.shape):
+        while batch := list(islice(group, AT_ONCE)):
+            of = slice(len(found), len(found) + len(batch))
+            with torch.no_grad():
+                scores = reward.score(torch.stack(batch).to(device), prompts[of])
             if not torch.isfinite(scores).all():
-                raise RewardError(f"{reward.name}: {scores.tolist()} for {images[start]} and the next: not finite")
+                raise RewardError(f"{reward.name}: {scores.tolist()} for {images[of][0]} and the next: not finite")
             found += scores.float().tolist()
-            start = end
     return found
 
 

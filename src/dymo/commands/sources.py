@@ -1,4 +1,4 @@
-"""What an option names: a file or folder here, or a model of the hub. Looked for before anything slow is imported."""
+"""What an option names: a file or folder, a model of the hub, a parser. Looked for before slow imports."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from ..pipelines.variants import first_line
+from .schema import Parsing
+
+if TYPE_CHECKING:
+    from ..prompt import Parser
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +43,23 @@ def check_source(option: str, value: str, files: Sequence[str] = (), what: str =
     said = f"{option} {value}"
     if path.is_dir() and files and not any((path / file).exists() for file in files):
         there = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        raise ConfigError(
-            f"{said}: this folder has no {' and no '.join(files)} (but {there}); name the {what}'s folder"
-        )
+        lacks = f"this folder has no {' and no '.join(files)} (but {there})"
+        raise ConfigError(f"{said}: {lacks}; name the {what}'s folder")
     if path.exists():
         return
     parts = value.split("/")
     if len(parts) != 2 or not all(parts) or value[0] in ".~" or path.suffix in (".safetensors", *_PICKLES):
         raise ConfigError(f"{said}: there is no such file or folder, and a hub id has the form OWNER/NAME")
+    from huggingface_hub import constants
+
     held = _downloaded(value, files)
     if not held and value in _MOVED:
         raise ConfigError(f"{said}: it is gone from the hub; its new id is {_MOVED[value]}")
     problem = _hub_says(value)
     if problem is None:
         return
-    if held:
-        _go_offline()
+    if held:  # go on offline, which spares the libraries their minute of retries
+        os.environ["HF_HUB_OFFLINE"], constants.HF_HUB_OFFLINE = "1", True
         logger.info("%s %s: the hub %s; the copy downloaded before is used", option, value, problem)
         return
     remedy = remedy or f"name a local folder of the {what}"
@@ -68,12 +74,11 @@ def check_model(value: str, config: str | None) -> None:
         check_source("--model", value, ["model_index.json"], "pipeline")
         return
     family, default = family_of(value)
-    if config is not None:
-        check_source("--config", config, ["model_index.json"], "pipeline")
-        return
     try:
-        check_source("--config", default, ["model_index.json"], "pipeline")
+        check_source("--config", config or default, ["model_index.json"], "pipeline")
     except ConfigError as error:
+        if config is not None:
+            raise
         raise ConfigError(
             f"--model {value}: the configuration and tokenizers of a {family} are not in the file, and {default} cannot be "
             "had from the hub; add --config FOLDER, a diffusers folder of the same family"
@@ -82,9 +87,13 @@ def check_model(value: str, config: str | None) -> None:
 
 def is_single_file(value: str) -> bool:
     """Whether --model names a checkpoint file. Raises ConfigError on one that could run code when it is read."""
+    return _is_safetensors("--model", value, "checkpoints")
+
+
+def _is_safetensors(option: str, value: str, what: str) -> bool:
     path = Path(value).expanduser()
     if path.suffix in _PICKLES and path.is_file():
-        raise ConfigError(f"--model {value}: only .safetensors checkpoints are read, a {path.suffix} file can run code")
+        raise ConfigError(f"{option} {value}: only .safetensors {what} are read, a {path.suffix} file can run code")
     return path.is_file()
 
 
@@ -105,9 +114,7 @@ def family_of(value: str) -> tuple[str, str]:
 def check_lora(source: str) -> None:
     """Whether a LoRA is there and readable. Raises ConfigError."""
     path = Path(source).expanduser()
-    if path.is_file():
-        if path.suffix in _PICKLES:
-            raise ConfigError(f"--lora {source}: only .safetensors files are read, a {path.suffix} file can run code")
+    if _is_safetensors("--lora", source, "files"):
         if not any("lora" in key or "hada" in key for key in safetensors_keys("--lora", source)):
             raise ConfigError(f"--lora {source}: no LoRA weights in this file; is it a checkpoint for --model?")
     elif path.is_dir() and not any(path.glob("*.safetensors")):
@@ -164,9 +171,45 @@ def _hub_says(repo: str) -> str | None:
     return found.get("problem", slow)
 
 
-def _go_offline() -> None:
-    """Spare the libraries their minute of retries."""
-    from huggingface_hub import constants
+def check_parser(settings: Parsing) -> dict[str, Any]:
+    """The settings of the parser that were given. Raises ConfigError on an unknown name, or where one is not its own."""
+    from ..prompt import PARSERS
 
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants.HF_HUB_OFFLINE = True
+    names = ("parser_model", "base_url", "on_failure", "concurrency")
+    given = {name: value for name in names if (value := getattr(settings, name, None)) is not None}
+    if settings.parser not in PARSERS:
+        raise ConfigError(f"--parser {settings.parser!r}: choose one of {', '.join(PARSERS)}")
+    if settings.parser == "spacy" and given:
+        said = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ConfigError(f"--parser spacy asks no model: leave out {said}")
+    if settings.parser == "transformers" and settings.parser_model is None:
+        raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
+    return {name.removeprefix("parser_"): value for name, value in given.items()}
+
+
+def load_parser(settings: Parsing) -> Parser:
+    """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
+    from .. import prompt
+
+    given = check_parser(settings)
+    if settings.parser == "transformers":
+        check_source("--parser-model", given["model"], ["config.json"])
+    return prompt.load_parser(settings.parser, **given)
+
+
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer by hub id, by folder (also of a whole diffusers pipeline), or "miniature". Raises ConfigError."""
+    from transformers import AutoTokenizer
+
+    from ..miniature import WEIGHTS
+
+    folder = WEIGHTS / "pipeline" if name == "miniature" else Path(name).expanduser()
+    inner = folder / "tokenizer"
+    if not folder.is_dir():
+        check_source("--tokenizer", name)
+    place = inner if inner.is_dir() else folder if folder.is_dir() else name
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        said = f"--tokenizer {name}: cannot be loaded ({first_line(error)})"
+        raise ConfigError(f"{said}; give miniature, a hub id, or a folder") from error

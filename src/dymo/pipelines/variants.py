@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import PipelineError
+
+logger = logging.getLogger(__name__)
 
 
 def load_unet(source: str, like: Any) -> Any:
@@ -25,7 +30,7 @@ def load_unet(source: str, like: Any) -> Any:
             unet = UNet2DConditionModel.from_pretrained(source, subfolder=subfolder, torch_dtype=own.dtype)
             break
         except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
     else:
         raise PipelineError(f"cannot load a UNet from {source!r}: {reason}; give a hub id or folder of one")
     for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
@@ -38,16 +43,28 @@ def load_unet(source: str, like: Any) -> Any:
     return unet.to(own.device).eval()
 
 
-def load_lora(pipe: Any, source: str) -> None:
-    """Put the LoRA of a hub id, folder or safetensors file into the pipeline. Raises PipelineError."""
-    try:
-        pipe.load_lora_weights(source)
-    except (OSError, ValueError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PipelineError(
-            f"cannot load the LoRA {source!r}: {reason}; give a safetensors file, a folder or a hub id"
-            " (and install dymo-diffusion[lora])"
-        ) from error
+def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
+    """Put LoRAs of files, folders or hub ids into the pipeline, each with its strength. Raises PipelineError."""
+    names = [f"lora_{n}" for n in range(len(loras))]
+    for name, (source, _) in zip(names, loras, strict=True):
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+                pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
+        except Exception as error:  # the loader raises whatever a wrong file makes it raise
+            logger.debug("the loader's own error", exc_info=True)
+            remedy = "is it of this model's family?"
+            if isinstance(error, ImportError) or "peft" in str(error).lower():
+                remedy = "pip install 'dymo-diffusion[lora]'"
+            raise PipelineError(f"--lora {source}: cannot be loaded ({first_line(error)}); {remedy}") from error
+        if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
+            raise PipelineError(f"--lora {source}: none of its weights is for this model; is it of the same family?")
+    pipe.set_adapters(names, [strength for _, strength in loras])
+
+
+def first_line(error: BaseException) -> str:
+    """Of its message; the error's kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -56,7 +73,7 @@ def variant(pipe: Any, unet: str | None = None, lora: str | None = None) -> Iter
     made = pipe if unet is None else _with(pipe, unet=load_unet(unet, pipe))
     try:
         if lora is not None:
-            load_lora(made, lora)
+            load_loras(made, [(lora, 1.0)])
         yield made
     finally:
         if lora is not None and hasattr(made, "unload_lora_weights"):

@@ -27,9 +27,6 @@ class PageImage(NamedTuple):
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
 
 
-Picture = PageImage
-
-
 class Entry(NamedTuple):
     """One prompt: its images and, folded away, the plot of its run."""
 
