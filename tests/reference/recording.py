@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import AutoTokenizer, CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 DATA = Path(__file__).parent / "data"
 SHAPE = (1, 4, 64, 64)
@@ -177,11 +178,26 @@ def tokenizer() -> CLIPTokenizer:
     )  # fmt: skip
 
 
-def pipeline() -> StableDiffusionPipeline:
+def whole(folder: Path) -> list[Evaluation]:
+    """The evaluations of the whole recording in `folder`, unrounded; the gradient at the same places."""
+    tensors = load_file(folder / "evaluations.safetensors")
+    full = []
+    for e in evaluations():
+        z, g = tensors[f"{e.index:02d}.z"].view(SHAPE), tensors[f"{e.index:02d}.g"].flatten()
+        full.append(replace(e, z=z, positions=torch.arange(len(g)), gradient=g / g.norm()))
+    return full
+
+
+def pipeline(folder: Path | None = None) -> StableDiffusionPipeline:
     """The run's pipeline with its DDIM scheduler (10 steps, eta 1, guidance scale 7.5, 128x128 pixels). Float32, frozen.
 
-    The image encoder of its VAE, which the run did not use, is random.
+    The image encoder of its VAE, which the run did not use, is random. folder: of the whole recording.
     """
+    if folder is not None:
+        made = StableDiffusionPipeline.from_pretrained(folder / "pipeline", safety_checker=None)
+        made.register_modules(scheduler=DDIMScheduler.from_config(made.scheduler.config))
+        made.set_progress_bar_config(disable=True)
+        return made
     config = _table()["configs"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -210,10 +226,15 @@ def _text_names(state: dict[str, Tensor], model: CLIPTextModel) -> dict[str, Ten
     return {name.removeprefix("text_model."): value for name, value in state.items()}
 
 
-def reward() -> Any:
+def reward(folder: Path | None = None) -> Any:
     """The run's step-aware preference model: `.score(images, prompts, timestep)`, images (B, 3, H, W), not clamped."""
     from dymo.rewards.step_aware import StepAwareCLIP, StepAwareReward
 
+    if folder is not None:
+        model = StepAwareCLIP(CLIPConfig.from_pretrained(folder / "step-aware")).eval().requires_grad_(False)
+        state = load_file(folder / "step-aware" / "model.safetensors")
+        model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+        return StepAwareReward(model, AutoTokenizer.from_pretrained(folder / "step-aware"), "step-aware")
     model = StepAwareCLIP(CLIPConfig(**_table()["configs"]["step-aware/config"])).eval().requires_grad_(False)
     state = _state("reward.")
     model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
