@@ -504,7 +504,7 @@ NOTES = (
     "without weights on the library's own code. 2 operations a multiply-add.",
     'default: the pipeline\'s own VAE. fast: the preset "fast" with preview_vae=AutoencoderTiny, as its limits suppose.',
     f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
-    f"{CITED}: taken from the design note, not measured here; its peak is of both stages.",
+    f"{CITED}: counted once on the authors' program, not by this command; its peak is of both stages.",
     "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
 )
 

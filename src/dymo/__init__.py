@@ -1,4 +1,4 @@
-"""DyMO: align the pictures of a diffusion pipeline with prompts and taste, at test time."""
+"""DyMO: align the images of a diffusion pipeline with prompts and taste, at test time."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale
 
 
 def load_miniature(**kwargs: Any) -> Any:
-    """The miniature's StableDiffusionPipeline (64x64 pictures, latents 8x16x16), by plain `from_pretrained`."""
+    """The miniature's StableDiffusionPipeline (64x64 images, latents 8x16x16), by plain `from_pretrained`."""
     from diffusers import StableDiffusionPipeline
 
     return StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", **kwargs)

@@ -1,7 +1,7 @@
-"""The miniature's judge: reads from a picture which objects it shows, in which colours, and where.
+"""The miniature's judge: reads from an image which objects it shows, in which colours, and where.
 
 It is a segmenter trained on scenes whose truth is known, and nothing is ever guided by it: a scorer that an aligner
-pushed against can be fooled, a judge that never saw the aligner's gradient measures what the picture became.
+pushed against can be fooled, a judge that never saw the aligner's gradient measures what the image became.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from .world import COLOURS, NOUNS, Caption, Thing
 
 CELLS = 16  # the grid, a side
 COLOUR_NAMES = tuple(COLOURS)
-MIN_AREA = 7 / CELLS**2  # of the picture: the thinnest object whole (a key) covers twice this
+MIN_AREA = 7 / CELLS**2  # of the image: the thinnest object whole (a key) covers twice this
 MIN_CONFIDENCE = 0.55  # mean probability of the noun in its region
-MIN_OFFSET = 0.1  # of the picture's side, between the centres of things one of which is "above" the other
+MIN_OFFSET = 0.1  # of the image's side, between the centres of things one of which is "above" the other
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An object read from a picture; centre (x, y) and area as fractions of the picture."""
+    """An object read from an image; centre (x, y) and area as fractions of the image."""
 
     noun: str
     colour: str
@@ -37,7 +37,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What of a caption a picture shows.
+    """What of a caption an image shows.
 
     objects: every noun is there. colours: each of its nouns that is there (one at least) has its colour.
     relation: whether the relation holds, None where the caption leaves it open. correct: objects and colours.
@@ -80,15 +80,15 @@ class Judge(nn.Module):
         self.noun = nn.Conv2d(width, len(NOUNS) + 1, 1)
         self.colour = nn.Conv2d(width, len(COLOURS) + 1, 1)
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Noun logits (B, 13, 16, 16) and colour logits (B, 9, 16, 16)."""
-        features = self.trunk(self.stem(pictures * 2 - 1))
+        features = self.trunk(self.stem(images * 2 - 1))
         return self.noun(features), self.colour(features)
 
     @torch.no_grad()
-    def read(self, pictures: torch.Tensor) -> list[list[Seen]]:
-        """What each of the pictures (B, 3, 64, 64) in [0, 1] shows, largest first."""
-        nouns, colours = self(pictures.to(self.noun.weight))
+    def read(self, images: torch.Tensor) -> list[list[Seen]]:
+        """What each of the images (B, 3, 64, 64) in [0, 1] shows, largest first."""
+        nouns, colours = self(images.to(self.noun.weight))
         return [_objects(n, c) for n, c in zip(nouns.softmax(1).cpu(), colours.softmax(1).cpu(), strict=True)]
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""The miniature's world: what its captions can say, and so what a picture of one must show."""
+"""The miniature's world: what its captions can say, and so what an image of one must show."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Caption:
 
 
 def held_out(noun: str, colour: str) -> bool:
-    """Whether this noun is never painted in this colour in the training scenes: one colour a noun."""
+    """Whether this noun is never in this colour in the training scenes: one colour a noun."""
     return list(COLOURS)[(NOUNS.index(noun) * 5 + 3) % len(COLOURS)] == colour
 
 
