@@ -89,6 +89,26 @@ def grounding_loss(
     return torch.stack(losses).mean()
 
 
+def naming_loss(
+    heads: torch.nn.ModuleList, features: list[torch.Tensor], masks: torch.Tensor, nouns: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of heads on features (B, C, h, w) against what covers each cell, averaged over the heads.
+
+    masks (B, 3, 16, 16) in [0, 1], nouns (B, 3) with -1 for no thing.
+    """
+    labels = torch.zeros(len(masks), len(NOUNS) + 1, *masks.shape[2:], device=masks.device)
+    for i in range(MOST):
+        there = (nouns[:, i] >= 0).float()[:, None, None] * masks[:, i]
+        at = nouns[:, i].clamp_min(0)[:, None, None, None].expand(-1, 1, *masks.shape[2:])
+        labels.scatter_add_(1, at, there[:, None])
+    labels[:, -1] = (1 - labels.sum(1)).clamp_min(0)
+    losses = [
+        F.cross_entropy(head(x).float(), F.adaptive_avg_pool2d(labels, x.shape[-1]))
+        for head, x in zip(heads, features, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
 class Naming(torch.nn.Module):
     """Which noun, or none, each cell of the inner features shows: linear heads on the middle and the first up block."""
 
@@ -101,19 +121,11 @@ class Naming(torch.nn.Module):
             block.register_forward_hook(lambda _module, _inputs, output: self.features.append(output))
 
     def loss(self, masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy against the coverage; masks (B, 3, 16, 16) in [0, 1], nouns (B, 3) with -1 for no thing."""
-        labels = torch.zeros(len(masks), len(NOUNS) + 1, *masks.shape[2:], device=masks.device)
-        for i in range(MOST):
-            there = (nouns[:, i] >= 0).float()[:, None, None] * masks[:, i]
-            at = nouns[:, i].clamp_min(0)[:, None, None, None].expand(-1, 1, *masks.shape[2:])
-            labels.scatter_add_(1, at, there[:, None])
-        labels[:, -1] = (1 - labels.sum(1)).clamp_min(0)
-        losses = [
-            F.cross_entropy(head(x).float(), F.adaptive_avg_pool2d(labels, x.shape[-1]))
-            for head, x in zip(self.heads, self.features, strict=True)
-        ]
-        self.features.clear()
-        return torch.stack(losses).mean()
+        """`naming_loss` of the last forward's features, which are then forgotten."""
+        try:
+            return naming_loss(self.heads, self.features, masks, nouns)
+        finally:
+            self.features.clear()
 
 
 def rate(step: int, spent: float, budget: float, warm: int = 100) -> float:
