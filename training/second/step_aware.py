@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 
-from dymo.miniature import MINIATURE_DEFAULTS, WEIGHTS
 from dymo.rewards.step_aware import StepAwareCLIP
 
 from . import stack
@@ -39,8 +38,10 @@ def predictions(args, n: int, seed: int, test: bool = False) -> dict[str, np.nda
     path: Path = args.cache / f"predictions-{n}-{seed}-{'test' if test else 'train'}.npz"
     if not path.exists():
         data, generator = groups(args.cache, n, seed, test), torch.Generator().manual_seed(seed)
-        pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline").to(args.device)
-        abar, w = pipe.scheduler.alphas_cumprod.to(args.device), MINIATURE_DEFAULTS["guidance_scale"]
+        pipe = StableDiffusionPipeline.from_pretrained(args.weights / "pipeline", torch_dtype=torch.float32).to(
+            args.device
+        )
+        abar, w = pipe.scheduler.alphas_cumprod.to(args.device), args.guidance_scale
         timestep = torch.randint(1, NOISIEST, (n,), generator=generator)
         made = np.zeros_like(data["images"])
         for i in range(0, n, 16):
@@ -71,6 +72,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--batch", type=int, default=24, help="pairs a step")
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument(
+        "--weights", type=Path, default=Path("src/dymo/miniature/weights"), help="with the pipeline in it"
+    )
+    parser.add_argument("--guidance-scale", type=float, default=3.0)
     args = parser.parse_args()
     begin(args)
     tok, n = stack.tokenizer(), args.batch

@@ -110,4 +110,4 @@ class ConvPreference(nn.Module):
         config.pop("_class_name", None)
         model = cls(**config, tokenizer=CLIPTokenizer.from_pretrained(str(folder)))
         model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-        return model.eval().requires_grad_(False)
+        return model.float().eval().requires_grad_(False)
