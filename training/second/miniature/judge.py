@@ -22,6 +22,7 @@ from .world import COLOURS, NOUNS, Caption
 CELLS = 16  # the grid, a side
 COLOUR_NAMES = tuple(COLOURS)
 MIN_CONFIDENCE = 0.5  # of an object's centre
+MIN_SLOPE = 0.75  # along a relation's axis against across it: scenes have 1, between the centres of the boxes
 MIN_OFFSET = 0.1  # of the image's side, between the centres of things one of which is "above" the other
 
 
@@ -132,7 +133,7 @@ def _objects(centres: torch.Tensor, colours: torch.Tensor) -> list[Seen]:
 
 
 def _holds(relation: str, first: Seen, second: Seen) -> bool:
-    """Whether the centres stand so: far enough along the relation's axis, and not farther across it."""
+    """Whether the centres stand so: far enough along the relation's axis, and not much farther across it."""
     dx, dy = second.centre[0] - first.centre[0], second.centre[1] - first.centre[1]
     along, across = {
         "to the left of": (dx, dy),
@@ -141,7 +142,7 @@ def _holds(relation: str, first: Seen, second: Seen) -> bool:
         "below": (-dy, dx),
         "next to": (abs(dx), dy),
     }[relation]
-    return along >= MIN_OFFSET and along >= abs(across)
+    return along >= MIN_OFFSET and along >= MIN_SLOPE * abs(across)
 
 
 def satisfied(caption: Caption, seen: Iterable[Seen]) -> Verdict:
