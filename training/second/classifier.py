@@ -2,7 +2,7 @@
 
     python -m training.classifier [--device cpu] [--minutes 10]
 
-A small ConvNeXt (Liu et al., 2022) whose cells vote for each noun; an image's logit is a soft maximum over the cells.
+A small ConvNeXt (Liu et al., 2022) whose cells vote for a noun each; an image's logit counts the votes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from torch import nn
 from . import stack
 from .augment import appearance, to_images
 from .fit import arguments, begin, fit, record
+from .judge import cells
 from .miniature.world import NOUNS
-from .scenes import SIZE, dataset
+from .scenes import dataset
 
 SHARDS = (8, 9)
 """Of the denoiser's scenes, by seed."""
@@ -38,14 +39,21 @@ class Classifier(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 48, 4, stride=4), Block(48), nn.Conv2d(48, 96, 2, stride=2), Block(96), Block(96),
-            nn.Conv2d(96, 128, 2, stride=2), Block(128), Block(128),
-        )  # fmt: skip
-        self.head = nn.Conv2d(128, len(NOUNS), 1)
-        nn.init.constant_(self.head.bias, -3.0)
+            nn.Conv2d(3, 48, 4, stride=4), Block(48), nn.Conv2d(48, 96, 2, stride=2), *(Block(96) for _ in range(4))
+        )
+        self.head = nn.Conv2d(96, len(NOUNS) + 1, 1)
+
+    def votes(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, 21, 16, 16) of what each cell shows, the last for the background."""
+        return self.head(self.body(images * 4 - 2))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.logsumexp(self.head(self.body(images * 4 - 2)).flatten(2), 2) - 1
+        return sure(self.votes(images))
+
+
+def sure(votes: torch.Tensor) -> torch.Tensor:
+    """Logits (B, 20) from votes (B, 21, h, w): log of the number of cells that show a noun, about."""
+    return votes.log_softmax(1)[:, :-1].flatten(2).logsumexp(2)
 
 
 def named(logits: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
@@ -67,17 +75,17 @@ def main() -> None:
     shards = [dataset(args.cache, 4000, seed=seed) for seed in SHARDS]
     images = torch.cat([torch.from_numpy(shard["images"]) for shard in shards])
     nouns = torch.cat([torch.from_numpy(shard["nouns"]).long() for shard in shards])
-    shown = F.one_hot(nouns + 1, len(NOUNS) + 1).amax(1)[:, 1:].float()
+    masks = torch.cat([torch.from_numpy(shard["masks"]) for shard in shards])
     space = stack.pca(args.cache)
     model = Classifier().to(args.device, memory_format=torch.channels_last)
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
         pick = torch.randint(0, len(images), (args.batch,), generator=generator)
         x = appearance(to_images(images[pick]), space, generator, 0.6)
-        dy, dx = torch.randint(0, 17, (2,), generator=generator).tolist()
-        x = F.pad(x, (8, 8, 8, 8), mode="replicate")[:, :, dy : dy + SIZE, dx : dx + SIZE]
-        logits = model(x.to(args.device).contiguous(memory_format=torch.channels_last))
-        return {"nouns": 5 * F.binary_cross_entropy_with_logits(logits, shown[pick].to(args.device))}
+        votes = model.votes(x.to(args.device).contiguous(memory_format=torch.channels_last))
+        return {
+            "cells": F.cross_entropy(votes, cells(masks[pick].float() / 255, nouns[pick], len(NOUNS)).to(args.device))
+        }
 
     fit("classifier", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
     fresh = dataset(args.cache, 1000, seed=700)
