@@ -151,6 +151,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    if args.start and not (args.cache / "pca.pt").exists():
+        raise SystemExit(
+            f"--start {args.start}: its weights belong to a latent space that {args.cache} does not have: "
+            "run training.checkpoints restore first"
+        )
 
     latents, masks, nouns, captions = training_set(args.cache, args.shards, args.seed)
     tok = stack.tokenizer()
