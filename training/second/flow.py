@@ -1,0 +1,205 @@
+"""Train the miniature's flow transformer: SD3's architecture, small, on the denoiser's latents (Esser et al., 2024).
+
+    python -m training.flow --minutes 200 [--device cpu] [--align 0.2]
+
+Rectified flow: z_s = (1 - s) z0 + s noise, the target is noise - z0, and s is logit-normal, shifted towards noise. It
+starts from the denoiser's text encoder. Two terms help a model this small: a naming term on two inner blocks, as in
+`training.denoiser`; and, with --align, the cosine between an inner block and the trained UNet's features of the
+nearly clean latents (REPA, ICLR 2025), through a head that is not kept. Resumes from its checkpoint in --cache; the
+learning rate comes down over the last quarter of --minutes.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from . import stack
+from .denoiser import naming_loss, rate, training_set
+from .fit import arguments, begin, part
+from .miniature.world import NOUNS
+
+SHIFT = 2.0
+WIDTH = 192
+NAMED = (3, 5)
+"""Blocks whose image tokens must tell nouns; the first is aligned too."""
+
+
+def transformer() -> SD3Transformer2DModel:
+    return SD3Transformer2DModel(
+        sample_size=16, patch_size=2, in_channels=stack.LATENT_CHANNELS, out_channels=stack.LATENT_CHANNELS, num_layers=8,
+        attention_head_dim=32, num_attention_heads=WIDTH // 32, joint_attention_dim=256, caption_projection_dim=WIDTH,
+        pooled_projection_dim=256, pos_embed_max_size=16, qk_norm="rms_norm",
+    )  # fmt: skip
+
+
+def scheduler() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
+
+
+def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
+    """The denoiser's text encoder with a fresh projection: both text encoders of a StableDiffusion3Pipeline."""
+    trained = stack.text_encoder(tok)
+    saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+    trained.load_state_dict(part(saved["ema"], "text."))
+    made = CLIPTextModelWithProjection(CLIPTextConfig(**trained.config.to_diff_dict()))
+    made.load_state_dict(trained.state_dict(), strict=False)
+    return made
+
+
+def embed(text: CLIPTextModelWithProjection, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As StableDiffusion3Pipeline has it without T5: states (B, 48, 256) of two equal encoders, then zeros; pooled (B, 256)."""
+    out = text(tokens, output_hidden_states=True)
+    states = torch.cat([out.hidden_states[-2]] * 2, -1)
+    return torch.cat([states, torch.zeros_like(states)], 1), torch.cat([out.text_embeds] * 2, -1)
+
+
+class Helpers(nn.Module):
+    """The heads of the naming and the alignment terms, and the image tokens they read."""
+
+    def __init__(self, model: SD3Transformer2DModel, aligned: int):
+        super().__init__()
+        self.naming = nn.ModuleList(nn.Conv2d(WIDTH, len(NOUNS) + 1, 1) for _ in NAMED)
+        self.align = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1), nn.SiLU(), nn.Conv2d(WIDTH, aligned, 1))
+        self.features: list[torch.Tensor] = []
+        for i in NAMED:
+            model.transformer_blocks[i].register_forward_hook(
+                lambda _module, _inputs, output: self.features.append(output[1])
+            )
+
+    def read(self) -> list[torch.Tensor]:
+        """Features (B, width, 8, 8) of the last forward, which are then forgotten."""
+        made = [x.transpose(1, 2).unflatten(2, (8, 8)) for x in self.features]
+        self.features.clear()
+        return made
+
+
+class Teacher:
+    """The trained UNet's first up block at little noise: features (B, 128, 8, 8) of latents and their words."""
+
+    def __init__(self, cache: Path, tok, device: str, t: int = 60):
+        saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+        self.unet, self.text = stack.denoiser(), stack.text_encoder(tok)
+        self.unet.load_state_dict(part(saved["ema"], "unet.")), self.text.load_state_dict(part(saved["ema"], "text."))
+        self.unet.to(device).eval(), self.text.to(device).eval()
+        self.t, self.a, self.seen = t, stack.scheduler().alphas_cumprod[t].item(), None
+        self.unet.up_blocks[0].register_forward_hook(self._keep)
+
+    def _keep(self, _module, _inputs, output) -> None:
+        self.seen = output
+
+    @torch.no_grad()
+    def features(self, z0: torch.Tensor, noise: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        zt = self.a**0.5 * z0 + (1 - self.a) ** 0.5 * noise
+        self.unet(zt, self.t, self.text(tokens).last_hidden_state)
+        return F.avg_pool2d(self.seen, 2)
+
+
+@torch.no_grad()
+def generate(model, text, tok, prompts: list[str], scale: float, steps: int, seed: int) -> torch.Tensor:
+    """Latents (n, 16, 16, 16) by Euler steps with classifier-free guidance."""
+    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
+    states, pooled = embed(text, tok([""] * len(prompts) + prompts, **window).input_ids)
+    levels = scheduler()
+    levels.set_timesteps(steps)
+    z = torch.stack(
+        [torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(prompts))]
+    )
+    for t in levels.timesteps:
+        v = model(torch.cat([z, z]), states, pooled, t.expand(2 * len(z))).sample
+        without, with_words = v.chunk(2)
+        z = levels.step(without + scale * (with_words - without), t, z).prev_sample
+    return z
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.set_defaults(minutes=200.0)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--naming", type=float, default=0.2)
+    parser.add_argument("--align", type=float, default=0.0, help="weight of the alignment with the trained UNet")
+    parser.add_argument("--shards", type=int, default=10)
+    args = parser.parse_args()
+    begin(args)
+    latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
+    tok = stack.tokenizer()
+    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
+    ids, empty = tok(captions, **window).input_ids, tok("", **window).input_ids[0]
+    net, text = transformer(), text_encoder(tok, args.cache)
+    teacher = Teacher(args.cache, tok, args.device) if args.align else None
+    helpers = Helpers(net, stack.denoiser().config.block_out_channels[-1])
+    model = nn.ModuleDict({"transformer": net, "text": text, "helpers": helpers}).to(args.device)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    checkpoint, step, spent = args.cache / "flow.pt", 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
+        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["spent"]
+        print(f"flow: resuming at step {step}", flush=True)
+    budget, before, began = 60 * args.minutes, spent, time.time()
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
+        torch.save(state | {"step": step, "spent": spent}, checkpoint.with_suffix(".partial"))
+        checkpoint.with_suffix(".partial").rename(checkpoint)
+
+    running = torch.zeros(3)
+    while spent < budget:
+        generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        pick = torch.randint(0, len(latents), (args.batch,), generator=generator)
+        z0 = latents[pick].float().to(args.device)
+        dropped = torch.rand(args.batch, generator=generator) < 0.1
+        tokens = torch.where(dropped[:, None], empty, ids[pick]).to(args.device)
+        s = torch.sigmoid(torch.randn(args.batch, generator=generator)).to(args.device)
+        s = SHIFT * s / (1 + (SHIFT - 1) * s)
+        noise = torch.randn(z0.shape, generator=generator).to(args.device)
+        level = s[:, None, None, None]
+        states, pooled = embed(text, tokens)
+        v = net(torch.lerp(z0, noise, level), states, pooled, 1000 * s).sample
+        features = helpers.read()
+        labels = masks[pick].float().to(args.device) / 255
+        losses = [
+            (v - (noise - z0)).square().mean(),
+            naming_loss(helpers.naming, features, labels, nouns[pick].to(args.device)),
+            torch.zeros(()),
+        ]
+        if teacher is not None:
+            taught = teacher.features(z0, noise, tokens)
+            losses[2] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
+        factor = rate(step, spent, budget)
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * factor
+        optimiser.zero_grad()
+        (losses[0] + args.naming * losses[1] + args.align * losses[2]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        with torch.no_grad():
+            decay = min(0.998, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+        spent = before + time.time() - began
+        running += torch.tensor([loss.item() for loss in losses]) / 50
+        if step % 50 == 0:
+            print(
+                f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} aligned {running[2]:.4f} "
+                f"lr {args.lr * factor:.1e} {spent:.0f} s",
+                flush=True,
+            )
+            running.zero_()
+        if step % 100 == 0:
+            save()
+    save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Train mini-imagereward: ImageReward's architecture, small, by regression on ranked images.
+
+    python -m training.image_reward [--device cpu] [--minutes 15]
+
+A group of the scorers' images is a ranking: right, right and spoilt, wrong, wrong and spoilt. The score is the place in
+it, standardised over the training set. As in the original the head is affine and its mean and deviation stand in the file.
+Two heads that are thrown away stand in for BLIP's pretraining: the cells know what is at their place, and each noun of the
+text knows whether the image shows it in its colour.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dymo.rewards.image_reward import ImageRewardModel, Sizes
+
+from . import stack
+from .augment import appearance, to_images
+from .denoiser import word_positions
+from .fit import arguments, begin, fit
+from .judge import cells
+from .miniature.judge import COLOUR_NAMES
+from .miniature.world import COLOURS, MOST, NOUNS
+from .scenes import SIZE
+from .scorers import GROUPS, accuracy, cell_loss, groups, normalised
+
+RANKS = (3.0, 2.0, 1.0, 0.0)
+"""Of a group's four images; the text of another group is worth nothing to any of them."""
+STRANGER = -1.0
+MEAN, STD = 0.95, 1.45
+"""About those of the ranks, a fifth of the images being shown with a stranger's text."""
+
+
+def mini_image_reward(tok) -> ImageRewardModel:
+    sizes = Sizes(
+        image_size=SIZE, patch_size=16, vision_width=128, vision_layers=4, vision_heads=4, text_width=128, text_layers=3,
+        text_heads=4, vocabulary=len(tok), positions=stack.WINDOW, window=stack.WINDOW, hidden=(64, 32, 16, 8), mean=MEAN, std=STD,
+    )  # fmt: skip
+    return ImageRewardModel(sizes)
+
+
+def asked(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each text its things as [noun, colour] (n, 3, 2), -2 for none; and their nouns' tokens (n, 3), 0 for none."""
+    things, at = torch.full((len(texts), MOST, 2), -2), torch.zeros(len(texts), MOST, dtype=torch.long)
+    colours = list(COLOURS)
+    for i, text in enumerate(texts):
+        words = re.findall(r"\w+|,", text)
+        for k, (colour, noun, which) in enumerate(word_positions(text)):
+            things[i, k] = torch.tensor([which, colours.index(words[colour - 1])])
+            at[i, k] = noun
+    return things, at
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--batch", type=int, default=10, help="groups a step")
+    parser.add_argument("--lr", type=float, default=7e-4)
+    args = parser.parse_args()
+    args.seed += 202  # its own images' augmentation and weights
+    begin(args)
+    tok, n = stack.tokenizer(), args.batch
+    data = groups(args.cache, GROUPS, args.seed - 202)
+    images, masks, nouns, colours = (torch.from_numpy(data[k]) for k in ("images", "masks", "nouns", "colours"))
+    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
+    words = tok([str(t) for t in data["right"]], **window)
+    space = stack.pca(args.cache)
+    reward = mini_image_reward(tok)
+    reward.mlp.apply(lambda m: setattr(m, "p", 0.0) if isinstance(m, nn.Dropout) else None)  # too little data for it
+    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2), "shown": nn.Linear(128, 1)}
+    said, at = asked([str(t) for t in data["right"]])
+    model = nn.ModuleDict({"reward": reward, **heads}).to(args.device)
+
+    def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        pick = torch.randint(0, GROUPS, (n,), generator=generator)
+        x = appearance(to_images(images[pick].flatten(0, 1)), space, generator, 0.3).to(args.device)
+        rank = torch.tensor(RANKS).repeat(n)
+        strange = torch.rand(4 * n, generator=generator) < 0.2
+        text = torch.where(strange, pick.roll(1).repeat_interleave(4), pick.repeat_interleave(4))
+        rank = torch.where(strange, STRANGER, rank)
+        seen = reward.vision(pixel_values=normalised(x)).last_hidden_state
+        mask = words.attention_mask[text].to(args.device)
+        states = reward.text(
+            encoder_embeds=reward.embed(words.input_ids[text].to(args.device)),
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+        ).last_hidden_state
+        wanted = ((rank - MEAN) / STD).to(args.device)
+        cover = masks[pick].flatten(0, 1).float() / 255
+        what = torch.stack([nouns[pick], colours[pick]], -1).flatten(0, 1).long()  # (4n, 3, 2)
+        found = (said[text][:, :, None] == what[:, None]).all(-1).any(-1)  # (4n, 3): the text's things
+        there = at[text] > 0
+        words_of = states.gather(1, at[text].to(args.device)[..., None].expand(-1, -1, 128))
+        shown = F.binary_cross_entropy_with_logits(
+            model["shown"](words_of)[..., 0][there.to(args.device)], found[there].float().to(args.device)
+        )
+        labels = [cells(cover, what[..., 0], len(NOUNS)), cells(cover, what[..., 1], len(COLOUR_NAMES))]
+        wanted_cells = F.avg_pool2d(torch.cat(labels, 1), 2).to(args.device)
+        return {
+            "regression": F.mse_loss((reward.mlp(states[:, 0]) - MEAN) / STD, wanted),
+            "shown": shown,
+            "cells": (0.5 - 0.45 * step / args.steps) * cell_loss(model["cells"](seen[:, 1:]), wanted_cells),
+        }
+
+    fit("imagereward", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
+
+    def score(shown: torch.Tensor, texts: list[str]) -> np.ndarray:
+        tokens = tok(texts, **window).to(args.device)
+        return (
+            reward(normalised(shown.to(args.device)), reward.embed(tokens.input_ids), tokens.attention_mask)
+            .cpu()
+            .numpy()
+        )
+
+    accuracy("mini_imagereward", score, args)
+
+
+if __name__ == "__main__":
+    main()

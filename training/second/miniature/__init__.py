@@ -1,0 +1,1 @@
+"""What replaces `src/dymo/miniature`: the world, the judge and the second preference model."""
