@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from dymo.pipelines.attention import AttentionTaps, cross_attentions
+from dymo.pipelines.families.unet import cross_attentions
+from dymo.pipelines.taps import AttentionTaps, probabilities
 
 from . import stack
 from .miniature.world import COLOURS, MOST, NOUNS, PLURALS
@@ -79,10 +80,11 @@ def grounding_loss(
     real = (positions > 0) & kept[:, None, None]
     losses = []
     for name in taps.modules:
-        probabilities = taps.probabilities(name).float().mean(1)  # B pixels tokens
-        side = int(probabilities.shape[1] ** 0.5)
+        module = taps.modules[name]
+        attention = probabilities(taps.queries[name], taps.keys[name], module.heads, module.scale).mean(1)  # B pixels tokens
+        side = int(attention.shape[1] ** 0.5)
         inside = F.adaptive_avg_pool2d(masks, side).flatten(2)  # B 3 pixels
-        maps = probabilities.gather(2, positions.flatten(1)[:, None].expand(-1, side * side, -1))
+        maps = attention.gather(2, positions.flatten(1)[:, None].expand(-1, side * side, -1))
         maps = maps.transpose(1, 2).unflatten(1, (MOST, 2))  # B thing word pixels
         share = (maps * inside[:, :, None]).sum(-1) / maps.sum(-1).clamp_min(1e-8)
         losses.append(((1 - share).square() * real).sum() / real.sum().clamp_min(1))
