@@ -1,6 +1,7 @@
 """The front door: what it refuses, and what it does when a gradient cannot be used."""
 
 import json
+import warnings
 
 import pytest
 import tiny
@@ -281,6 +282,14 @@ def test_a_budget_of_seconds_that_is_gone_leaves_the_rest_unguided():
     assert len(output.trace.steps) == 4
     assert [step.unguided[0] for step in output.trace.steps] == ["budget"] * 4
     assert output.trace.failures["budget"] == 4
+
+
+def test_a_step_that_nothing_would_guide_is_not_said_to_lack_seconds():
+    aligner = DyMO(tiny.brightness, semantic_weight=0, borders=(0, 0), recurrences=0)  # the stage of the words alone
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the budget's seconds")
+        warnings.filterwarnings("ignore", "the reward is used at none")
+        assert run(aligner, budget=Budget(seconds=1e-6)).trace.failures == {}
 
 
 def test_a_budget_of_bytes_leaves_the_denoiser_out_of_the_gradient_and_then_the_guidance():

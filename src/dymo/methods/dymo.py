@@ -41,10 +41,14 @@ def dymo(
         acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
         kind: Stage = planned if acting else "unguided"
         through = allotment.gradient(kind, config.gradient)
-        short = "bytes" if through is None else None if allotment.guides(now.steps - now.index, kind) else "seconds"
+        short = None
+        if acting and through is None:
+            short = "bytes"
+        elif acting and not allotment.guides(now.steps - now.index, kind):
+            short = "seconds"
         if short:
             acting, kind = [], "unguided"
-        observer.begin(now, kind, short if planned != "unguided" else None)
+        observer.begin(now, kind, short)
         rows, granted, rounds = list(range(loop.samples)), [0] * loop.samples, 0
         z = z_next = z0 = None
         while rows:
