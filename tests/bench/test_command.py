@@ -8,7 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from dymo import Budget, load_miniature
-from dymo.bench.plan import Comparison, read_table
+from dymo.bench.plan import Comparison
+from dymo.bench.reading import read_table
 from dymo.bench.results import collect
 from dymo.bench.runner import jobs_of, work
 from dymo.bench.store import Key, Store
@@ -245,7 +246,10 @@ def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
     tiny.unet(cross_attention_dim=64).save_pretrained(tmp_path / "wrong")
     with pytest.raises(PipelineError, match="cross_attention_dim=64"), variant(pipe, unet=str(tmp_path / "wrong")):
         pass
-    with pytest.raises(PipelineError, match="no-such-lora"), variant(pipe, lora=str(tmp_path / "no-such-lora")):
+    with (
+        pytest.raises(PipelineError, match="no-such-lora"),
+        variant(pipe, loras=[(str(tmp_path / "no-such-lora"), 1.0)]),
+    ):
         pass
     assert pipe.unet is own
 
@@ -262,7 +266,7 @@ def test_a_lora_that_a_trainer_saved_loads_by_its_file(tmp_path):
     words = torch.randn(1, 5, 32)
     expected = trained.unet(z, t, encoder_hidden_states=words).sample
     plain = pipe.unet(z, t, encoder_hidden_states=words).sample
-    with variant(pipe, lora=str(tmp_path / "mine.safetensors")):
+    with variant(pipe, loras=[(str(tmp_path / "mine.safetensors"), 1.0)]):
         found = pipe.unet(z, t, encoder_hidden_states=words).sample
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert (found - plain).abs().max() > 1e-4

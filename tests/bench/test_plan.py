@@ -5,8 +5,9 @@ import json
 import pytest
 
 from dymo.bench import plan as plans
-from dymo.bench import prompts
-from dymo.bench.plan import TABLES, Comparison, Match, RowSpec, read_table, read_yaml
+from dymo.bench import prompts, reading
+from dymo.bench.plan import Comparison, Match, RowSpec
+from dymo.bench.reading import TABLES, read_table, read_yaml
 from dymo.errors import ConfigError, RewardError
 from dymo.miniature.rewards import caption_of
 from dymo.miniature.world import captions
@@ -181,7 +182,7 @@ def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_ou
 
 
 def test_rows_whose_weights_are_not_in_the_package_are_left_out(monkeypatch, tmp_path):
-    monkeypatch.setattr(plans, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(reading, "WEIGHTS", tmp_path)
     data = read_table(2)
     assert (
         "SPO" not in [row["name"] for row in data["rows"]] and "is not in the package" in data["left_out"]["SPO + DyMO"]
