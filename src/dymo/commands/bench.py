@@ -132,7 +132,7 @@ def read_plan(given: dict[str, Any]) -> Comparison:
         wanted = {"from": wanted} if isinstance(wanted, str) else wanted
         wanted = {**wanted, "n": given["n"]} if isinstance(wanted, dict) else wanted[: given["n"]]
     data["prompts"] = wanted
-    check_places(data, words)
+    check_places(data, words, str(given.get("config", "")))
     # Imported now: the methods bring torch.
     from ..bench.plan import Comparison
 

