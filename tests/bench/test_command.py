@@ -198,6 +198,79 @@ def test_c5_every_comparison_has_its_own_folder(tmp_path, monkeypatch):
     assert folders == ["bench", "table-4", "table-4"]
 
 
+def test_the_options_of_the_model_reach_it(tmp_path, monkeypatch):
+    from dymo.bench import runner
+    from dymo.commands import models
+    from dymo.errors import DyMOError
+
+    asked = []
+    monkeypatch.setattr("dymo.commands.bench.check_places", lambda *_: None)
+    monkeypatch.setattr(models, "load_pipeline", lambda *given, **more: asked.append((given, more)))
+
+    def load_both(plan, store, load, *_):
+        assert plan.lora == ("a.safetensors:0.5", "owner/b")
+        load(plan.pipeline)
+        load("another/model")
+        raise DyMOError("stopped")
+
+    monkeypatch.setattr(runner, "work_here", load_both)
+    words = [
+        "--method",
+        "plain",
+        "--pipeline",
+        "some/model",
+        "--lora",
+        "a.safetensors:0.5",
+        "--lora",
+        "owner/b",
+        "--variant",
+        "fp16",
+    ]
+    words += [
+        "--revision",
+        "v1",
+        "--dtype",
+        "auto",
+        "--scheduler",
+        "euler a",
+        "--device",
+        "cpu",
+        "--metrics",
+        "mini-hps",
+    ]
+    assert "stopped" in bench(*words, "--reward", "mini-hps", "--outdir", tmp_path).output
+    (own, more), (other, others) = asked
+    assert own == ("some/model", "euler a", "auto", "cpu") and (more["variant"], more["revision"]) == ("fp16", "v1")
+    # Another row's own pipeline comes with its own scheduler, from its own files.
+    assert other == ("another/model", None, "auto", "cpu") and others["variant"] is others["revision"] is None
+
+
+def test_a_row_has_its_loras_with_their_strengths(tmp_path):
+    from safetensors.torch import save_file
+
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        pairs = {name: module for name, module in tiny.unet().named_modules() if name.endswith("attn2.to_q")}
+        weights = {f"unet.{name}.lora_A.weight": torch.randn(2, module.in_features) for name, module in pairs.items()}
+        weights |= {f"unet.{name}.lora_B.weight": torch.randn(module.out_features, 2) for name, module in pairs.items()}
+        save_file(weights, tmp_path / f"{seed}.safetensors")
+        files.append(str(tmp_path / f"{seed}.safetensors"))
+    rows = ["plain", {"name": "one", "lora": files[0]}, {"name": "both", "lora": [f"{files[0]}:0.5", f"{files[1]}:-2"]}]
+    plan = Comparison.read({"rows": rows, "prompts": ["x"], "metrics": [], "reward": False})
+    pipe, theirs = tiny.sd(), tiny.sd()
+    for name, file in zip("ab", files, strict=True):
+        theirs.load_lora_weights(file, adapter_name=name)
+    theirs.set_adapters(["a", "b"], [0.5, -2.0])
+    given = torch.randn(1, 4, 8, 8), torch.tensor(10), torch.randn(1, 5, 32)
+    plain = pipe.unet(*given).sample
+    worker = Worker(plan, Store(tmp_path / "run"), lambda name: pipe)
+    assert torch.equal(worker._pipe(plan.row("both")).unet(*given).sample, theirs.unet(*given).sample)
+    assert torch.equal(worker._pipe(plan.row("plain")).unet(*given).sample, plain)
+    theirs.set_adapters(["a"], [1.0])
+    assert torch.equal(worker._pipe(plan.row("one")).unet(*given).sample, theirs.unet(*given).sample)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

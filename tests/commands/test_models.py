@@ -9,11 +9,15 @@ import layouts
 import pytest
 import tiny
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from dymo.cli import app
 from dymo.commands import models
 from dymo.commands.sources import check_model, single_file
 from dymo.errors import ConfigError, PipelineError
+from dymo.report.png import read_png
 
 PROMPT = "a red apple"
 
@@ -69,7 +73,7 @@ def test_a_checkpoint_says_by_a_tensor_s_name_that_it_predicts_v(tmp_path):
     assert torch.equal(image(models.load_pipeline(str(tmp_path / "v.safetensors"), config=str(config))), image(pipe))
 
 
-def test_of_sd2_the_file_does_not_tell_what_it_predicts_so_that_is_said(tmp_path, monkeypatch):
+def test_of_sd2_the_file_does_not_tell_what_it_predicts_so_that_is_said(tmp_path):
     file = layouts.write({**layouts.ldm_unet(tiny.unet()), "first_stage_model.x": torch.zeros(1),
                           "cond_stage_model.model.x": torch.zeros(1)}, tmp_path / "sd2.safetensors")  # fmt: skip
     single = single_file("--model", str(file))
@@ -77,6 +81,37 @@ def test_of_sd2_the_file_does_not_tell_what_it_predicts_so_that_is_said(tmp_path
         models._as_trained(tiny.scheduler(), single, None, "--config")
     own = tiny.scheduler()
     assert models._as_trained(own, single, "a folder", "--config") is own
+
+
+def test_the_command_line_generates_with_what_people_have(tmp_path):
+    """A checkpoint in one file with a LoRA, a sampler by its name and a precision, as far as the images."""
+    pipe = tiny.sd()
+    config = layouts.configuration(pipe, tmp_path / "config")
+    file = layouts.write(layouts.sd15(pipe), tmp_path / "checkpoint.safetensors")
+    lora = lora_file(tmp_path / "style.safetensors")
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps({"prompt": tiny.PROMPT, "entities": [{"text": "apple"}, {"text": "car"}]}))
+    words = ["-m", file, "--config", config, "--lora", f"{lora}:0.5", "--scheduler", "Euler Karras", "--steps", "2",
+             "--dtype", "auto", "--set", "preference_weight=0", "--graph", graph, "--compare", "--device", "cpu",
+             "--height", "64", "--width", "64"]  # fmt: skip
+    words = ["generate", tiny.PROMPT, *words, "--outdir", tmp_path / "out"]
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"NO_COLOR": "1"})
+    assert result.exit_code == 0, result.output
+    _, record = read_png(tmp_path / "out" / "a-red-apple-and-a-green-car-0000.png")
+    assert (
+        record["model"] == str(file) and record["lora"] == [[str(lora), 0.5]] and record["scheduler"] == "Euler Karras"
+    )
+    # The unguided image is the pipeline's own with the same sampler and LoRA.
+    own = diffusers.DDIMScheduler.from_pretrained(
+        config / "scheduler"
+    )  # a file says what a constructor left to defaults
+    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(own.config, use_karras_sigmas=True)
+    pipe.load_lora_weights(str(lora), adapter_name="a")
+    pipe.set_adapters(["a"], [0.5])
+    call = dict(num_inference_steps=2, height=64, width=64, generator=torch.Generator("cpu").manual_seed(0))
+    (theirs,) = pipe(tiny.PROMPT, **call).images
+    with Image.open(tmp_path / "out" / "a-red-apple-and-a-green-car-0000-unguided.png") as ours:
+        assert ours.tobytes() == theirs.tobytes()
 
 
 # LoRAs

@@ -21,15 +21,16 @@ def check_places(data: Mapping[str, Any], words: Mapping[str, str], where: str =
 
     What is not of the right kind is left to `Comparison.read`. words: key -> what the user calls it; where: the file.
     """
-    main = data.get("pipeline", MINIATURE)
+    main, seen = data.get("pipeline", MINIATURE), set()
     for called, part in _parts(data, words, f"{where}: " if where else ""):
         pipeline = part.get("pipeline", main)
         if not isinstance(pipeline, str):
             continue
         if part is data or "pipeline" in part:
             _check_pipeline(called, pipeline, data, whole=part is data)
-        if isinstance(unet := part.get("unet"), str):
+        if isinstance(unet := part.get("unet"), str) and unet not in seen:  # rows share them, and each asks the hub
             check_unet(unet, called("unet"))
+            seen.add(unet)
         _check_loras(called, part.get("lora"), None if pipeline == MINIATURE else pipeline)
         given = {**defaults(pipeline == MINIATURE), **data} if part is data else part
         for key in ("reward", "metrics"):

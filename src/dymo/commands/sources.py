@@ -38,9 +38,9 @@ _SAID = {
     "VAE": "a VAE alone; name a checkpoint that has its UNet and text encoders too",
     "UNet": "a UNet alone; name a checkpoint that has its text encoders and VAE too, or give the UNet's folder with --unet",
     "text encoder": "a text encoder alone; name a whole checkpoint",
-    "ControlNet": "a ControlNet, which needs an image to follow; use it from Python (docs/models.md)",
+    "ControlNet": "a ControlNet, which needs an image to follow; use it from Python",
     "embedding": "an embedding (textual inversion) and no model; name the checkpoint that it is for",
-    "IP-Adapter": "an IP-Adapter, which needs an image to follow; use it from Python (docs/models.md)",
+    "IP-Adapter": "an IP-Adapter, which needs an image to follow; use it from Python",
 }
 
 
