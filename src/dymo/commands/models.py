@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError
+from ..miniature import WEIGHTS
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import first_line, load_loras, load_unet
 from .folders import names_in, weights_in
@@ -86,23 +87,14 @@ def load_pipeline(
 
     import dymo
 
-    from ..pipelines.schedulers import kind_of
-
     check_offload(offload, device)
     single = single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
-    place = model if model is None or single is None else config or single.config
-    own = None if model is None else _own_scheduler(str(place), revision)
+    place = str(WEIGHTS / "pipeline") if model is None else model if single is None else config or single.config
+    own = _own_scheduler(place, revision)
     if own is not None:
-        own = _as_trained(own, single, config, config_option)
-        own = own if scheduler is None else make_scheduler(scheduler, own, steered)
-        if steered:
-            kind_of(own)
+        own = _chosen(_as_trained(own, single, config, config_option), scheduler, steered)
     if model is None:
         pipe = dymo.load_miniature()
-        if scheduler is not None:
-            pipe.register_modules(scheduler=make_scheduler(scheduler, pipe.scheduler, steered))
-        if steered:
-            kind_of(pipe.scheduler)
         if dtype not in (None, AUTO):
             pipe = pipe.to(getattr(torch, str(dtype)))
     else:
@@ -110,7 +102,9 @@ def load_pipeline(
             dtype = _precision(option, model, single, variant, revision)
         of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
         more = {"torch_dtype": of_type} | ({} if own is None else {"scheduler": own})
-        pipe = _load(option, model, single, str(place), variant, revision, more)
+        pipe = _load(option, model, single, place, variant, revision, more)
+    if scheduler is not None and pipe.scheduler is not own:
+        pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
     if unet is not None:
         pipe.register_modules(unet=load_unet(unet, pipe))
     if loras:
@@ -124,6 +118,16 @@ def load_pipeline(
     pipe.set_progress_bar_config(disable=True)
     logger.info("%s from %s on %s, %s", type(pipe).__name__, model or "the package", device, pipe.dtype)
     return pipe
+
+
+def _chosen(own: Any, name: str | None, steered: bool) -> Any:
+    """A model's own scheduler, or the one of that name. Raises PipelineError where it has to be steered and cannot be."""
+    from ..pipelines.schedulers import kind_of
+
+    made = own if name is None else make_scheduler(name, own, steered)
+    if steered:
+        kind_of(made)
+    return made
 
 
 def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
