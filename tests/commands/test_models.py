@@ -59,6 +59,20 @@ def test_a_checkpoint_in_one_file_generates_as_the_pipeline_that_it_is_of(tmp_pa
     assert len(parts) == (4 if layout == "sdxl" else 3) and torch.equal(image(loaded), image(pipe))
 
 
+def test_the_configuration_comes_from_the_hub_s_cache_where_none_is_named(tmp_path, monkeypatch):
+    pipe = tiny.sd()
+    place = tmp_path / "hub" / "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    layouts.configuration(pipe, place / "snapshots" / "abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    file = layouts.write(layouts.sd15(pipe), tmp_path / "checkpoint.safetensors")
+    check_model(str(file))
+    loaded = models.load_pipeline(str(file))
+    assert loaded.scheduler.config == type(loaded.scheduler).from_pretrained(place / "snapshots/abc/scheduler").config
+    same_weights(loaded, pipe, ["unet", "vae", "text_encoder"])
+
+
 def test_a_checkpoint_says_by_a_tensor_s_name_that_it_predicts_v(tmp_path):
     pipe = tiny.sd()
     config = layouts.configuration(pipe, tmp_path / "config")

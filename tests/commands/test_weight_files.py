@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+from pathlib import Path
 
 import diffusers.loaders.single_file_utils as theirs
 import layouts
@@ -233,3 +234,19 @@ def test_a_configuration_of_another_family_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"--config .* belongs to a .safetensors checkpoint"):
         tiny.sd().save_pretrained(tmp_path / "model")
         check_model(str(tmp_path / "model"), str(config))
+
+
+def test_the_examples_of_the_page_are_what_is_said(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    write(Path("dreamlike.safetensors"), {"decoder.up.0.block.0.norm1.weight": (4,)})
+    write(Path("style.safetensors"), {LORA: (4, 2048)})
+    Path("sd15/unet").mkdir(parents=True)
+    Path("sd15/unet/config.json").write_text(json.dumps({"cross_attention_dim": 768}))
+    for check, given in (
+        (check_model, {"value": "dreamlike.safetensors"}),
+        (check_lora, {"source": "style.safetensors", "model": "sd15", "width": text_width("sd15")}),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            check(**given)
+        assert f"\nError: {raised.value}\n" in page

@@ -1,6 +1,8 @@
 """The names of samplers: what they stand for, against diffusers' own classes."""
 
 import inspect
+import re
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -78,3 +80,16 @@ def test_no_spacing_is_part_of_a_name():
                 assert read_sampler(f"{name} {spacing}").kind == SAMPLERS[name].kind
             except ConfigError as error:
                 assert f"has no {spacing} spacing" in str(error)
+
+
+def test_the_page_has_every_name_with_its_class_and_options():
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    def said(options):
+        return ", ".join(f"`{name}={value!r}`" for name, value in options.items())
+
+    rows = re.findall(r"^\| (\S[^|]*) \| `(\w+)` \| ([^|]*)\|$", page, re.MULTILINE)
+    kinds = {name: (f"{kind}Scheduler", options.strip()) for name, kind, options in rows}
+    assert kinds == {name: (sampler.kind, said(sampler.options)) for name, sampler in SAMPLERS.items()}
+    for name, options in SPACINGS.items():
+        assert f"| {name} | {said(options)} |" in page

@@ -135,7 +135,7 @@ def _check_single(option: str, value: str, config: str | None, config_option: st
             raise ConfigError(
                 f"{said}: the configuration and tokenizers of {family(single.header.width)} are not in the file, and those "
                 f"of {single.config} cannot be had from the hub; add {config_option} FOLDER, a diffusers folder of the same "
-                f"family (without weights: hf download {single.config} --include '*.json' '*.txt' --local-dir FOLDER)"
+                f"family (without weights: hf download {single.config} --include '*.json' --include '*.txt' --local-dir FOLDER)"
             ) from error
         return
     path = Path(config).expanduser()
