@@ -189,6 +189,7 @@ def online(monkeypatch, tmp_path):
     monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(hub, "_connect", lambda seconds: None)
+    monkeypatch.setattr(hub, "_went_offline", "")
     found = Hub(cache)
 
     def answer(*files, gated=False, error=None, closed=False):
@@ -225,8 +226,8 @@ def test_c3_a_hub_that_does_not_answer_costs_no_more_than_its_time(online, monke
 
 
 def test_a_hub_that_is_reached_may_take_longer_to_answer(online, monkeypatch):
-    monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "_answer", lambda *_: time.sleep(0.2) or hub.Answer(files=("model_index.json",)))
+    monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(hub, "_answer", lambda *_: time.sleep(0.6) or hub.Answer(files=("model_index.json",)))
     check_source("--model", "owner/name", ["model_index.json"])
 
 
@@ -268,6 +269,13 @@ def test_c3_what_was_downloaded_before_is_used_without_the_hub(online):
     save_file({"a.lora_A.weight": torch.zeros(1, 1)}, snapshot / "x.safetensors")
     check_lora("owner/name")
     assert constants.HF_HUB_OFFLINE  # spares the libraries their retries
+    text = refusal(check_lora, "owner/other")
+    assert "the hub is not asked again: for owner/name it cannot be reached (no network)" in text
+
+
+def test_loras_need_peft(monkeypatch):
+    monkeypatch.setattr("dymo.commands.sources.find_spec", lambda name: None)
+    assert refusal(check_lora, "a/b") == "--lora a/b: LoRAs need peft: pip install 'dymo-diffusion[lora]'"
 
 
 def test_what_was_downloaded_in_part_is_refused(online):

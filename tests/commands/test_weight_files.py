@@ -68,6 +68,7 @@ def test_a_checkpoint_is_of_the_family_that_diffusers_sees(tmp_path, text, width
         (checkpoint(V1, channels=9), "its UNet reads 9 channels, as for inpainting"),
         (checkpoint("conditioner.embedders.0.model.x", 1280), "SDXL's refiner"),
         (checkpoint("x"), "it has no text encoders"),
+        ({f"{UNET}blocks.0.cross_attn.k.weight": (1,)}, "a checkpoint without a UNet of SD1.5, SD2 or SDXL"),
         ({name: s for name, s in checkpoint(V1).items() if "first_stage" not in name}, "it has no VAE"),
         ({f"{UNET}double_blocks.0.img_attn.norm.key_norm.scale": (1,)}, "a checkpoint of FLUX; checkpoints in one file are"),
         ({"double_blocks.0.img_attn.norm.key_norm.scale": (1,)}, "a checkpoint of FLUX"),

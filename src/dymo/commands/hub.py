@@ -40,10 +40,16 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def go_offline() -> None:
+_went_offline = ""
+"""Why this process reads only what was downloaded before, where the user did not set HF_HUB_OFFLINE."""
+
+
+def go_offline(why: str) -> None:
     """For the rest of the process only what was downloaded before is read: this spares libraries their minute of retries."""
+    global _went_offline
     from huggingface_hub import constants
 
+    _went_offline = why
     os.environ["HF_HUB_OFFLINE"], constants.HF_HUB_OFFLINE = "1", True
 
 
@@ -76,7 +82,8 @@ def cached_ids() -> list[str]:
 def ask(repo: str, revision: str | None = None) -> Answer:
     """Whether the hub has a model now. Where it cannot be reached this takes `CONNECT_SECONDS`, not its libraries' minute."""
     if is_offline():
-        return Answer("is not asked (HF_HUB_OFFLINE is set; unset it to download)")
+        why = f"again: {_went_offline}" if _went_offline else "(HF_HUB_OFFLINE is set; unset it to download)"
+        return Answer(f"is not asked {why}")
     given = os.environ.get("HF_HUB_ETAG_TIMEOUT")
     connect, answer = (float(given), float(given)) if given else (CONNECT_SECONDS, ANSWER_SECONDS)
     found: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from ..pipelines.variants import first_line, repo_and_file
 from . import hub
 from .folders import INDEX, check_pipeline_folder, check_weights, few, lora_in, names_in, read_json
 from .schema import Parsing
-from .weight_files import PICKLES, VAE, Header, family, read_header
+from .weight_files import PICKLES, UNET, VAE, Header, family, read_header
 
 if TYPE_CHECKING:
     from ..prompt import Parser
@@ -87,7 +88,7 @@ def check_source(
             raise ConfigError(f"{said}: {lacks}; {_instead(answer.files, what)}")
         return answer.files
     if folder is not None:
-        hub.go_offline()
+        hub.go_offline(f"for {value} it {answer.problem}")
         logger.info("%s %s: the hub %s; the copy downloaded before is used", option, value, answer.problem)
         return tuple(names_in(folder))
     remedy = remedy or f"name a local folder of the {what}"
@@ -162,6 +163,8 @@ def single_file(option: str, value: str) -> Single:
     only = "checkpoints in one file are read of SD1.5, SD2 and SDXL"
     if header.transformer:
         raise ConfigError(f"{said}: a checkpoint of {header.transformer}; {only}; give a diffusers folder instead")
+    if header.role == "checkpoint" and not header.has(f"{UNET}input_blocks."):
+        raise ConfigError(f"{said}: a checkpoint without a UNet of SD1.5, SD2 or SDXL; give a diffusers folder instead")
     if header.role != "checkpoint":
         raise ConfigError(f"{said}: no checkpoint (its tensors: {few(header.shapes)}); {only}")
     if header.channels not in (None, 4):
@@ -207,6 +210,8 @@ def check_lora(source: str, model: str | None = None, option: str = "--lora", wi
     model: as the user names it, for the message; width: of its text features, where that is known.
     """
     said, path = f"{option} {source}", Path(source).expanduser()
+    if find_spec("peft") is None:
+        raise ConfigError(f"{said}: LoRAs need peft: pip install 'dymo-diffusion[lora]'")
     place: Path | None = path
     if path.is_dir():
         place = path / lora_in(said, names_in(path), f"{source.rstrip('/')}/{{}}")
