@@ -142,12 +142,12 @@ def test_a_folder_without_a_pipeline_says_what_it_looks_like(model, tmp_path):
     assert said("model.ckpt") == "(but model.ckpt), and only .safetensors files are read; name the pipeline's folder"
     of = json.dumps({"_class_name": "AutoencoderTiny"})
     assert said(config_json=of).startswith(
-        "(it is a single model, a AutoencoderTiny, and no pipeline); give it with --preview"
+        "(it is a single model, AutoencoderTiny, and no pipeline); give it with --preview"
     )
     of = json.dumps({"architectures": ["CLIPModel"]})
-    assert said(config_json=of).endswith("a CLIPModel, and no pipeline); name the folder of a whole pipeline")
+    assert said(config_json=of).endswith("CLIPModel, and no pipeline); name the folder of a whole pipeline")
     text = refusal(check_model, str(model / "unet"))
-    assert f"(it is one part of a pipeline, a UNet2DConditionModel); name the whole, {model}" in text
+    assert f"(it is one part of a pipeline, UNet2DConditionModel); name the whole, {model}" in text
     cache = tmp_path / "models--owner--name"
     (cache / "snapshots").mkdir(parents=True)
     assert "(it is the hub's cache); name the id, owner/name" in refusal(check_model, str(cache))
@@ -257,6 +257,10 @@ def test_what_a_repository_holds_is_looked_at_before_it_is_downloaded(online):
     assert refusal(check_model, "a/b").endswith("the weights in unet are of a variant alone; add --variant fp16")
     assert "(it has fp16)" in refusal(check_model, "a/b", variant="bf16")
     check_model("a/b", variant="fp16")
+    online.answer("model_index.json", "unet/diffusion_pytorch_model.safetensors")
+    assert refusal(check_lora, "a/b") == "--lora a/b: a pipeline and no LoRA; give it with --model"
+    online.answer("README.md", "optimizer.safetensors", "deep/style.safetensors")
+    check_lora("a/b")
     online.answer("one.safetensors", "two.safetensors")
     assert "(one.safetensors, two.safetensors); name one, as a/b/one.safetensors" in refusal(check_lora, "a/b")
     check_lora("a/b/two.safetensors")

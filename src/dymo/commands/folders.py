@@ -19,6 +19,8 @@ _MODELS = re.compile(rf"({_PART})/([^/]+)(\.safetensors|\.bin)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _OPTIONS = {"UNet2DConditionModel": "--unet", "AutoencoderTiny": "--preview-vae"}
 _CHECKPOINTS = ("checkpoints", "models/checkpoints", "Stable-diffusion", "models/Stable-diffusion")
+_BESIDE = ("scheduler", "optimizer", "checkpoint")
+"""Parts of names that diffusers does not take for a LoRA's."""
 SHOWN = 6
 
 
@@ -101,10 +103,13 @@ def lora_in(said: str, names: Iterable[str], whole: str) -> str:
 
     whole: how a file of it is named, as "FOLDER/{}".
     """
-    files = [name for name in names if name.endswith(".safetensors")]
+    names = list(names)
+    if INDEX in names:
+        raise ConfigError(f"{said}: a pipeline and no LoRA; give it with --model")
+    files = [name for name in names if name.endswith(".safetensors") and not any(part in name for part in _BESIDE)]
     named = [name for name in files if name.endswith(LORA_FILE)]
     if not files:
-        raise ConfigError(f"{said}: no .safetensors file in it; name a LoRA")
+        raise ConfigError(f"{said}: no .safetensors file in it (but {few(names)}); name a LoRA")
     if len(named or files) > 1:
         raise ConfigError(f"{said}: holds several LoRAs ({few(files)}); name one, as {whole.format(files[0])}")
     return (named or files)[0]
@@ -151,8 +156,8 @@ def _component(folder: Path) -> str:
     except (OSError, ValueError, AttributeError, IndexError):
         kind = ""
     if (folder.parent / INDEX).is_file():
-        return f"(it is one part of a pipeline, a {kind or 'model'}); name the whole, {folder.parent}"
-    what = f"(it is a single model, a {kind}, and no pipeline)" if kind else "(it is a single model and no pipeline)"
+        return f"(it is one part of a pipeline, {kind or 'a model'}); name the whole, {folder.parent}"
+    what = f"(it is a single model, {kind}, and no pipeline)" if kind else "(it is a single model and no pipeline)"
     if kind in _OPTIONS:
         return f"{what}; give it with {_OPTIONS[kind]}, beside a --model"
     return f"{what}; name the folder of a whole pipeline"

@@ -119,7 +119,7 @@ def check_model(
         check_pipeline_folder(said, path, variant)
     else:
         names = check_source(option, value, [INDEX], "pipeline", revision=revision)
-        if names and not hub.is_offline():
+        if not hub.is_offline():
             check_weights(said, names, variant)
         elif folder := hub.downloaded(value, [INDEX], revision):
             check_pipeline_folder(f"{said}, as it was downloaded before", folder, variant)
@@ -214,11 +214,13 @@ def check_lora(source: str, model: str | None = None, option: str = "--lora", wi
         raise ConfigError(f"{said}: LoRAs need peft: pip install 'dymo-diffusion[lora]'")
     place: Path | None = path
     if path.is_dir():
-        place = path / lora_in(said, names_in(path), f"{source.rstrip('/')}/{{}}")
+        place = path / lora_in(said, [entry.name for entry in sorted(path.iterdir())], f"{source.rstrip('/')}/{{}}")
     elif not path.exists():
         repo, file = repo_and_file(source)
         names = check_source(option, repo, [file] if file else (), what="LoRA")
         if not file and names:
+            if hub.is_offline():  # then the folder of the cache is read, as any folder
+                names = tuple(name for name in names if "/" not in name)
             file = lora_in(said, names, f"{repo}/{{}}")
         folder = hub.downloaded(repo, [file] if file else ())
         place = folder / file if folder and file else None
@@ -230,9 +232,9 @@ def check_lora(source: str, model: str | None = None, option: str = "--lora", wi
         raise ConfigError(
             f"{said}: no LoRA weights in this file; it is {instead or 'something else: ' + few(header.shapes)}"
         )
-    if header.transformer:
+    if header.transformer and width is not None:
         raise ConfigError(
-            f"{said}: a LoRA of {header.transformer}, and {_model(model)} has a UNet; name a LoRA of its family"
+            f"{said}: a LoRA of {header.transformer}, and {_model(model)} is {family(width)}; name a LoRA of the same family"
         )
     if width is not None and header.width is not None and header.width != width:
         raise ConfigError(
