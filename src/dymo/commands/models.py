@@ -144,9 +144,9 @@ def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
     kind = getattr(diffusers, sampler.kind, None)
     if kind is None:
         raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
-    flows = [one.__name__.startswith("FlowMatch") for one in (type(own), kind)]
-    if flows[0] != flows[1]:
-        trained = "flow matching" if flows[0] else "noise prediction"
+    flow = type(own).__name__.startswith("FlowMatch") or bool(own.config.get("use_flow_sigmas"))
+    if kind is not type(own) and flow != kind.__name__.startswith("FlowMatch"):
+        trained = "flow matching" if flow else "noise prediction"
         raise ConfigError(
             f"--scheduler {name!r}: {kind.__name__} is not for this model, which is trained by {trained} and comes with "
             f"{type(own).__name__}; leave it out"
