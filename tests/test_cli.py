@@ -162,7 +162,10 @@ def refused_line(line, *words):
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
         ([PROMPT, "--height", "65"], "multiple of 8; the nearest is 64"),
-        ([PROMPT, "--scheduler", "dpm"], "--scheduler 'dpm' (did you mean 'dpm2'?): choose one of ddim, ddpm, euler, euler a"),
+        (
+            [PROMPT, "--scheduler", "dpm"],
+            "--scheduler 'dpm' (did you mean 'dpm2'?): choose one of ddim, ddpm, euler, euler a",
+        ),
         ([PROMPT, "--dtype", "int8"], "--dtype 'int8': choose one of float32"),
         ([PROMPT, "--pipeline-kwargs", "{eta: 1}"], "not JSON"),
         ([PROMPT, "--pipeline-kwargs", "[1]"], "not an object; give a JSON object"),
