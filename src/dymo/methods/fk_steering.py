@@ -102,6 +102,7 @@ class FKSteering:
             seen = loop.predict(rows=rows)
             z = loop.sampler_step(seen)
             each = (time.perf_counter() - began) / (now.index + 1)
+            origin = None
             late = (now.steps - now.index - 1) * each > run.seconds_left()
             if k > 1 and len(rows) == n * k and (late or now.index in when):
                 scores = run.score(run.decode(seen.z0, self.preview_vae), words, now.t).view(n, k)
@@ -113,10 +114,11 @@ class FKSteering:
                     history.append(scores / scale_of(run.need_reward()))
                     chosen = resample(log_potential(torch.stack(history), self.potential, self.strength), random)
                     history = [past.gather(1, chosen.to(past.device)) for past in history]
-                z = z[(first + chosen).flatten().to(z.device)]
+                taken = (first + chosen).flatten()
+                z, origin = z[taken.to(z.device)], taken.tolist()
             # The particles that do not go on any more stand still.
             z_next = z if len(z) == n * k else put(z_next, seen.rows, z)
-            loop.accept(z_next)
+            loop.accept(z_next, origin)
 
 
 def _spread(run: Run, k: int) -> Any:
