@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import builtins
 import contextvars
-import copy
 import inspect
 import threading
 import time
@@ -31,6 +30,7 @@ from .evaluation import Evaluator
 from .families import family_of
 from .hold import patched
 from .schedulers import initial_scale, kind_of, noise_like, place_of, shrink, timesteps
+from .schedulers.history import Fields, read
 from .steps import Call, Steps
 
 Change = Callable[[Tensor], Tensor]
@@ -89,7 +89,7 @@ class PipelineLoop:
 
     def __enter__(self) -> PipelineLoop:
         try:
-            self._state = {name: copy.copy(value) for name, value in vars(self.scheduler).items()}
+            self._state = read(self.scheduler, list(vars(self.scheduler)))
             self._patch()
             self._caller = getcurrent()
             self._pipeline = greenlet(self._run)
@@ -387,7 +387,7 @@ class PipelineLoop:
         """Whether what follows this evaluation in the loop's body was there before, or will be there again."""
         return self._again or (self._repeated and not self._ends)
 
-    def _write(self, fields: dict[str, Any]) -> None:
+    def _write(self, fields: Fields) -> None:
         for name, value in fields.items():
             setattr(self.scheduler, name, value)
 

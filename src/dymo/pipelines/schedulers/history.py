@@ -7,7 +7,6 @@ scheduler's attributes are cut into one history a sample, and put together again
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,7 +35,8 @@ class History:
 
 def read(scheduler: Any, names: Sequence[str]) -> Fields:
     """The attributes that are there; lists are copied, the tensors in them are never changed in place."""
-    return {name: copy.copy(vars(scheduler)[name]) for name in names if name in vars(scheduler)}
+    found = {name: vars(scheduler)[name] for name in names if name in vars(scheduler)}
+    return {name: [*value] if isinstance(value, list) else value for name, value in found.items()}
 
 
 def apart(fields: Fields, count: int) -> list[Fields]:
