@@ -90,7 +90,7 @@ class Bare:
         latents = self.prepare_latents(latents)
         scale = getattr(self.scheduler, "scale_model_input", lambda z, t: z)
         given = dict(extra or {})
-        for i, t in enumerate(timesteps):
+        for _, t in enumerate(timesteps):
             output = self.unet(scale(latents, t), t, return_dict=False)[0]
             latents = self.scheduler.step(output, t, latents, **given, return_dict=False)[0]
-        return types.SimpleNamespace(images=latents, last=i)
+        return types.SimpleNamespace(images=latents)

@@ -107,7 +107,9 @@ def probe(pipe: Any, call: Callable[[], dict[str, Any]]) -> Found:
 @functools.cache
 def stable_diffusion() -> Any:
     """As small as the class allows: one level of a UNet."""
-    level = dict(block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",))
+    level = dict(
+        block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",)
+    )
     return tiny.sd(unet=tiny.unet(**level))
 
 

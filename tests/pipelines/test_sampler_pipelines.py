@@ -199,14 +199,26 @@ def test_the_scheduler_is_as_it_was_after_an_exception(name, error):
     assert torch.equal(pipe(tiny.PROMPT, **arguments(name)).images, plain)
 
 
-def test_particles_take_their_past_with_them():
-    """With one particle chosen for all, DPM++ SDE's images differ by later noise alone; the first of them is finite and new."""
-    pipe = zoo.seeded(lambda: zoo.sd(scheduler=sampler(DPMSolverMultistepScheduler, **SDE)))()
-    method, reward = FKSteering(k=2, strength=1e6, resamplings=1), FunctionReward(tiny.brightness)
-    call = dict(num_inference_steps=3, output_type="pt", **SQUARE)
-    found = method.run(pipe, tiny.PROMPT, reward, generator=torch.Generator().manual_seed(0), **call)
-    again = method.run(pipe, tiny.PROMPT, reward, generator=torch.Generator().manual_seed(0), **call)
-    assert torch.equal(found.images, again.images) and found.images.isfinite().all()
+@pytest.mark.parametrize(
+    "make", [lambda: sampler(DPMSolverMultistepScheduler, **SDE), lambda: sampler(UniPCMultistepScheduler)]
+)
+def test_particles_of_one_ancestor_part_again_by_noise_whatever_the_sampler(make):
+    """The best of two becomes both; DPM++ SDE draws noise of its own after that, and for UniPC the method does."""
+    pipe = zoo.seeded(lambda: zoo.sd(scheduler=make()))()
+    scored = []
+
+    def reward(images, prompts):
+        scored.append(images.detach())
+        return images.mean((1, 2, 3))
+
+    method = FKSteering(k=2, strength=1e9, resamplings=1)
+    call = dict(num_inference_steps=4, output_type="pt", **SQUARE)
+    found = [
+        method.run(pipe, tiny.PROMPT, FunctionReward(reward), generator=torch.Generator().manual_seed(0), **call).images
+        for _ in range(2)
+    ]
+    first, second = scored[1]
+    assert (first - second).abs().max() > 1e-4 and torch.equal(*found) and found[0].isfinite().all()
 
 
 def test_half_precision_keeps_what_rounding_takes_away_where_the_corrector_starts_from_the_sample_before():
@@ -231,5 +243,7 @@ def test_half_precision_keeps_what_rounding_takes_away_where_the_corrector_start
 
 def test_pndm_with_runge_kutta_steps_says_what_to_set():
     pipe = tiny.sd(scheduler=sampler(PNDMScheduler))
-    with pytest.raises(PipelineError, match=r"PNDMScheduler\.from_config\(pipe\.scheduler\.config, skip_prk_steps=True\)"):
+    with pytest.raises(
+        PipelineError, match=r"PNDMScheduler\.from_config\(pipe\.scheduler\.config, skip_prk_steps=True\)"
+    ):
         STILL(pipe, tiny.PROMPT, **tiny.SMALL)

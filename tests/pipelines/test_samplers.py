@@ -42,10 +42,16 @@ class Solver:
     @functools.cached_property
     def scheduler(self):
         kind = getattr(diffusers, self.name)
-        return kind(**self.config) if "beta_start" not in inspect.signature(kind).parameters else tiny.scheduler(kind, **self.config)
+        return (
+            kind(**self.config)
+            if "beta_start" not in inspect.signature(kind).parameters
+            else tiny.scheduler(kind, **self.config)
+        )
 
 
-DPM, UNIPC, DEIS, SA = (f"{name}Scheduler" for name in ("DPMSolverMultistep", "UniPCMultistep", "DEISMultistep", "SASolver"))
+DPM, UNIPC, DEIS, SA = (
+    f"{name}Scheduler" for name in ("DPMSolverMultistep", "UniPCMultistep", "DEISMultistep", "SASolver")
+)
 SOLVERS = {
     "ddim": Solver("DDIMScheduler"),
     "ddim eta 1": Solver("DDIMScheduler", call=dict(eta=1.0), noisy=True),
@@ -242,7 +248,7 @@ def test_the_step_after_noise_drawn_anew_is_of_first_order_and_the_next_of_secon
 
 
 def second_order(name, before, seen, z):
-    now, here, there = seen.timestep, seen.timestep.here, seen.timestep.there
+    here, there = seen.timestep.here, seen.timestep.there
     if name == "2m":
         log = lambda level: math.log(level.a / level.s)  # noqa: E731
         h, last = log(there) - log(here), log(here) - log(before.timestep.here)
@@ -256,6 +262,25 @@ def second_order(name, before, seen, z):
         ratio = there.a / here.a
         expected = ratio * seen.z + (there.s - ratio * here.s) * eps
     torch.testing.assert_close(z, expected.detach(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["2m", "unipc", "lms", "pndm", "heun"])
+def test_a_graph_over_the_whole_run_passes_through_the_history(name):
+    """The end is affine in the start here: its derivative is what a difference says."""
+    solver, posterior = SOLVERS[name], bare.gaussian(c=C)
+    ends = []
+    for shift in (0.0, 1.0):
+        leaf = torch.full((1, 2, 2, 1), shift, requires_grad=True)
+        pipe, call = begun(solver, posterior, noise(1, 2, 2, 1), 6)
+        loop = PipelineLoop(
+            pipe, call, decode=lambda z0: z0, cost=Cost(), whole=True, start=lambda z, leaf=leaf: z + leaf
+        )
+        with loop:
+            for _ in loop:
+                loop.accept(loop.sampler_step(loop.predict()))
+        ends.append(loop.result.images)
+    (slope,) = torch.autograd.grad(ends[1].sum(), leaf)
+    torch.testing.assert_close(slope, (ends[1] - ends[0]).detach(), rtol=1e-3, atol=1e-4)
 
 
 # Two recurrences in the middle of a run.

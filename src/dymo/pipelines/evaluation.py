@@ -199,7 +199,14 @@ class Evaluator:
         return pick(blocks[at.conditional] - blocks[at.unconditional], rows)
 
     def _pull(
-        self, loss: Tensor, keep: bool, z: Tensor | None, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows, ran: int
+        self,
+        loss: Tensor,
+        keep: bool,
+        z: Tensor | None,
+        inner: list[tuple[Tensor, Tensor]],
+        sample: Tensor,
+        rows: Rows,
+        ran: int,
     ) -> Tensor:
         """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it."""
         if not loss.requires_grad:

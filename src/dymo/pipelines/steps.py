@@ -33,7 +33,9 @@ class Steps:
     what the scheduler remembered at z_t.
     """
 
-    def __init__(self, scheduler: Any, kind: Kind, plain: Callable[..., Any], write: Callable[[Fields], None], generator: Any):
+    def __init__(
+        self, scheduler: Any, kind: Kind, plain: Callable[..., Any], write: Callable[[Fields], None], generator: Any
+    ):
         self.scheduler, self.kind, self.plain, self.write, self.generator = scheduler, kind, plain, write, generator
         self._takes_generator = "generator" in inspect.signature(plain).parameters
         # Each sample's past: at z_t, between the evaluations of one step, at z_{t-1}.
@@ -108,7 +110,11 @@ class Steps:
         moved = z.detach() - self._parts[0].detach().float()
         if self.kind.denoised:
             self._parts[1] = self._parts[1] + (moved / now.there.a).to(self._parts[1].dtype)
-        factor = self.kind.erased(self.scheduler, self._place, now.here, now.there) if self.kind.erased and now.there.s else None
+        factor = (
+            self.kind.erased(self.scheduler, self._place, now.here, now.there)
+            if self.kind.erased and now.there.s
+            else None
+        )
         if factor is not None and bool(moved.any()):
             # In float32: the sample before stands for z_{t-1} with all its digits.
             self._after = [

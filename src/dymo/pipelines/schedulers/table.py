@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -36,6 +36,18 @@ def _no_arguments(_age: int) -> dict[str, Any]:
     return {}
 
 
+def _never(_scheduler: Any) -> bool:
+    return False
+
+
+def _always(_scheduler: Any) -> bool:
+    return True
+
+
+def _by_eta(_scheduler: Any) -> Literal["eta"]:
+    return "eta"
+
+
 def _no_objection(_scheduler: Any) -> str:
     return ""
 
@@ -51,6 +63,7 @@ class Kind:
     after how many its history is as long as any.
     erased(scheduler, place, here, there): where the next step starts once more from the sample before this one and
     forgets a displacement of z_{t-1}, the factor at which to add it to that sample, `last_sample`; None elsewhere.
+    draws: whether its step draws noise; "eta" where the call's eta says so.
     denoised: the second value that `step` returns is the clean latents that a pipeline decodes.
     objection: why a configuration of it cannot be steered, and what to set; "" where it can.
     """
@@ -63,6 +76,7 @@ class Kind:
     arguments: Callable[[int], dict[str, Any]] = _no_arguments
     memory: int = 1
     erased: Callable[[Any, int, Level, Level], float | None] | None = None
+    draws: Callable[[Any], bool | Literal["eta"]] = _never
     denoised: bool = False
     objection: Callable[[Any], str] = _no_objection
 
@@ -146,20 +160,22 @@ _CORRECTED = (*_SOLVER, "timestep_list", "last_sample")
 _PAIR = ("_step_index", "sample", "dt", "prev_derivative")
 
 SCHEDULERS: dict[str, Kind] = {
-    "DDIMScheduler": Kind(levels.ddim),
-    "DDIMParallelScheduler": Kind(levels.ddim),
-    "DDPMScheduler": Kind(levels.ddpm),
-    "DDPMParallelScheduler": Kind(levels.ddpm),
+    "DDIMScheduler": Kind(levels.ddim, draws=_by_eta),
+    "DDIMParallelScheduler": Kind(levels.ddim, draws=_by_eta),
+    "DDPMScheduler": Kind(levels.ddpm, draws=_always),
+    "DDPMParallelScheduler": Kind(levels.ddpm, draws=_always),
     "EulerDiscreteScheduler": Kind(levels.exploding),
-    "EulerAncestralDiscreteScheduler": Kind(levels.exploding),
-    "DPMSolverMultistepScheduler": Kind(levels.solver, _SOLVER, anew=_without_older),
+    "EulerAncestralDiscreteScheduler": Kind(levels.exploding, draws=_always),
+    "DPMSolverMultistepScheduler": Kind(
+        levels.solver, _SOLVER, anew=_without_older, draws=lambda scheduler: scheduler.config.algorithm_type.startswith("sde")
+    ),
     "DEISMultistepScheduler": Kind(levels.solver, _SOLVER, anew=_without_older),
     "UniPCMultistepScheduler": Kind(
         levels.solver, (*_CORRECTED, "this_order"), anew=_without_corrector, erased=_unipc, objection=_no_inner_solver
     ),
     "SASolverScheduler": Kind(
         levels.solver, (*_CORRECTED, "last_noise", "this_predictor_order", "this_corrector_order"), anew=_without_corrector,
-        erased=_sa,
+        erased=_sa, draws=_always,
     ),
     "PNDMScheduler": Kind(
         levels.pndm, ("ets", "counter", "cur_sample", "cur_model_output"), calls=_first_twice, anew=_of_one_output,
@@ -171,13 +187,15 @@ SCHEDULERS: dict[str, Kind] = {
     ),
     "HeunDiscreteScheduler": Kind(levels.exploding, _PAIR, calls=_in_pairs),
     "KDPM2DiscreteScheduler": Kind(levels.exploding, _PAIR, calls=_in_pairs),
-    "KDPM2AncestralDiscreteScheduler": Kind(levels.exploding, _PAIR, calls=_in_pairs),
-    "LCMScheduler": Kind(levels.lcm, denoised=True),
-    "TCDScheduler": Kind(levels.tcd),
-    "FlowMatchEulerDiscreteScheduler": Kind(levels.flow, objection=_not_inverted),
+    "KDPM2AncestralDiscreteScheduler": Kind(levels.exploding, _PAIR, calls=_in_pairs, draws=_always),
+    "LCMScheduler": Kind(levels.lcm, draws=_always, denoised=True),
+    "TCDScheduler": Kind(levels.tcd, draws=_by_eta),
+    "FlowMatchEulerDiscreteScheduler": Kind(
+        levels.flow, draws=lambda scheduler: scheduler.config.stochastic_sampling, objection=_not_inverted
+    ),
     "FlowMatchHeunDiscreteScheduler": Kind(levels.flow, _PAIR, calls=_in_pairs),
-    "FlowMatchLCMScheduler": Kind(levels.flow, objection=_of_one_size),
-    "LTXEulerAncestralRFScheduler": Kind(levels.flow),
+    "FlowMatchLCMScheduler": Kind(levels.flow, draws=_always, objection=_of_one_size),
+    "LTXEulerAncestralRFScheduler": Kind(levels.flow, draws=lambda scheduler: scheduler.config.eta > 0),
 }  # fmt: skip
 
 _FLOWS = tuple(name for name, kind in SCHEDULERS.items() if kind.levels is levels.flow)
@@ -193,7 +211,8 @@ class Refusal:
 
 _TOKENS = Refusal("it samples discrete tokens, to which no gradient passes", "")
 _EDM = Refusal(
-    "its models run inside of EDM's preconditioning (sigma_data), so that their output is neither noise, v nor the clean latents", ""
+    "its models run inside of EDM's preconditioning (sigma_data), so that their output is neither noise, v nor the clean latents",
+    "",
 )
 _INVERSE = "it runs from the image to the noise"
 _PIXELS = "it is made for unconditional models of pixels, with a loop of its own"
