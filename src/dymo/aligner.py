@@ -228,7 +228,7 @@ class DyMO:
                 cancel=cancel,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
-                    allotment.open(len(loop.timesteps))
+                    allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
                     _check_stages(config, objectives, loop.timesteps)

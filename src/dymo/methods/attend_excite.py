@@ -91,7 +91,8 @@ class AttendExcite:
             guided = now.index < self.until * now.steps and any(subjects)
             z = None
             for _ in range((self.rounds if now.index in refine else 1) if guided else 0):
-                if not affords(spent + now.steps - now.index + 1):
+                after = now.steps - now.index - 1 if now.ahead is None else now.ahead
+                if not affords(spent + now.calls + after + 1):
                     break
                 seen = loop.predict(z, need=_MAPS)
                 spent += 1
@@ -105,5 +106,5 @@ class AttendExcite:
                 # alpha_t is in the latents' variance-preserving coordinates.
                 moved = descend(z, seen.pull(loss, False), length * now.here.radius**2)
                 z = torch.where(far.view(-1, 1, 1, 1), moved, z)
-            spent += 1
+            spent += now.calls
             loop.accept(loop.sampler_step(loop.predict(z)))
