@@ -11,7 +11,6 @@ import zoo
 from diffusers import (
     DPMSolverMultistepScheduler,
     HeunDiscreteScheduler,
-    KDPM2AncestralDiscreteScheduler,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     PNDMScheduler,
@@ -28,9 +27,6 @@ from dymo.pipelines.decode import decoder
 from dymo.pipelines.loop import PipelineLoop
 from dymo.rewards import FunctionReward
 from dymo.trace import Cost
-
-# diffusers' KDPM2 gives a tensor to numpy.
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
 
 STILL = DyMO(None, semantic_weight=0)
 GUIDED = DyMO(
@@ -86,7 +82,6 @@ CASES = {
         lambda: zoo.sdxl(StableDiffusionXLImg2ImgPipeline, scheduler=sampler(DPMSolverMultistepScheduler)),
         dict(image=zoo.noise(1, 4, 8, 8), denoising_start=0.5), [1],
     ),
-    "KDPM2 ancestral": (lambda: zoo.sd(scheduler=sampler(KDPM2AncestralDiscreteScheduler)), SQUARE, [2, 2, 1]),
     "LCM": (
         lambda: zoo.sd(
             LatentConsistencyModelPipeline, unet=zoo.unet(time_cond_proj_dim=8), scheduler=sampler(LCMScheduler), image_encoder=None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tools import models
 
@@ -15,15 +16,13 @@ def test_the_page_says_what_is_found():
     assert "NO" not in text.split() and "NOT KNOWN" not in text
 
 
-def test_a_sampler_whose_kicks_are_undone_or_whose_state_stays_is_told():
-    """The probe can fail: a step that leaves something behind after an exception, and one that takes no gradient."""
-
-    class Leaves(models.diffusers.FlowMatchEulerDiscreteScheduler):
-        def step(self, *args, **kwargs):
-            self.config.seen = len(str(getattr(self.config, "seen", ""))) + 1
-            return super().step(*args, **kwargs)
-
-    call = dict(latents=models.torch.ones(1, 2, 4, 4), num_inference_steps=3)
-    pipe = models.bare.Bare(Leaves(), lambda z, a, s: models.torch.ones_like(z))
-    found = models.probe(pipe, lambda: dict(call))
-    assert not found.gradient and found.same and found.calls == [1, 1, 1]
+def test_the_probe_tells_what_is_not_so():
+    """A denoiser that gives the same whatever the latents has no gradient; noise from no generator is never the same."""
+    latents = torch.ones(1, 2, 4, 4)
+    scheduler = models.diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
+    pipe = models.bare.Bare(scheduler, lambda z, a, s: torch.ones_like(z))
+    found = models.probe(pipe, lambda: dict(latents=latents, num_inference_steps=3))
+    assert not found.gradient and found.calls == [1, 1, 1]
+    pipe = models.bare.Bare(scheduler, lambda z, a, s: torch.tanh(z))
+    found = models.probe(pipe, lambda: dict(latents=latents, num_inference_steps=3))
+    assert found.gradient and not found.same and not found.restored
