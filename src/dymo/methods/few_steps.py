@@ -44,36 +44,51 @@ def few_steps(
         acting = [o for o in objectives if before is None or o.needs == "image"]
         kind: Stage = "unguided" if not acting else "mixed" if before is None else "preference"
         observer.begin(now, kind, None)
-        every, need = list(range(loop.samples)), _need(acting, config)
-        again = _tries(config, allotment, now) if acting else 0
-        observer.granted(every, [again] * loop.samples)
-        seen = loop.predict(None, every, need)
-        shell = norms(seen.z)
-        best, least = seen.z, torch.full((loop.samples,), torch.inf, device=seen.z.device)
-        for r in range(again + 1):
-            moved, loss = _guide(acting, config, kind, seen, observer)
-            better = loss < least
-            best, least = _where(better, seen.z, best), torch.where(better, loss, least)
-            allotment.count(every, kind)
-            if r == again or not allotment.guides(now.steps - now.index, kind):
-                break
-            if before is None:
-                z = seen.z + moved.displacement * (now.here.radius / now.there.radius)
-                z = z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
-            else:
-                z = now.here.a * before + now.here.s * loop.noise(every)
-            seen = loop.predict(z, every, need)
-        z_next, z0 = _left(loop, seen, moved), seen.z0.detach()
-        # Where the last one was not the best: evaluate the best again, and go on from there.
-        back = [i for i, last in enumerate(*observer.read(better)) if not last]
-        if back and acting:
-            seen = loop.predict(pick(best, back), back, need)
-            moved, _ = _guide(acting, config, kind, seen, observer)
-            allotment.count(back, kind)
-            z_next, z0 = put(z_next, back, _left(loop, seen, moved)), put(z0, back, seen.z0.detach())
-        loop.accept(z_next)
-        observer.accepted(z_next, z0)
+        if acting:
+            z, z0 = _best(loop, acting, config, allotment, observer, now, kind, before)
+        else:
+            seen = loop.predict()
+            z, z0 = loop.sampler_step(seen), seen.z0.detach()
+            allotment.count(seen.rows, kind)
+        loop.accept(z)
+        observer.accepted(z, z0)
         before = z0
+
+
+def _best(
+    loop: Loop, acting: Sequence[Objective], config: Config, allotment: Allotment, observer: Observer, now: Timestep, kind: Stage,
+    before: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """z_{t-1} and z0' of the best z of one level."""
+    every, need = list(range(loop.samples)), _need(acting, config)
+    again = _tries(config, allotment, now)
+    observer.granted(every, [again] * loop.samples)
+    seen = loop.predict(None, every, need)
+    shell = norms(seen.z)
+    best, least = seen.z, torch.full((loop.samples,), torch.inf, device=seen.z.device)
+    for r in range(again + 1):
+        moved, loss = _guide(acting, config, kind, seen, observer)
+        better = loss < least
+        best, least = _where(better, seen.z, best), torch.where(better, loss, least)
+        allotment.count(every, kind)
+        if r == again or not allotment.guides(now.steps - now.index, kind):
+            break
+        if before is None:
+            z = seen.z + moved.displacement * (now.here.radius / now.there.radius)
+            z = z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
+        else:
+            z = now.here.a * before + now.here.s * loop.noise(every)
+        seen = loop.predict(z, every, need)
+    z_next, z0 = loop.sampler_step(seen) + moved.displacement, seen.z0.detach()
+    # Where the last one was not the best: evaluate the best again, and go on from there.
+    (last,) = observer.read(better)
+    if back := [i for i in every if not last[i]]:
+        seen = loop.predict(pick(best, back), back, need)
+        moved, _ = _guide(acting, config, kind, seen, observer)
+        allotment.count(back, kind)
+        z_next = put(z_next, back, loop.sampler_step(seen) + moved.displacement)
+        z0 = put(z0, back, seen.z0.detach())
+    return z_next, z0
 
 
 def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
@@ -91,16 +106,14 @@ def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
 
 def _need(acting: Sequence[Objective], config: Config) -> Need:
     maps = any(o.needs == "maps" for o in acting)
-    through = config.gradient if config.gradient in ("full", "conditional") and acting else "maps" if maps else "none"
+    through = config.gradient if config.gradient in ("full", "conditional") else "maps" if maps else "none"
     return Need(maps, through)
 
 
 def _guide(
     acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer
-) -> tuple[Move | None, Tensor]:  # fmt: skip
+) -> tuple[Move, Tensor]:  # fmt: skip
     """The displacement by the weighted gradient at what was seen, and the weighted loss (n,)."""
-    if not acting:
-        return None, seen.eps.new_zeros(len(seen.rows))
     w_A, w_R = FIRST if kind == "mixed" else (0.0, 1.0)
     w_A, w_R = config.semantic_weight * w_A, config.preference_weight * w_R
     one = seen.eps.new_ones(len(seen.rows))
@@ -110,12 +123,6 @@ def _guide(
     observer.evaluated(seen, w, losses, moved)
     total = sum(w[name] * (loss if loss.ndim == 1 else loss.sum(0)).detach() for name, loss in losses.items())
     return moved, torch.nan_to_num(total, nan=torch.inf)
-
-
-def _left(loop: Loop, seen: Seen, moved: Move | None) -> Tensor:
-    """z_{t-1}: the sampler's own step of what was seen last, displaced."""
-    z = loop.sampler_step(seen)
-    return z if moved is None else z + moved.displacement
 
 
 def _where(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
