@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 
 from ..errors import RewardError
-from .base import FunctionReward, Reward, is_differentiable, placed, scale_of
+from .base import FunctionReward, Reward, is_differentiable, placed, prompt_readers, scale_of
 from .blackbox import BlackBoxReward
 from .combine import CombinedReward, Conflicts
 from .registry import SPECS, Spec, ready, spec_of
@@ -48,5 +48,5 @@ def load_reward(
 
 __all__ = [
     "SPECS", "BlackBoxReward", "CombinedReward", "FunctionReward", "Reward", "RewardLike", "Spec", "is_differentiable",
-    "load_reward", "placed", "scale_of", "spec_of",
+    "load_reward", "placed", "prompt_readers", "scale_of", "spec_of",
 ]  # fmt: skip
