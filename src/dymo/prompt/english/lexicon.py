@@ -47,6 +47,8 @@ def is_compound(first: str, second: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Whether a noun in lower case names nothing that an image could show in one place."""
+    if noun in _WORDS["CONCRETE"]:
+        return False
     if {noun, noun.removesuffix("s")} & _WORDS["ABSTRACT"] or is_kind(noun, "abstract") or is_kind(noun, "either"):
         return True
     single = noun.removesuffix("s") if not noun.endswith("ss") else noun
