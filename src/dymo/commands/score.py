@@ -80,18 +80,16 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
 
     import torch
 
-    from ..prompt.reading import read
     from ..rewards import load_reward
 
     models.quiet_libraries()
-    texts = [read(prompt).text for prompt in prompts]  # as the guide of a run reads them
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
     values = {}
     for metric in metrics:
         with busy(notes, f"Scoring with {metric} …"):
             # One after the other: together they may not fit into memory.
             reward = load_reward(metric, sources.get(metric), device, dtype)
-            values[metric] = measure(reward, images, texts, device)
+            values[metric] = measure(reward, images, prompts, device)
         logger.info("%s: %d images", metric, len(images))
     found = Scores(images, prompts, values)
     if settings.json:
