@@ -189,7 +189,7 @@ def _listed(name: str, given: Any) -> list[str]:
 
 
 def _unweighted(text: str, markup: Markup, where: str) -> Reading:
-    """A text for which no weight can be honoured: brackets without a number are text. Raises PromptError."""
+    """A text for which no weight can be honoured, so that brackets are text; those with a number raise PromptError."""
     reading = read(text, markup)
     reading.check()
     if reading.numbered:
@@ -197,7 +197,7 @@ def _unweighted(text: str, markup: Markup, where: str) -> Reading:
             f"{', '.join(map(repr, reading.numbered))} in {text!r}: {where}, so the weight would be lost. Leave it out, or set "
             "markup='plain' if it is text"
         )
-    return reading if not reading.weighted else read(text, "plain")
+    return read(text, "plain")
 
 
 def _said(kwargs: dict[str, Any], names: Sequence[str], count: int, own: Sequence[Any], markup: Markup) -> list[Text]:
