@@ -10,6 +10,9 @@ Stable Diffusion): a norm of one channel would lose how bright the image is.
 
 from __future__ import annotations
 
+import argparse
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -20,7 +23,7 @@ from .fit import arguments, begin, fit, record, trained
 from .scenes import dataset
 
 SCENES = 4000  # the denoiser's first shard
-NOISE = 0.15  # the largest deviation of the noise on a decoder's latents
+NOISE = 0.08  # the largest deviation of the noise on a decoder's latents
 LOGVAR = -8.0  # what the encoder's log variance is pushed to: its distribution is a point, to the eye
 
 
@@ -28,7 +31,7 @@ def kl() -> AutoencoderKL:
     """Few channels at full size, where a convolution costs most: it is differentiated through at each guided step."""
     return AutoencoderKL(
         in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 24, 48, 64), layers_per_block=1, latent_channels=stack.LATENT_CHANNELS, norm_num_groups=2, sample_size=128,
+        block_out_channels=(8, 32, 64, 128), layers_per_block=1, latent_channels=stack.LATENT_CHANNELS, norm_num_groups=2, sample_size=128,
         scaling_factor=1.0, shift_factor=0.0, force_upcast=False, use_quant_conv=False, use_post_quant_conv=False, mid_block_add_attention=False,
     )  # fmt: skip
 
@@ -41,17 +44,29 @@ def tiny() -> AutoencoderTiny:
     )  # fmt: skip
 
 
-def distance(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """L1 + MSE + L1 of the differences between neighbours (for edges); images (B, 3, H, W) in [-1, 1]."""
-    error = made - wanted
-    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-    return error.abs().mean() + error.square().mean() + edges
+def detail(images: torch.Tensor) -> torch.Tensor:
+    """What a 3x3 mean filter takes away from images (B, 3, H, W)."""
+    return images - F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 def high_frequencies(images: torch.Tensor) -> torch.Tensor:
-    """Mean square (B,) of what a 3x3 mean filter takes away from images (B, 3, H, W)."""
-    soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return (images - soft).square().mean((1, 2, 3))
+    """Mean square (B,) of the detail of images (B, 3, H, W)."""
+    return detail(images).square().mean((1, 2, 3))
+
+
+def distance(made: torch.Tensor, wanted: torch.Tensor, sharpness: float = 0.0) -> torch.Tensor:
+    """L1 + MSE + L1 of the differences between neighbours (for edges); images (B, 3, H, W) in [-1, 1].
+
+    Where an edge is uncertain, the least error is a blur. `sharpness` weighs a term against it: L1 between the root
+    mean squares of the detail in windows of 8x8 pixels.
+    """
+    error = made - wanted
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    plain = error.abs().mean() + error.square().mean() + edges
+    if not sharpness:
+        return plain
+    energy = [(F.avg_pool2d(detail(x).square(), 8, stride=4).mean(1) + 1e-5).sqrt() for x in (made, wanted)]
+    return plain + sharpness * (energy[0] - energy[1]).abs().mean()
 
 
 @torch.no_grad()
@@ -84,12 +99,15 @@ def report(name: str, model: nn.Module, space: stack.PatchPCA, args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, ("kl", "tiny"))
-    parser.add_argument("--steps", type=int, default=2000, help="of the KL autoencoder")
+    parser.add_argument("--steps", type=int, default=3000, help="of the KL autoencoder")
     parser.add_argument("--tiny-steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--sharpness", type=float, default=1.0, help="weight of the sharpness term, from half-way on")
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="autocast")
     args = parser.parse_args()
     begin(args)
+    autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
     images = torch.from_numpy(dataset(args.cache, SCENES, seed=args.seed)["images"])
     space = stack.pca(args.cache, images.numpy())
 
@@ -109,9 +127,11 @@ def main() -> None:
 
         def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
             x, z, noisy = draw(generator)
-            mean, logvar = model.encoder(x[:few]).chunk(2, 1)
+            with autocast():
+                made, (mean, logvar) = model.decoder(noisy).float(), model.encoder(x[:few]).float().chunk(2, 1)
+            ramp = min(1.0, max(0.0, 10 * (step / args.steps - 0.5)))
             return {
-                "decoder": distance(model.decoder(noisy), x),
+                "decoder": distance(made, x, args.sharpness * ramp),
                 "encoder": F.l1_loss(mean, z[:few]) + F.mse_loss(mean, z[:few]),
                 "logvar": 1e-3 * (logvar - LOGVAR).square().mean(),
             }
@@ -124,9 +144,10 @@ def main() -> None:
 
         def tiny_losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
             x, z, noisy = draw(generator)
-            with torch.no_grad():
-                taught = teacher.decode(noisy).sample
-            made, latents = student.decode(noisy).sample, student.encode(x[:few]).latents
+            with autocast():
+                with torch.no_grad():
+                    taught = teacher.decode(noisy).sample.float()
+                made, latents = student.decode(noisy).sample.float(), student.encode(x[:few]).latents.float()
             return {
                 "teacher": 0.5 * distance(made, taught),
                 "truth": 0.5 * distance(made, x),

@@ -22,7 +22,8 @@ from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
 from ..rewards.blackbox import to_pil
-from .plan import JUDGE, Comparison, RowSpec, digest, located
+from .plan import JUDGE, Comparison, RowSpec, digest
+from .reading import located
 from .store import Key, Store
 
 LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pipeline, on its device, ready
@@ -105,11 +106,13 @@ class Worker:
         name = row.pipeline or self.plan.pipeline
         if name not in self._pipes:
             self._pipes[name] = self.load(name)
-        wanted = (name, row.unet or self.plan.unet, row.lora or self.plan.lora)
+        unet = row.unet or self.plan.unet
+        loras = [(located(source), strength) for source, strength in self.plan.loras_of(row)]
+        wanted = (name, unet, *loras)
         if self._variant is None or wanted != self._variant[0]:
             self.close()
-            sources = (part and located(part) for part in wanted[1:])
-            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], *sources))
+            unet = unet and located(unet)
+            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], unet, loras))
         return self._variant[1]
 
     def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:

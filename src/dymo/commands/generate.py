@@ -21,7 +21,16 @@ from .images import pixels
 from .names import file_stems, numbered
 from .schema import MINIATURE, Generate
 from .screen import TimeLeft, busy, say, watched
-from .sources import check_lora, check_model, check_parser, check_source, load_parser
+from .sources import (
+    check_lora,
+    check_model,
+    check_parser,
+    check_reward,
+    check_source,
+    check_unet,
+    load_parser,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +69,11 @@ class Job:
     def reward_name(self) -> str:
         return self.settings.reward or ("pickscore" if self.settings.model else "mini-pickscore")
 
+    @property
+    def scores(self) -> bool:
+        """Whether a reward is loaded: one guides, or was asked for."""
+        return self.config.preference_weight > 0 or self.settings.reward is not None
+
 
 @dataclass
 class Result:
@@ -83,7 +97,7 @@ def check(settings: Generate) -> Job:
     truncation = [f"truncation={settings.truncation}"] if settings.truncation else []
     config, overrides = options.read_config(settings.preset, [*settings.set, *truncation])
     seeds = options.read_seeds(settings.seeds)
-    models.check_choices(settings.scheduler, settings.dtype)
+    models.check_choices(settings.scheduler, settings.dtype, auto=True)
     options.check_positive(
         steps=settings.steps, budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds
     )
@@ -113,20 +127,36 @@ def check(settings: Generate) -> Job:
         call = {**MINIATURE_DEFAULTS, **call}
         if settings.config is not None:
             raise ConfigError(f"--config {settings.config} belongs to a .safetensors checkpoint: add --model FILE")
+        for name in ("variant", "revision"):
+            if (given := getattr(settings, name)) is not None:
+                raise ConfigError(f"--{name} {given} belongs to a hub id or a folder: add --model ID_OR_PATH")
         for reading in readings:
             options.check_miniature_words(reading.text)
     else:
-        check_model(settings.model, settings.config)
-    for source, _ in loras:
-        check_lora(source)
+        check_model(settings.model, settings.config, settings.variant, settings.revision)
+    if loras:
+        width = text_width(settings.model, settings.config)
+        for source, _ in loras:
+            check_lora(source, settings.model, width=width)
     if settings.unet is not None:
-        check_source("--unet", settings.unet, ["unet", "config.json"], "UNet")
+        check_unet(settings.unet)
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
+    models.check_offload(settings.offload, settings.device or "")
+    straight = config.preference_weight == 0 or config.gradient == "straight-through"
+    if settings.offload == "model" and settings.preview_vae is None and not straight:
+        raise ConfigError(
+            "--offload model would move the denoiser away while its gradient is needed: add --preview-vae (an "
+            "AutoencoderTiny, as madebyollin/taesd), or take --offload sequential, or --set gradient=straight-through"
+        )
     given = {name: getattr(settings, name) for name in ("guidance_scale", "height", "width", "negative_prompt")}
     given["num_inference_steps"] = settings.steps
     call |= {name: value for name, value in given.items() if value is not None}
-    return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
+    job = Job(settings, prompts, seeds, config, overrides, call, loras, graph)
+    # Last, since the names of rewards from packages are known after an import that takes seconds.
+    for option, name in [("--reward", job.reward_name)] * job.scores + [("--watch", name) for name in settings.watch]:
+        check_reward(option, name)
+    return job
 
 
 def generate(settings: Generate, console: Console, notes: Console) -> None:
@@ -142,20 +172,18 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     from ..report.sheet import Row, contact_sheet
 
     device = models.choose_device(settings.device)
-    guided = job.config.preference_weight > 0 or settings.reward is not None
-    for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
-        _check_reward(option, name)
+    models.check_offload(settings.offload, device)
     extra = dict(job.overrides)
     models.quiet_libraries()
     if settings.parser != "spacy":
         extra["parser"] = load_parser(settings)
     with busy(notes, f"Loading {job.model_name} …"):
         pipe = models.load_pipeline(
-            settings.model, settings.scheduler, settings.dtype, device, config=settings.config, loras=job.loras,
-            unet=settings.unet, offload=settings.offload,
+            settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
+            revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True,
         )  # fmt: skip
         # Loaded here and not by its name in DyMO: --compare scores the final images by it.
-        reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if guided else None
+        reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if job.scores else None
         if settings.watch:
             extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
         if settings.preview_vae is not None:
@@ -183,15 +211,6 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             rows = [Row(one.prompt, [one.unguided, one.aligned], f"seed {one.seed}") for one in results if one.unguided]
             sheet = png_bytes(contact_sheet(["unguided", "aligned"], rows))
             say(console, f"Contact sheet: {write_bytes(path, sheet)}")
-
-
-def _check_reward(option: str, name: str) -> None:
-    """Whether the weights of a reward that has a name can be had. Raises ConfigError."""
-    from ..rewards import spec_of
-
-    spec = spec_of(name)
-    if spec.source:
-        check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward")
 
 
 def _estimate(job: Job, runs: int, steps: int | None) -> str:
@@ -300,6 +319,7 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
     settings = job.settings
     record: dict[str, Any] = {
         "prompt": result.prompt, "seed": result.seed, "model": job.model_name, "config": settings.config,
+        "variant": settings.variant, "revision": settings.revision,
         "scheduler": settings.scheduler, "lora": [list(one) for one in job.loras], "unet": settings.unet,
         "call": job.call, "aligned": preset is not None,
     }  # fmt: skip

@@ -19,7 +19,7 @@ from .models import quiet_libraries
 from .names import check_free
 from .schema import Graph
 from .screen import say
-from .sources import load_parser, load_tokenizer
+from .sources import check_parser, check_tokenizer, load_parser, load_tokenizer
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph, Span
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 def run(settings: Graph, console: Console, notes: Console) -> None:
     """Show or write the graphs asked for; JSON and trees on `console`, where files went on `notes`. Raises DyMOError."""
+    check_parser(settings)
+    if settings.tokenizer is not None:
+        check_tokenizer(settings.tokenizer)
     if settings.parser == "transformers":
         quiet_libraries()
     if settings.file is not None:
