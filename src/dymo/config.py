@@ -17,7 +17,8 @@ StepRule = Literal["polyak", "residual"]
 Borders = Literal["timestep", "progress"]
 Normalisation = Literal["none", "instance"]
 PreferenceForm = Literal["exponential", "score", "norm"]
-Truncation = Literal["error", "report"]
+Truncation = Literal["chunk", "error", "report"]
+Markup = Literal["webui", "plain"]
 FewSteps = Literal["auto", "always", "never"]
 OnHacking = Literal["warn", "stop", "best"]
 ByStage = tuple[float, float, float]
@@ -100,8 +101,11 @@ class Config:
     """Trade compute for memory in the denoiser, the decoder, and rewards that are loaded by name."""
 
     # Words, and what is recorded.
-    truncation: Truncation = "error"
-    """What to do when words of the graph lie beyond the tokenizer's window."""
+    truncation: Truncation = "chunk"
+    """A prompt longer than the text encoder's window: encode it in several windows; or cut it off, which is an error where
+    words of the graph are lost, or reported in the trace."""
+    markup: Markup = "webui"
+    """Brackets are weights, as web UIs read them ("(red:1.3)", "(red)", "[red]"), or "plain" text."""
     record_maps: bool = False
     """Keep the words' attention maps in the trace."""
 
@@ -109,7 +113,7 @@ class Config:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
             ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation), ("change_since", Change),
-            ("pieces", Pieces), ("map_rows", MapRows), ("few_steps", FewSteps),
+            ("pieces", Pieces), ("map_rows", MapRows), ("markup", Markup), ("few_steps", FewSteps),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(

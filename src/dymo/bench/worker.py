@@ -18,6 +18,7 @@ from .. import Budget
 from ..errors import ConfigError, DyMOError
 from ..methods import load_method
 from ..pipelines.variants import variant
+from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
 from ..rewards.blackbox import to_pil
@@ -72,7 +73,7 @@ class Worker:
             if missing:
                 images = pixels([self.store.image_path(key) for key in missing]).to(self.device)
                 with torch.no_grad():
-                    scores = metric.score(images, [key.prompt for key in missing]).float()
+                    scores = metric.score(images, [read(key.prompt).text for key in missing]).float()
                 for key, score in zip(missing, (scores * (100 if name == JUDGE else 1)).tolist(), strict=True):
                     records[key]["scores"][scores_of(name)] = score
                     self.store.put(key, records[key])

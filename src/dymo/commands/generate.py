@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ..config import Config
-from ..errors import ConfigError, DyMOError, PipelineError, PromptError
+from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptWarning
 from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
@@ -90,6 +91,8 @@ class Result:
 
 def check(settings: Generate) -> Job:
     """Everything that can be wrong before a model is loaded. Raises DyMOError; writes nothing."""
+    from ..prompt.reading import read
+
     prompts = list(dict.fromkeys(options.read_prompts("dymo generate", settings.prompts, settings.file)))
     truncation = [f"truncation={settings.truncation}"] if settings.truncation else []
     config, overrides = options.read_config(settings.preset, [*settings.set, *truncation])
@@ -109,13 +112,16 @@ def check(settings: Generate) -> Job:
         if len(prompts) != 1:
             raise ConfigError(f"{said} describes one prompt, but {len(prompts)} are given; run them one by one")
         graph = options.read_graph(settings.graph)
-        if graph.prompt != prompts[0]:
+        if graph.prompt not in (prompts[0], read(prompts[0], config.markup).text):
             raise PromptError(f"{said} is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     if settings.on_hacking != "warn" and not settings.watch:
         raise ConfigError(
             f"--on-hacking {settings.on_hacking} goes by held-out rewards: add --watch hpsv2.1, or another"
         )
     loras = options.read_loras(settings.loras)
+    readings = [read(text, config.markup) for text in [*prompts, settings.negative_prompt or ""]]
+    for reading in readings:
+        reading.check()
     check_outdir(settings.outdir)
     if settings.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
@@ -124,8 +130,8 @@ def check(settings: Generate) -> Job:
         for name in ("variant", "revision"):
             if (given := getattr(settings, name)) is not None:
                 raise ConfigError(f"--{name} {given} belongs to a hub id or a folder: add --model ID_OR_PATH")
-        for text in [*prompts, settings.negative_prompt or ""]:
-            options.check_miniature_words(text)
+        for reading in readings:
+            options.check_miniature_words(reading.text)
     else:
         check_model(settings.model, settings.config, settings.variant, settings.revision)
     if loras:
@@ -241,7 +247,7 @@ def _generate_one(
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
     try:
-        unguided = pipe(prompt, generator=generator(), **job.call).images[0] if settings.compare else None
+        unguided = pipe(generator=generator(), **_plain_call(job, pipe, prompt)).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(
                 pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call
@@ -254,12 +260,24 @@ def _generate_one(
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
     result = Result(prompt, seed, output.images[0], output.trace, unguided)
     if unguided is not None and reward is not None:
+        from ..prompt.reading import read
+
+        text = read(prompt, job.config.markup).text
         device = getattr(pipe, "_execution_device", "cpu")
         reward.to(device)
         images = torch.stack([pixels(unguided), pixels(result.aligned)]).to(device)
         with torch.no_grad():
-            result.rewards = tuple(reward.score(images, [prompt] * 2).float().tolist())
+            result.rewards = tuple(reward.score(images, [text] * 2).float().tolist())
     return result
+
+
+def _plain_call(job: Job, pipe: Any, prompt: str) -> dict[str, Any]:
+    """The pipeline's arguments for the same words as the aligned image's, which tells what there is to tell of them."""
+    from ..prompts import word
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)
+        return word(pipe, {"prompt": prompt, **job.call}, job.config.truncation, job.config.markup).call(pipe)
 
 
 def _refused_by_diffusers(error: Exception) -> bool:

@@ -140,7 +140,10 @@ class Generate(Parsing):
         f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
         "KEY=VALUE", default=()
     )
-    truncation: Truncation | None = _method("Words beyond the encoder's window: error, or report. [default: error]")
+    truncation: Truncation | None = _method(
+        "A prompt longer than the encoder's window: encoded in chunks; or cut off, an error where words of the graph are lost, "
+        "or reported. [default: chunk]"
+    )
     graph: Path | None = _method("The prompt's graph, as `dymo graph --json` prints it, not parsed anew.", "FILE.json")
     budget_evaluations: int | None = _method("At most so many denoiser evaluations (NFE) an image.", "N")
     budget_seconds: float | None = _method("At most so many seconds an image.", "S")
