@@ -27,6 +27,7 @@ from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
 from .guidance.watch import Watch
 from .methods.dymo import dymo
+from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder, decoding_vae
@@ -248,9 +249,11 @@ class DyMO:
                     allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
-                    _check_stages(config, objectives, loop.timesteps)
+                    few = bool(objectives) and _few(config, pipe, loop.timesteps)
+                    if not few:
+                        _check_stages(config, objectives, loop.timesteps)
                     recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
-                    dymo(loop, objectives, config, allotment, recorder)
+                    (few_steps if few else dymo)(loop, objectives, config, allotment, recorder)
                     recorder.finish()
             trace.cancelled = loop.cancelled
             before = trace.evaluations or [0] * len(trace.prompts)
@@ -446,6 +449,22 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
         if names.count(name) > 1 or (guide is not None and name == guide.name):
             raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
     return dict(zip(names, rewards, strict=True))
+
+
+def _few(config: Config, pipe: Any, timesteps: Sequence[Timestep]) -> bool:
+    """Whether the run is steered as one of few steps. Raises ConfigError where it is to be and the sampler does not fit."""
+    single = all(now.calls == 1 for now in timesteps)
+    if config.few_steps == "always" and not single:
+        raise ConfigError(
+            f"few_steps='always': {type(pipe.scheduler).__name__} evaluates the denoiser twice a step; use LCMScheduler, "
+            "TCDScheduler or EulerDiscreteScheduler, or leave few_steps='auto'"
+        )
+    if config.few_steps != "auto":
+        return config.few_steps == "always"
+    few = single and len(timesteps) <= MOST and not getattr(pipe, "do_classifier_free_guidance", True)
+    if few and len(timesteps) == 1:
+        log.info("one step: the initial noise is optimised, as ReNO does (arXiv 2406.04312)")
+    return few
 
 
 def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:

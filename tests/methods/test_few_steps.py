@@ -8,6 +8,7 @@ from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
 
 from dymo.budget import Allotment, Budget
 from dymo.config import Config
+from dymo.guidance.loop import Timestep
 from dymo.methods.few_steps import few_steps
 
 CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)
@@ -105,3 +106,17 @@ def test_a_batch_is_what_single_runs_are():
     together = run(z, 0)
     for i in range(3):
         torch.testing.assert_close(run(z[i : i + 1], i), together[i : i + 1])
+
+
+def test_one_step_ends_in_an_image_of_the_model():
+    class One(Recorded):
+        def __iter__(self):
+            self.now = Timestep(0, 1, 999.0, level(ABAR[0]), level(1.0), 0.0)
+            yield self.now
+
+    loop = One(start())
+    few_steps(loop, [Linear(U)], CONFIG)
+    for i in range(3):
+        ends = [z0[rows.index(i)] for rows, _, z0 in loop.seen[0] if i in rows]
+        best = max(ends, key=lambda z0: (U * z0).sum())
+        torch.testing.assert_close(loop.z[i].float(), best.float())

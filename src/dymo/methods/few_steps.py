@@ -29,6 +29,8 @@ from ..guidance.observer import Observer
 from ..guidance.schedule import STAGES, Stage
 from ..guidance.step import Move, move, norms
 
+MOST = 8
+"""Steps up to which a run without classifier-free guidance is taken for one of few steps."""
 FIRST: tuple[float, float] = (1.0, 0.5)
 """w_A and w_R at the first level."""
 
@@ -79,14 +81,16 @@ def _best(
         else:
             z = now.here.a * before + now.here.s * loop.noise(every)
         seen = loop.predict(z, every, need)
-    z_next, z0 = loop.sampler_step(seen) + moved.displacement, seen.z0.detach()
+    # A single step has chosen its noise by gradients: its image stays one that the model makes.
+    after = float(now.steps > 1)
+    z_next, z0 = loop.sampler_step(seen) + after * moved.displacement, seen.z0.detach()
     # Where the last one was not the best: evaluate the best again, and go on from there.
     (last,) = observer.read(better)
     if back := [i for i in every if not last[i]]:
         seen = loop.predict(pick(best, back), back, need)
         moved, _ = _guide(acting, config, kind, seen, observer)
         allotment.count(back, kind)
-        z_next = put(z_next, back, loop.sampler_step(seen) + moved.displacement)
+        z_next = put(z_next, back, loop.sampler_step(seen) + after * moved.displacement)
         z0 = put(z0, back, seen.z0.detach())
     return z_next, z0
 

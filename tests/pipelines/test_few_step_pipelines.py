@@ -1,0 +1,63 @@
+"""Pipelines of few steps: steered from the first step on, and never without the reward."""
+
+import pytest
+import tiny
+import torch
+from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler, TCDScheduler
+
+from dymo import Budget, DyMO
+from dymo.errors import ConfigError
+from dymo.rewards import FunctionReward
+
+
+def redness(images, prompts):
+    return 5 * images[:, 0].mean((1, 2))
+
+
+REWARD = FunctionReward(redness)
+CALL = dict(guidance_scale=1.0, output_type="pt")
+
+
+def pipe_with(kind):
+    pipe = tiny.sd()
+    pipe.scheduler = kind.from_config(pipe.scheduler.config)
+    return pipe
+
+
+def red(output):
+    return output.images[:, 0].mean().item()
+
+
+@pytest.mark.parametrize("kind", [LCMScheduler, TCDScheduler, EulerDiscreteScheduler])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_reward_acts_at_every_step_and_one_step_is_better_for_it(kind, steps):
+    pipe = pipe_with(kind)
+    call = {**CALL, "num_inference_steps": steps}
+    aligner = DyMO(REWARD, semantic_weight=0.0, damping=0.0, max_step=None)
+    made = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call)
+    if steps == 1:
+        assert red(made) > red(pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call))
+    trace = made.trace
+    assert [step.recurrences[0] for step in trace.steps] == [12, 2, 2, 2][:steps] and not trace.failures
+    assert all(step.weights["preference"][0] > 0 for step in trace.steps)
+
+
+def test_both_objectives_act_at_the_first_step_and_a_budget_is_kept():
+    pipe = pipe_with(LCMScheduler)
+    made = DyMO(REWARD, preset="fast")(pipe, tiny.PROMPT, num_inference_steps=3, budget=Budget(evaluations=14), **CALL)
+    first, *later = made.trace.steps
+    assert set(first.weights) == {"semantic", "preference"} and all(set(s.weights) == {"preference"} for s in later)
+    assert 9 <= made.trace.evaluations[0] <= 14
+
+
+def test_with_guidance_or_many_steps_the_method_is_the_papers():
+    pipe = pipe_with(EulerDiscreteScheduler)
+    guided = DyMO(REWARD, preset="fast")(pipe, tiny.PROMPT, num_inference_steps=4, guidance_scale=3.0)
+    many = DyMO(REWARD, preset="fast")(pipe, tiny.PROMPT, num_inference_steps=9, guidance_scale=1.0)
+    assert all(set(made.trace.steps[0].weights) == {"semantic"} for made in (guided, many))
+
+
+def test_a_sampler_that_evaluates_twice_is_refused_where_few_steps_are_asked_for():
+    pipe = pipe_with(HeunDiscreteScheduler)
+    with pytest.raises(ConfigError, match="few_steps='always': HeunDiscreteScheduler evaluates the denoiser twice"):
+        DyMO(REWARD, few_steps="always")(pipe, tiny.PROMPT, num_inference_steps=3, **CALL)
