@@ -1,7 +1,7 @@
 """Noise levels: the one-step prediction of the clean latents, and the way back in time.
 
 Every family writes z = a z0 + s eps: variance preserving (DDIM, DDPM) with a = sqrt(abar), s = sqrt(1 - abar);
-variance exploding (Euler) with a = 1, s = sigma. The formulas below hold for both.
+variance exploding (Euler) with a = 1, s = sigma; flow matching with a = 1 - s. The formulas below hold for all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
     """z0' = (z_t - s eps) / a from the denoiser's output after guidance; both (B, ...) -> (B, ...).
 
     The one-step prediction of arXiv 2412.00759, which it writes with the score -eps / s. "v_prediction" is
-    v = a' eps - s' z0 in variance-preserving coordinates (arXiv 2202.00512), as diffusers has it. Raises ValueError.
+    v = a' eps - s' z0 in variance-preserving coordinates (arXiv 2202.00512), as diffusers has it; "flow_prediction" is
+    eps - z0, at levels with a + s = 1 (arXiv 2210.02747). Raises ValueError.
     """
     if prediction_type == "epsilon":
         return (z - level.s * output) / level.a
@@ -44,6 +45,8 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
         return level.a * z / level.radius**2 - level.s / level.radius * output
     if prediction_type == "sample":
         return output
+    if prediction_type == "flow_prediction":
+        return z - level.s * output
     raise ValueError(f"prediction_type={prediction_type!r}: one of {', '.join(PREDICTION_TYPES)}")
 
 
@@ -53,6 +56,8 @@ def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str)
         return output
     if prediction_type == "v_prediction":
         return level.s * z / level.radius**2 + level.a / level.radius * output
+    if prediction_type == "flow_prediction":
+        return z + level.a * output
     return (z - level.a * predict_z0(z, output, level, prediction_type)) / level.s
 
 

@@ -17,7 +17,7 @@ from ..trace import Cost
 from .decode import power_of_two
 from .families import Branches, Family
 from .rows import map_tensors, take
-from .schedulers import limited
+from .schedulers import limited, prediction_of
 from .taps import AttentionTaps
 
 _ALONE = Branches(1, 0, None)
@@ -172,7 +172,7 @@ class Evaluator:
         z = z.float()
         through = need.through in ("full", "conditional") or self.whole
         prediction = leaf(pick(output, rows)) if through else pick(output.detach(), rows).float()
-        kind = scheduler.config.prediction_type
+        kind = prediction_of(scheduler)
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
             z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
             maps = self._maps(leaf, len(rows)) if need.maps else None

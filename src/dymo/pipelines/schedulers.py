@@ -49,6 +49,11 @@ def _sigmas(scheduler: Any, index: int) -> tuple[Level, Level]:
     return Level(1.0, float(scheduler.sigmas[index])), Level(1.0, float(scheduler.sigmas[index + 1]))
 
 
+def _flow(scheduler: Any, index: int) -> tuple[Level, Level]:
+    here, there = (float(scheduler.sigmas[i]) for i in (index, index + 1))
+    return Level(1 - here, here), Level(1 - there, there)
+
+
 SCHEDULERS: dict[str, Kind] = {
     "DDIMScheduler": Kind(_ddim),
     "DDIMParallelScheduler": Kind(_ddim),
@@ -56,6 +61,7 @@ SCHEDULERS: dict[str, Kind] = {
     "DDPMParallelScheduler": Kind(_ddpm),
     "EulerDiscreteScheduler": Kind(_sigmas),
     "EulerAncestralDiscreteScheduler": Kind(_sigmas),
+    "FlowMatchEulerDiscreteScheduler": Kind(_flow),
 }
 
 _MULTISTEP = (
@@ -83,11 +89,14 @@ def kind_of(scheduler: Any) -> Kind:
             f"{name} cannot be steered: {reason}. Use one of {', '.join(SCHEDULERS)}, e.g. "
             "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)"
         )
-    if scheduler.config.prediction_type not in PREDICTION_TYPES:
-        raise PipelineError(
-            f"prediction_type={scheduler.config.prediction_type!r} is not one of {', '.join(PREDICTION_TYPES)}"
-        )
+    if prediction_of(scheduler) not in PREDICTION_TYPES:
+        raise PipelineError(f"prediction_type={prediction_of(scheduler)!r} is not one of {', '.join(PREDICTION_TYPES)}")
     return SCHEDULERS[base.__name__]
+
+
+def prediction_of(scheduler: Any) -> str:
+    """What the denoiser predicts; schedulers of flow matching know one answer, and do not say it."""
+    return getattr(scheduler.config, "prediction_type", None) or "flow_prediction"
 
 
 def snapshot(scheduler: Any, kind: Kind) -> dict[str, Any]:
@@ -111,7 +120,11 @@ def timesteps(scheduler: Any, first: int, steps: int) -> list[Timestep]:
 
 def _trained_angles(scheduler: Any) -> np.ndarray:
     """`Level.angle` at each training timestep, rising: t by it is right for any spacing of the sampler's own."""
-    abar = scheduler.alphas_cumprod.double().clamp(0, 1).cpu().numpy()
+    if not hasattr(scheduler, "alphas_cumprod"):
+        # A flow has no such timesteps: its t is that of Stable Diffusion at the same signal-to-noise ratio.
+        abar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+    else:
+        abar = scheduler.alphas_cumprod.double().clamp(0, 1).cpu().numpy()
     return np.arctan2(np.sqrt(1 - abar), np.sqrt(abar))
 
 
