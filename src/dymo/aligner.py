@@ -30,11 +30,12 @@ from .methods.dymo import dymo
 from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder, decoding_vae
-from .pipelines.families import family_of
+from .pipelines.families import Encoder, family_of
 from .pipelines.hold import checkpointed, frozen, held
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
 from .prompt import load_parser
+from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
 from .prompt.tokens import TokenPairs, token_pairs
 from .recorder import Recorder
@@ -147,7 +148,8 @@ class DyMO:
             raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
         semantic = self.config.semantic_weight > 0
         check_pipeline(pipe, self.config, semantic)
-        check_offload(pipe, self.config, self.reward is not None, self.preview_vae is not None)
+        config = self._config_for(pipe)
+        check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
         check_arguments(pipe, pipeline_kwargs, _of_the_call())
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
@@ -158,7 +160,7 @@ class DyMO:
         trace = Trace(
             prompts=[prompts[i] or "" for i in samples],
             graphs=[_plain(graphs[i]) for i in samples],
-            config=dataclasses.asdict(self.config),
+            config=dataclasses.asdict(config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
         listeners = list(listeners)
@@ -186,12 +188,17 @@ class DyMO:
         emit(Finished(trace))
         return output
 
+    def _config_for(self, pipe: Any) -> Config:
+        """The settings with what is left to the pipeline's family filled in."""
+        chosen = self.config.gradient
+        return dataclasses.replace(self.config, gradient=family_of(pipe).gradient) if chosen == "auto" else self.config
+
     def _generate(
         self, pipe: Any, trace: Trace, pairs: list[TokenPairs], allotment: Allotment, listeners: list[Listener],
         cancel: threading.Event | None, kwargs: dict,
     ) -> Any:  # fmt: skip
         """The aligned images, or with on_hacking="best" of each the better one; the trace is filled in."""
-        config, device = self.config, pipe._execution_device
+        config, device = self._config_for(pipe), pipe._execution_device
         vae = decoding_vae(self.preview_vae if self.preview_vae is not None else pipe.vae)
         plain_decode = decoder(vae)
 
@@ -224,8 +231,8 @@ class DyMO:
                 trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting
             )
             with PipelineLoop(
-                pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, all_rows=config.map_rows == "all",
-                cancel=cancel,
+                pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
+                all_rows=config.map_rows == "all", cancel=cancel,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
                     allotment.open(len(loop.timesteps))
@@ -310,9 +317,11 @@ class DyMO:
             raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
         pairs: list[TokenPairs] = []
-        for text, one in zip(texts or [None] * count, several, strict=True):
+        encoders = family_of(pipe).encoders(pipe, kwargs)
+        for i, (text, one) in enumerate(zip(texts or [None] * count, several, strict=True)):
+            other = [_text_of(kwargs, encoder.text_name, i) for encoder in encoders]
             try:
-                graph, found = self._read(pipe, text, one)
+                graph, found = self._read(pipe, text, one, encoders, other)
             except PromptError as error:
                 if count == 1 or one is not None:
                     raise
@@ -322,8 +331,10 @@ class DyMO:
             pairs.append(found)
         return graphs, pairs
 
-    def _read(self, pipe: Any, text: str | None, given: GraphLike | None) -> tuple[SemanticGraph | None, TokenPairs]:
-        """The graph and token pairs of one prompt. Raises PromptError."""
+    def _read(
+        self, pipe: Any, text: str | None, given: GraphLike | None, encoders: Sequence[Encoder], other: list[str | None]
+    ) -> tuple[SemanticGraph | None, TokenPairs]:
+        """The graph and token pairs of one prompt; `other`: the texts that encoders read in its place. Raises PromptError."""
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise PromptError(f"the prompt is empty: {text!r}; say what the image is to show")
         if given is not None:
@@ -342,13 +353,16 @@ class DyMO:
             graph = self.parser(text)
         if self.config.semantic_weight == 0:
             return graph, _NO_WORDS
-        tokenizer = family_of(pipe).tokenizer(pipe)
-        pairs = token_pairs(
-            graph, tokenizer, pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts
-        )
+        settings: dict[str, Any] = dict(pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts)
+        if encoders:
+            pairs = joint_pairs(graph, encoders, other, **settings)
+            window = max(encoder.window or encoder.tokenizer.model_max_length for encoder in encoders)
+        else:
+            tokenizer = family_of(pipe).tokenizer(pipe)
+            pairs, window = token_pairs(graph, tokenizer, **settings), tokenizer.model_max_length
         if pairs.truncated and self.config.truncation == "error":
             raise PromptError(
-                f"the prompt is longer than the tokenizer's window of {tokenizer.model_max_length} tokens: "
+                f"the prompt is longer than the tokenizer's window of {window} tokens: "
                 f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on without"
             )
         return graph, pairs
@@ -362,6 +376,12 @@ class DyMO:
         if self.reward is not None and None in prompts:
             raise PromptError("the reward needs the prompt's words: give graph= beside prompt_embeds=")
         return prompts
+
+
+def _text_of(kwargs: dict, name: str, index: int) -> str | None:
+    """The text that an encoder reads in place of the prompt, of one prompt of the call; None: the prompt itself."""
+    found = None if name == "prompt" else kwargs.get(name)
+    return found[index] if isinstance(found, (list, tuple)) else found
 
 
 def _of_the_call() -> list[str]:

@@ -35,6 +35,8 @@ class Timestep:
     """Of z_{t-1}."""
     done: float
     """Fraction of the whole schedule behind this step, 0..1 (with img2img more than index / steps)."""
+    t_64: float | None = None
+    """`t` of the level at which latents of 64 x 64 pixels are hidden as these are here; None: t itself."""
 
 
 @dataclass(frozen=True)

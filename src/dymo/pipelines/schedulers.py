@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import PipelineError
-from ..guidance.levels import PREDICTION_TYPES, Level
+from ..guidance.levels import PREDICTION_TYPES, Level, at_resolution
 from ..guidance.loop import Timestep
 
 Levels = Callable[[Any, int], tuple[Level, Level]]
@@ -104,6 +104,15 @@ def snapshot(scheduler: Any, kind: Kind) -> dict[str, Any]:
     return {name: copy.copy(vars(scheduler)[name]) for name in kind.state if name in vars(scheduler)}
 
 
+def at_pixels(scheduler: Any, steps: Sequence[Timestep], pixels: int) -> list[Timestep]:
+    """The timesteps with `t_64`, for latents of so many pixels, where the sampler's is a flow's."""
+    if prediction_of(scheduler) != "flow_prediction":
+        return list(steps)
+    angles = _trained_angles(scheduler)
+    found = [np.interp(at_resolution(now.here, pixels).angle, angles, np.arange(len(angles))) for now in steps]
+    return [replace(now, t_64=round(float(t) * 1000 / len(angles), 6)) for now, t in zip(steps, found, strict=True)]
+
+
 def timesteps(scheduler: Any, first: int, steps: int) -> list[Timestep]:
     """All levels of a run that starts at place `first` of the scheduler's timesteps and has so many steps."""
     levels = kind_of(scheduler).levels
@@ -145,8 +154,10 @@ def initial_scale(scheduler: Any) -> float:
     return float(sigma) if not isinstance(sigma, Tensor) else float(sigma.detach())
 
 
-def shrink(here: Level, there: Level) -> float:
-    """d z_{t-1} / d z_t of a deterministic step at the same prediction of the noise: a' / a."""
+def shrink(here: Level, there: Level, prediction: str = "epsilon") -> float:
+    """d z_{t-1} / d z_t of a deterministic step at the same prediction of the noise: a' / a; at that of a flow's v: 1."""
+    if prediction == "flow_prediction":
+        return 1.0
     return there.a / here.a if here.a and math.isfinite(there.a / here.a) else 1.0
 
 
