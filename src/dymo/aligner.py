@@ -317,7 +317,7 @@ class DyMO:
             raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
         pairs: list[TokenPairs] = []
-        encoders = family_of(pipe).encoders(pipe, kwargs)
+        encoders = family_of(pipe).encoders(pipe, kwargs) if self.config.semantic_weight > 0 else ()
         for i, (text, one) in enumerate(zip(texts or [None] * count, several, strict=True)):
             other = [_text_of(kwargs, encoder.text_name, i) for encoder in encoders]
             try:

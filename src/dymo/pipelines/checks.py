@@ -51,7 +51,8 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
     compiled = [m for m in denoiser.modules() if hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None]
     if compiled and semantic:
-        how = f"pipe.{place} = pipe.{place}._orig_mod after torch.compile" if compiled[0] is denoiser else "load it anew without compile_repeated_blocks()"
+        how = "load it anew without compile_repeated_blocks()"
+        how = f"pipe.{place} = pipe.{place}._orig_mod after torch.compile" if compiled[0] is denoiser else how
         raise PipelineError(
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
             f"use the eager one ({how}), or set semantic_weight=0"

@@ -68,7 +68,9 @@ class Evaluator:
         """
         call, self._call = self._call, self._call + 1
         sample = self.family.sample(args, kwargs)
-        branches = self.family.branches(self.pipe, call)
+        branches = self.family.branches(self.pipe, self.given, call)
+        if branches.truncated and samples == sample.shape[0]:
+            branches = _ALONE
         n = samples or sample.shape[0] // branches.count
         if sample.shape[0] != branches.count * n:
             raise PipelineError(
@@ -121,10 +123,10 @@ class Evaluator:
 
     def _nothing(self, sample: Tensor) -> Tensor:
         """Zeros of the output's size."""
-        config = self.family.denoiser(self.pipe).config
-        channels = getattr(config, "out_channels", None)
+        denoiser: Any = self.family.denoiser(self.pipe)
         if sample.ndim == 3:
-            return sample.new_zeros(*sample.shape[:2], channels or config.in_channels)
+            return sample.new_zeros(*sample.shape[:2], denoiser.proj_out.out_features)
+        channels = getattr(denoiser.config, "out_channels", None)
         return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 
     def _returned(self, output: Tensor, kwargs: dict) -> Any:
@@ -238,7 +240,7 @@ class Evaluator:
             maps = self._maps(leaf, len(rows)) if need.maps else None
         eps = predict_noise(z.detach(), prediction.detach(), now.here, kind)
         return Seen(
-            rows, now, z, z0, eps, self._residual(rows, now, kind), maps, self.grid, decode,
+            rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
             lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows),
         )  # fmt: skip
 
@@ -250,7 +252,7 @@ class Evaluator:
         start = (self.ran.conditional or 0) * n
         return self.taps.maps(leaf, slice(start, start + n))
 
-    def _residual(self, rows: Rows, now: Timestep, kind: str) -> Tensor | None:
+    def _residual(self, rows: Rows, now: Timestep, kind: str, sample: Tensor) -> Tensor | None:
         """eps_cond - eps_uncond (n, c, h, w), None without guidance; a flow's is (1 - s) (v_cond - v_uncond)."""
         conditional = unconditional = None
         for branches, output in self.outputs[: self._call]:
@@ -261,7 +263,8 @@ class Evaluator:
                 unconditional = blocks[branches.unconditional]
         if conditional is None or unconditional is None:
             return None
-        found = self.spatial(pick(conditional - unconditional, rows))
+        # A learned variance lies behind the prediction.
+        found = self.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
         return found * now.here.a if kind == "flow_prediction" else found
 
     def _pull(

@@ -14,7 +14,8 @@ class Encoder(Protocol):
     """A text encoder whose tokens are keys of the attention, the first of them at `start`.
 
     window: tokens that are kept, None for the tokenizer's own. before, after: what is written around the prompt. dropped:
-    tokens at the start of the whole that are taken off again.
+    tokens at the start of the whole that are taken off again. lower: the prompt is read in small letters, without white space
+    around it.
     """
 
     @property
@@ -34,6 +35,9 @@ class Encoder(Protocol):
 
     @property
     def dropped(self) -> int: ...
+
+    @property
+    def lower(self) -> bool: ...
 
 
 def joint_pairs(
@@ -77,10 +81,13 @@ def joint_pairs(
 
 def _whole(prompt: str, encoder: Encoder) -> list[Span]:
     """The characters of the prompt that each token of the whole text stands for."""
-    text = encoder.before + prompt + encoder.after
-    start, end = len(encoder.before), len(encoder.before) + len(prompt)
-    offsets = _offsets(text, encoder.tokenizer, truncate=False)
-    return [(max(a, start) - start, min(b, end) - start) if min(b, end) > max(a, start) else (0, 0) for a, b in offsets]
+    lead = len(prompt) - len(prompt.lstrip()) if encoder.lower else 0
+    # Letter by letter: the few whose small form has more letters would move what follows.
+    read = "".join(c.lower() if len(c.lower()) == 1 else c for c in prompt.strip()) if encoder.lower else prompt
+    start, end = len(encoder.before), len(encoder.before) + len(read)
+    offsets = _offsets(encoder.before + read + encoder.after, encoder.tokenizer, truncate=False)
+    inside = [(max(a, start), min(b, end)) for a, b in offsets]
+    return [(a - start + lead, b - start + lead) if b > a else (0, 0) for a, b in inside]
 
 
 def _window(encoder: Encoder, tokens: int) -> int:

@@ -28,6 +28,8 @@ class Branches:
     unconditional: int | None
     joint: bool = False
     """Attention mixes the blocks, so they can only be run together."""
+    truncated: bool = False
+    """At some steps the pipeline leaves out guidance, and runs the conditional rows alone."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Encoder:
     """and after it."""
     dropped: int = 0
     """Tokens at the start of the whole that the pipeline takes off."""
+    lower: bool = False
+    """The prompt is read in small letters, without white space around it."""
     text_name: str = "prompt"
     """The argument of the call that it reads in place of the prompt, where that is given."""
 
@@ -88,7 +92,7 @@ class Family(Protocol):
         """The module whose `forward(sample, ...)` predicts."""
         ...
 
-    def branches(self, pipe: Any, call: int = 0) -> Branches:
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         """The rows of guidance in the call-th forward of an evaluation, at this moment: callbacks may switch guidance off."""
         ...
 
@@ -146,6 +150,12 @@ class Family(Protocol):
 FAMILIES: dict[str, str] = {
     "SD3Transformer2DModel": "sd3:SD3",
     "FluxTransformer2DModel": "flux:Flux",
+    "Flux2Transformer2DModel": "flux2:Flux2",
+    "PixArtTransformer2DModel": "pixart:PixArt",
+    "SanaTransformer2DModel": "sana:Sana",
+    "Lumina2Transformer2DModel": "lumina2:Lumina2",
+    "ZImageTransformer2DModel": "z_image:ZImage",
+    "QwenImageTransformer2DModel": "qwen_image:QwenImage",
 }
 """Class of the denoiser -> module and class of its family."""
 

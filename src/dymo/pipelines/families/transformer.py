@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ class Transformer(Family):
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer
 
-    def branches(self, pipe: Any, call: int = 0) -> Branches:
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         if call:
             return Branches(1, None, None)
         return Branches(2, 1, 0) if pipe.do_classifier_free_guidance else Branches(1, 0, None)
@@ -90,6 +91,32 @@ class Transformer(Family):
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         raise NotImplementedError
+
+
+_MARK = "\ue000"
+
+
+def around(tokenizer: Any, said: Sequence[Any] = (), parts: bool = False, **settings: Any) -> tuple[str, str]:
+    """What a chat's template writes before and after a user's message, after the messages `said`."""
+    content = [{"type": "text", "text": _MARK}] if parts else _MARK
+    chat = [*said, {"role": "user", "content": content}]
+    found = tokenizer.apply_chat_template([chat] if parts else chat, tokenize=False, **settings)
+    before, _, after = (found[0] if isinstance(found, list) else found).partition(_MARK)
+    return before, after
+
+
+def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
+    """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
+    own = inspect.signature(type(pipe).__call__).parameters.get("clean_caption")
+    clean = given.get("clean_caption", own is not None and own.default)
+    prompts = given.get("prompt") or []
+    for prompt in [prompts] if isinstance(prompts, str) else prompts:
+        read = pipe._text_preprocessing(prompt, clean_caption=clean)[0] if clean else prompt.lower().strip()
+        if read != prompt.lower().strip():
+            raise PipelineError(
+                f"clean_caption=True makes {read!r} of the prompt, so that its words cannot be found: set clean_caption=False, write "
+                "the prompt so, or set semantic_weight=0"
+            )
 
 
 def _eager(denoiser: Any) -> Any:

@@ -36,7 +36,7 @@ class UNet(Family):
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.unet
 
-    def branches(self, pipe: Any, call: int = 0) -> Branches:
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         guided = bool(pipe.do_classifier_free_guidance)
         if hasattr(type(pipe), "image_guidance_scale"):  # InstructPix2Pix: text and image, image alone, neither
             return Branches(3, 0, 1) if guided else Branches(1, 0, None)
