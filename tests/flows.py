@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +20,31 @@ from diffusers import (
     Flux2KleinPipeline,
     Flux2Pipeline,
     Flux2Transformer2DModel,
+    FluxControlNetModel,
+    FluxControlNetPipeline,
+    FluxControlPipeline,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImageImg2ImgPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
+    SD3ControlNetModel,
     SD3Transformer2DModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
+    ZImageImg2ImgPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -86,17 +100,17 @@ def alive(module: torch.nn.Module) -> torch.nn.Module:
     return module.eval()
 
 
-def sd3(kind: type = StableDiffusion3Pipeline, half: bool = True, **parts: Any):
+def sd3(kind: type = StableDiffusion3Pipeline, half: bool = True, channels: int = 4, **parts: Any):
     """SD3.5's form: normalised queries and keys, and a second attention over the image alone in the first block."""
     net = SD3Transformer2DModel(
-        sample_size=16, patch_size=2, in_channels=4, out_channels=4, num_layers=3, attention_head_dim=8, num_attention_heads=2,
+        sample_size=16, patch_size=2, in_channels=channels, out_channels=channels, num_layers=3, attention_head_dim=8, num_attention_heads=2,
         caption_projection_dim=16, joint_attention_dim=64, pooled_projection_dim=64, pos_embed_max_size=24,
         dual_attention_layers=(0,) if half else (), qk_norm="rms_norm" if half else None,
     )  # fmt: skip
     encoders = {f"text_encoder{number}": tiny.text_model(CLIPTextModelWithProjection) for number in ("", "_2")}
     tokenizers = {f"tokenizer{number}": tiny.tokenizer() for number in ("", "_2")}
     parts = {
-        "transformer": alive(net), "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0), "vae": vae(), **encoders, **tokenizers,
+        "transformer": alive(net), "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0), "vae": vae(channels), **encoders, **tokenizers,
         "text_encoder_3": t5(64), "tokenizer_3": t5_tokenizer(), **parts,
     }  # fmt: skip
     return tiny.quiet(kind(**parts))
@@ -194,7 +208,7 @@ def lumina2(**parts: Any):
     return tiny.quiet(Lumina2Pipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
 
 
-def z_image(**parts: Any):
+def z_image(kind: type = ZImagePipeline, **parts: Any):
     net = ZImageTransformer2DModel(
         in_channels=4, dim=16, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16, axes_dims=[4, 2, 2],
         axes_lens=[256, 16, 16],
@@ -202,10 +216,10 @@ def z_image(**parts: Any):
     parts = {"transformer": alive(net), "scheduler": clock(), "vae": vae(), **qwen3(), **parts}
     for token in (net.x_pad_token, net.cap_pad_token):
         torch.nn.init.normal_(token)
-    return tiny.quiet(ZImagePipeline(**parts))
+    return tiny.quiet(kind(**parts))
 
 
-def qwen_image(**parts: Any):
+def qwen_image(kind: type = QwenImagePipeline, **parts: Any):
     net = QwenImageTransformer2DModel(
         patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=16,
         axes_dims_rope=(4, 6, 6),
@@ -215,7 +229,7 @@ def qwen_image(**parts: Any):
         latents_std=[1.5, 0.5, 1.0, 2.0],
     ).eval()  # fmt: skip
     parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), **parts}
-    return tiny.quiet(QwenImagePipeline(**parts))
+    return tiny.quiet(kind(**parts))
 
 
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
@@ -240,7 +254,7 @@ def case(make: zoo.Make, rows: tuple[str, ...] = zoo.PLAIN, calls: int = STEPS, 
     return zoo.Case(zoo.seeded(make), settings, rows=rows, calls=calls)
 
 
-T5 = dict(max_sequence_length=24)
+T5 = dict(max_sequence_length=36)
 AS_IS = dict(use_resolution_binning=False, clean_caption=False)
 ALONE = zoo.ALONE
 
@@ -255,11 +269,63 @@ FAMILIES: dict[str, zoo.Case] = {
     "flux2-klein": case(flux2, ALONE, 2 * STEPS, text_encoder_out_layers=(1, 2), max_sequence_length=64),
     "pixart-sigma": case(pixart, **AS_IS, **T5),
     "sana": case(sana, complex_human_instruction=["Say what is seen.", "Prompt: "], **AS_IS, **T5),
-    "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=48, cfg_normalization=True),
+    "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=64, cfg_normalization=True),
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
 }
 """One case for each family: all of the acceptance is tested on them."""
+
+
+def with_lora(pipe: Any):
+    from peft import LoraConfig
+
+    pipe.transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
+    return pipe
+
+
+def sd3_controlnet():
+    net = SD3ControlNetModel(
+        sample_size=16, patch_size=2, in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+        caption_projection_dim=16, joint_attention_dim=64, pooled_projection_dim=64, out_channels=4, pos_embed_max_size=24,
+    )  # fmt: skip
+    return sd3(StableDiffusion3ControlNetPipeline, controlnet=alive(net))
+
+
+def flux_controlnet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers' own of its own class
+        net = FluxControlNetModel(
+            patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
+        )  # fmt: skip
+    return flux(FluxControlNetPipeline, controlnet=alive(net))
+
+
+IMAGE = dict(image=zoo.IMAGE)
+MASKED = dict(image=zoo.IMAGE, mask_image=zoo.MASK)
+SOME = dict(strength=0.6)  # of 3 steps, 2 are taken
+
+FORMS: dict[str, zoo.Case] = {
+    "sd3-img2img": case(lambda: sd3(StableDiffusion3Img2ImgPipeline), calls=2, **IMAGE, **SOME, **T5),
+    "sd3-inpaint": case(lambda: sd3(StableDiffusion3InpaintPipeline, channels=16), calls=2, **MASKED, **SOME, **T5),
+    "sd3-controlnet": case(sd3_controlnet, control_image=zoo.CONTROL, controlnet_conditioning_scale=0.8, **T5),
+    "sd3-lora": case(lambda: with_lora(sd3()), **T5),
+    # A third forward in the step that skips a layer: the prompt's rows once more.
+    "sd3-skip-layers": case(sd3, calls=STEPS + 1, skip_guidance_layers=[1], skip_layer_guidance_stop=0.6, **T5),
+    "flux-img2img": case(lambda: flux(FluxImg2ImgPipeline), ALONE, 2, **IMAGE, **SOME, **T5),
+    "flux-inpaint": case(lambda: flux(FluxInpaintPipeline), ALONE, 2, **MASKED, **SOME, **T5),
+    "flux-controlnet": case(flux_controlnet, ALONE, control_image=zoo.CONTROL, controlnet_conditioning_scale=0.8, **T5),
+    "flux-lora": case(lambda: with_lora(flux()), ALONE, **T5),
+    # Further channels beside the latents', and further tokens behind them.
+    "flux-control": case(lambda: flux(FluxControlPipeline, channels=32), ALONE, control_image=zoo.CONTROL, **T5),
+    "flux-kontext": case(lambda: flux(FluxKontextPipeline), ALONE, **IMAGE, max_area=64 * 64, _auto_resize=False, **T5),
+    "qwen-image-img2img": case(
+        lambda: qwen_image(QwenImageImg2ImgPipeline), ALONE, 4, negative_prompt="a dog", true_cfg_scale=3.0, **IMAGE, **SOME,
+    ),
+    "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
+    "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
+}  # fmt: skip
+"""The families' other pipelines, and what is put into them."""
 
 
 # -- What the maps must be ---------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from .methods.dymo import dymo
 from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder, decoding_vae
-from .pipelines.families import Encoder, family_of
+from .pipelines.families import Encoder, arguments, family_of
 from .pipelines.hold import checkpointed, frozen, held
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
@@ -317,7 +317,9 @@ class DyMO:
             raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
         pairs: list[TokenPairs] = []
-        encoders = family_of(pipe).encoders(pipe, kwargs) if self.config.semantic_weight > 0 else ()
+        encoders: Sequence[Encoder] = ()
+        if self.config.semantic_weight > 0:
+            encoders = family_of(pipe).encoders(pipe, arguments(pipe, kwargs))
         for i, (text, one) in enumerate(zip(texts or [None] * count, several, strict=True)):
             other = [_text_of(kwargs, encoder.text_name, i) for encoder in encoders]
             try:

@@ -27,7 +27,7 @@ from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from .decode import decoder
 from .evaluation import Evaluator
-from .families import family_of
+from .families import arguments, family_of
 from .hold import patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, prediction_of, shrink, snapshot, timesteps
 
@@ -56,8 +56,9 @@ class PipelineLoop:
         self.kind = kind_of(self.scheduler)
         self._stack = ExitStack()
         self._family = family
-        given = {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | self.kwargs
-        self._evaluator = Evaluator(pipe, family, given, cost, self._stack, whole, map_size, map_layers, all_rows)
+        self._evaluator = Evaluator(
+            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows
+        )
         self.generator = kwargs.get("generator")
         self.result: Any = None
         self.cancelled = False

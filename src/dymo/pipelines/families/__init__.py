@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -174,6 +175,11 @@ def family_of(pipe: Any) -> Family:
     family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)
     return family
+
+
+def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a pipeline's call, its own defaults filled in."""
+    return {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | dict(kwargs)
 
 
 def _inner(denoiser: Any) -> Any:

@@ -14,7 +14,6 @@ class PixArt(Transformer):
 
     attention = "attn2"
     read: ClassVar[Mapping[int, tuple[int, int]]] = {28: (8, 19)}
-    maximum = 300
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(2, 1, 0) if given["guidance_scale"] > 1 else Branches(1, 0, None)
@@ -28,5 +27,4 @@ class PixArt(Transformer):
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         check_cleaning(pipe, given)
-        length = given.get("max_sequence_length") or (120 if "Alpha" in type(pipe).__name__ else self.maximum)
-        return (Encoder(pipe.tokenizer, 0, length, lower=True),)
+        return (Encoder(pipe.tokenizer, 0, given["max_sequence_length"], lower=True),)

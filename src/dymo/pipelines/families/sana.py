@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,8 +22,7 @@ class Sana(Transformer):
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         check_cleaning(pipe, given)
         length = given.get("max_sequence_length") or 300
-        own = inspect.signature(type(pipe).__call__).parameters.get("complex_human_instruction")
-        instruction = given.get("complex_human_instruction", None if own is None else own.default)
+        instruction = given.get("complex_human_instruction")
         if not instruction:
             return (Encoder(pipe.tokenizer, 0, length, lower=True),)
         before = "\n".join(instruction)

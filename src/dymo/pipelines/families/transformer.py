@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -107,8 +106,7 @@ def around(tokenizer: Any, said: Sequence[Any] = (), parts: bool = False, **sett
 
 def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
     """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
-    own = inspect.signature(type(pipe).__call__).parameters.get("clean_caption")
-    clean = given.get("clean_caption", own is not None and own.default)
+    clean = given.get("clean_caption")
     prompts = given.get("prompt") or []
     for prompt in [prompts] if isinstance(prompts, str) else prompts:
         read = pipe._text_preprocessing(prompt, clean_caption=clean)[0] if clean else prompt.lower().strip()
