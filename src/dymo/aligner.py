@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .budget import Allotment, Budget
-from .config import PRESETS, Config, OnHacking
+from .config import PRESETS, Config, Gradient, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, PromptWarning, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener, Started
@@ -34,6 +34,7 @@ from .pipelines.families import Encoder, arguments, family_of
 from .pipelines.hold import checkpointed, frozen, held
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
+from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt import load_parser
 from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
@@ -149,6 +150,7 @@ class DyMO:
         semantic = self.config.semantic_weight > 0
         check_pipeline(pipe, self.config, semantic)
         config = self._config_for(pipe)
+        check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through")
         check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
         check_arguments(pipe, pipeline_kwargs, _of_the_call())
         if prompt is not None:
@@ -190,8 +192,11 @@ class DyMO:
 
     def _config_for(self, pipe: Any) -> Config:
         """The settings with what is left to the pipeline's family filled in."""
-        chosen = self.config.gradient
-        return dataclasses.replace(self.config, gradient=family_of(pipe).gradient) if chosen == "auto" else self.config
+        if self.config.gradient != "auto":
+            return self.config
+        family = family_of(pipe)
+        found: Gradient = "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
+        return dataclasses.replace(self.config, gradient=found)
 
     def _generate(
         self, pipe: Any, trace: Trace, pairs: list[TokenPairs], allotment: Allotment, listeners: list[Listener],
@@ -224,8 +229,11 @@ class DyMO:
             objectives, resting = self._objectives(trace, pairs, kwargs)
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
+            denoiser = family_of(pipe).denoiser(pipe)
             if objectives and config.checkpointing:
-                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
+                stack.enter_context(checkpointed((denoiser, vae)))
+            elif objectives and keeps_weights(denoiser):
+                stack.enter_context(checkpointed((denoiser,)))
             watch = self._watch(trace)
             recorder = Recorder(
                 trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting

@@ -1,0 +1,99 @@
+"""Denoisers with quantised weights, from tiny files: guided straight-through, and by their maps where a gradient passes."""
+
+from __future__ import annotations
+
+import json
+
+import flows
+import gguf
+import pytest
+import tiny
+import torch
+from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig, TorchAoConfig
+from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
+
+from dymo import DyMO, PipelineError, SemanticGraph
+from dymo.pipelines.weights import keeps_weights, quantised
+
+GRAPH = SemanticGraph.from_json(
+    {
+        "prompt": tiny.PROMPT,
+        "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}],
+    }
+)
+ALWAYS = dict(recurrences=0, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0)
+
+
+def as_gguf(net, folder):
+    """The denoiser's own file: matrices of 8 bits in blocks of 32, as llama.cpp's Q8_0, and the rest as it is."""
+    file = gguf.GGUFWriter(folder / "tiny.gguf", "flux")
+    for name, value in net.state_dict().items():
+        array = value.numpy()
+        if array.ndim == 2 and array.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            file.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            file.add_tensor(name, array)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    (folder / "config.json").write_text(json.dumps(dict(net.config)))
+    return FluxTransformer2DModel.from_single_file(
+        str(folder / "tiny.gguf"), config=str(folder), torch_dtype=torch.float32,
+        quantization_config=GGUFQuantizationConfig(compute_dtype=torch.float32),
+    )  # fmt: skip
+
+
+def as_int8(net, folder, kind=Int8WeightOnlyConfig):
+    net.save_pretrained(folder)
+    return FluxTransformer2DModel.from_pretrained(
+        folder, quantization_config=TorchAoConfig(kind()), torch_dtype=torch.bfloat16
+    )
+
+
+def as_int8_dynamic(net, folder):
+    return as_int8(net, folder, Int8DynamicActivationInt8WeightConfig)
+
+
+def pipeline(load, folder):
+    """Everything beside the denoiser has its numbers' precision."""
+    pipe = flows.flux()
+    denoiser = load(pipe.transformer, folder).eval()
+    others = ("vae", "text_encoder", "text_encoder_2")
+    return flows.flux(transformer=denoiser, **{name: getattr(pipe, name).to(denoiser.dtype) for name in others})
+
+
+def run(pipe, **settings):
+    generator = torch.Generator().manual_seed(0)
+    case = flows.FAMILIES["flux-dev"]
+    return DyMO(tiny.brightness, **{**ALWAYS, **settings})(pipe, case.prompt, graph=GRAPH, generator=generator, **case.kwargs)
+
+
+@pytest.mark.parametrize("load", [as_gguf, as_int8])
+def test_both_objectives_pass_through_weights_of_8_bits(load, tmp_path):
+    pipe = pipeline(load, tmp_path)
+    assert len(quantised(pipe.transformer)) == 1 and keeps_weights(pipe.transformer) == (load is as_gguf)
+    plain = run(pipe, semantic_weight=0, preference_weight=0)
+    guided = run(pipe)
+    assert guided.trace.config["gradient"] == "straight-through"
+    for step in guided.trace.steps:
+        assert step.displacement[0] > 0 and step.losses["semantic"][0] is not None
+    assert (guided.images - plain.images).abs().max() > 0.01
+    full = run(pipe, gradient="full", semantic_weight=0)
+    assert full.trace.steps[1].gradient_norm[0] > 0
+    assert not pipe.transformer.is_gradient_checkpointing
+
+
+def test_where_no_gradient_passes_the_preference_alone_guides_and_the_rest_says_why_not(tmp_path):
+    pipe = pipeline(as_int8_dynamic, tmp_path)
+    with pytest.raises(PipelineError, match=r"Int8Tensor.*semantic objective needs.*set semantic_weight=0"):
+        run(pipe)
+    with pytest.raises(PipelineError, match=r"gradient='full' needs.*straight-through"):
+        run(pipe, semantic_weight=0, gradient="full")
+    guided = run(pipe, semantic_weight=0)
+    assert all(step.displacement[0] > 0 for step in guided.trace.steps[1:])  # w is all for the words at first
+
+
+def test_other_weights_are_not_quantised():
+    assert not quantised(flows.flux().transformer)
