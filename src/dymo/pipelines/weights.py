@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ..errors import PipelineError
 
 log = logging.getLogger(__name__)
+
+_PLAIN = (torch.Tensor, FakeTensor)
 
 
 def quantised(denoiser: nn.Module) -> dict[str, nn.Module]:
@@ -19,9 +22,8 @@ def quantised(denoiser: nn.Module) -> dict[str, nn.Module]:
     for module in denoiser.modules():
         weight = getattr(module, "weight", None)
         if isinstance(module, nn.Linear) and weight is not None:
-            plain = type(weight) is nn.Parameter and type(weight.data) is torch.Tensor and weight.is_floating_point()
-            if not plain:
-                kind = type(weight) if type(weight) is not nn.Parameter else type(weight.data)
+            kind = type(weight) if type(weight) is not nn.Parameter else type(weight.data)
+            if kind not in _PLAIN or not weight.is_floating_point():
                 found.setdefault(f"{kind.__module__.partition('.')[0]}'s {kind.__name__}", module)
     return found
 
