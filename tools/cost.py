@@ -1,12 +1,12 @@
-"""What one guided evaluation spends at the real SD1.5 (512), SDXL, SD3.5, FLUX.1 and Z-Image (1024) sizes, counted without weights.
+"""What one guided evaluation spends at the real sizes (SD1.5 at 512; SDXL, SD3.5, FLUX.1, Z-Image at 1024), without weights.
 
     python -m tools.cost [--json FILE] [--markdown FILE] [--no-check]
 
 The code that is counted is the library's own: `DyMO` runs a diffusers pipeline of the real configuration for one step,
 with one recurrence-free evaluation of one picture under classifier-free guidance (two rows of the denoiser; one where
-guidance is distilled, as in FLUX.1-dev and Z-Image-Turbo). Only the weights are fake tensors, which have a shape and a dtype and no content; whatever they touch becomes fake too, so that
-nothing is computed, while autograd builds and walks the real graph. A number that the library reads out of a fake
-tensor (a norm, a test for NaN) is answered with 1.
+guidance is distilled, as in FLUX.1-dev and Z-Image-Turbo). Only the weights are fake tensors, which have a shape and a
+dtype and no content; whatever they touch becomes fake too, so that nothing is computed, while autograd builds and walks
+the real graph. A number that the library reads out of a fake tensor (a norm, a test for NaN) is answered with 1.
 
 TFLOP: `torch.utils.flop_counter`, 2 operations a multiply-add; matrix products, convolutions and attention count,
 elementwise work, normalisation and resizing do not. Attention's backward counts as the fused kernel does it, with the
@@ -48,10 +48,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import aligner
+from dymo.bench.flops import flop_counter
 from dymo.events import Accepted
 from dymo.pipelines.evaluation import Evaluator
 from dymo.pipelines.families import family_of
@@ -98,26 +98,6 @@ TERA, GIGA = 10**12, 10**9
 
 
 # What counts.
-
-
-def _attention(query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(
-    grad: Any, query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_k: Any
-) -> int:
-    return sdpa_backward_flop_count(grad, query, key, value)
-
-
-def flop_counter() -> FlopCounterMode:
-    """torch's counter, which lacks the attention kernel of the CPU."""
-    aten = torch.ops.aten
-    kernels = {
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    }
-    return FlopCounterMode(display=False, custom_mapping=kernels)
 
 
 class Answers(TorchDispatchMode):
@@ -535,10 +515,11 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
 
 
 NOTES = (
-    "One picture, two rows of the denoiser (classifier-free guidance), reward CLIP ViT-H/14, half precision; counted "
-    "without weights on the library's own code. 2 operations a multiply-add.",
+    "One picture, two rows of the denoiser (classifier-free guidance; one of FLUX.1-dev and Z-Image-Turbo), reward CLIP "
+    "ViT-H/14, half precision; counted without weights on the library's own code. 2 operations a multiply-add.",
     'default: the pipeline\'s own VAE. fast: the preset "fast" with preview_vae=AutoencoderTiny, as its limits suppose.',
     f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
+    "SD3.5, FLUX.1, Z-Image: the default leaves the denoiser out of the preference's gradient (straight-through).",
     f"{CITED}: counted once on the authors' program, not by this command; its peak is of both stages.",
     "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
 )
