@@ -31,6 +31,7 @@ from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder, decoding_vae
 from .pipelines.families import Encoder, arguments, family_of
+from .pipelines.families.transformer import Transformer
 from .pipelines.hold import checkpointed, frozen, held
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
@@ -219,6 +220,11 @@ class DyMO:
             stack.enter_context(placed(rewards, device))
             plain = None
             if self.on_hacking == "best":
+                if kwargs.get("output_type") == "latent" and isinstance(family_of(pipe), Transformer):
+                    raise ConfigError(
+                        f"on_hacking='best' compares images, and {type(pipe).__name__} gives latents in a form of its own: ask for "
+                        "another output_type"
+                    )
                 noise = Noise(kwargs.get("generator"))
                 own = {k: v for k, v in kwargs.items() if not k.startswith("callback_on_step_end")}
                 with PipelineLoop(pipe, own, decode=decode, cost=trace.cost) as loop:
@@ -240,7 +246,7 @@ class DyMO:
             )
             with PipelineLoop(
                 pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
-                all_rows=config.map_rows == "all", cancel=cancel,
+                all_rows=config.map_rows == "all", free_encoders=config.free_text_encoders, cancel=cancel,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
                     allotment.open(len(loop.timesteps))

@@ -95,6 +95,8 @@ class Config:
     """Other augmentations at each evaluation, in place of the same ones for all evaluations of a step."""
     checkpointing: bool = False
     """Trade compute for memory in the denoiser, the decoder, and rewards that are loaded by name."""
+    free_text_encoders: bool = False
+    """Once they have read the prompt, move the text encoders to the CPU's memory until the run ends (T5: 9.5 GB)."""
 
     # Words, and what is recorded.
     truncation: Truncation = "error"

@@ -28,7 +28,7 @@ from ..trace import Cost
 from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
-from .hold import patched
+from .hold import parked, patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, prediction_of, shrink, snapshot, timesteps
 
 Change = Callable[[Tensor], Tensor]
@@ -41,17 +41,18 @@ class PipelineLoop:
     decode: z0' -> images; cost: where the work is counted. start: the initial standard normal noise (B, c, h, w) -> what
     to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
     trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
-    cancel: ends the run early, with the image as it is then.
+    free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
         words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
-        all_rows: bool = False, cancel: threading.Event | None = None,
+        all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
         self.start, self.words, self.whole, self.cancel = start, words, whole, cancel
+        self._frees = free_encoders
         self.scheduler, self.denoiser = pipe.scheduler, family.denoiser(pipe)
         self.kind = kind_of(self.scheduler)
         self._stack = ExitStack()
@@ -259,6 +260,10 @@ class PipelineLoop:
         return (self.words(found[0]), *found[1:])
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+        if self._frees:  # pipelines make their latents when the prompt is read
+            self._frees = False
+            encoders = [m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None]
+            self._stack.enter_context(parked(encoders))
         found = self._plain["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
         if first.ndim == 3:

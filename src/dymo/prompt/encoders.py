@@ -93,8 +93,9 @@ def _whole(prompt: str, encoder: Encoder) -> list[Span]:
 def _window(encoder: Encoder, tokens: int) -> int:
     """Places of the whole text that are kept; of a text that is cut off, the last is its end token."""
     limit = encoder.tokenizer.model_max_length if encoder.window is None else encoder.window + encoder.dropped
-    ends = encoder.tokenizer.num_special_tokens_to_add() > 0 and not encoder.after
-    return tokens if tokens <= limit else limit - ends
+    if tokens <= limit:
+        return tokens
+    return limit - (encoder.tokenizer("a")["input_ids"][-1] in encoder.tokenizer.all_special_ids)
 
 
 def _paired(spans: list[tuple[Span, Span]], known: dict[Span, tuple[Indices, ...]], pieces: str) -> tuple[Pair, ...]:

@@ -15,7 +15,7 @@ class Lumina2(Transformer):
     """The family of `Lumina2Transformer2DModel`."""
 
     blocks = "layers"
-    read: ClassVar[Mapping[int, tuple[int, int]]] = {26: (8, 17)}
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {26: (6, 10)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(1, None, 0) if call else Branches(1, 0, None)

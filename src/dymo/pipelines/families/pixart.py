@@ -13,7 +13,7 @@ class PixArt(Transformer):
     """The family of `PixArtTransformer2DModel`, whose pipelines keep their guidance to themselves: it is the call's argument."""
 
     attention = "attn2"
-    read: ClassVar[Mapping[int, tuple[int, int]]] = {28: (8, 19)}
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {28: (6, 11)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(2, 1, 0) if given["guidance_scale"] > 1 else Branches(1, 0, None)

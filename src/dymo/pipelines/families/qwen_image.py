@@ -12,7 +12,7 @@ from .flux import Flux
 class QwenImage(Flux):
     """The family of `QwenImageTransformer2DModel`: packed and guided as FLUX.1."""
 
-    read: ClassVar[Mapping[int, tuple[int, int]]] = {60: (20, 36)}
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {60: (12, 20)}
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The chat's first tokens are taken off again."""

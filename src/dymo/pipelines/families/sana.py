@@ -13,7 +13,7 @@ class Sana(Transformer):
     """The family of `SanaTransformer2DModel`; its self-attention is linear, and has no maps."""
 
     attention = "attn2"
-    read: ClassVar[Mapping[int, tuple[int, int]]] = {20: (6, 13)}
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {20: (5, 9)}
 
     def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
         patch = pipe.transformer.config.patch_size

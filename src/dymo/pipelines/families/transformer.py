@@ -25,7 +25,11 @@ class Transformer(Family):
     attention = "attn"
     """and its name there."""
     read: ClassVar[Mapping[int, tuple[int, int]]] = {}
-    """Number of blocks -> the first and last one read by default; a denoiser of another depth has the same fractions."""
+    """Number of blocks -> the first and last one read by default; a denoiser of another depth has the same fractions.
+
+    Early ones, where the words are laid out (arXiv 2601.02211) and the way back is short. Only SD3's and FLUX.1's are those
+    of published measurements.
+    """
     patch = 1
     """Latents a side of one of the denoiser's tokens."""
 

@@ -19,7 +19,7 @@ class ZImage(Transformer):
     """The family of `ZImageTransformer2DModel`. Guidance is positive rows first, and counts from 0: pos + w (pos - neg)."""
 
     blocks, attention = "layers", "attention"
-    read: ClassVar[Mapping[int, tuple[int, int]]] = {30: (10, 20)}
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {30: (5, 9)}
     patch = 2
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
