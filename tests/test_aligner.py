@@ -53,7 +53,7 @@ def test_a_prompt_longer_than_the_window_is_refused_or_reported():
     long = tiny.PROMPT + " and a small yellow umbrella with a long wooden handle"
     graph = {"prompt": long, "entities": [{"text": "apple"}, {"text": "car"}, {"text": "umbrella"}, {"text": "handle"}]}
     with pytest.raises(PromptError, match="window of 48 tokens.*handle"):
-        run(DyMO(tiny.brightness), prompt=long, graph=graph)
+        run(DyMO(tiny.brightness, truncation="error"), prompt=long, graph=graph)
     output = run(DyMO(tiny.brightness, truncation="report", recurrences=0), prompt=long, graph=graph)
     assert "handle" in output.trace.truncated[0]
 

@@ -91,6 +91,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr(generate_command.models, "load_pipeline", lambda *_, **__: pipe)
     monkeypatch.setattr(generate_command, "check_source", lambda *_, **__: None)
     monkeypatch.setattr(generate_command, "check_model", lambda *_, **__: None)
+    monkeypatch.setattr(generate_command, "check_reward", lambda *_, **__: None)
     monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
     monkeypatch.setattr(dymo, "load_reward", lambda name, **_: FakeReward(name))
     return FakeDyMO.made
@@ -161,7 +162,10 @@ def refused_line(line, *words):
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
         ([PROMPT, "--height", "65"], "multiple of 8; the nearest is 64"),
-        ([PROMPT, "--scheduler", "dpm"], "choose one of ddim, ddpm, euler, euler-ancestral"),
+        (
+            [PROMPT, "--scheduler", "dpm"],
+            "--scheduler 'dpm' (did you mean 'dpm2'?): choose one of ddim, ddpm, euler, euler a",
+        ),
         ([PROMPT, "--dtype", "int8"], "--dtype 'int8': choose one of float32"),
         ([PROMPT, "--pipeline-kwargs", "{eta: 1}"], "not JSON"),
         ([PROMPT, "--pipeline-kwargs", "[1]"], "not an object; give a JSON object"),
@@ -315,6 +319,8 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
         ("--set k=-1 and --preset='fast'", "--set k=-1 and --preset='fast'"),
         ("set max_recurrences=0.", "set --set max_recurrences=0."),
         ("block=3 is no setting", "block=3 is no setting"),
+        ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. --scheduler DDIMScheduler"),
+        ("give preview_vae= or use enable_sequential_cpu_offload()", "give --preview-vae or use --offload sequential"),
     ],
 )
 def test_messages_in_the_words_of_options(text, said):
@@ -462,8 +468,12 @@ def test_seeds():
 
 
 def test_loras_with_and_without_strength(tmp_path):
-    assert read_loras(["a.safetensors:0.8", "b.safetensors", "owner/name:-1"]) == [
-        ("a.safetensors", 0.8), ("b.safetensors", 1.0), ("owner/name", -1.0),
+    assert read_loras(["a.safetensors:0.8", "b.safetensors", "owner/name:-1", "owner/name/c.safetensors:2e-1"]) == [
+        ("a.safetensors", 0.8), ("b.safetensors", 1.0), ("owner/name", -1.0), ("owner/name/c.safetensors", 0.2),
+    ]  # fmt: skip
+    drive = r"C:\loras\a.safetensors"
+    assert read_loras([drive, f"{drive}:0.8", "D:/b.safetensors:-0.5"]) == [
+        (drive, 1.0), (drive, 0.8), ("D:/b.safetensors", -0.5),
     ]  # fmt: skip
     (tmp_path / "odd:1").touch()
     assert read_loras([f"{tmp_path}/odd:1"]) == [(f"{tmp_path}/odd:1", 1.0)]

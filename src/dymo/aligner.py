@@ -39,9 +39,22 @@ from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt import load_parser
 from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
-from .prompt.tokens import TokenPairs, token_pairs
+from .prompt.reading import read
+from .prompt.tokens import TokenPairs
+from .prompts import Wording, word
 from .recorder import Recorder
-from .rewards import CombinedReward, Reward, RewardLike, is_differentiable, load_reward, placed, scale_of
+from .rewards import (
+    BlackBoxReward,
+    CombinedReward,
+    FunctionReward,
+    Reward,
+    RewardLike,
+    is_differentiable,
+    load_reward,
+    placed,
+    prompt_readers,
+    scale_of,
+)
 from .trace import Trace
 
 log = logging.getLogger(__name__)
@@ -138,6 +151,8 @@ class DyMO:
     ) -> Any:
         """Run `pipe` once, steered; everything in `pipeline_kwargs` reaches it untouched.
 
+        prompt: as people write it: of any length, with weights as "(red:1.3)" (`dymo.prompt.reading`). Beside
+        `prompt_embeds=` it says in words what these embed, and the pipeline is given the embeddings alone.
         graph: what the prompt says, if not to be parsed: a SemanticGraph, its JSON, or one a prompt.
         budget: what an image may spend. listeners: called with each event (`dymo.events`). cancel: when set, also from
         another thread, the run ends after the present step, with the images as they are then; so does `pipe._interrupt`.
@@ -157,11 +172,13 @@ class DyMO:
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
-        graphs, pairs = self._words(pipe, pipeline_kwargs, graph)
-        prompts = self._prompts(pipeline_kwargs, graphs)
-        samples = [i for i in range(len(prompts)) for _ in range(repeats)]
+        said = word(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
+        graphs, pairs = self._words(pipe, said, graph)
+        prompts, texts = self._prompts(said, graphs)
+        samples = [i for i in range(said.count) for _ in range(repeats)]
         trace = Trace(
-            prompts=[prompts[i] or "" for i in samples],
+            prompts=[prompts[i] for i in samples],
+            texts=[texts[i] for i in samples],
             graphs=[_plain(graphs[i]) for i in samples],
             config=dataclasses.asdict(config),
             truncated=[list(pairs[i].truncated) for i in samples],
@@ -176,7 +193,7 @@ class DyMO:
         try:
             with held(pipe, (family_of(pipe).denoiser(pipe), pipe.scheduler)):
                 output = self._generate(
-                    pipe, trace, [pairs[i] for i in samples], allotment, listeners, cancel, pipeline_kwargs
+                    pipe, trace, [pairs[i] for i in samples], allotment, listeners, cancel, said.call(pipe)
                 )
         except BaseException as error:
             emit(Failed(error))
@@ -249,7 +266,7 @@ class DyMO:
                 all_rows=config.map_rows == "all", free_encoders=config.free_text_encoders, cancel=cancel,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
-                    allotment.open(len(loop.timesteps))
+                    allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
                     _check_stages(config, objectives, loop.timesteps)
@@ -314,84 +331,92 @@ class DyMO:
         return exchange(aligned, plain, take)
 
     def _words(
-        self, pipe: Any, kwargs: dict, given: GraphLike | Sequence[GraphLike] | None
+        self, pipe: Any, said: Wording, given: GraphLike | Sequence[GraphLike] | None
     ) -> tuple[list[SemanticGraph | None], list[TokenPairs]]:
         """One graph and its token pairs for each prompt of the call.
 
         In a batch, a prompt that cannot be read leaves its own image without the semantic objective, with a warning.
         """
-        texts = kwargs.get("prompt")
-        texts = [texts] if isinstance(texts, str) else texts
-        count = len(texts) if texts else len(kwargs["prompt_embeds"]) if kwargs.get("prompt_embeds") is not None else 0
-        if not count:
-            raise PromptError("no prompt: give prompt= or prompt_embeds= with graph=")
-        every: list[Any] = [None] * count
-        several: Sequence[Any] = [given] * count if isinstance(given, (SemanticGraph, dict, str)) else given or every
-        if len(several) != count:
-            raise PromptError(f"{len(several)} graphs for {count} prompts: give one a prompt")
+        every: list[Any] = [None] * said.count
+        several: Sequence[Any] = (
+            [given] * said.count if isinstance(given, (SemanticGraph, dict, str)) else given or every
+        )
+        if len(several) != said.count:
+            raise PromptError(f"{len(several)} graphs for {said.count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
         pairs: list[TokenPairs] = []
         encoders: Sequence[Encoder] = ()
         if self.config.semantic_weight > 0:
-            encoders = family_of(pipe).encoders(pipe, arguments(pipe, kwargs))
-        for i, (text, one) in enumerate(zip(texts or [None] * count, several, strict=True)):
-            other = [_text_of(kwargs, encoder.text_name, i) for encoder in encoders]
+            encoders = family_of(pipe).encoders(pipe, arguments(pipe, said.kwargs))
+        for i, one in enumerate(several):
             try:
-                graph, found = self._read(pipe, text, one, encoders, other)
+                graph, found = self._read(pipe, said, i, one, encoders)
             except PromptError as error:
-                if count == 1 or one is not None:
+                if said.count == 1 or one is not None:
                     raise
-                warnings.warn(f"{error}; this image is generated without the semantic objective", PromptWarning, stacklevel=4)
+                warnings.warn(
+                    f"{error}; this image is generated without the semantic objective", PromptWarning, stacklevel=4
+                )
                 graph, found = None, _NO_WORDS
             graphs.append(graph)
             pairs.append(found)
         return graphs, pairs
 
     def _read(
-        self, pipe: Any, text: str | None, given: GraphLike | None, encoders: Sequence[Encoder], other: list[str | None]
+        self, pipe: Any, said: Wording, i: int, given: GraphLike | None, encoders: Sequence[Encoder]
     ) -> tuple[SemanticGraph | None, TokenPairs]:
-        """The graph and token pairs of one prompt; `other`: the texts that encoders read in its place. Raises PromptError."""
-        if text is not None and (not isinstance(text, str) or not text.strip()):
-            raise PromptError(f"the prompt is empty: {text!r}; say what the image is to show")
+        """The graph and token pairs of prompt i. Raises PromptError."""
+        reading = said.readings[i] if said.readings else None
+        if reading is not None and not reading.text.strip():
+            raise PromptError(f"the prompt is empty: {reading.prompt!r}; say what the image is to show")
         if given is not None:
             graph = given if isinstance(given, SemanticGraph) else SemanticGraph.from_json(given)
-            if text is not None and graph.prompt != text:
-                raise PromptError(
-                    f"the graph is of the prompt {graph.prompt!r}, not of {text!r}: give the graph of this prompt"
-                )
+            if reading is not None:
+                graph = reading.outside(reading.inside(graph))
         elif self.config.semantic_weight == 0:
             return None, _NO_WORDS
-        elif text is None:
+        elif reading is None:
             raise PromptError(
-                "prompt_embeds cannot be parsed: give graph= (its prompt says at which tokens the words are), or set semantic_weight=0"
+                "prompt_embeds cannot be parsed: give prompt= with the words that they embed, or graph= (its prompt says at "
+                "which tokens the words are), or set semantic_weight=0"
             )
         else:
-            graph = self.parser(text)
+            graph = reading.outside(self.parser(reading.text))
         if self.config.semantic_weight == 0:
             return graph, _NO_WORDS
         settings: dict[str, Any] = dict(pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts)
         if encoders:
+            other = [_text_of(said.kwargs, encoder.text_name, i) for encoder in encoders]
             pairs = joint_pairs(graph, encoders, other, **settings)
             window = max(encoder.window or encoder.tokenizer.model_max_length for encoder in encoders)
         else:
             tokenizer = family_of(pipe).tokenizer(pipe)
-            pairs, window = token_pairs(graph, tokenizer, **settings), tokenizer.model_max_length
-        if pairs.truncated and self.config.truncation == "error":
+            pairs, window = said.pairs(i, graph, tokenizer, **settings), tokenizer.model_max_length
+        if pairs.truncated and self.config.truncation != "report":
+            chunk = "" if encoders or self.config.truncation == "chunk" else ", or set truncation='chunk' to encode the whole of it"
             raise PromptError(
                 f"the prompt is longer than the tokenizer's window of {window} tokens: "
-                f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on without"
+                f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on "
+                f"without{chunk}"
             )
         return graph, pairs
 
-    def _prompts(self, kwargs: dict, graphs: list[SemanticGraph | None]) -> list[str | None]:
-        """What the reward compares the images with: the prompt, or that of the graph beside prompt_embeds."""
-        texts = kwargs.get("prompt")
-        if texts is not None:
-            return [texts] if isinstance(texts, str) else list(texts)
-        prompts = [None if graph is None else graph.prompt for graph in graphs]
-        if self.reward is not None and None in prompts:
-            raise PromptError("the reward needs the prompt's words: give graph= beside prompt_embeds=")
-        return prompts
+    def _prompts(self, said: Wording, graphs: list[SemanticGraph | None]) -> tuple[list[str], list[str]]:
+        """Each prompt, or that of the graph beside prompt_embeds, as written, and as the rewards read it."""
+        if said.readings:
+            return [reading.prompt for reading in said.readings], [reading.text for reading in said.readings]
+        prompts = ["" if graph is None else graph.prompt for graph in graphs]
+        rewards = [reward for reward in (self.reward, *self.watched.values()) if reward is not None]
+        readers = [leaf for reward in rewards for leaf in prompt_readers(reward)]
+        if readers and "" in prompts:
+            # A function may heed the images alone, which nobody can tell.
+            if not all(isinstance(reader, (FunctionReward, BlackBoxReward)) for reader in readers):
+                raise PromptError("the reward needs the prompt's words: give prompt= or graph= beside prompt_embeds=")
+            warnings.warn(
+                f"{readers[0].name} is given '' for the prompt: prompt_embeds say no words. Give prompt= or graph= beside them if "
+                "it reads the prompt", PromptWarning, stacklevel=3,
+            )  # fmt: skip
+        return prompts, [read(prompt).text for prompt in prompts]
 
 
 def _text_of(kwargs: dict, name: str, index: int) -> str | None:
@@ -431,7 +456,7 @@ def _scorer(reward: Reward, trace: Trace, guides: bool) -> Callable[[Tensor, lis
 
     def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
         trace.cost.reward_calls += len(samples) * guides
-        return score(images, [trace.prompts[i] for i in samples], t)
+        return score(images, [trace.texts[i] for i in samples], t)
 
     return scored
 

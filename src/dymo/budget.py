@@ -64,25 +64,29 @@ class Allotment:
         self.prices: dict[str, float] = {}
         self.kept: dict[tuple[str, str], int] = {}
 
-    def open(self, steps: int) -> None:
-        """The run is about to begin. Raises ConfigError where the budget does not reach for the plain trajectory."""
-        limit = self.budget.evaluations
-        if limit is not None and limit < self.before + steps:
+    def open(self, steps: int, evaluations: int | None = None) -> None:
+        """The run is about to begin, of so many steps and evaluations (one a step unless said otherwise).
+
+        Raises ConfigError where the budget does not reach for the plain trajectory.
+        """
+        limit, needed = self.budget.evaluations, steps if evaluations is None else evaluations
+        if limit is not None and limit < self.before + needed:
+            each = "" if needed == steps else f"{needed} evaluations that this sampler makes in the "
             also = f" and the {self.before} of the unguided image" if self.before else ""
             raise ConfigError(
-                f"Budget(evaluations={limit}) is less than the {steps} steps of the trajectory{also}, which is never cut "
+                f"Budget(evaluations={limit}) is less than the {each}{steps} steps of the trajectory{also}, which is never cut "
                 "short: raise the budget or lower num_inference_steps"
             )
         self.mark = self.clock()
 
-    def count(self, rows: list[int], kind: str) -> None:
-        """One evaluation of these samples is done, of the kind (stage) named."""
+    def count(self, rows: list[int], kind: str, evaluations: int = 1) -> None:
+        """One round of these samples is done, of the kind (stage) named: so many evaluations."""
         now = self.clock()
         took, self.mark = now - self.mark, now
         known = self.prices.get(kind)
         self.prices[kind] = took if known is None else 0.7 * known + 0.3 * took
         for i in rows:
-            self.spent[i] = self.spent.get(i, 0) + 1
+            self.spent[i] = self.spent.get(i, 0) + evaluations
 
     def seconds_left(self) -> float:
         """Seconds until the budget is spent, the reserve taken off; infinite without a limit."""
@@ -116,7 +120,7 @@ class Allotment:
         return next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
 
     def price(self, kind: str) -> float:
-        """Seconds of one evaluation of this kind, as far as is known."""
+        """Seconds of one round of this kind, as far as is known."""
         if kind in self.prices:
             return self.prices[kind]
         cheapest = min(self.prices.values(), default=0.0)
@@ -128,18 +132,25 @@ class Allotment:
             return True
         return self.price(kind) + (left - 1) * self.price("unguided") <= self.seconds_left()
 
-    def grant(self, rows: list[int], wanted: list[int], sizes: list[float], left: int, kind: str) -> list[int]:
-        """How many of the `wanted` recurrences of each sample are paid for; `left` counts the steps after this one."""
+    def grant(
+        self, rows: list[int], wanted: list[int], sizes: list[float], left: int, kind: str, calls: int = 1, ahead: int | None = None
+    ) -> list[int]:  # fmt: skip
+        """How many of the `wanted` recurrences of each sample are paid for.
+
+        left: the steps after this one, and ahead: their evaluations (None: one each); calls: evaluations of a recurrence.
+        """
+        after = left if ahead is None else ahead
         return [
-            self._grant(i, want, size, left, kind) for i, want, size in zip(rows, wanted, sizes, strict=True)
+            self._grant(i, want, size, left, kind, calls, after)
+            for i, want, size in zip(rows, wanted, sizes, strict=True)
         ]
 
-    def _grant(self, sample: int, want: int, size: float, left: int, kind: str) -> int:
+    def _grant(self, sample: int, want: int, size: float, left: int, kind: str, calls: int, after: int) -> int:
         sizes = self.sizes.setdefault(sample, [])
         sizes.append(size if math.isfinite(size) else 0.0)
         limits = []
         if self.budget.evaluations is not None:
-            limits.append(self.budget.evaluations - self.before - self.spent.get(sample, 0) - left)
+            limits.append((self.budget.evaluations - self.before - self.spent.get(sample, 0) - after) // calls)
         if self.budget.seconds is not None:
             free = self.seconds_left() - left * self.price(kind)
             limits.append(int(free / max(self.price(kind), 1e-9)))

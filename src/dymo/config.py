@@ -18,7 +18,9 @@ StepRule = Literal["polyak", "residual"]
 Borders = Literal["timestep", "progress"]
 Normalisation = Literal["none", "instance"]
 PreferenceForm = Literal["exponential", "score", "norm"]
-Truncation = Literal["error", "report"]
+Truncation = Literal["chunk", "error", "report"]
+Markup = Literal["webui", "plain"]
+FewSteps = Literal["auto", "always", "never"]
 OnHacking = Literal["warn", "stop", "best"]
 ByStage = tuple[float, float, float]
 
@@ -85,6 +87,15 @@ class Config:
     max_recurrences: int | None = 3
     """The cap on r_t, >= 0; None: no cap."""
 
+    # Few steps.
+    few_steps: FewSteps = "auto"
+    """Whether a run is steered as `methods/few_steps.py` says: "always", "never", or "auto", which does so for at most 8 steps
+    without classifier-free guidance (LCM, Turbo, Lightning, Hyper, schnell)."""
+    updates: int = 12
+    """How often the initial noise is improved there, >= 0; a Budget of evaluations decides instead."""
+    draws: int = 2
+    """Draws of each later level there, beyond the first, >= 0; a Budget of evaluations decides instead."""
+
     # What the gradient goes through.
     gradient: GradientChoice = "auto"
     """"full"; its conditional rows alone; "straight-through" leaves the denoiser out, z0' depending on z_t by its formula
@@ -99,8 +110,11 @@ class Config:
     """Once they have read the prompt, move the text encoders to the CPU's memory until the run ends (T5: 9.5 GB)."""
 
     # Words, and what is recorded.
-    truncation: Truncation = "error"
-    """What to do when words of the graph lie beyond the tokenizer's window."""
+    truncation: Truncation = "chunk"
+    """A prompt longer than the text encoder's window: encode it in several windows; or cut it off, which is an error where
+    words of the graph are lost, or reported in the trace."""
+    markup: Markup = "webui"
+    """Brackets are weights, as web UIs read them ("(red:1.3)", "(red)", "[red]"), or "plain" text."""
     record_maps: bool = False
     """Keep the words' attention maps in the trace."""
 
@@ -108,7 +122,7 @@ class Config:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
             ("step_rule", StepRule), ("gradient", GradientChoice), ("truncation", Truncation), ("change_since", Change),
-            ("pieces", Pieces), ("map_rows", MapRows),
+            ("pieces", Pieces), ("map_rows", MapRows), ("markup", Markup), ("few_steps", FewSteps),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(
@@ -135,6 +149,7 @@ class Config:
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
             ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
+            ("updates", 0, None), ("draws", 0, None),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is None and name in ("max_step", "max_recurrences"):
@@ -146,7 +161,7 @@ class Config:
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
-        for name in ("max_recurrences", "views"):
+        for name in ("max_recurrences", "views", "updates", "draws"):
             if not isinstance(getattr(self, name), int | None):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
         if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
@@ -168,7 +183,7 @@ def _is_number(value: Any) -> bool:
 
 # The authors' program; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). docs/settings.md has what differs.
 _OFFICIAL: dict[str, Any] = dict(
-    borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
+    few_steps="never", borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
     weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, map_rows="all",
     step_rule="residual", max_step=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
 )  # fmt: skip
@@ -176,7 +191,9 @@ _OFFICIAL: dict[str, Any] = dict(
 PRESETS: dict[str, Config] = {
     "default": Config(),
     # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h; these are the default's.
-    "paper": Config(gradient="full", damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True),
+    "paper": Config(
+        few_steps="never", gradient="full", damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True
+    ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(
         **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5)

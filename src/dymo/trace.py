@@ -79,6 +79,8 @@ class Trace:
 
     cancelled: bool = False
     """Whether the run was stopped before its last step."""
+    texts: list[str] = field(default_factory=list)
+    """The prompts as the rewards read them: without the marks of weights."""
 
     def __repr__(self) -> str:
         brief = reprlib.Repr()

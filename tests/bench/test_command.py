@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from dymo import Budget, load_miniature
 from dymo.bench.flops import flop_counter
-from dymo.bench.plan import Comparison, read_table
+from dymo.bench.plan import Comparison
+from dymo.bench.reading import read_table
 from dymo.bench.results import collect
 from dymo.bench.runner import jobs_of, work
 from dymo.bench.store import Key, Store
@@ -198,6 +199,79 @@ def test_c5_every_comparison_has_its_own_folder(tmp_path, monkeypatch):
     assert folders == ["bench", "table-4", "table-4"]
 
 
+def test_the_options_of_the_model_reach_it(tmp_path, monkeypatch):
+    from dymo.bench import runner
+    from dymo.commands import models
+    from dymo.errors import DyMOError
+
+    asked = []
+    monkeypatch.setattr("dymo.commands.bench.check_places", lambda *_: None)
+    monkeypatch.setattr(models, "load_pipeline", lambda *given, **more: asked.append((given, more)))
+
+    def load_both(plan, store, load, *_):
+        assert plan.lora == ("a.safetensors:0.5", "owner/b")
+        load(plan.pipeline)
+        load("another/model")
+        raise DyMOError("stopped")
+
+    monkeypatch.setattr(runner, "work_here", load_both)
+    words = [
+        "--method",
+        "plain",
+        "--pipeline",
+        "some/model",
+        "--lora",
+        "a.safetensors:0.5",
+        "--lora",
+        "owner/b",
+        "--variant",
+        "fp16",
+    ]
+    words += [
+        "--revision",
+        "v1",
+        "--dtype",
+        "auto",
+        "--scheduler",
+        "euler a",
+        "--device",
+        "cpu",
+        "--metrics",
+        "mini-hps",
+    ]
+    assert "stopped" in bench(*words, "--reward", "mini-hps", "--outdir", tmp_path).output
+    (own, more), (other, others) = asked
+    assert own == ("some/model", "euler a", "auto", "cpu") and (more["variant"], more["revision"]) == ("fp16", "v1")
+    # Another row's own pipeline comes with its own scheduler, from its own files.
+    assert other == ("another/model", None, "auto", "cpu") and others["variant"] is others["revision"] is None
+
+
+def test_a_row_has_its_loras_with_their_strengths(tmp_path):
+    from safetensors.torch import save_file
+
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        pairs = {name: module for name, module in tiny.unet().named_modules() if name.endswith("attn2.to_q")}
+        weights = {f"unet.{name}.lora_A.weight": torch.randn(2, module.in_features) for name, module in pairs.items()}
+        weights |= {f"unet.{name}.lora_B.weight": torch.randn(module.out_features, 2) for name, module in pairs.items()}
+        save_file(weights, tmp_path / f"{seed}.safetensors")
+        files.append(str(tmp_path / f"{seed}.safetensors"))
+    rows = ["plain", {"name": "one", "lora": files[0]}, {"name": "both", "lora": [f"{files[0]}:0.5", f"{files[1]}:-2"]}]
+    plan = Comparison.read({"rows": rows, "prompts": ["x"], "metrics": [], "reward": False})
+    pipe, theirs = tiny.sd(), tiny.sd()
+    for name, file in zip("ab", files, strict=True):
+        theirs.load_lora_weights(file, adapter_name=name)
+    theirs.set_adapters(["a", "b"], [0.5, -2.0])
+    given = torch.randn(1, 4, 8, 8), torch.tensor(10), torch.randn(1, 5, 32)
+    plain = pipe.unet(*given).sample
+    worker = Worker(plan, Store(tmp_path / "run"), lambda name: pipe)
+    assert torch.equal(worker._pipe(plan.row("both")).unet(*given).sample, theirs.unet(*given).sample)
+    assert torch.equal(worker._pipe(plan.row("plain")).unet(*given).sample, plain)
+    theirs.set_adapters(["a"], [1.0])
+    assert torch.equal(worker._pipe(plan.row("one")).unet(*given).sample, theirs.unet(*given).sample)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -246,7 +320,10 @@ def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
     tiny.unet(cross_attention_dim=64).save_pretrained(tmp_path / "wrong")
     with pytest.raises(PipelineError, match="cross_attention_dim=64"), variant(pipe, unet=str(tmp_path / "wrong")):
         pass
-    with pytest.raises(PipelineError, match="no-such-lora"), variant(pipe, lora=str(tmp_path / "no-such-lora")):
+    with (
+        pytest.raises(PipelineError, match="no-such-lora"),
+        variant(pipe, loras=[(str(tmp_path / "no-such-lora"), 1.0)]),
+    ):
         pass
     assert pipe.unet is own
 
@@ -263,7 +340,7 @@ def test_a_lora_that_a_trainer_saved_loads_by_its_file(tmp_path):
     words = torch.randn(1, 5, 32)
     expected = trained.unet(z, t, encoder_hidden_states=words).sample
     plain = pipe.unet(z, t, encoder_hidden_states=words).sample
-    with variant(pipe, lora=str(tmp_path / "mine.safetensors")):
+    with variant(pipe, loras=[(str(tmp_path / "mine.safetensors"), 1.0)]):
         found = pipe.unet(z, t, encoder_hidden_states=words).sample
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert (found - plain).abs().max() > 1e-4

@@ -8,7 +8,7 @@ import tiny
 import yaml
 from typer.testing import CliRunner
 
-from dymo.bench.plan import read_table
+from dymo.bench.reading import read_table
 from dymo.cli import app
 
 REWARD = '''
@@ -33,7 +33,7 @@ def test_sd35_and_flux_run_plain_and_with_dymo(tmp_path):
         row["pipeline"] = str(tmp_path / row["pipeline"])
         # Of three steps two are guided by the reward, undamped: a tiny model's gradients are small.
         if row.get("method") == "dymo":
-            row["settings"] = {"settings": {"damping": 0.0, "borders_by": "progress", "borders": [0.3, 0.3], "max_step": 0.2}}
+            row["settings"] = {"settings": {"damping": 0.0, "borders_by": "progress", "borders": [0.3, 0.3], "max_step": 0.2, "few_steps": "never"}}
     bright, red = (f"{tmp_path}/rewards.py:{name}" for name in ("bright", "red"))
     call = {**data["call"], "num_inference_steps": 3, "height": 64, "width": 64, "max_sequence_length": 36}
     plan = {"rows": rows, "pipeline": data["pipeline"], "prompts": [tiny.PROMPT], "reward": bright, "metrics": [bright, red], "call": call}

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from dymo.bench import plan as plans
-from dymo.bench import prompts
-from dymo.bench.plan import TABLES, Comparison, Match, RowSpec, read_table, read_yaml
+from dymo.bench import prompts, reading
+from dymo.bench.plan import Comparison, Match, RowSpec
+from dymo.bench.reading import TABLES, read_table, read_yaml
 from dymo.errors import ConfigError, RewardError
 from dymo.miniature.rewards import caption_of
 from dymo.miniature.world import captions
@@ -98,6 +99,12 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
         ({"rows": ["plain"], "prompts": []}, "prompts: there is none"),
         ({"rows": ["plain"], "batch": 0}, "batch: .*greater than 0, not 0"),
         ({"rows": ["plain"], "scheduler": "dimm"}, "scheduler: 'dimm'"),
+        ({"rows": ["plain"], "scheduler": "euler a karras"}, "^scheduler: .*has no karras spacing"),
+        ({"rows": ["plain"], "lora": ["a:0.5", "b:much"]}, "^lora: b:much: 'much' is no strength"),
+        ({"rows": [{"name": "r", "lora": "b:much"}]}, "^row 'r', lora: b:much: 'much' is no strength"),
+        ({"rows": ["plain"], "lora": 7}, "^lora: "),
+        ({"rows": [{"name": "r", "unet": "a/b"}], "offload": "model"}, "offload: model: another UNet"),
+        ({"rows": ["plain"], "dtype": "int8"}, "^dtype: .*'auto', not 'int8'"),
     ],
 )  # fmt: skip
 def test_c5_a_wrong_plan_is_refused_with_the_key_that_is_wrong(data, said):
@@ -180,8 +187,31 @@ def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_ou
         read_table(5)
 
 
+def test_loras_with_strengths_and_the_pipeline_s_files_are_part_of_what_an_image_depends_on(tmp_path):
+    def mark(**changes):
+        plan = read(**changes)
+        return plan.hash_of(plan.rows[0])
+
+    # One LoRA is the same alone and as a list, with its strength of 1 and without.
+    assert (
+        mark(lora="o/l") == mark(lora=["o/l"]) == mark(lora="o/l:1") == mark(rows=[{"method": "reno", "lora": "o/l"}])
+    )
+    changes = [
+        {}, {"lora": "o/l"}, {"lora": "o/l:0.5"}, {"lora": ["o/l", "o/m"]}, {"lora": ["o/l", "o/m:-1"]}, {"variant": "fp16"},
+        {"revision": "v1"}, {"pipeline_config": "a/b"}, {"dtype": "auto"}, {"scheduler": "dpm++ 2m karras"},
+    ]  # fmt: skip
+    assert len({mark(**change) for change in changes}) == len(changes)
+    # The memory that models take changes no image; and what is not given leaves no trace in the settings.
+    assert mark(offload="model") == mark()
+    assert not {"variant", "revision", "pipeline_config", "offload"} & read().settings_of(read().rows[0]).keys()
+    assert read(lora=["o/l:0.5", "b"]).loras_of(read().rows[0]) == [("o/l", 0.5), ("b", 1.0)]
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert mark(lora=f"{tmp_path}/one:0.5") != mark(lora=f"{tmp_path}/two:0.5")
+
+
 def test_rows_whose_weights_are_not_in_the_package_are_left_out(monkeypatch, tmp_path):
-    monkeypatch.setattr(plans, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(reading, "WEIGHTS", tmp_path)
     data = read_table(2)
     assert (
         "SPO" not in [row["name"] for row in data["rows"]] and "is not in the package" in data["left_out"]["SPO + DyMO"]

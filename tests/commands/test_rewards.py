@@ -107,7 +107,14 @@ def test_the_miniature_s_own_pass(tmp_path):
     [
         (["nothing"], "unknown reward 'nothing': choose 'pickscore'"),
         (["pickscore", "--dtype", "int8"], "--dtype 'int8'"),
-        (["pickscore", "--source", "nobody/nothing", "--device", "cpu"], "cannot load a CLIPModel"),
+        (
+            ["pickscore", "--source", "nobody/nothing", "--device", "cpu"],
+            "--source nobody/nothing: neither a folder here",
+        ),
+        (
+            ["pickscore"],
+            "the reward pickscore: yuvalkirstain/PickScore_v1: neither a folder here nor downloaded before",
+        ),
     ],
 )
 def test_bad_input(words, said):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dymo.guidance.levels import Level, at_resolution, predict_noise, predict_z0, renoise
+from dymo.guidance.levels import Level, at_resolution, noisy_step, predict_noise, predict_z0, renoise
 
 LEVELS = [Level(0.9, (1 - 0.81) ** 0.5), Level(0.1, 0.99**0.5), Level(1.0, 3.0), Level(1.0, 0.05)]
 
@@ -26,6 +26,34 @@ def test_renoising_a_gaussian_gives_the_noisier_level_s_own_law(here, there):
     variance = there.a**2 * c**2 + there.s**2
     assert abs(z.mean() - there.a * m) < 5 * (variance / n) ** 0.5
     assert abs(z.var() - variance) < 5 * variance * (2 / n) ** 0.5
+
+
+FLOWS = [Level(0.2, 0.8), Level(0.6, 0.4)]
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("here", "there"), [(LEVELS[1], LEVELS[0]), (LEVELS[2], LEVELS[3]), FLOWS])
+def test_a_noisy_step_from_true_predictions_gives_the_cleaner_level_s_own_law(here, there, eta):
+    """And at eta 1 what is kept of z_here's noise is what the posterior of z_there given z_here and z0 keeps."""
+    generator, n = torch.Generator().manual_seed(0), 400_000
+    z0, eps, noise = torch.randn(3, n, generator=generator, dtype=torch.float64)
+    z = noisy_step(z0, eps, here, there, eta, noise)
+    covariance = torch.cov(torch.stack([z, z0, eps]))
+    assert covariance[0, 0] == pytest.approx(there.a**2 + there.s**2, rel=0.01)
+    assert covariance[0, 1] == pytest.approx(there.a, abs=0.01)
+    if eta == 1:
+        # cov(z_there, z_here | z0) = s_there^2 a_here / a_there, of the forward kernel.
+        assert covariance[0, 2] * here.s == pytest.approx(there.s**2 * here.a / there.a, abs=0.01)
+    if eta == 0:
+        assert torch.equal(z, there.a * z0 + there.s * eps)
+
+
+def test_a_flow_s_prediction_is_the_noise_less_the_image():
+    z0, eps = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64)
+    for level in FLOWS:
+        z = level.a * z0 + level.s * eps
+        torch.testing.assert_close(predict_z0(z, eps - z0, level, "flow_prediction"), z0)
+        torch.testing.assert_close(predict_noise(z, eps - z0, level, "flow_prediction"), eps)
 
 
 def test_renoising_composes():

@@ -127,7 +127,7 @@ def test_p12_the_scored_prediction_is_clipped_as_the_scheduler_clips_it():
         for now in loop:
             seen = loop.predict()
             assert seen.z0.abs().max() <= 0.5
-            raw = predict_z0(seen.z, loop._call[0].detach(), now.here, "epsilon")
+            raw = predict_z0(seen.z, loop._call.output.detach(), now.here, "epsilon")
             torch.testing.assert_close(seen.z0, raw.clamp(-0.5, 0.5), atol=1e-5, rtol=1e-5)
             loop.accept(loop.sampler_step(seen))
 

@@ -28,7 +28,7 @@ from dymo.trace import Cost
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
 GUIDED = DyMO(
-    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0,
+    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
 LONGER = "a big green car beside a red apple"
 
@@ -101,7 +101,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
             raise RuntimeError("stop")
         return pixels.mean((1, 2, 3))
 
-    aligner = DyMO(reward, recurrences=1, borders_by="progress", borders=(0.0, 1.0), gradient="full")
+    aligner = DyMO(reward, recurrences=1, borders_by="progress", borders=(0.0, 1.0), gradient="full", few_steps="never")
     with pytest.raises(RuntimeError, match="stop"):
         run(aligner, name)
     assert state(pipe) == before
@@ -120,7 +120,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_a_batch_is_as_single_runs(name):
     prompts = [tiny.PROMPT, LONGER]
-    settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02)
+    settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
     aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
     more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}
     both = run(aligner, name, prompts, (1, 2), **more)
@@ -293,7 +293,8 @@ def test_what_rounding_to_bfloat16_takes_away_is_added_to_the_next_step():
 
 
 def test_checkpointing_gives_the_same_maps_gradients_and_images():
-    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0, gradient="full")
+    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
+    settings |= {"gradient": "full", "few_steps": "never"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         images = [run(DyMO(tiny.brightness, **settings, checkpointing=on), name).images for on in (False, True)]
@@ -302,7 +303,8 @@ def test_checkpointing_gives_the_same_maps_gradients_and_images():
 
 
 def test_where_the_bytes_do_not_suffice_the_gradient_leaves_out_the_denoiser():
-    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.0, 0.0), damping=0.0, gradient="full")
+    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.0, 0.0), damping=0.0)
+    settings |= {"gradient": "full", "few_steps": "never"}
     full = run(DyMO(tiny.brightness, semantic_weight=0, **settings), name)
     sizes = []
     for limit in (10**9, 10**5):

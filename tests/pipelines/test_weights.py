@@ -21,7 +21,7 @@ GRAPH = SemanticGraph.from_json(
         "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}],
     }
 )
-ALWAYS = dict(recurrences=0, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0)
+ALWAYS = dict(recurrences=0, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, few_steps="never")
 
 
 def as_gguf(net, folder):

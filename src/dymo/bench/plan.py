@@ -25,14 +25,14 @@ from ..errors import ConfigError, RewardError, did_you_mean
 from ..methods import load_method
 from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
 from ..miniature.rewards import caption_of
+from ..pipelines.sampler_names import read_sampler
+from ..pipelines.variants import read_lora
 from ..rewards import spec_of
-from .needs import need
 from .prompts import load_prompts
+from .reading import defaults
 
 VERSION = 4  # of what a result means: raised when an old result must not stand for a new one
-TABLES = (1, 2, 3, 4)
 JUDGE = "judge"  # the metric that reads the miniature's captions; as a metric it is in %
-SCHEDULERS = ("ddim", "ddpm", "euler", "euler-ancestral")
 LARGE = 64 * 2**20  # bytes from which a weight file is told by its size and time instead of its content
 
 
@@ -52,6 +52,13 @@ def _known_reward(reward: Any) -> Any:
     return reward
 
 
+def _read_loras(loras: Any) -> Any:
+    for lora in loras_of(loras):
+        read_lora(lora)
+    return loras
+
+
+LoraSpec = Annotated[str | tuple[str, ...] | None, AfterValidator(_read_loras)]
 RewardSpec = Annotated[str | dict[str, float] | Literal[False] | None, AfterValidator(_known_reward)]
 
 
@@ -90,8 +97,9 @@ class RowSpec(_Part):
     call: dict[str, Any] = {}  # arguments of the pipeline's call, over the comparison's; null takes one away
     pipeline: str | None = None
     unet: str | None = None
-    lora: str | None = None
-    """Trained weights for this row: a hub id, a folder, a safetensors file, or a file of the miniature's weights."""
+    lora: LoraSpec = None
+    """Trained weights for this row: a hub id, a folder, a safetensors file, or a file of the miniature's weights; LoRAs with
+    their strength behind a colon, one or several."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,8 +119,12 @@ class RowSpec(_Part):
             preset(method.preset, **method.settings)  # type: ignore[attr-defined]
         if self.budget is not None and self.match is not None:
             raise ConfigError("give budget or match, not both")
-        for key in ("pipeline", "unet", "lora"):
-            source = getattr(self, key)
+        places = [
+            ("pipeline", self.pipeline),
+            ("unet", self.unet),
+            *(("lora", read_lora(one)[0]) for one in loras_of(self.lora)),
+        ]
+        for key, source in places:
             if source and source.startswith((".", "/", "~")) and not Path(source).expanduser().exists():
                 raise ConfigError(f"{key}: there is no {source}")
         return self
@@ -129,9 +141,13 @@ class Comparison(_Part):
     reward: RewardSpec = None
     call: dict[str, Any] = {}
     scheduler: str | None = None
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "auto"] | None = None
+    variant: str | None = None  # of the pipeline's weight files
+    revision: str | None = None  # of the pipeline's hub id
+    pipeline_config: str | None = None  # whose configuration and tokenizers checkpoints in one file get
+    offload: Literal["none", "model", "sequential"] | None = None
     unet: str | None = None
-    lora: str | None = None
+    lora: LoraSpec = None
     batch: PositiveInt = 1  # prompts generated together. Seconds and counts are then a batch's, divided by its images.
     versus: str | None = None  # the row that the others are tested against; the first one where None
     guides: tuple[str, ...] = ()  # metrics that some row is guided by; the others are held out
@@ -148,8 +164,7 @@ class Comparison(_Part):
             return data
         data = dict(data)
         mini = data.setdefault("pipeline", "miniature") == "miniature"
-        data.setdefault("reward", "mini-pickscore" if mini else "pickscore")
-        data.setdefault("metrics", ["mini-pickscore", "mini-hps", "judge"] if mini else ["pickscore", "hpsv2.1"])
+        data = {**defaults(mini), **data}
         data.setdefault("guides", _reward_names(data["reward"]))
         if mini and isinstance(data.get("call", {}), Mapping):
             data["call"] = {**MINIATURE_DEFAULTS, **data.get("call", {})}
@@ -179,9 +194,15 @@ class Comparison(_Part):
             raise ConfigError(f"rows: two are called {twice[0]!r}: give each its own name")
         if self.versus is not None and self.versus not in names:
             raise ConfigError(f"versus: {self.versus!r} is no row: choose one of {', '.join(names)}")
-        if self.scheduler and self.scheduler not in SCHEDULERS and not self.scheduler.endswith("Scheduler"):
-            known = ", ".join(SCHEDULERS)
-            raise ConfigError(f"scheduler: {self.scheduler!r}: choose one of {known}, or the name of a diffusers class")
+        if self.scheduler is not None:
+            try:
+                read_sampler(self.scheduler)
+            except ConfigError as error:
+                raise ConfigError(f"scheduler: {error}") from error
+        if self.offload not in (None, "none") and (self.unet or any(row.unet for row in self.rows)):
+            raise ConfigError(
+                f"offload: {self.offload}: another UNet (unet:) cannot be put into an offloaded pipeline; leave out one"
+            )
         for row in self.rows:
             steps = self.call_of(row).get("num_inference_steps", 1)
             if not isinstance(steps, int) or steps < 1:
@@ -210,15 +231,24 @@ class Comparison(_Part):
     def reward_of(self, row: RowSpec) -> str | dict[str, float] | None:
         return (self.reward if row.reward is None else row.reward) or None
 
+    def loras_of(self, row: RowSpec) -> list[tuple[str, float]]:
+        """The LoRAs of a row with their strengths: its own, else the comparison's."""
+        return [read_lora(lora) for lora in loras_of(row.lora or self.lora)]
+
     def settings_of(self, row: RowSpec) -> dict[str, Any]:
         """Everything that an image of `row` depends on, but the prompt and the seed."""
         found = row.model_dump(mode="json", exclude={"name"})
         found |= self.model_dump(include={"scheduler", "dtype", "batch"})
         found |= {"call": self.call_of(row), "reward": self.reward_of(row), "version": VERSION}
+        # What is not used leaves no mark, so that results of before stand.
+        found |= self.model_dump(include={"variant", "revision", "pipeline_config"}, exclude_none=True)
         # A local file is told by what is in it, so that a run can be continued in another folder.
-        places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet", "lora")}
+        places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet")}
         found |= {key: short_name(place) for key, place in places.items()}
-        found["weights"] = [digest(name) for name in [*places.values(), *_reward_names(found["reward"]), row.method]]
+        said = lora_words(row.lora or self.lora)
+        found["lora"] = said[0] if len(said) == 1 else said or None
+        weights = [*places.values(), *([source for source, _ in self.loras_of(row)] or [""])]
+        found["weights"] = [digest(name) for name in [*weights, *_reward_names(found["reward"]), row.method]]
         if row.match is not None:
             found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row))}
         return found
@@ -230,7 +260,8 @@ class Comparison(_Part):
     @property
     def mark(self) -> str:
         """Eight letters that tell this comparison from others."""
-        return _hash(self.model_dump(mode="json"))[:8]
+        left_out = {name for name in ("variant", "revision", "pipeline_config") if getattr(self, name) is None}
+        return _hash(self.model_dump(mode="json", exclude={*left_out, "offload"}))[:8]
 
     @classmethod
     def read(cls, data: Any, words: Mapping[str, str] | None = None, where: str = "") -> Comparison:
@@ -253,42 +284,15 @@ class Comparison(_Part):
             raise ConfigError(f"{folder}: no comparison ({error}); give the folder that dymo bench wrote") from error
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The object in a YAML (or JSON) file. Raises ConfigError."""
-    yaml = need("yaml")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: holds {type(data).__name__}, not settings (pipeline:, prompts:, rows: ...)")
-    return data
+def loras_of(lora: str | Sequence[str] | None) -> list[str]:
+    """One LoRA or several as a list."""
+    return [lora] if isinstance(lora, str) else list(lora or ())
 
 
-def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:
-    """A table of the paper (arXiv 2412.00759) as the data of a comparison; without a pipeline, on the miniature.
-
-    Rows whose trained weights are not in the package are left out, with the reason. Raises ConfigError on another number.
-    """
-    if number not in TABLES:
-        raise ConfigError(f"--table {number}: choose one of {', '.join(map(str, TABLES))}")
-    mini = pipeline in (None, "miniature")
-    data = read_yaml(Path(__file__).parent / "tables" / f"{number}-{'miniature' if mini else 'real'}.yaml")
-    data.pop("shared", None)
-    if pipeline is not None:
-        data["pipeline"] = pipeline
-    data["title"] = f"Table {number} on {'the miniature' if mini else data['pipeline']}"
-    trained = {row["name"]: row["lora"] for row in data["rows"] if mini and "lora" in row}
-    missing = {name: file for name, file in trained.items() if not (WEIGHTS / file).is_file()}
-    reasons = {name: f"{file} is not in the package" for name, file in missing.items()}
-    data["left_out"] = data.get("left_out", {}) | reasons
-    data["rows"] = [row for row in data["rows"] if row["name"] not in missing]
-    return data
-
-
-def located(source: str) -> str:
-    """A name of the miniature's weights, as lora/spo.safetensors, as its path; anything else as it is."""
-    return str(WEIGHTS / source) if not Path(source).exists() and (WEIGHTS / source).is_file() else source
+def lora_words(lora: str | Sequence[str] | None) -> list[str]:
+    """LoRAs by their short names, with the strength where it is not 1."""
+    found = ((short_name(source), strength) for source, strength in map(read_lora, loras_of(lora)))
+    return [str(name) if strength == 1 else f"{name}:{strength:g}" for name, strength in found]
 
 
 def short_name(source: str | None) -> str | None:
@@ -331,7 +335,7 @@ _INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "matc
 
 def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
     """One line for a pydantic error: where it is, in the user's words, what is wrong, and the value."""
-    beside = ("function-", "dict[", "str", "literal[")  # pydantic's own words among the keys
+    beside = ("function-", "dict[", "str", "tuple[", "literal[")  # pydantic's own words among the keys
     path = [part for part in error["loc"] if not str(part).startswith(beside)]
     cause = error.get("ctx", {}).get("error")
     reason = str(cause) if cause is not None else error["msg"]

@@ -18,7 +18,7 @@ from ..report.sheet import SMALL, Row, contact_sheet
 from ..report.table import Cell, Column, Table
 from ..report.verdict import ALPHA, FEWEST, Word
 from .figures import Point, pareto_plot
-from .plan import JUDGE, Comparison, RowSpec, short_name
+from .plan import JUDGE, Comparison, RowSpec, lora_words, short_name
 from .results import ACCOUNT, Case, RowResult, Tested, collect, compare
 from .store import Store
 
@@ -254,6 +254,8 @@ def _facts(plan: Comparison, command: str | None) -> list[tuple[str, str]]:
 def _how(row: RowSpec) -> str:
     """The row's method with all its settings, and what it is given."""
     given = row.model_dump(exclude={"name", "method", "settings"}, exclude_defaults=True, exclude_none=True)
-    given |= {name: short_name(given[name]) for name in ("lora", "unet", "pipeline") if name in given}
+    given |= {name: short_name(given[name]) for name in ("unet", "pipeline") if name in given}
+    if "lora" in given:
+        given["lora"] = " + ".join(lora_words(row.lora))
     said = [f"{name}: {value}" for name, value in given.items()]
     return ", ".join([repr(load_method(row.method, **row.settings)), *said])

@@ -133,11 +133,14 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     held = path.read_text(encoding="utf-8") if path.is_file() else None
     if held not in (None, plan) and not extend and (folder / "images").is_dir():
         old, new = json.loads(held or ""), json.loads(plan)
-        differ = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
+        differ = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
         remedy = (
             "choose another folder, or add --extend to turn it into this one, which keeps the images that both have"
         )
-        raise ConfigError(f"--outdir {folder}: holds another comparison (it differs in: {differ}); {remedy}")
+        if differ:  # not so where the plan of an earlier release lacks keys that this one leaves empty too
+            raise ConfigError(
+                f"--outdir {folder}: holds another comparison (it differs in: {', '.join(differ)}); {remedy}"
+            )
     store = Store(folder)
     if held != plan:
         write_text(path, plan)

@@ -17,11 +17,13 @@ from .. import Budget
 from ..errors import ConfigError, DyMOError
 from ..methods import load_method
 from ..pipelines.variants import variant
+from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
 from ..rewards.blackbox import to_pil
 from .flops import flop_counter
-from .plan import JUDGE, Comparison, RowSpec, digest, located
+from .plan import JUDGE, Comparison, RowSpec, digest
+from .reading import located
 from .store import Key, Store
 
 LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pipeline, on its device, ready
@@ -71,7 +73,7 @@ class Worker:
             if missing:
                 images = pixels([self.store.image_path(key) for key in missing]).to(self.device)
                 with torch.no_grad():
-                    scores = metric.score(images, [key.prompt for key in missing]).float()
+                    scores = metric.score(images, [read(key.prompt).text for key in missing]).float()
                 for key, score in zip(missing, (scores * (100 if name == JUDGE else 1)).tolist(), strict=True):
                     records[key]["scores"][scores_of(name)] = score
                     self.store.put(key, records[key])
@@ -104,11 +106,13 @@ class Worker:
         name = row.pipeline or self.plan.pipeline
         if name not in self._pipes:
             self._pipes[name] = self.load(name)
-        wanted = (name, row.unet or self.plan.unet, row.lora or self.plan.lora)
+        unet = row.unet or self.plan.unet
+        loras = [(located(source), strength) for source, strength in self.plan.loras_of(row)]
+        wanted = (name, unet, *loras)
         if self._variant is None or wanted != self._variant[0]:
             self.close()
-            sources = (part and located(part) for part in wanted[1:])
-            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], *sources))
+            unet = unet and located(unet)
+            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], unet, loras))
         return self._variant[1]
 
     def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from ..errors import ConfigError
 from ..report.outdir import check_outdir
 from . import models, options
+from .places import check_places
 from .screen import say
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 EVERY = 30.0
 """Seconds between lines of progress where there is no terminal."""
+_KEYS = (
+    "pipeline", "pipeline_config", "variant", "revision", "offload", "unet", "lora", "scheduler", "dtype", "reward", "batch", "versus",
+)  # fmt: skip
+"""The options that are keys of a plan as they are."""
 _CALL = {"steps": "num_inference_steps", "guidance_scale": "guidance_scale"}
 
 
@@ -36,12 +41,16 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     Raises DyMOError where it cannot be run, and Exit with code 1 where images failed.
     """
     _need_extra()
+    given = {name: value for name, value in vars(settings).items() if value not in (None, (), [])}
+    models.check_choices(None, settings.dtype, auto=True)
+    models.check_offload(settings.offload or "none", settings.device or "")
+    plan = read_plan(given)
+
     from ..bench import runner
     from ..bench.store import open_run
 
-    given = {name: value for name, value in vars(settings).items() if value not in (None, (), [])}
-    plan = read_plan(given)
     device = models.choose_device(settings.device)
+    models.check_offload(plan.offload or "none", device)
     name = f"table-{settings.table}" if settings.table else settings.config.stem if settings.config else "bench"
     folder = settings.outdir or Path("runs") / f"{name}-{plan.mark}"
     check_outdir(folder)
@@ -49,9 +58,13 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     models.quiet_libraries()
 
     def load(device: str, name: str) -> Any:
-        # A row's own pipeline comes with its own scheduler.
-        scheduler = plan.scheduler if name == plan.pipeline else None
-        return models.load_pipeline(None if name == "miniature" else name, scheduler, plan.dtype, device)
+        # A row's own pipeline comes with its own scheduler, from its own files.
+        own = (plan.scheduler, plan.variant, plan.revision) if name == plan.pipeline else (None, None, None)
+        scheduler, variant, revision = own
+        return models.load_pipeline(
+            None if name == "miniature" else name, scheduler, plan.dtype, device, config=plan.pipeline_config, variant=variant,
+            revision=revision, offload=plan.offload or "none", option="--pipeline", config_option="--pipeline-config",
+        )  # fmt: skip
 
     def load_on(device: str) -> Callable[[str], Any]:
         return partial(load, device)
@@ -86,7 +99,7 @@ def report(settings: BenchReport, console: Console, notes: Console) -> None:
 
 def read_plan(given: dict[str, Any]) -> Comparison:
     """The comparison of --config, --table or --method, with the other options over it. Raises ConfigError."""
-    from ..bench.plan import Comparison, read_table, read_yaml
+    from ..bench.reading import read_table, read_yaml
 
     if sum(name in given for name in ("config", "table", "methods")) != 1:
         raise ConfigError("give one of --config FILE, --table 1 to 4, or --method NAME (repeated for more)")
@@ -101,8 +114,9 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     else:
         data = {"rows": [{"method": method, **({"budget": budget} if budget else {})} for method in given["methods"]]}
         words |= {"rows": "--method"} | {f"rows.budget.{name}": f"--budget-{name}" for name in budget}
-    read_below = {"seeds", "metrics", "prompts"}
-    data |= {name: given[name] for name in given.keys() & Comparison.model_fields.keys() - read_below}
+    data |= {name: given[name] for name in _KEYS if name in given}
+    if len(given.get("lora", ())) == 1:  # as a plan writes it
+        data["lora"] = given["lora"][0]
     if "reward" in given:
         data.pop("guides", None)
     if "seeds" in given:
@@ -118,6 +132,10 @@ def read_plan(given: dict[str, Any]) -> Comparison:
         wanted = {"from": wanted} if isinstance(wanted, str) else wanted
         wanted = {**wanted, "n": given["n"]} if isinstance(wanted, dict) else wanted[: given["n"]]
     data["prompts"] = wanted
+    check_places(data, words, str(given.get("config", "")))
+    # Imported now: the methods bring torch.
+    from ..bench.plan import Comparison
+
     return Comparison.read(data, words, str(given.get("config", "")))
 
 

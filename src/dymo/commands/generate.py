@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ..config import Config
-from ..errors import ConfigError, DyMOError, PipelineError, PromptError
+from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptWarning
 from ..miniature import MINIATURE_DEFAULTS
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
@@ -20,7 +21,16 @@ from .images import pixels
 from .names import file_stems, numbered
 from .schema import MINIATURE, Generate
 from .screen import TimeLeft, busy, say, watched
-from .sources import check_lora, check_model, check_parser, check_source, load_parser
+from .sources import (
+    check_lora,
+    check_model,
+    check_parser,
+    check_reward,
+    check_source,
+    check_unet,
+    load_parser,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,6 +69,11 @@ class Job:
     def reward_name(self) -> str:
         return self.settings.reward or ("pickscore" if self.settings.model else "mini-pickscore")
 
+    @property
+    def scores(self) -> bool:
+        """Whether a reward is loaded: one guides, or was asked for."""
+        return self.config.preference_weight > 0 or self.settings.reward is not None
+
 
 @dataclass
 class Result:
@@ -76,11 +91,13 @@ class Result:
 
 def check(settings: Generate) -> Job:
     """Everything that can be wrong before a model is loaded. Raises DyMOError; writes nothing."""
+    from ..prompt.reading import read
+
     prompts = list(dict.fromkeys(options.read_prompts("dymo generate", settings.prompts, settings.file)))
     truncation = [f"truncation={settings.truncation}"] if settings.truncation else []
     config, overrides = options.read_config(settings.preset, [*settings.set, *truncation])
     seeds = options.read_seeds(settings.seeds)
-    models.check_choices(settings.scheduler, settings.dtype)
+    models.check_choices(settings.scheduler, settings.dtype, auto=True)
     options.check_positive(
         steps=settings.steps, budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds
     )
@@ -95,32 +112,51 @@ def check(settings: Generate) -> Job:
         if len(prompts) != 1:
             raise ConfigError(f"{said} describes one prompt, but {len(prompts)} are given; run them one by one")
         graph = options.read_graph(settings.graph)
-        if graph.prompt != prompts[0]:
+        if graph.prompt not in (prompts[0], read(prompts[0], config.markup).text):
             raise PromptError(f"{said} is for the prompt {graph.prompt!r}, not {prompts[0]!r}; change one")
     if settings.on_hacking != "warn" and not settings.watch:
         raise ConfigError(
             f"--on-hacking {settings.on_hacking} goes by held-out rewards: add --watch hpsv2.1, or another"
         )
     loras = options.read_loras(settings.loras)
+    readings = [read(text, config.markup) for text in [*prompts, settings.negative_prompt or ""]]
+    for reading in readings:
+        reading.check()
     check_outdir(settings.outdir)
     if settings.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
         if settings.config is not None:
             raise ConfigError(f"--config {settings.config} belongs to a .safetensors checkpoint: add --model FILE")
-        for text in [*prompts, settings.negative_prompt or ""]:
-            options.check_miniature_words(text)
+        for name in ("variant", "revision"):
+            if (given := getattr(settings, name)) is not None:
+                raise ConfigError(f"--{name} {given} belongs to a hub id or a folder: add --model ID_OR_PATH")
+        for reading in readings:
+            options.check_miniature_words(reading.text)
     else:
-        check_model(settings.model, settings.config)
-    for source, _ in loras:
-        check_lora(source)
+        check_model(settings.model, settings.config, settings.variant, settings.revision)
+    if loras:
+        width = text_width(settings.model, settings.config)
+        for source, _ in loras:
+            check_lora(source, settings.model, width=width)
     if settings.unet is not None:
-        check_source("--unet", settings.unet, ["unet", "config.json"], "UNet")
+        check_unet(settings.unet)
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
+    models.check_offload(settings.offload, settings.device or "")
+    straight = config.preference_weight == 0 or config.gradient == "straight-through"
+    if settings.offload == "model" and settings.preview_vae is None and not straight:
+        raise ConfigError(
+            "--offload model would move the denoiser away while its gradient is needed: add --preview-vae (an "
+            "AutoencoderTiny, as madebyollin/taesd), or take --offload sequential, or --set gradient=straight-through"
+        )
     given = {name: getattr(settings, name) for name in ("guidance_scale", "height", "width", "negative_prompt")}
     given["num_inference_steps"] = settings.steps
     call |= {name: value for name, value in given.items() if value is not None}
-    return Job(settings, prompts, seeds, config, overrides, call, loras, graph)
+    job = Job(settings, prompts, seeds, config, overrides, call, loras, graph)
+    # Last, since the names of rewards from packages are known after an import that takes seconds.
+    for option, name in [("--reward", job.reward_name)] * job.scores + [("--watch", name) for name in settings.watch]:
+        check_reward(option, name)
+    return job
 
 
 def generate(settings: Generate, console: Console, notes: Console) -> None:
@@ -136,20 +172,18 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     from ..report.sheet import Row, contact_sheet
 
     device = models.choose_device(settings.device)
-    guided = job.config.preference_weight > 0 or settings.reward is not None
-    for option, name in [("--reward", job.reward_name)] * guided + [("--watch", name) for name in settings.watch]:
-        _check_reward(option, name)
+    models.check_offload(settings.offload, device)
     extra = dict(job.overrides)
     models.quiet_libraries()
     if settings.parser != "spacy":
         extra["parser"] = load_parser(settings)
     with busy(notes, f"Loading {job.model_name} …"):
         pipe = models.load_pipeline(
-            settings.model, settings.scheduler, settings.dtype, device, config=settings.config, loras=job.loras,
-            unet=settings.unet, offload=settings.offload,
+            settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
+            revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True,
         )  # fmt: skip
         # Loaded here and not by its name in DyMO: --compare scores the final images by it.
-        reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if guided else None
+        reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if job.scores else None
         if settings.watch:
             extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
         if settings.preview_vae is not None:
@@ -177,15 +211,6 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             rows = [Row(one.prompt, [one.unguided, one.aligned], f"seed {one.seed}") for one in results if one.unguided]
             sheet = png_bytes(contact_sheet(["unguided", "aligned"], rows))
             say(console, f"Contact sheet: {write_bytes(path, sheet)}")
-
-
-def _check_reward(option: str, name: str) -> None:
-    """Whether the weights of a reward that has a name can be had. Raises ConfigError."""
-    from ..rewards import spec_of
-
-    spec = spec_of(name)
-    if spec.source:
-        check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward")
 
 
 def _estimate(job: Job, runs: int, steps: int | None) -> str:
@@ -222,7 +247,7 @@ def _generate_one(
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
     try:
-        unguided = pipe(prompt, generator=generator(), **job.call).images[0] if settings.compare else None
+        unguided = pipe(generator=generator(), **_plain_call(job, pipe, prompt)).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(
                 pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call
@@ -235,12 +260,24 @@ def _generate_one(
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
     result = Result(prompt, seed, output.images[0], output.trace, unguided)
     if unguided is not None and reward is not None:
+        from ..prompt.reading import read
+
+        text = read(prompt, job.config.markup).text
         device = getattr(pipe, "_execution_device", "cpu")
         reward.to(device)
         images = torch.stack([pixels(unguided), pixels(result.aligned)]).to(device)
         with torch.no_grad():
-            result.rewards = tuple(reward.score(images, [prompt] * 2).float().tolist())
+            result.rewards = tuple(reward.score(images, [text] * 2).float().tolist())
     return result
+
+
+def _plain_call(job: Job, pipe: Any, prompt: str) -> dict[str, Any]:
+    """The pipeline's arguments for the same words as the aligned image's, which tells what there is to tell of them."""
+    from ..prompts import word
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)
+        return word(pipe, {"prompt": prompt, **job.call}, job.config.truncation, job.config.markup).call(pipe)
 
 
 def _refused_by_diffusers(error: Exception) -> bool:
@@ -282,6 +319,7 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
     settings = job.settings
     record: dict[str, Any] = {
         "prompt": result.prompt, "seed": result.seed, "model": job.model_name, "config": settings.config,
+        "variant": settings.variant, "revision": settings.revision,
         "scheduler": settings.scheduler, "lora": [list(one) for one in job.loras], "unet": settings.unet,
         "call": job.call, "aligned": preset is not None,
     }  # fmt: skip

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from ..errors import ConfigError, PromptError
+from ..prompt.reading import read
 from ..report.atomic import write_text
 from . import options
 from .models import quiet_libraries
 from .names import check_free
 from .schema import Graph
 from .screen import say
-from .sources import load_parser, load_tokenizer
+from .sources import check_parser, check_tokenizer, load_parser, load_tokenizer
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph, Span
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 def run(settings: Graph, console: Console, notes: Console) -> None:
     """Show or write the graphs asked for; JSON and trees on `console`, where files went on `notes`. Raises DyMOError."""
+    check_parser(settings)
+    if settings.tokenizer is not None:
+        check_tokenizer(settings.tokenizer)
     if settings.parser == "transformers":
         quiet_libraries()
     if settings.file is not None:
@@ -34,11 +38,9 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
         return
     if settings.out is not None:
         raise ConfigError(f"--out {settings.out} belongs to --file: give both, or use --json")
-    from ..prompt.tokens import token_pairs
-
     check_free("--svg", settings.svg, settings.overwrite)
     graph = _one(settings)
-    pairs = None if settings.tokenizer is None else token_pairs(graph, load_tokenizer(settings.tokenizer))
+    pairs = None if settings.tokenizer is None else _pairs(graph, load_tokenizer(settings.tokenizer))
     if settings.svg is not None:
         from ..report.graph_svg import draw
 
@@ -58,7 +60,15 @@ def _one(settings: Graph) -> SemanticGraph:
     prompt, *more = options.read_prompts("dymo graph", settings.prompt)
     if more:
         raise ConfigError(f"{1 + len(more)} prompts: give one, or many with --file PROMPTS.txt --out GRAPHS.jsonl")
-    return load_parser(settings)(prompt)
+    reading = read(prompt)
+    return reading.outside(load_parser(settings)(reading.text))
+
+
+def _pairs(graph: SemanticGraph, tokenizer: Any) -> TokenPairs:
+    """The positions of the graph's words where a run has them: weights taken out, a long prompt in several windows."""
+    from ..prompt.tokens import frames, token_pairs
+
+    return token_pairs(read(graph.prompt).inside(graph), tokenizer, windows=frames(tokenizer))
 
 
 def _many(settings: Graph, notes: Console) -> None:
@@ -78,8 +88,9 @@ def _many(settings: Graph, notes: Console) -> None:
         settings.out.parent.mkdir(parents=True, exist_ok=True)
         with settings.out.open("ab") as file:
             file.truncate(length)
-            for graph in parser.parse_many(prompts[done:]):
-                file.write(graph.to_json().encode() + b"\n")
+            readings = [read(prompt) for prompt in prompts[done:]]
+            for reading, graph in zip(readings, parser.parse_many([r.text for r in readings]), strict=True):
+                file.write(reading.outside(graph).to_json().encode() + b"\n")
                 file.flush()
     except OSError as error:
         raise ConfigError(
@@ -124,7 +135,7 @@ def as_json(graph: SemanticGraph, pairs: TokenPairs | None = None) -> str:
 
 
 def as_tree(graph: SemanticGraph, pairs: TokenPairs | None = None) -> Tree:
-    """The prompt; under it each thing with its character span, under that its attributes and relations; last the style.
+    """The prompt; under it each thing with its character span, under that its attributes and relations; last the style and the weights.
 
     With pairs, each word has its token positions too, and the pairs that are drawn together or apart are counted.
     """
@@ -142,6 +153,8 @@ def as_tree(graph: SemanticGraph, pairs: TokenPairs | None = None) -> Tree:
                 branch.add(Text.assemble((relation.text, "yellow"), (" → ", "dim"), (target, "cyan")))
     if graph.style:
         tree.add(Text.assemble(("style: ", "dim"), (", ".join(graph.style), "magenta")))
+    if weighted := read(graph.prompt).weighted:
+        tree.add(Text.assemble(("weights: ", "dim"), ", ".join(f"{run} {weight:.4g}" for run, weight in weighted)))
     if not graph.entities:
         tree.add(Text("names nothing: the semantic objective will have nothing to do", style="dim"))
     if pairs is not None:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError
+from ..miniature import WEIGHTS
+from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import first_line, load_loras, load_unet
-from .sources import family_of, is_single_file
+from .folders import names_in, weights_in
+from .sources import SD2, SD2_BASE, Single, single_file
+from .weight_files import UNET, read_header
 
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16", "bfloat16")
-_SCHEDULERS = {
-    "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler", "euler": "EulerDiscreteScheduler",
-    "euler-ancestral": "EulerAncestralDiscreteScheduler",
-}  # fmt: skip
+AUTO = "auto"
+"""The precision that the weights of the denoiser have in their files."""
+_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def check_choices(scheduler: str | None, dtype: str | None) -> None:
-    """Raises ConfigError on an unknown --scheduler or --dtype."""
-    if scheduler is not None and scheduler not in _SCHEDULERS and not scheduler.endswith("Scheduler"):
-        raise ConfigError(
-            f"--scheduler {scheduler!r}: choose one of {', '.join(_SCHEDULERS)}, or the name of a diffusers class, as "
-            "DDIMScheduler"
-        )
-    if dtype is not None and dtype not in DTYPES:
-        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+def check_choices(scheduler: str | None, dtype: str | None, auto: bool = False) -> None:
+    """Raises ConfigError on an unknown --scheduler or --dtype; auto: whether the latter may be `AUTO`."""
+    if scheduler is not None:
+        try:
+            read_sampler(scheduler)
+        except ConfigError as error:
+            raise ConfigError(f"--scheduler {error}") from error
+    known = (*DTYPES, AUTO) if auto else DTYPES
+    if dtype is not None and dtype not in known:
+        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(known)}")
+
+
+def check_offload(offload: str, device: str) -> None:
+    """Raises ConfigError where there is nowhere to bring models to: on a CPU they are where they are needed."""
+    if offload != "none" and device.startswith("cpu"):
+        raise ConfigError(f"--offload {offload}: needs an accelerator, and the device is the CPU; leave it out")
 
 
 def choose_device(device: str | None) -> str:
@@ -53,37 +65,52 @@ def load_pipeline(
     device: str = "cpu",
     *,
     config: str | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
     loras: Sequence[tuple[str, float]] = (),
     unet: str | None = None,
     offload: str = "none",
+    steered: bool = False,
+    option: str = "--model",
+    config_option: str = "--config",
 ) -> Any:
     """The miniature (model None), a folder, a hub id or a .safetensors checkpoint; without a progress bar of its own.
 
     On `device`, or with its models (offload "model") or layers ("sequential") brought there one after the other.
     dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
-    configuration and tokenizers a checkpoint gets; loras: sources with their strengths. Raises PipelineError where
-    something cannot be loaded.
+    configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with their
+    strengths; steered: refuse a scheduler that cannot be, before weights are read. The options are what the user calls
+    `model` and `config`.
+    Raises PipelineError or ConfigError where something cannot be loaded.
     """
     import torch
 
     import dymo
 
+    check_offload(offload, device)
+    single = single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
+    place = str(WEIGHTS / "pipeline") if model is None else model if single is None else config or single.config
+    own = _own_scheduler(place, revision)
+    if own is not None:
+        own = _chosen(_as_trained(own, single, config, config_option), scheduler, steered)
     if model is None:
         pipe = dymo.load_miniature()
-        if dtype is not None:
-            pipe = pipe.to(getattr(torch, dtype))
+        if dtype not in (None, AUTO):
+            pipe = pipe.to(getattr(torch, str(dtype)))
     else:
-        pipe = _load(model, config, getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32")))
-    if scheduler is not None:
-        pipe.register_modules(scheduler=_scheduler_class(scheduler).from_config(pipe.scheduler.config))
+        if dtype == AUTO:
+            dtype = _precision(option, model, single, variant, revision)
+        of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
+        more = {"torch_dtype": of_type} | ({} if own is None else {"scheduler": own})
+        pipe = _load(option, model, single, place, variant, revision, more)
+    if scheduler is not None and pipe.scheduler is not own:
+        pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
     if unet is not None:
         pipe.register_modules(unet=load_unet(unet, pipe))
     if loras:
         load_loras(pipe, loras)
     if offload == "none":
         pipe = pipe.to(device)
-    elif device == "cpu":
-        raise ConfigError(f"--offload {offload}: needs an accelerator, and the device is the CPU; leave it out")
     elif offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:
@@ -93,19 +120,125 @@ def load_pipeline(
     return pipe
 
 
-def _load(model: str, config: str | None, dtype: Any) -> Any:
+def _chosen(own: Any, name: str | None, steered: bool) -> Any:
+    """A model's own scheduler, or the one of that name. Raises PipelineError where it has to be steered and cannot be."""
+    from ..pipelines.schedulers import kind_of
+
+    made = own if name is None else make_scheduler(name, own, steered)
+    if steered:
+        kind_of(made)
+    return made
+
+
+def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
+    """The scheduler that a name of `read_sampler` stands for, of the configuration of a model's own one.
+
+    Raises ConfigError where diffusers has none of this name, or where it is not for models of this kind; with `steered`
+    PipelineError, where it lacks a library with which it could not be steered either.
+    """
     import diffusers
 
-    family, default = family_of(model) if is_single_file(model) else ("", "")
+    from ..pipelines.schedulers import kind_of
+
+    sampler = read_sampler(name)
+    kind = getattr(diffusers, sampler.kind, None)
+    if kind is None:
+        raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
+    flow = type(own).__name__.startswith("FlowMatch") or bool(own.config.get("use_flow_sigmas"))
+    if kind is not type(own) and flow != kind.__name__.startswith("FlowMatch"):
+        trained = "flow matching" if flow else "noise prediction"
+        raise ConfigError(
+            f"--scheduler {name!r}: {kind.__name__} is not for this model, which is trained by {trained} and comes with "
+            f"{type(own).__name__}; leave it out"
+        )
     try:
-        if not family:
-            return diffusers.AutoPipelineForText2Image.from_pretrained(model, torch_dtype=dtype)
-        path = str(Path(model).expanduser())
-        return getattr(diffusers, family).from_single_file(path, config=config or default, torch_dtype=dtype)
+        return kind.from_config(own.config, **sampler.options)
+    except (ImportError, ValueError, NotImplementedError) as error:
+        if steered and isinstance(error, ImportError):
+            with suppress(AttributeError):  # an object without a configuration: its class alone may tell
+                kind_of(object.__new__(kind))
+        raise ConfigError(f"--scheduler {name!r}: cannot be made ({' '.join(str(error).split())})") from error
+
+
+def _own_scheduler(place: str, revision: str | None) -> Any:
+    """The scheduler that a folder or hub id comes with, which has no weights; None where its pipeline has none."""
+    import diffusers
+
+    try:
+        path = os.path.expanduser(place)
+        found = diffusers.DiffusionPipeline.load_config(path, revision=revision).get("scheduler")
+        kind = getattr(diffusers, found[1], None) if found else None
+        return kind and kind.from_pretrained(path, subfolder="scheduler", revision=revision)
+    except (OSError, ValueError, ImportError, TypeError):
+        logger.debug("its scheduler cannot be read by itself: the pipeline's loader says why", exc_info=True)
+        return None
+
+
+def _as_trained(own: Any, single: Single | None, config: str | None, config_option: str) -> Any:
+    """The scheduler with what a checkpoint in one file says of its training, where its family's configuration does not.
+
+    An SDXL checkpoint that predicts v says so by a tensor's name, and by another that its noise ends at no signal.
+    """
+    if single is None:
+        return own
+    names = single.header.shapes
+    if "v_pred" in names:
+        snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in names else {}
+        return type(own).from_config(own.config, prediction_type="v_prediction", **snr)
+    if config is None and single.config == SD2:
+        warnings.warn(
+            "this SD2 checkpoint is taken for one that predicts v, as those of 768 pixels; for one of 512 pixels add "
+            f"{config_option} {SD2_BASE}",
+            stacklevel=2,
+        )
+    return own
+
+
+def _precision(option: str, model: str, single: Single | None, variant: str | None, revision: str | None) -> str:
+    """The word of torch for the precision of the denoiser's weights, by the header of their file. Raises ConfigError."""
+    said = f"--dtype auto: {option} {model}"
+    if single is not None:
+        found = single.header.precision(UNET)
+    else:
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            import diffusers
+
+            folder = Path(diffusers.DiffusionPipeline.download(model, variant=variant, revision=revision))
+        there = weights_in(names_in(folder))
+        of = there.get("unet") or there.get("transformer") or {}
+        files = [name for name in of.get(variant or "", of.get("", [])) if name.endswith(".safetensors")]
+        found = read_header(said, folder / files[0]).precision() if files else ""
+    if found not in _WORDS:
+        has = f"is in {found}" if found else "has no .safetensors to read it from"
+        raise ConfigError(f"{said} {has}; choose one of {', '.join(DTYPES)}")
+    return _WORDS[found]
+
+
+def _load(
+    option: str,
+    model: str,
+    single: Single | None,
+    place: str,
+    variant: str | None,
+    revision: str | None,
+    more: dict[str, Any],
+) -> Any:
+    import diffusers
+
+    path = os.path.expanduser(model)
+    try:
+        with warnings.catch_warnings():
+            # Its successor `dtype` is not known to every release that is supported.
+            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
+            if single is not None:
+                return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
+            more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
+            return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(
-            f"--model {model}: cannot be loaded ({first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
+            f"{option} {model}: cannot be loaded ({first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
             "with the --config of its family"
         ) from error
 
@@ -148,12 +281,3 @@ def quiet_libraries() -> None:
         library.set_verbosity_error()
         library.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(diffusers|transformers|huggingface_hub)(\.|$)")
-
-
-def _scheduler_class(name: str) -> Any:
-    import diffusers
-
-    found = getattr(diffusers, _SCHEDULERS.get(name, name), None)
-    if found is None:
-        raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
-    return found

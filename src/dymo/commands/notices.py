@@ -28,11 +28,20 @@ _KEYWORD = re.compile(
 )
 
 
+# Calls and assignments of the library's remedies -> the options that do the same.
+_CALLS = (
+    (re.compile(r"pipe\.scheduler = (\w+)\.from_config\(pipe\.scheduler\.config\)"), r"--scheduler \1"),
+    (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
+)
+
+
 def in_words_of_options(text: str) -> str:
     """A message of the library as the command line says it: truncation='report' becomes --truncation report.
 
     A setting without an option of its own becomes --set k=-1.
     """
+    for call, option in _CALLS:
+        text = call.sub(option, text)
 
     def said(match: re.Match[str]) -> str:
         name, value = match[1], match[2] or ""

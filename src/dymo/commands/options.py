@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
+from ..pipelines.variants import read_lora
 
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph
@@ -80,19 +80,10 @@ def check_miniature_words(prompt: str) -> None:
 
 def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
     """ "a.safetensors:0.8" -> ("a.safetensors", 0.8); without a strength 1. Raises ConfigError."""
-    loras = []
-    for text in texts:
-        source, colon, strength = text.rpartition(":")
-        if not colon or Path(text).expanduser().exists():
-            source, strength = text, "1"
-        try:
-            value = float(strength)
-        except ValueError:
-            value = math.nan
-        if not source or not math.isfinite(value):
-            raise ConfigError(f"--lora {text}: {strength!r} is no strength; give FILE:0.8, or FILE alone for 1")
-        loras.append((source, value))
-    return loras
+    try:
+        return [read_lora(text) for text in texts]
+    except ConfigError as error:
+        raise ConfigError(f"--lora {error}") from error
 
 
 def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, Any]]:

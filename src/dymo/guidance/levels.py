@@ -72,6 +72,18 @@ def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str)
     return (z - level.a * predict_z0(z, output, level, prediction_type)) / level.s
 
 
+def noisy_step(z0: Tensor, eps: Tensor, here: Level, there: Level, eta: float, noise: Tensor) -> Tensor:
+    """DDIM's step with noise, for levels of any family (arXiv 2010.02502, equation 12); all (B, ...), `noise` standard normal.
+
+    eta 1 draws from q(z_there | z_here, z0), 0 is the deterministic step; the law of z_there is the same for all of them
+    where z0 and eps are true.
+    """
+    ratio = here.a / there.a if there.a else 0.0
+    kept = max(here.s**2 - (ratio * there.s) ** 2, 0.0) ** 0.5 / here.s
+    added = eta * there.s * kept
+    return there.a * z0 + max(there.s**2 - added**2, 0.0) ** 0.5 * eps + added * noise
+
+
 def renoise(z: Tensor, here: Level, there: Level, noise: Tensor) -> Tensor:
     """A draw from q(z_there | z_here), the exact kernel to the noisier level; `noise` is standard normal, like z.
 

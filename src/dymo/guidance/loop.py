@@ -35,6 +35,10 @@ class Timestep:
     """Of z_{t-1}."""
     done: float
     """Fraction of the whole schedule behind this step, 0..1 (with img2img more than index / steps)."""
+    calls: int = 1
+    """Evaluations of the denoiser that one round of this step takes: the first is seen, the others are the sampler's own."""
+    ahead: int | None = None
+    """Evaluations of the steps after this one; None: one each."""
     t_64: float | None = None
     """`t` of the level at which latents of 64 x 64 pixels are hidden as these are here; None: t itself."""
 
@@ -99,15 +103,22 @@ class Loop(Protocol):
         ...
 
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
-        """Evaluate the denoiser at this level: where the loop stands, or, later, again from z (n, c, h, w) of `rows`."""
+        """Evaluate the denoiser at this level: where the loop stands, or, later, again from z (n, c, h, w) of `rows`.
+
+        After a `sampler_step` from this level, z is taken to have come back to it by noise drawn anew: a sampler that
+        builds on earlier predictions then takes its step at first order.
+        """
         ...
 
     def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
-        """The sampler's own z_{t-1} (n, c, h, w) float32 of what was seen last, with its own noise or the one given."""
+        """The sampler's own z_{t-1} (n, c, h, w) float32 of what was seen last, with its own noise or the one given.
+
+        Where a step takes several evaluations (`Timestep.calls`), the others are made here, without a gradient.
+        """
         ...
 
-    def accept(self, z: Tensor) -> None:
-        """Go on with z_{t-1} = z (samples, c, h, w)."""
+    def accept(self, z: Tensor, origin: Rows | None = None) -> None:
+        """Go on with z_{t-1} = z (samples, c, h, w). origin: whose past each sample goes on from, where not its own."""
         ...
 
     def noise(self, rows: Rows) -> Tensor:

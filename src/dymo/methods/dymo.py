@@ -63,17 +63,17 @@ def dymo(
                 before = z0
             if rounds == 0 and acting:
                 sizes, codes = observer.read(moved.size, moved.code)
-                allotment.count(rows, kind)
+                allotment.count(rows, kind, now.calls)
                 # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
                 back = now.here.a > 0
                 r_t = [
                     recurrences(config, STAGES.index(kind), g) if back and c == 0 else 0
                     for g, c in zip(sizes, codes, strict=True)
                 ]
-                granted = allotment.grant(rows, r_t, sizes, now.steps - now.index - 1, kind)
+                granted = allotment.grant(rows, r_t, sizes, now.steps - now.index - 1, kind, now.calls, now.ahead)
                 observer.granted(rows, granted)
             else:
-                allotment.count(rows, kind)
+                allotment.count(rows, kind, now.calls)
             rounds += 1
             rows = [i for i in rows if granted[i] >= rounds]
             if rows:

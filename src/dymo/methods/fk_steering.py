@@ -5,6 +5,7 @@ Any scorer will do. The particles of an image are rows of one run, the first of 
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..guidance.levels import noisy_step
 from ..guidance.loop import Loop, put
 from ..pipelines.schedulers import kind_of
 from ..rewards import scale_of
@@ -54,8 +56,10 @@ class FKSteering:
     """k particles an image (with a budget of evaluations, what it affords); `resamplings` of them, evenly spread.
 
     potential: "max", "diff" or "add"; strength: lambda, on the reward in its own units. Needs noise in the steps: eta is
-    1 for DDIM unless the call says otherwise. seed: of the resampling. A budget of seconds that runs short leaves the
-    best particle alone to finish. The best particle by the reward of the finished image is returned.
+    1 for DDIM and TCD unless the call says otherwise; a sampler that draws none takes `noisy_step` in place of its own,
+    with `eta`: a half, since noise of full strength costs a flow's images fidelity. seed: of the resampling. A budget of
+    seconds that runs short leaves the best particle alone to finish. The best particle by the reward of the finished
+    image is returned.
     """
 
     k: int = 4
@@ -64,22 +68,29 @@ class FKSteering:
     resamplings: int = 4
     seed: int = 0
     preview_vae: Any = None
+    eta: float = 0.5
 
     def __post_init__(self) -> None:
         if self.potential not in get_args(Potential):
             raise ConfigError(f"potential={self.potential!r}: choose one of {', '.join(get_args(Potential))}")
         if self.k < 1 or self.resamplings < 0:
             raise ConfigError(f"k={self.k!r}, resamplings={self.resamplings!r}: give at least 1 and 0")
+        if not 0 < self.eta <= 1:
+            raise ConfigError(
+                f"eta={self.eta!r}: give more than 0 and at most 1; particles that draw no noise stay alike"
+            )
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        kind_of(pipe.scheduler)
-        if type(pipe.scheduler).__name__ == "DDIMScheduler":
+        draws = kind_of(pipe.scheduler).draws(pipe.scheduler)
+        if draws == "eta" and "eta" in inspect.signature(type(pipe).__call__).parameters:
             pipeline_kwargs = {"eta": 1.0, **pipeline_kwargs}
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()
             k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // (run.steps or 1))
             run.trace.config = {"k": k}
-            images = run.generate(lambda loop: self.steps(loop, run, k), copies=k, generator=_spread(run, k))
+            images = run.generate(
+                lambda loop: self.steps(loop, run, k, bool(draws)), copies=k, generator=_spread(run, k)
+            )
             images = images.unflatten(0, (-1, k))
             if k == 1 or "narrowed" in run.trace.config:
                 return run.result(images[:, 0])
@@ -88,8 +99,11 @@ class FKSteering:
             return run.result(images[torch.arange(len(images)), scores.argmax(1).cpu()])
 
     @torch.no_grad()
-    def steps(self, loop: Loop, run: Run, k: int) -> None:
-        """Algorithm 1 of arXiv 2501.06848: at some steps the particles of each image are replaced by resampled ones."""
+    def steps(self, loop: Loop, run: Run, k: int, draws: bool = True) -> None:
+        """Algorithm 1 of arXiv 2501.06848: at some steps the particles of each image are replaced by resampled ones.
+
+        draws: whether the sampler draws noise of its own.
+        """
         n = len(run.prompts)
         words = [text for text in run.prompts for _ in range(k)]
         random = [torch.Generator().manual_seed(self.seed) for _ in run.prompts]
@@ -101,7 +115,10 @@ class FKSteering:
             when = {round(now.steps * (i + 1) / (self.resamplings + 1)) - 1 for i in range(self.resamplings)}
             seen = loop.predict(rows=rows)
             z = loop.sampler_step(seen)
+            if not draws and k > 1:
+                z = noisy_step(seen.z0, seen.eps, now.here, now.there, self.eta, loop.noise(seen.rows))
             each = (time.perf_counter() - began) / (now.index + 1)
+            origin = None
             late = (now.steps - now.index - 1) * each > run.seconds_left()
             if k > 1 and len(rows) == n * k and (late or now.index in when):
                 scores = run.score(run.decode(seen.z0, self.preview_vae), words, now.t).view(n, k)
@@ -113,10 +130,11 @@ class FKSteering:
                     history.append(scores / scale_of(run.need_reward()))
                     chosen = resample(log_potential(torch.stack(history), self.potential, self.strength), random)
                     history = [past.gather(1, chosen.to(past.device)) for past in history]
-                z = z[(first + chosen).flatten().to(z.device)]
+                taken = (first + chosen).flatten()
+                z, origin = z[taken.to(z.device)], taken.tolist()
             # The particles that do not go on any more stand still.
             z_next = z if len(z) == n * k else put(z_next, seen.rows, z)
-            loop.accept(z_next)
+            loop.accept(z_next, origin)
 
 
 def _spread(run: Run, k: int) -> Any:

@@ -62,12 +62,12 @@ class FreeDoM:
                     rho = residual_length(self.length * scale, seen.residual) / size.clamp_min(1e-30)
                     shape = (-1, *[1] * (g.ndim - 1))
                     moved = moved - now.there.radius * (rho.view(shape) * g).where(usable.view(shape), 0.0)
-                allotment.count(rows, "guided" if guided else "unguided")
+                allotment.count(rows, "guided" if guided else "unguided", now.calls)
                 z_next = put(z_next, rows, moved)
                 if guided and done == 0:
                     left = now.steps - now.index - 1
                     wanted = [(times - 1) * ok for ok in usable.tolist()]
-                    granted = allotment.grant(rows, wanted, size.tolist(), left, "guided")
+                    granted = allotment.grant(rows, wanted, size.tolist(), left, "guided", now.calls, now.ahead)
                 done += 1
                 rows = [i for i in rows if granted[i] >= done]
                 if rows:

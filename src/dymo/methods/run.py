@@ -18,6 +18,7 @@ from ..pipelines.checks import check_arguments
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.loop import Change, PipelineLoop
+from ..prompts import word
 from ..rewards import Reward, is_differentiable, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
@@ -49,8 +50,12 @@ class Run(ExitStack):
         self.repeats = 1 if repeats is None else repeats
         if not isinstance(self.repeats, int) or self.repeats < 1:
             raise ConfigError(f"num_images_per_prompt={repeats!r}: give a whole number above 0")
-        self.prompts = [text for text in self.texts for _ in range(self.repeats)]
-        self.trace = Trace(prompts=self.prompts, evaluations=[0] * len(self.prompts))
+        self.said = word(pipe, {**self.kwargs, "prompt": self.texts})
+        self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
+        """As the reward reads them."""
+        written = [text for text in self.texts for _ in range(self.repeats)]
+        self.trace = Trace(prompts=written, texts=self.prompts, evaluations=[0] * len(self.prompts))
+        self._calls: dict[tuple[str, ...], dict[str, Any]] = {}
         if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
             raise ConfigError(
                 f"Budget(evaluations={self.budget.evaluations}) is less than the {self.steps} steps of one trajectory: "
@@ -154,7 +159,7 @@ class Run(ExitStack):
             for one, state in zip(self._generators, self._states, strict=True):
                 one.set_state(state)
         kwargs = {
-            **self.kwargs, "prompt": prompts or self.texts, "num_images_per_prompt": self.repeats * copies, "generator": generator,
+            **self._call(prompts or self.texts), "num_images_per_prompt": self.repeats * copies, "generator": generator,
             "output_type": "pt",
         }  # fmt: skip
         before = max(self.trace.evaluations)
@@ -177,6 +182,14 @@ class Run(ExitStack):
             raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for output_type='pt'")
         self._rounds.append(max(self.trace.evaluations) - before)
         return found.images.float()
+
+    def _call(self, prompts: list[str]) -> dict[str, Any]:
+        """The call's arguments that say these prompts; what has to be encoded for it is encoded once."""
+        key = tuple(prompts)
+        if key not in self._calls:
+            said = self.said if prompts == self.texts else word(self.pipe, {**self.kwargs, "prompt": prompts})
+            self._calls[key] = said.call(self.pipe)
+        return self._calls[key]
 
     def _freeze(self, stack: ExitStack) -> None:
         stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))

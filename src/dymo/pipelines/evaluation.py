@@ -238,10 +238,10 @@ class Evaluator:
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
             z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
             maps = self._maps(leaf, len(rows)) if need.maps else None
-        eps = predict_noise(z.detach(), prediction.detach(), now.here, kind)
+        eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
         return Seen(
             rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
-            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows),
+            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran),
         )  # fmt: skip
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
@@ -268,14 +268,21 @@ class Evaluator:
         return found * now.here.a if kind == "flow_prediction" else found
 
     def _pull(
-        self, loss: Tensor, keep: bool, z: Tensor | None, inner: list[tuple[Tensor, Tensor]], sample: Tensor, rows: Rows
+        self,
+        loss: Tensor,
+        keep: bool,
+        z: Tensor | None,
+        inner: list[tuple[Tensor, Tensor]],
+        sample: Tensor,
+        rows: Rows,
+        ran: int,
     ) -> Tensor:
-        """d loss.sum() / d z_t. Through the denoiser it goes sample by sample at size 1, so that half precision holds it."""
+        """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it."""
         if not loss.requires_grad:
             return torch.zeros_like(self.spatial(pick(sample, rows)), dtype=torch.float32)
         if z is None:
             (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
-            self._count_backward(len(rows) * self.passes)
+            self._count_backward(len(rows) * ran)
             return self.spatial(pick(found, rows))
         leaves = [z, *(found for _, found in inner)]
         direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
@@ -291,7 +298,7 @@ class Evaluator:
             for (x, _), g in zip(pairs, each, strict=True)
         ]
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
-        self._count_backward(len(rows) * self.passes)
+        self._count_backward(len(rows) * ran)
         return total + self.spatial(pick(found, rows)).float() * size.view(-1, 1, 1, 1)
 
 

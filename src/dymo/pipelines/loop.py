@@ -3,7 +3,8 @@
 The pipeline runs in a greenlet. It hands over where its loop comes to a timestep and where it calls `scheduler.step`,
 and goes on when the algorithm has said what it needs, or with which latents. Its `__call__` is run with an `enumerate` of
 ours, which offers a timestep again as often as the algorithm wants: the loop's own counter, callbacks, ControlNets and
-adapters see each step once. Everything that is patched is patched here, on instances, and put back on exit.
+adapters see each step once. A sampler that evaluates the denoiser several times a step (Heun) is given all of them
+before the algorithm is asked again. Everything that is patched is patched here, on instances, and put back on exit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
 from .hold import parked, patched
-from .schedulers import at_pixels, initial_scale, kind_of, noise_like, prediction_of, shrink, snapshot, timesteps
+from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
+from .schedulers.history import Fields, read
+from .steps import Call, Steps
 
 Change = Callable[[Tensor], Tensor]
 _STOP = object()
@@ -54,13 +57,14 @@ class PipelineLoop:
         self.start, self.words, self.whole, self.cancel = start, words, whole, cancel
         self._frees = free_encoders
         self.scheduler, self.denoiser = pipe.scheduler, family.denoiser(pipe)
-        self.kind = kind_of(self.scheduler)
+        kind = kind_of(self.scheduler)
         self._stack = ExitStack()
         self._family = family
         self._evaluator = Evaluator(
             pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows
         )
         self.generator = kwargs.get("generator")
+        self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
         self.cancelled = False
         self.evaluations: list[int] = []
@@ -72,10 +76,13 @@ class PipelineLoop:
         self._need = PREDICTION
         self._arrived: Timestep | None = None
         self._again = self._more = self._in_body = self._in_callback = False
-        # The present call of `scheduler.step`: its arguments, its answer, and what rounding the latents took away.
-        self._call: tuple[Tensor, Any, Tensor, tuple, dict]
-        self._answer: Any = (None,)
+        # Which of the step's evaluations the pipeline is at, and whether the step was begun before.
+        self._at, self._repeated = 0, False
+        self._back: set[int] = set()
+        """Samples that came back to this level by noise drawn anew."""
+        self._call: Call
         self._carry: Tensor | None = None
+        """What rounding the latents took away."""
 
     # Seen from the algorithm.
 
@@ -87,6 +94,7 @@ class PipelineLoop:
 
     def __enter__(self) -> PipelineLoop:
         try:
+            self._state = read(self.scheduler, list(vars(self.scheduler)))
             self._patch()
             self._caller = getcurrent()
             self._pipeline = greenlet(self._run)
@@ -107,6 +115,8 @@ class PipelineLoop:
                     torch.set_grad_enabled(mode)
         finally:
             self._stack.close()
+            if hasattr(self, "_state") and (any(exc) or not exc or self.result is None):
+                self._put_back()
 
     def __iter__(self) -> Iterator[Timestep]:
         while self._arrived is not None:
@@ -119,43 +129,41 @@ class PipelineLoop:
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
         """See `Loop.predict`. Raises PipelineError where the pipeline ends in the middle of a step."""
         self._rows, self._need = list(range(self._samples or 0)) if rows is None else rows, need
-        self._evaluate(None if z is None else (True, put(self._sample.detach(), self._rows, self._packed(z).to(self._sample.dtype))))
+        if z is not None:
+            self._back |= set(self._rows) & set(self._steps.taken)
+            z = put(self._sample.detach(), self._rows, self._packed(z).to(self._sample.dtype))
+        self._evaluate(None if z is None else (True, z))
         if need.through != "none" and not self.whole and not self._sample.requires_grad:
             # The pipeline made its first latents where they could not be marked: evaluate once more.
             self._evaluate((True, self._sample.detach()))
         assert self._arrived is not None
-        output, _, sample, _, _ = self._call
-        return self._evaluator.seen(self._arrived, sample, output, self._rows, self._need, self.decode)
+        return self._evaluator.seen(
+            self._arrived, self._call.sample, self._call.output, self._rows, self._need, self.decode
+        )
 
     def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
         """See `Loop.sampler_step`. noise (n, c, h, w): the scheduler's own (DDIM's `variance_noise`) in place of a draw."""
-        output, timestep, sample, args, kwargs = self._call
-        self._restore(self._before)
-        if noise is not None:
-            kwargs = {**kwargs, "generator": None, "variance_noise": noise.to(output.dtype)}
-        # Generators of samples that are not evaluated are left where they were.
-        every = self.generator if isinstance(self.generator, list) else []
-        resting = [(g, g.get_state()) for i, g in enumerate(every) if i not in seen.rows]
-        with torch.set_grad_enabled(self.whole and torch.is_grad_enabled()):
-            if not self.whole:
-                output, sample = output.detach(), sample.detach()
-            self._answer = self._plain["step"](output, timestep, sample, *args, **kwargs)
-        for generator, state in resting:
-            generator.set_state(state)
-        self._after = snapshot(self.scheduler, self.kind)
-        found = self._answer[0] if isinstance(self._answer, tuple) else self._answer.prev_sample
-        found = self._evaluator.spatial(pick(found, seen.rows)).float()
+        now = seen.timestep
+        while self._at + 1 < now.calls:
+            z = self._steps.take(self._call, seen.rows, now, self._at, self._back, None, self.whole)
+            self._rows, self._need = seen.rows, PREDICTION
+            self._evaluate((False, put(self._call.sample if self.whole else self._call.sample.detach(), seen.rows, z)))
+        noise = None if noise is None else self._packed(noise)
+        found = self._steps.take(self._call, seen.rows, now, self._at, self._back, noise, self.whole)
+        found = self._evaluator.spatial(found).float()
         if self._carry is None:
             return found
-        factor = shrink(seen.timestep.here, seen.timestep.there, prediction_of(self.scheduler))
+        factor = shrink(now.here, now.there, prediction_of(self.scheduler))
         return found + factor * pick(self._carry, seen.rows)
 
-    def accept(self, z: Tensor) -> None:
+    def accept(self, z: Tensor, origin: Rows | None = None) -> None:
         """See `Loop.accept`. What rounding to the pipeline's precision takes away is added to the next step."""
-        self._restore(self._after)
+        now = self._arrived
+        assert now is not None
+        goes_on = self._steps.accept(self._packed(z), now, origin)
         rounded = z.to(self._sample.dtype)
-        self._carry = None if rounded.dtype == torch.float32 else (z - rounded.float()).detach()
-        self._more = self._arrived is not None and self._arrived.index + 1 < self._arrived.steps
+        self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
+        self._more = now.index + 1 < now.steps
         self._arrived = None
         self._to_pipeline((False, self._packed(rounded)))
 
@@ -283,40 +291,47 @@ class PipelineLoop:
     def _progress_bar(self, *args: Any, **kwargs: Any) -> Any:
         bar = self._plain["progress_bar"](*args, **kwargs)
         update = bar.update
-        bar.update = lambda n=1: None if self._again else update(n)
+        bar.update = lambda n=1: None if self._silent else update(n)
         return bar
 
     def _enumerate(self, things: Any, start: int = 0) -> Iterator[tuple[int, Any]]:
         """The loop over timesteps, each as often as the algorithm asks; any other loop as it is."""
-        known = getattr(self.scheduler, "timesteps", None)
-        if not isinstance(things, Tensor) or things.ndim != 1 or not isinstance(known, Tensor) or not len(things):
+        first = place_of(self.scheduler, things) if isinstance(things, Tensor) and things.ndim == 1 else None
+        if first is None:
             yield from builtins.enumerate(things, start)
             return
-        where = (known == things[0]).nonzero()
-        if not len(where):
-            yield from builtins.enumerate(things, start)
-            return
-        self.timesteps = at_pixels(
-            self.scheduler, timesteps(self.scheduler, int(where[0]), len(things)), self._shape[-2] * self._shape[-1]
-        )
-        for i, t in builtins.enumerate(things, start):
+        steps = timesteps(self.scheduler, first, len(things))
+        self.timesteps = at_pixels(self.scheduler, steps, self._shape[-2] * self._shape[-1])
+        entries = list(builtins.enumerate(things, start))
+        for now in self.timesteps:
+            own, entries = entries[: now.calls], entries[now.calls :]
             if getattr(self.pipe, "interrupt", False):
                 self.cancelled = True
-                yield i, t
+                yield from own
                 continue
-            self._now, self._arrived = t, self.timesteps[i - start]
+            self._arrived = now
             if self._to_caller() is _STOP:
                 break
-            self._again = True
-            while self._again:
-                self._again, self._in_body = False, True
-                self._evaluator.begin()
-                if not self.whole:
-                    torch.set_grad_enabled(self._need.through != "none")
-                yield i, t
-                self._in_body = False
+            yield from self._rounds(own)
         if not self.whole:
             torch.set_grad_enabled(False)
+
+    def _rounds(self, entries: list[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """The evaluations of one step, from the first as often as the algorithm asks. A user's interrupt waits for its end."""
+        self._at, self._repeated, self._back, self._now, interrupted = 0, False, set(), entries[0][1], False
+        while self._at < len(entries):
+            self._again, self._in_body = False, True
+            self._evaluator.begin()
+            if not self.whole:
+                torch.set_grad_enabled(self._need.through != "none")
+            yield entries[self._at]
+            self._in_body = False
+            self._repeated |= self._again
+            self._at = 0 if self._again else self._at + 1
+            if self._at < len(entries) and getattr(self.pipe, "interrupt", False):
+                self.pipe._interrupt, interrupted = False, True
+        if interrupted:
+            self.pipe._interrupt = True
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         self._guard()
@@ -330,20 +345,18 @@ class PipelineLoop:
         self._guard()
         if not self._in_body:
             raise PipelineError(f"{type(self.pipe).__name__} calls its scheduler outside of its loop over timesteps")
-        self._call, self._sample = (model_output, timestep, sample, args, kwargs), sample
-        self._before = snapshot(self.scheduler, self.kind)
+        self._call = Call(model_output, timestep, sample, args, kwargs)
+        if self._at == 0:
+            self._sample = sample
+        self._steps.arrive(self.samples)
         self._again, z = self._to_caller()
         if self._again:
-            self._restore(self._before)
+            self._steps.rewind()
         if not self.whole:
             # A leaf for the next evaluation; the last latents go on as the pipeline's own would.
             torch.set_grad_enabled(True)
-            z = z.detach().requires_grad_(self._again or self._more)
-        if isinstance(self._answer, tuple):
-            return (z, *self._answer[1:])
-        answer = type(self._answer)(**self._answer)
-        answer.prev_sample = z
-        return answer
+            z = z.detach().requires_grad_(self._again or (self._more and self._ends))
+        return self._steps.answer(z)
 
     def _add_noise(self, original: Tensor, noise: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Inpainting noises the known region to the level of the next evaluation: this one, where a step is repeated."""
@@ -363,7 +376,7 @@ class PipelineLoop:
         if name == "callback":
 
             def on_step(index: int, t: Any, latents: Tensor) -> None:
-                if not self._again:
+                if not self._silent:
                     user(index, t, latents.detach())
 
             self.kwargs[name] = on_step
@@ -372,7 +385,7 @@ class PipelineLoop:
             self.kwargs["callback_on_step_end_tensor_inputs"] = user.tensor_inputs
 
         def on_step_end(pipe: Any, index: int, t: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
-            if self._again:
+            if self._silent:
                 return {}
             latents = found.get("latents")
             if latents is not None:
@@ -388,11 +401,27 @@ class PipelineLoop:
             if given is not None:
                 if given is not latents:
                     self._carry = None
-                changed["latents"] = given if self.whole else given.detach().requires_grad_(self._more)
+                changed["latents"] = given if self.whole else given.detach().requires_grad_(self._more and self._ends)
             return changed
 
         self.kwargs[name] = on_step_end
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
+    @property
+    def _ends(self) -> bool:
+        """Whether the pipeline is in the last evaluation of its step."""
+        return self._arrived is None or self._at + 1 == self._arrived.calls
+
+    @property
+    def _silent(self) -> bool:
+        """Whether what follows this evaluation in the loop's body was there before, or will be there again."""
+        return self._again or (self._repeated and not self._ends)
+
+    def _write(self, fields: Fields) -> None:
+        for name, value in fields.items():
             setattr(self.scheduler, name, value)
+
+    def _put_back(self) -> None:
+        """The scheduler as it was before the run, which did not come to its end."""
+        for name in set(vars(self.scheduler)) - set(self._state):
+            delattr(self.scheduler, name)
+        self._write(self._state)

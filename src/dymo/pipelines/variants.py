@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import PipelineError
+from ..errors import ConfigError, PipelineError
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,31 @@ def load_unet(source: str, like: Any) -> Any:
     return unet.to(own.device).eval()
 
 
+def read_lora(text: str) -> tuple[str, float]:
+    """ "a.safetensors:0.8" -> ("a.safetensors", 0.8); without a strength 1. A colon before a slash is of a drive.
+
+    Raises ConfigError where what follows the colon is no number.
+    """
+    match = re.fullmatch(r"(.*):([^:/\\]*)", text)
+    if match is None or Path(text).expanduser().exists():
+        return text, 1.0
+    try:
+        value = float(match[2])
+    except ValueError:
+        value = math.nan
+    if not match[1] or not math.isfinite(value):
+        raise ConfigError(f"{text}: {match[2]!r} is no strength; give FILE:0.8, or FILE alone for 1")
+    return match[1], value
+
+
+def repo_and_file(source: str) -> tuple[str, str]:
+    """ "OWNER/NAME/FILE.safetensors" of the hub -> ("OWNER/NAME", "FILE.safetensors"); anything else has the file ""."""
+    match = re.fullmatch(r"([^/.~\\:][^/\\:]*/[^/\\:]+)/(.+\.safetensors)", source)
+    if match is None or Path(source.partition("/")[0]).is_dir():  # the path of a file that is not there
+        return source, ""
+    return match[1], match[2]
+
+
 def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
     """Put LoRAs of files, folders or hub ids into the pipeline, each with its strength. Raises PipelineError."""
     names = [f"lora_{n}" for n in range(len(loras))]
@@ -50,7 +77,7 @@ def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
-                pipe.load_lora_weights(str(Path(source).expanduser()), adapter_name=name, use_safetensors=True)
+                pipe.load_lora_weights(**_place_of(source), adapter_name=name, use_safetensors=True)
         except Exception as error:  # the loader raises whatever a wrong file makes it raise
             logger.debug("the loader's own error", exc_info=True)
             remedy = "is it of this model's family?"
@@ -62,21 +89,34 @@ def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
     pipe.set_adapters(names, [strength for _, strength in loras])
 
 
+def _place_of(source: str) -> dict[str, str]:
+    """Where `load_lora_weights` finds a LoRA: a file or folder, else a model of the hub with the name of its file."""
+    from huggingface_hub import constants, snapshot_download
+
+    path = Path(source).expanduser()
+    repo, file = repo_and_file(source)
+    place = str(path)
+    if not path.exists():
+        # Offline, diffusers does not look for the file of a repository by itself; in a folder it does.
+        place = snapshot_download(repo, local_files_only=True) if constants.HF_HUB_OFFLINE else repo
+    return {"pretrained_model_name_or_path_or_dict": place} | ({"weight_name": file} if file else {})
+
+
 def first_line(error: BaseException) -> str:
     """Of its message; the error's kind where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def variant(pipe: Any, unet: str | None = None, lora: str | None = None) -> Iterator[Any]:
-    """A pipeline of the same components with another UNet, and a LoRA inside; the given one is as it was afterwards."""
+def variant(pipe: Any, unet: str | None = None, loras: Sequence[tuple[str, float]] = ()) -> Iterator[Any]:
+    """A pipeline of the same components with another UNet, and LoRAs inside; the given one is as it was afterwards."""
     made = pipe if unet is None else _with(pipe, unet=load_unet(unet, pipe))
     try:
-        if lora is not None:
-            load_loras(made, [(lora, 1.0)])
+        if loras:
+            load_loras(made, loras)
         yield made
     finally:
-        if lora is not None and hasattr(made, "unload_lora_weights"):
+        if loras and hasattr(made, "unload_lora_weights"):
             made.unload_lora_weights()
 
 

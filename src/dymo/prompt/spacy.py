@@ -15,6 +15,7 @@ from dymo.prompt.english.attributes import attach
 from dymo.prompt.english.language import Vocabulary, foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
 from dymo.prompt.english.relations import find_kin, find_links
+from dymo.prompt.english.tags import bind_tags, find_tags, mend_tags
 from dymo.prompt.english.things import Role, Thing, find_things, holding
 from dymo.prompt.english.words import Words, read_words
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
@@ -91,11 +92,16 @@ def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
         )
         return SemanticGraph(prompt, ())
     words = read_words(document, cleaned, prompt, load_vocabulary())
+    tags = find_tags(words)
+    mend_tags(words, tags)
     things = find_things(words)
     shown = attach(words, things)
     links = find_links(words, things, shown)
+    kinship = find_kin(words, shown, links, cleaned)
+    if tags:
+        links, kinship = bind_tags(words, tags, shown, links, kinship, bool(cleaned.choices))
     entities = []
-    for thing, *kin in zip(shown, *find_kin(words, shown, links, cleaned), strict=True):
+    for thing, *kin in zip(shown, *kinship, strict=True):
         described = [words[i] for i in sorted(set(thing.attributes)) if words[i].low not in lexicon.QUALITY]
         head, attributes = words[thing.head], tuple(Attribute(word.text, word.span) for word in described)
         entities.append(Entity(head.text, head.span, attributes, *kin))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dymo.errors import PromptError
+from dymo.prompt.align import occurrences
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph, Span
 
 Indices = tuple[int, ...]
 Pair = tuple[Indices, Indices]
 
+_NO_LIMIT = 10**9  # transformers writes "no limit" as a number that no tensor could hold
 # The most tokens one character or joined group of characters is spelt with, where decoding has to find them.
 _LONGEST_GROUP = 16
 _LONGEST_SKIP = 4
@@ -34,31 +36,146 @@ class TokenPairs:
     truncated: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where a text lies in the windows that an encoder takes: each window's token ids, and each position's characters.
+
+    A window is as the tokenizer itself would fill it: start token, up to `window` - 2 tokens of the text, end token,
+    padding. `spans` has one entry a position, all windows in a row; (0, 0) for the tokens that stand for no character.
+    """
+
+    text: str
+    windows: tuple[Indices, ...]
+    spans: tuple[Span, ...]
+    tokens: int
+    """Of the text alone."""
+
+
+def lay_out(text: str, tokenizer: Any) -> Layout:
+    """A text over as many windows as it takes, of 75 tokens and the start and end token each for a window of 77.
+
+    So do the community's long-prompt pipelines of diffusers, compel (truncate_long_prompts=False) and web UIs. A text
+    that fits has the one window that the tokenizer makes of it. Raises PromptError where the tokenizer does not frame its
+    text by one start and one end token.
+    """
+    if not frames(tokenizer):
+        raise PromptError(
+            f"{type(tokenizer).__name__} puts no start and end token around a text: it cannot be cut into windows"
+        )
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    expanded, places = _expanded(text, tokenizer)
+    ids, offsets = _tokenised(expanded, tokenizer)
+    spans = [(places[a], places[b - 1] + 1) if b > a else (0, 0) for a, b in offsets]
+    size = int(tokenizer.model_max_length)
+    windows, found = [], []
+    for at in range(0, max(1, len(ids)), size - 2):
+        part = ids[at : at + size - 2]
+        rest = size - 2 - len(part)
+        windows.append((start, *part, end, *[pad] * rest))
+        found += [(0, 0), *spans[at : at + size - 2], (0, 0), *[(0, 0)] * rest]
+    return Layout(text, tuple(windows), tuple(found), len(ids))
+
+
+def frames(tokenizer: Any) -> bool:
+    """Whether a tokenizer has a window, and puts one start and one end token around a text, as CLIP's does."""
+    if not 2 < int(tokenizer.model_max_length) < _NO_LIMIT:
+        return False
+    return list(tokenizer("")["input_ids"]) == [tokenizer.bos_token_id, tokenizer.eos_token_id]
+
+
+def _tokenised(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
+    """The tokens of a whole text without special ones, and the characters that each stands for."""
+    settings: dict[str, Any] = {"add_special_tokens": False, "truncation": False, "verbose": False}
+    if getattr(tokenizer, "is_fast", False):
+        found = tokenizer(text, return_offsets_mapping=True, **settings)
+        return list(found["input_ids"]), list(found["offset_mapping"])
+    ids = list(tokenizer(text, **settings)["input_ids"])
+    return ids, _aligned(text, tokenizer, ids)
+
+
 def token_pairs(
-    graph: SemanticGraph, tokenizer: Any, *, pieces: str = "mean", wholes_and_parts: bool = False
+    graph: SemanticGraph, tokenizer: Any, *, pieces: str = "mean", wholes_and_parts: bool = False, windows: bool = False
 ) -> TokenPairs:
     """The positions of a graph's words in what `tokenizer`, of transformers, makes of the prompt for the pipeline.
 
     pieces: a word of several tokens is one word ("mean" of their maps), or a pair for "each" of its tokens.
-    wholes_and_parts: whether a thing and its part or garment are drawn apart. A textual inversion of several vectors is
-    looked for as pipelines write it out. Raises PromptError where a word has no token at all.
+    wholes_and_parts: whether a thing and its part or garment are drawn apart. windows: the prompt is laid over as many
+    windows as it takes (`lay_out`), and not cut off. A textual inversion of several vectors is looked for as pipelines
+    write it out. Raises PromptError where a word has no token at all.
     """
-    window = _offsets(graph.prompt, tokenizer, truncate=True)
     whole = _offsets(graph.prompt, tokenizer, truncate=False)
-    found: dict[Span, Indices] = {}
-    words: dict[str, Indices] = {}
+    inside = lay_out(graph.prompt, tokenizer).spans if windows else _offsets(graph.prompt, tokenizer, truncate=True)
+    places, truncated = _places(graph, inside, whole)
+    return _pairs(graph, places, truncated, pieces, wholes_and_parts)
+
+
+def encoder_pairs(
+    graph: SemanticGraph,
+    layouts: Sequence[Layout],
+    window: bool,
+    *,
+    pieces: str = "mean",
+    wholes_and_parts: bool = False,
+) -> TokenPairs:
+    """`token_pairs` of several encoders, whose tokens of one position are one key of the attention.
+
+    layouts: one an encoder. A layout of another text than the graph's (SDXL's `prompt_2`) has a word where it has the
+    same text, the n-th use at the n-th; a position where the first encoder has another word of the graph stays that
+    word's. window: only the first window is given to the encoders; words beyond it are truncated.
+    """
+    size = len(layouts[0].windows[0]) if window else None
+    first, *others = (layout.spans[:size] for layout in layouts)
+    places, truncated = _places(graph, first, layouts[0].spans)
+    own = {i: label for label, indices in places.items() for i in indices}
+    for spans, layout in zip(others, layouts[1:], strict=True):
+        for label, span in _in_text(graph, layout.text).items():
+            if label in places:
+                more = [i for i in _positions(span, spans) if own.get(i, label) == label]
+                places[label] = tuple(sorted({*places[label], *more}))
+    return _pairs(graph, places, truncated, pieces, wholes_and_parts)
+
+
+def _places(
+    graph: SemanticGraph, inside: Sequence[Span], everywhere: Sequence[Span]
+) -> tuple[dict[str, Indices], list[str]]:
+    """The positions of each word that lies wholly inside, by its label, and the labels of the others. Raises PromptError."""
+    places: dict[str, Indices] = {}
     truncated: list[str] = []
     for label, span in word_labels(graph).items():
-        inside, everywhere = _positions(span, window), _positions(span, whole)
-        if not everywhere:
+        found, all_of_it = _positions(span, inside), _positions(span, everywhere)
+        if not all_of_it:
             raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
-        if len(inside) < len(everywhere):
+        if len(found) < len(all_of_it):
             truncated.append(label)
         else:
-            found[span] = words[label] = inside
+            places[label] = found
+    return places, truncated
+
+
+def _in_text(graph: SemanticGraph, text: str) -> dict[str, Span]:
+    """The place of each word of the graph, by its label, in another text, as far as it is there."""
+    labels, found = word_labels(graph), {}
+    if text == graph.prompt:
+        return labels
+    for label, span in labels.items():
+        word = graph.prompt[slice(*span)]
+        use = [o for o in occurrences(graph.prompt, word) if o[0] < span[0]]
+        there = occurrences(text, word)
+        if there:
+            found[label] = there[min(len(use), len(there) - 1)]
+    return found
+
+
+def _pairs(
+    graph: SemanticGraph, places: Mapping[str, Indices], truncated: Sequence[str], pieces: str, wholes_and_parts: bool
+) -> TokenPairs:
+    found = {span: places[label] for label, span in word_labels(graph).items() if label in places}
     positive = [(e.span, a.span) for e in graph.entities for a in e.attributes]
     negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
-    return TokenPairs(_paired(positive, found, pieces), _paired(negative, found, pieces), words, tuple(truncated))
+    return TokenPairs(
+        _paired(positive, found, pieces), _paired(negative, found, pieces), dict(places), tuple(truncated)
+    )
 
 
 def _paired(spans: list[tuple[Span, Span]], found: Mapping[Span, Indices], pieces: str) -> tuple[Pair, ...]:
@@ -87,7 +204,7 @@ def word_labels(graph: SemanticGraph) -> dict[str, Span]:
     return labels
 
 
-def _positions(span: Span, offsets: list[Span]) -> Indices:
+def _positions(span: Span, offsets: Sequence[Span]) -> Indices:
     # Special tokens have empty spans, which overlap nothing.
     return tuple(i for i, (start, end) in enumerate(offsets) if max(start, span[0]) < min(end, span[1]))
 
@@ -96,8 +213,7 @@ def _offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
     """The characters of the prompt that each token stands for; (0, 0) for special ones."""
     text, places = _expanded(prompt, tokenizer)
     length = int(tokenizer.model_max_length)
-    # transformers writes "no limit" as a number that no tensor could hold.
-    if truncate and length < 10**9:
+    if truncate and length < _NO_LIMIT:
         settings: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": length}
     else:
         settings = {"truncation": False, "verbose": False}

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RewardError
-from .base import FunctionReward, Reward, is_differentiable, placed, scale_of
-from .blackbox import BlackBoxReward
-from .combine import CombinedReward, Conflicts
 from .registry import SPECS, Spec, ready, spec_of
 
+if TYPE_CHECKING:
+    import torch
+
+    from .base import FunctionReward, Reward, is_differentiable, placed, prompt_readers, scale_of
+    from .blackbox import BlackBoxReward
+    from .combine import CombinedReward, Conflicts
+
 RewardLike: TypeAlias = "str | Path | Spec | Reward | Callable[..., Any] | Mapping[Any, float]"
+
+# Looked up when first asked for: torch takes seconds to import, and which rewards have a name is known without it.
+_HOMES = {
+    "base": ("FunctionReward", "Reward", "is_differentiable", "placed", "prompt_readers", "scale_of"),
+    "blackbox": ("BlackBoxReward",),
+    "combine": ("CombinedReward",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_reward(
@@ -29,6 +47,8 @@ def load_reward(
     its own scale; conflicts: "project" keeps their gradients from working against each other (`CombinedReward`). Raises
     RewardError on an unknown name or files that do not fit.
     """
+    from .combine import CombinedReward
+
     if isinstance(spec, Mapping):
         if source is not None:
             raise RewardError(f"source={str(source)!r} cannot serve {len(spec)} rewards: load each with its own source")
@@ -48,5 +68,5 @@ def load_reward(
 
 __all__ = [
     "SPECS", "BlackBoxReward", "CombinedReward", "FunctionReward", "Reward", "RewardLike", "Spec", "is_differentiable",
-    "load_reward", "placed", "scale_of", "spec_of",
+    "load_reward", "placed", "prompt_readers", "scale_of", "spec_of",
 ]  # fmt: skip

@@ -31,6 +31,8 @@ class AestheticReward(TowerReward):
     `TowerReward`.
     """
 
+    reads_prompt = False
+
     def __init__(
         self, tower: CLIPVisionModelWithProjection, head: AffineHead, name: str, mean: Sequence[float] = OPENAI_MEAN,
         std: Sequence[float] = OPENAI_STD, **settings: Any,

@@ -18,9 +18,10 @@ from ..errors import RewardError
 class Reward(Protocol):
     """What guides, or measures. Higher is better.
 
-    Three more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
-    of rewards (about the spread among images of one prompt; 1 by default), `differentiable` (True by default), and
-    `device`, where its parameters are (that of the first one by default, for a module).
+    Four more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
+    of rewards (about the spread among images of one prompt; 1 by default), `differentiable` (True by default),
+    `reads_prompt` (True by default), and `device`, where its parameters are (that of the first one by default, for a
+    module).
     """
 
     name: str
@@ -121,6 +122,11 @@ def scale_of(reward: Reward) -> float:
 def is_differentiable(reward: Reward) -> bool:
     """Whether a gradient can be taken through `score`, as the reward declares it."""
     return bool(getattr(reward, "differentiable", True))
+
+
+def prompt_readers(reward: Reward) -> list[Reward]:
+    """The rewards, of a sum too, in whose `score` the prompt plays a part, as they declare it."""
+    return [leaf for leaf in _leaves(reward) if getattr(leaf, "reads_prompt", True)]
 
 
 def device_of(reward: object) -> torch.device | None:

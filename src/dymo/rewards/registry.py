@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import plugins
 from ..errors import ConfigError, RewardError, did_you_mean
-from .base import FunctionReward, Reward, is_differentiable, scale_of
-from .checkpoint import reason
+
+if TYPE_CHECKING:
+    import torch
+
+    from .base import Reward
 
 GROUP = "dymo.rewards"  # the entry point group of rewards from other packages
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
-Loader = Callable[..., Reward]
+Loader = Callable[..., "Reward"]
 """(spec, source, dtype, checkpointing=...) -> the reward; dtype None: as the file has it; checkpointing only where asked for."""
 Guides = Literal["yes", "with another", "measure only"]
 
@@ -45,6 +46,8 @@ class Spec:
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""
+        from .checkpoint import reason
+
         if source is not None:
             source = self._checked(source)
         try:
@@ -133,7 +136,8 @@ class Specs(Mapping[str, Spec]):
         return OWN[name] if name in OWN else dataclasses.replace(_plugged(name), name=name)
 
     def __contains__(self, name: object) -> bool:
-        return any(name == known for known in self)
+        # The names of its own first: those of packages are known after their import.
+        return name in OWN or any(name == known for known in self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*OWN, *plugins.names(GROUP)]))
@@ -169,6 +173,8 @@ def remedy() -> str:
 
 def ready(reward: object) -> Reward:
     """An object that is a reward, or a function as one. Raises RewardError."""
+    from .base import FunctionReward, Reward
+
     if isinstance(reward, type):
         raise RewardError(f"{reward.__name__} is a class: give one of its objects, as {reward.__name__}(...)")
     if isinstance(reward, Reward):
@@ -182,6 +188,8 @@ def ready(reward: object) -> Reward:
 
 def _plugged(name: str) -> Spec:
     """The Spec that an entry point or a reference stands for, or one of the reward or function that it stands for."""
+    from .base import is_differentiable, scale_of
+
     try:
         found = plugins.load(name, GROUP)
         if isinstance(found, Spec):

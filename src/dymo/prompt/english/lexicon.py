@@ -15,8 +15,8 @@ def read_sections(file: str) -> dict[str, frozenset[str]]:
 
 _WORDS, _NOUNS = read_sections("words.txt"), read_sections("nouns.txt")
 # What other senses of theirs outweigh in WordNet.
-_NOUNS["worn"] |= _WORDS.pop("worn")
-_NOUNS["person"] |= _WORDS.pop("person")
+for _kind in ("worn", "person", "body"):
+    _NOUNS[_kind] |= _WORDS.pop(_kind)
 # COLOURS, ADJECTIVES, ...: each section of words.txt is a name of this module.
 globals().update(_WORDS)
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def is_compound(first: str, second: str) -> bool:
 
 def is_abstract(noun: str) -> bool:
     """Whether a noun in lower case names nothing that an image could show in one place."""
+    if noun in _WORDS["CONCRETE"]:
+        return False
     if {noun, noun.removesuffix("s")} & _WORDS["ABSTRACT"] or is_kind(noun, "abstract") or is_kind(noun, "either"):
         return True
     single = noun.removesuffix("s") if not noun.endswith("ss") else noun

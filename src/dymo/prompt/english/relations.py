@@ -13,6 +13,7 @@ from dymo.prompt.english.words import Words
 # From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
 _COVERS = ("body", "figure", "skin", "head", "face")
 Places = list[int | None]
+Kin = tuple[Places, Places]  # part_of, same_as
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
 
@@ -82,9 +83,9 @@ def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int 
     return next((n for n in reversed(range(len(shown))) if shown[n].end <= start), None)
 
 
-def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> tuple[Places, Places]:
+def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
     """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None if there is none."""
-    finder = _Finder(words, shown, links)
+    finder = Finder(words, shown, links)
     count = range(len(shown))
     same_as = [finder.alternative(n, cleaned) for n in count]
     same_as = [finder.same_as(n) if same_as[n] is None else same_as[n] for n in count]
@@ -103,7 +104,9 @@ def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleane
     return part_of, same_as
 
 
-class _Finder:
+class Finder:
+    """Answers how shown things are kin to each other, by their kinds and the words around."""
+
     def __init__(self, words: Words, shown: Sequence[Thing], links: Sequence[Link]) -> None:
         self.words, self.low, self.kind = words, words.low, words.kind
         self.shown = shown
@@ -226,7 +229,7 @@ class _Finder:
         return None
 
     def _is_counted(self, thing: Thing) -> bool:
-        return any(self.kind(i) == "M" for i in thing.before_head)
+        return bool(self.words[thing.head].count) or any(self.kind(i) == "M" for i in thing.before_head)
 
     def alternative(self, n: int, cleaned: Cleaned) -> int | None:
         """The place of the first thing within the same "[cat|dog]" or "[cat:dog:0.5]", if thing n is a later one."""

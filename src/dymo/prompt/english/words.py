@@ -24,7 +24,7 @@ KINDS = {
     "WDT": "W", "WP": "W", "WRB": "O", "EX": "O", "UH": "N",
 }  # fmt: skip
 
-_COUNTED = re.compile(r"(\d+)(?:girls?|boys?)")
+_COUNTED = re.compile(r"(?P<number>(?P<count>\d+)\+?)(?P<noun>[a-z]{3,})")
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Word:
     head: int  # its dependency head's place in the list of words
     dependency: str
     can: frozenset[str] = frozenset()  # the kinds of N, V, A, R that the dictionary has it as; none if it is unknown
+    count: str = ""  # the number that a picture board writes before it: "1girl"
 
 
 class Words(list[Word]):
@@ -72,14 +73,19 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         # "8K." at the end of a prompt is taken for an abbreviation.
         end = first + len(whole.rstrip(".,;:!?") or whole)
         counted = _COUNTED.fullmatch(whole.lower())
+        if counted and not _is_counted(counted["noun"]):
+            counted = None
         # Picture boards count without a space: "2girls".
-        first += len(counted[1]) if counted else 0
+        first += len(counted["number"]) if counted else 0
         span = cleaned.span(first, end)
         kind = "Q" if any(a <= first and end <= b for a, b in marks) else "N" if counted else KINDS.get(last.tag_, "O")
         text = prompt[slice(*span)]
         low = (whole[-len(text) :] if counted else whole[: end - group[0].idx]).lower()
         head = place.get(top.head.i, -1)
-        words.append(Word(text, low, span, last.tag_, kind, head, top.dep_, vocabulary.kinds(low)))
+        tag, count = last.tag_, ""
+        if counted:
+            tag, count = "NN" if counted["count"] == "1" and "+" not in counted["number"] else "NNS", counted["number"]
+        words.append(Word(text, low, span, tag, kind, head, top.dep_, vocabulary.kinds(low), count))
     # What a newspaper reader gets wrong in a prompt is corrected from the words around.
     _mend_sayings(words)
     _mend_impossible(words)
@@ -89,6 +95,11 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
     _mend_stances(words)
     _mend_by_neighbours(words)
     return words
+
+
+def _is_counted(noun: str) -> bool:
+    """Whether a board counts it: "1girl", "2cats"; "24fps" is no such thing."""
+    return noun in lexicon.PEOPLE or lexicon.is_kind(noun, "person") or lexicon.is_kind(noun, "animal")
 
 
 def _joined(before: str, token: Any) -> bool:

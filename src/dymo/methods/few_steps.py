@@ -1,0 +1,129 @@
+"""Guidance of pipelines that take few steps (LCM, TCD, Turbo, Lightning, Hyper), over any loop.
+
+    at the first level, z = z_T, R_0 times:
+        g          <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z                  both objectives
+        z          <-  ||z_T|| (z + d) / ||z + d||,  d the displacement by g   another noise, on the same shell
+    at each later level, R times:
+        z          <-  a z0'_{t+1} + s noise                                   another draw of the same level
+    of all that were evaluated at the level, the z with the lowest loss goes on:
+        z_{t-1}    <-  sampler(z, eps) + d
+
+A prediction of such a model is an image from the first step on, so that rewards hold there; and what the first step
+has laid out, later ones hardly change: the first level is the place to choose the noise (ReNO, arXiv 2406.04312, whose
+regularisation of the norm is the shell here), later levels the place to choose among draws (arXiv 2501.09685).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..budget import Allotment
+from ..config import Config
+from ..guidance.gradient import gradient
+from ..guidance.loop import Loop, Need, Seen, Timestep, pick, put
+from ..guidance.objectives import Objective
+from ..guidance.observer import Observer
+from ..guidance.schedule import STAGES, Stage
+from ..guidance.step import Move, move, norms
+
+FIRST: tuple[float, float] = (1.0, 0.5)
+"""w_A and w_R at the first level."""
+
+
+def few_steps(
+    loop: Loop, objectives: Sequence[Objective], config: Config, allotment: Allotment | None = None,
+    observer: Observer | None = None,
+) -> None:  # fmt: skip
+    """Run `loop` from noise to image. All quantities are per sample."""
+    allotment, observer = allotment or Allotment(), observer or Observer()
+    before: Tensor | None = None  # z0' of the level before
+    for now in loop:
+        acting = [o for o in objectives if before is None or o.needs == "image"]
+        kind: Stage = "unguided" if not acting else "mixed" if before is None else "preference"
+        observer.begin(now, kind, None)
+        if acting:
+            z, z0 = _best(loop, acting, config, allotment, observer, now, kind, before)
+        else:
+            seen = loop.predict()
+            z, z0 = loop.sampler_step(seen), seen.z0.detach()
+            allotment.count(seen.rows, kind)
+        loop.accept(z)
+        observer.accepted(z, z0)
+        before = z0
+
+
+def _best(
+    loop: Loop, acting: Sequence[Objective], config: Config, allotment: Allotment, observer: Observer, now: Timestep, kind: Stage,
+    before: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """z_{t-1} and z0' of the best z of one level."""
+    every, need = list(range(loop.samples)), _need(acting, config)
+    again = _tries(config, allotment, now)
+    observer.granted(every, [again] * loop.samples)
+    seen = loop.predict(None, every, need)
+    shell = norms(seen.z)
+    best, least = seen.z, torch.full((loop.samples,), torch.inf, device=seen.z.device)
+    for r in range(again + 1):
+        moved, loss = _guide(acting, config, kind, seen, observer)
+        better = loss < least
+        best, least = _where(better, seen.z, best), torch.where(better, loss, least)
+        allotment.count(every, kind)
+        if r == again or not allotment.guides(now.steps - now.index, kind):
+            break
+        if before is None:
+            z = seen.z + moved.displacement * (now.here.radius / now.there.radius)
+            z = z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
+        else:
+            z = now.here.a * before + now.here.s * loop.noise(every)
+        seen = loop.predict(z, every, need)
+    z_next, z0 = loop.sampler_step(seen) + moved.displacement, seen.z0.detach()
+    # Where the last one was not the best: evaluate the best again, and go on from there.
+    (last,) = observer.read(better)
+    if back := [i for i in every if not last[i]]:
+        seen = loop.predict(pick(best, back), back, need)
+        moved, _ = _guide(acting, config, kind, seen, observer)
+        allotment.count(back, kind)
+        z_next = put(z_next, back, loop.sampler_step(seen) + moved.displacement)
+        z0 = put(z0, back, seen.z0.detach())
+    return z_next, z0
+
+
+def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
+    """How often a level is evaluated again: by the configuration, or half of the budget at the first level and the rest
+    evenly. One evaluation of each guided level is kept for going back to its best.
+    """
+    wanted = config.updates if now.index == 0 else config.draws
+    limit = allotment.budget.evaluations
+    if limit is None:
+        return wanted
+    free = limit - allotment.before - max(allotment.spent.values(), default=0)
+    share = max(min(4, free - 2 * now.steps), free // 2) if now.index == 0 else free // (now.steps - now.index)
+    return max(0, min(share, free - 2 * (now.steps - now.index - 1)) - 2)
+
+
+def _need(acting: Sequence[Objective], config: Config) -> Need:
+    maps = any(o.needs == "maps" for o in acting)
+    through = config.gradient if config.gradient in ("full", "conditional") else "maps" if maps else "none"
+    return Need(maps, through)
+
+
+def _guide(
+    acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer
+) -> tuple[Move, Tensor]:  # fmt: skip
+    """The displacement by the weighted gradient at what was seen, and the weighted loss (n,)."""
+    w_A, w_R = FIRST if kind == "mixed" else (0.0, 1.0)
+    w_A, w_R = config.semantic_weight * w_A, config.preference_weight * w_R
+    one = seen.eps.new_ones(len(seen.rows))
+    w = {o.name: one * (w_A if o.needs == "maps" else w_R) for o in acting}
+    losses = {o.name: o.loss(seen) for o in acting}
+    moved = move(config, STAGES.index(kind), gradient([w[name] * losses[name] for name in losses], seen), seen)
+    observer.evaluated(seen, w, losses, moved)
+    total = sum(w[name] * (loss if loss.ndim == 1 else loss.sum(0)).detach() for name, loss in losses.items())
+    return moved, torch.nan_to_num(total, nan=torch.inf)
+
+
+def _where(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b)

@@ -1,0 +1,107 @@
+"""Guidance of few steps on the closed form of tests/methods/test_dymo.py: the shell, the draws, the best, the budget."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
+
+from dymo.budget import Allotment, Budget
+from dymo.config import Config
+from dymo.methods.few_steps import few_steps
+
+CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)
+
+
+class Recorded(Gaussian):
+    """Notes the z of each evaluation, by level."""
+
+    def predict(self, *args, **kwargs):
+        seen = super().predict(*args, **kwargs)
+        self.seen = getattr(self, "seen", {})
+        self.seen.setdefault(self.now.index, []).append((seen.rows, seen.z.detach().clone(), seen.z0.detach().clone()))
+        return seen
+
+
+def start(n=3, seed=1):
+    return torch.randn(n, 2, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def losses(loop, index, sample):
+    return [-(U * z0[rows.index(sample)]).sum().item() for rows, _, z0 in loop.seen[index] if sample in rows]
+
+
+def test_the_first_noise_moves_on_its_shell_and_against_the_loss():
+    z = start()
+    loop = Recorded(z.clone())
+    few_steps(loop, [Linear(U)], CONFIG)
+    first = [part for rows, part, _ in loop.seen[0] if len(rows) == 3]
+    assert len(first) == CONFIG.updates + 1
+    for part in first:
+        torch.testing.assert_close(part.flatten(1).norm(dim=1), z.flatten(1).norm(dim=1), rtol=1e-5, atol=0)
+    for sample in range(3):
+        course = losses(loop, 0, sample)
+        assert course[1] < course[0] and min(course) < course[0] - 0.5
+
+
+def test_later_levels_are_drawn_from_the_prediction_and_the_best_goes_on():
+    torch.manual_seed(0)
+    loop = Recorded(start(400))
+    few_steps(loop, [Linear(U)], CONFIG)
+    for index in range(1, STEPS):
+        assert [len(rows) for rows, _, _ in loop.seen[index][: CONFIG.draws + 1]] == [400] * (CONFIG.draws + 1)
+    here = level(ABAR[STEPS - 1])
+    accepted = {}
+    for rows, _, z0 in loop.seen[STEPS - 2]:
+        for k, i in enumerate(rows):
+            value = -(U * z0[k]).sum().item()
+            if i not in accepted or value < accepted[i][0]:
+                accepted[i] = value, z0[k]
+    before = torch.stack([accepted[i][1] for i in range(400)])
+    for _, z, _ in loop.seen[STEPS - 1][1 : CONFIG.draws + 1]:
+        noise = (z - here.a * before) / here.s
+        assert abs(noise.mean()) < 0.05 and noise.std() == pytest.approx(1, abs=0.05)
+
+
+def test_without_an_objective_it_is_the_plain_run():
+    loop, plain = Gaussian(start()), Gaussian(start())
+    few_steps(loop, [], CONFIG)
+    for _ in plain:
+        plain.accept(plain.sampler_step(plain.predict()))
+    assert torch.equal(loop.z, plain.z) and len(loop.calls) == STEPS
+
+
+@pytest.mark.parametrize("evaluations", [STEPS, STEPS + 3, 20, 40, 100])
+def test_the_budget_is_kept_and_half_of_it_goes_to_the_first_level(evaluations):
+    loop = Recorded(start())
+    few_steps(loop, [Linear(U)], CONFIG, Allotment(Budget(evaluations=evaluations)))
+    spent = [sum(i in rows for rows in loop.calls) for i in range(3)]
+    assert all(STEPS <= n <= evaluations for n in spent)
+    if evaluations >= 40:
+        assert min(spent) > 0.8 * evaluations
+        assert 0.35 * evaluations < len(loop.seen[0]) <= 0.5 * evaluations + 1
+
+
+def test_a_batch_is_what_single_runs_are():
+    class Own(Recorded):
+        """Each sample's noise is its own."""
+
+        def noise(self, rows):
+            self.count = getattr(self, "count", {})
+            found = []
+            for i in rows:
+                self.count[i] = self.count.get(i, 0) + 1
+                seed = 1000 * (i + self.first) + self.count[i]
+                found.append(torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+            return torch.stack(found)
+
+    def run(z, first):
+        loop = Own(z.clone())
+        loop.first = first
+        few_steps(loop, [Linear(U)], CONFIG)
+        return loop.z
+
+    z = start()
+    together = run(z, 0)
+    for i in range(3):
+        torch.testing.assert_close(run(z[i : i + 1], i), together[i : i + 1])
