@@ -97,7 +97,7 @@ class Case:
     def run(self, pipe: DiffusionPipeline, seed: int = 0, **more: Any) -> torch.Tensor:
         """The plain call's images, (samples, 3, 64, 64) in [0, 1], or its latents (samples, 4, 16, 16)."""
         kwargs = {**self.kwargs, "generator": torch.Generator().manual_seed(seed), **more}
-        return pipe(self.prompt, **kwargs).images
+        return pipe(prompt=self.prompt, **kwargs).images
 
 
 def seeded(make: Make) -> Make:

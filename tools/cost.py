@@ -1,12 +1,12 @@
-"""What one guided evaluation spends at the real SD1.5 (512) and SDXL (1024) sizes, counted without weights.
+"""What one guided evaluation spends at the real sizes (SD1.5 at 512; SDXL, SD3.5, FLUX.1, Z-Image at 1024), without weights.
 
     python -m tools.cost [--json FILE] [--markdown FILE] [--no-check]
 
 The code that is counted is the library's own: `DyMO` runs a diffusers pipeline of the real configuration for one step,
-with one recurrence-free evaluation of one picture under classifier-free guidance (two rows of the denoiser). Only the
-weights are fake tensors, which have a shape and a dtype and no content; whatever they touch becomes fake too, so that
-nothing is computed, while autograd builds and walks the real graph. A number that the library reads out of a fake
-tensor (a norm, a test for NaN) is answered with 1.
+with one recurrence-free evaluation of one picture under classifier-free guidance (two rows of the denoiser; one where
+guidance is distilled, as in FLUX.1-dev and Z-Image-Turbo). Only the weights are fake tensors, which have a shape and a
+dtype and no content; whatever they touch becomes fake too, so that nothing is computed, while autograd builds and walks
+the real graph. A number that the library reads out of a fake tensor (a norm, a test for NaN) is answered with 1.
 
 TFLOP: `torch.utils.flop_counter`, 2 operations a multiply-add; matrix products, convolutions and attention count,
 elementwise work, normalisation and resizing do not. Attention's backward counts as the fused kernel does it, with the
@@ -48,16 +48,19 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import aligner
+from dymo.bench.flops import flop_counter
 from dymo.events import Accepted
 from dymo.pipelines.evaluation import Evaluator
+from dymo.pipelines.families import family_of
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
 from dymo.rewards.clip import CLIPReward, vit_h_config
+
+from . import published
 
 GRAPH = SemanticGraph(
     "a red apple and a green car",
@@ -80,36 +83,21 @@ LIMITS = {
     ("SDXL", "fast"): (19.6, 23.5),
 }
 
+# Acceptance for a transformer, in unguided evaluations: (semantic, preference with the tiny decoder).
+SHARES = {"FLUX.1-dev": (1.45, 1.05)}
+
 # The reference implementation: TFLOP (semantic, preference) and peak GB, counted once on the authors' program, not by this command.
 CITED = "reference implementation (cited)"
 REFERENCE = {"SD1.5": (9.2, 16.5, 11.8), "SDXL": (39.5, 58.2, 38.0)}
 
+
+FAMILIES = (*REFERENCE, *published.DENOISERS)
 
 VIEWS = (1, 2, 4, 11)
 TERA, GIGA = 10**12, 10**9
 
 
 # What counts.
-
-
-def _attention(query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(
-    grad: Any, query: Any, key: Any, value: Any, *_args: Any, out_shape: Any = None, **_k: Any
-) -> int:
-    return sdpa_backward_flop_count(grad, query, key, value)
-
-
-def flop_counter() -> FlopCounterMode:
-    """torch's counter, which lacks the attention kernel of the CPU."""
-    aten = torch.ops.aten
-    kernels = {
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    }
-    return FlopCounterMode(display=False, custom_mapping=kernels)
 
 
 class Answers(TorchDispatchMode):
@@ -310,7 +298,11 @@ class Stack:
     pipe: Any
     tiny: nn.Module
     reward: Any
-    embeddings: dict[str, Tensor]
+    embeddings: dict[str, Any]
+
+    @property
+    def denoiser(self) -> nn.Module:
+        return family_of(self.pipe).denoiser(self.pipe)
 
     def count(self, stage: str, preset: str, tiny: bool = False, **overrides: Any) -> Account:
         """What `DyMO` spends on one evaluation in a stage ("unguided" too)."""
@@ -337,7 +329,7 @@ class Stack:
         """The borders between the parts are told to `account`."""
 
         decoder, scorer = aligner.decoder, aligner._scorer
-        unet = self.pipe.unet
+        unet = self.denoiser
         for module in (unet, self.pipe.vae, self.tiny, getattr(self.reward, "model", None)):
             if module is not None:
                 account.ignore(*module.parameters(), *module.buffers())
@@ -375,6 +367,10 @@ def _scheduler() -> DDIMScheduler:
 
 def stack(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Stack:
     """A family as it is published, its weights fake."""
+    if family in published.DENOISERS:
+        fake = functools.partial(without_weights, mode=mode)
+        pipe, call = published.pipeline(family, lambda build, dtype: fake(build, dtype=dtype), _tokenizer())
+        return Stack(pipe, without_weights(published.tiny, mode, torch.bfloat16), reward, call)
     xl = family == "SDXL"
     width, side, factor = (2048, 1024, 0.13025) if xl else (768, 512, 0.18215)
     shapes = {"prompt_embeds": (1, 77, width), "negative_prompt_embeds": (1, 77, width)}
@@ -425,9 +421,17 @@ SETTINGS = (
     ("fast, gradient=conditional", "fast", "fast", True, {"gradient": "conditional"}),
 )
 HALF_VAE = "default, VAE in half"
+TINY = "default, tiny decoder"
+# (what it is called, with the tiny decoder, other settings) for the transformers, whose default is straight-through
+OF_TRANSFORMERS = (
+    ("default", False, {}),
+    (TINY, True, {}),
+    ("gradient=full, tiny decoder", True, {"gradient": "full"}),
+    ("gradient=full, checkpointing, tiny decoder", True, {"gradient": "full", "checkpointing": True}),
+)
 
 
-def measure(families: Sequence[str] = tuple(REFERENCE), say: Callable[[Row], None] = lambda _: None) -> list[Row]:
+def measure(families: Sequence[str] = FAMILIES, say: Callable[[Row], None] = lambda _: None) -> list[Row]:
     """All evaluations of the report; `say` hears of each."""
     rows: list[Row] = []
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -442,7 +446,16 @@ def measure(families: Sequence[str] = tuple(REFERENCE), say: Callable[[Row], Non
             rows.append(Row(family, setting, stage, *found))
             say(rows[-1])
 
-        note("the pipeline alone", "unguided", one.count("unguided", "default"))
+        alone = one.count("unguided", "default")
+        note("the pipeline alone", "unguided", alone)
+        if family in published.DENOISERS:
+            shares = dict(zip(("semantic", "preference"), SHARES.get(family, (None, None)), strict=True))
+            for setting, tiny, overrides in OF_TRANSFORMERS:
+                for stage in ("semantic", "preference") if setting == TINY else ("preference",):
+                    share = shares[stage] if setting == TINY else None
+                    limit = share and share * alone.total / TERA
+                    note(setting, stage, one.count(stage, "default", tiny, **overrides), limit)
+            continue
         for setting, of, preset, tiny, overrides in SETTINGS:
             for stage, limit in zip(("semantic", "preference"), LIMITS[family, of], strict=True):
                 note(setting, stage, one.count(stage, preset, tiny, **overrides), limit)
@@ -475,6 +488,8 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
                  row.kept_bytes / GIGA, row.peak_bytes / GIGA)
             )  # fmt: skip
             parts.append((family, row.setting, row.stage, *(row.parts[part] / TERA for part in PARTS)))
+        if family not in REFERENCE:
+            continue
         *spent, peak = REFERENCE[family]
         for stage, flop in zip(("semantic", "preference"), spent, strict=True):
             # The note gives one peak for both stages.
@@ -500,10 +515,11 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
 
 
 NOTES = (
-    "One picture, two rows of the denoiser (classifier-free guidance), reward CLIP ViT-H/14, half precision; counted "
-    "without weights on the library's own code. 2 operations a multiply-add.",
+    "One picture, two rows of the denoiser (classifier-free guidance; one of FLUX.1-dev and Z-Image-Turbo), reward CLIP "
+    "ViT-H/14, half precision; counted without weights on the library's own code. 2 operations a multiply-add.",
     'default: the pipeline\'s own VAE. fast: the preset "fast" with preview_vae=AutoencoderTiny, as its limits suppose.',
     f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
+    "SD3.5, FLUX.1, Z-Image: the default leaves the denoiser out of the preference's gradient (straight-through).",
     f"{CITED}: counted once on the authors' program, not by this command; its peak is of both stages.",
     "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
 )
@@ -528,7 +544,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser("python -m tools.cost", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--family", choices=tuple(REFERENCE), action="append", help="only this one")
+    parser.add_argument("--family", choices=FAMILIES, action="append", help="only this one")
     parser.add_argument("--json", metavar="FILE", help="write every count there")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables there")
     parser.add_argument(
@@ -544,7 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
 
-    rows = measure(chosen.family or tuple(REFERENCE), say)
+    rows = measure(chosen.family or FAMILIES, say)
     for title, table in tables(rows).items():
         print(f"\n{title}\n{table.to_text()}")
     print("", *NOTES, sep="\n")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .budget import Allotment, Budget
-from .config import PRESETS, Config, OnHacking
+from .config import PRESETS, Config, Gradient, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, PromptWarning, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener, Started
@@ -31,11 +31,14 @@ from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.decode import decoder, decoding_vae
-from .pipelines.families import family_of
+from .pipelines.families import Encoder, arguments, family_of
+from .pipelines.families.transformer import Transformer
 from .pipelines.hold import checkpointed, frozen, held
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
+from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt import load_parser
+from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
 from .prompt.reading import read
 from .prompt.tokens import TokenPairs
@@ -163,7 +166,9 @@ class DyMO:
             raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
         semantic = self.config.semantic_weight > 0
         check_pipeline(pipe, self.config, semantic)
-        check_offload(pipe, self.config, self.reward is not None, self.preview_vae is not None)
+        config = self._config_for(pipe)
+        check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through")
+        check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
         check_arguments(pipe, pipeline_kwargs, _of_the_call())
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
@@ -176,7 +181,7 @@ class DyMO:
             prompts=[prompts[i] for i in samples],
             texts=[texts[i] for i in samples],
             graphs=[_plain(graphs[i]) for i in samples],
-            config=dataclasses.asdict(self.config),
+            config=dataclasses.asdict(config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
         listeners = list(listeners)
@@ -204,12 +209,20 @@ class DyMO:
         emit(Finished(trace))
         return output
 
+    def _config_for(self, pipe: Any) -> Config:
+        """The settings with what is left to the pipeline's family filled in."""
+        if self.config.gradient != "auto":
+            return self.config
+        family = family_of(pipe)
+        found: Gradient = "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
+        return dataclasses.replace(self.config, gradient=found)
+
     def _generate(
         self, pipe: Any, trace: Trace, pairs: list[TokenPairs], allotment: Allotment, listeners: list[Listener],
         cancel: threading.Event | None, kwargs: dict,
     ) -> Any:  # fmt: skip
         """The aligned images, or with on_hacking="best" of each the better one; the trace is filled in."""
-        config, device = self.config, pipe._execution_device
+        config, device = self._config_for(pipe), pipe._execution_device
         vae = decoding_vae(self.preview_vae if self.preview_vae is not None else pipe.vae)
         plain_decode = decoder(vae)
 
@@ -225,6 +238,11 @@ class DyMO:
             stack.enter_context(placed(rewards, device))
             plain = None
             if self.on_hacking == "best":
+                if kwargs.get("output_type") == "latent" and isinstance(family_of(pipe), Transformer):
+                    raise ConfigError(
+                        f"on_hacking='best' compares images, and {type(pipe).__name__} gives latents in a form of its own: ask for "
+                        "another output_type"
+                    )
                 noise = Noise(kwargs.get("generator"))
                 own = {k: v for k, v in kwargs.items() if not k.startswith("callback_on_step_end")}
                 with PipelineLoop(pipe, own, decode=decode, cost=trace.cost) as loop:
@@ -235,15 +253,18 @@ class DyMO:
             objectives, resting = self._objectives(trace, pairs, kwargs)
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
+            denoiser = family_of(pipe).denoiser(pipe)
             if objectives and config.checkpointing:
-                stack.enter_context(checkpointed((family_of(pipe).denoiser(pipe), vae)))
+                stack.enter_context(checkpointed((denoiser, vae)))
+            elif objectives and keeps_weights(denoiser):
+                stack.enter_context(checkpointed((denoiser,)))
             watch = self._watch(trace)
             recorder = Recorder(
                 trace, listeners, [p.words for p in pairs], config.record_maps, plain_decode, watch, resting
             )
             with PipelineLoop(
-                pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, all_rows=config.map_rows == "all",
-                cancel=cancel,
+                pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
+                all_rows=config.map_rows == "all", free_encoders=config.free_text_encoders, cancel=cancel,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
                     allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
@@ -327,9 +348,12 @@ class DyMO:
             raise PromptError(f"{len(several)} graphs for {said.count} prompts: give one a prompt")
         graphs: list[SemanticGraph | None] = []
         pairs: list[TokenPairs] = []
+        encoders: Sequence[Encoder] = ()
+        if self.config.semantic_weight > 0:
+            encoders = family_of(pipe).encoders(pipe, arguments(pipe, said.kwargs))
         for i, one in enumerate(several):
             try:
-                graph, found = self._read(pipe, said, i, one)
+                graph, found = self._read(pipe, said, i, one, encoders)
             except PromptError as error:
                 if said.count == 1 or one is not None:
                     raise
@@ -342,7 +366,7 @@ class DyMO:
         return graphs, pairs
 
     def _read(
-        self, pipe: Any, said: Wording, i: int, given: GraphLike | None
+        self, pipe: Any, said: Wording, i: int, given: GraphLike | None, encoders: Sequence[Encoder]
     ) -> tuple[SemanticGraph | None, TokenPairs]:
         """The graph and token pairs of prompt i. Raises PromptError."""
         reading = said.readings[i] if said.readings else None
@@ -363,14 +387,18 @@ class DyMO:
             graph = reading.outside(self.parser(reading.text))
         if self.config.semantic_weight == 0:
             return graph, _NO_WORDS
-        tokenizer = family_of(pipe).tokenizer(pipe)
-        pairs = said.pairs(
-            i, graph, tokenizer, pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts
-        )
+        settings: dict[str, Any] = dict(pieces=self.config.pieces, wholes_and_parts=self.config.wholes_and_parts)
+        if encoders:
+            other = [_text_of(said.kwargs, encoder.text_name, i) for encoder in encoders]
+            pairs = joint_pairs(graph, encoders, other, **settings)
+            window = max(encoder.window or encoder.tokenizer.model_max_length for encoder in encoders)
+        else:
+            tokenizer = family_of(pipe).tokenizer(pipe)
+            pairs, window = said.pairs(i, graph, tokenizer, **settings), tokenizer.model_max_length
         if pairs.truncated and self.config.truncation != "report":
-            chunk = "" if self.config.truncation == "chunk" else ", or set truncation='chunk' to encode the whole of it"
+            chunk = "" if encoders or self.config.truncation == "chunk" else ", or set truncation='chunk' to encode the whole of it"
             raise PromptError(
-                f"the prompt is longer than the tokenizer's window of {tokenizer.model_max_length} tokens: "
+                f"the prompt is longer than the tokenizer's window of {window} tokens: "
                 f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on "
                 f"without{chunk}"
             )
@@ -392,6 +420,12 @@ class DyMO:
                 "it reads the prompt", PromptWarning, stacklevel=3,
             )  # fmt: skip
         return prompts, [read(prompt).text for prompt in prompts]
+
+
+def _text_of(kwargs: dict, name: str, index: int) -> str | None:
+    """The text that an encoder reads in place of the prompt, of one prompt of the call; None: the prompt itself."""
+    found = None if name == "prompt" else kwargs.get(name)
+    return found[index] if isinstance(found, (list, tuple)) else found
 
 
 def _of_the_call() -> list[str]:

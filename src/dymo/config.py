@@ -13,6 +13,7 @@ Change = Literal["step", "evaluation"]
 Pieces = Literal["mean", "each"]
 MapRows = Literal["conditional", "all"]
 Gradient = Literal["full", "conditional", "straight-through"]
+GradientChoice = Literal["auto", "full", "conditional", "straight-through"]
 StepRule = Literal["polyak", "residual"]
 Borders = Literal["timestep", "progress"]
 Normalisation = Literal["none", "instance"]
@@ -35,6 +36,8 @@ class Config:
     borders_by: Borders = "timestep"
     """"timestep": `borders` are noise levels t in 0..1000; "progress": fractions of the steps done."""
     borders: tuple[float, float] = (800.0, 500.0)
+    resolution_shift: bool = True
+    """Borders in t move with the resolution of a flow's latents: they stand for 64 x 64, and noise hides less of more pixels."""
     unguided_tail: float = 0.0
     """Fraction of the steps, at the end, that are left unguided (the reference's SDXL: 4 of 50)."""
     k: float = 5.0
@@ -64,7 +67,9 @@ class Config:
     map_rows: MapRows = "conditional"
     """Maps of the conditional rows, or averaged over all rows of the guidance."""
     map_size: int | None = None
-    """Side of the cross-attention maps that are read, in latent pixels; None takes the family's."""
+    """Rows of the cross-attention maps that are read; None takes the family's."""
+    map_layers: tuple[int, ...] | None = None
+    """Numbers of the attention layers whose maps are read, from 0 in the order of the forward pass; None takes the family's."""
 
     # Step length.
     step_rule: StepRule = "polyak"
@@ -92,13 +97,17 @@ class Config:
     """Draws of each later level there, beyond the first, >= 0; a Budget of evaluations decides instead."""
 
     # What the gradient goes through.
-    gradient: Gradient = "full"
+    gradient: GradientChoice = "auto"
+    """"full"; its conditional rows alone; "straight-through" leaves the denoiser out, z0' depending on z_t by its formula
+    alone. "auto" is "full" for a UNet and "straight-through" for a transformer, whose backward costs as much again."""
     views: int = 1
     """Images scored a prediction: the clean one and `views - 1` augmented copies."""
     fresh_views: bool = False
     """Other augmentations at each evaluation, in place of the same ones for all evaluations of a step."""
     checkpointing: bool = False
     """Trade compute for memory in the denoiser, the decoder, and rewards that are loaded by name."""
+    free_text_encoders: bool = False
+    """Once they have read the prompt, move the text encoders to the CPU's memory until the run ends (T5: 9.5 GB)."""
 
     # Words, and what is recorded.
     truncation: Truncation = "chunk"
@@ -112,7 +121,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
-            ("step_rule", StepRule), ("gradient", Gradient), ("truncation", Truncation), ("change_since", Change),
+            ("step_rule", StepRule), ("gradient", GradientChoice), ("truncation", Truncation), ("change_since", Change),
             ("pieces", Pieces), ("map_rows", MapRows), ("markup", Markup), ("few_steps", FewSteps),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
@@ -161,6 +170,11 @@ class Config:
             )
         if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
             raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
+        if self.map_layers is not None:
+            layers = self.map_layers
+            if not isinstance(layers, (tuple, list)) or not layers or not all(type(i) is int and i >= 0 for i in layers):
+                raise ConfigError(f"map_layers={layers!r}: give numbers of attention layers from 0 on, as (6, 7, 8), or None")
+            object.__setattr__(self, "map_layers", tuple(dict.fromkeys(layers)))
 
 
 def _is_number(value: Any) -> bool:
@@ -171,13 +185,15 @@ def _is_number(value: Any) -> bool:
 _OFFICIAL: dict[str, Any] = dict(
     few_steps="never", borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
     weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, map_rows="all",
-    step_rule="residual", max_step=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True,
+    step_rule="residual", max_step=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
     # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h; these are the default's.
-    "paper": Config(few_steps="never", damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True),
+    "paper": Config(
+        few_steps="never", gradient="full", damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True
+    ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(
         **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5)

@@ -8,12 +8,13 @@ import torch
 from typer.testing import CliRunner
 
 from dymo import Budget, load_miniature
+from dymo.bench.flops import flop_counter
 from dymo.bench.plan import Comparison
 from dymo.bench.reading import read_table
 from dymo.bench.results import collect
 from dymo.bench.runner import jobs_of, work
 from dymo.bench.store import Key, Store
-from dymo.bench.worker import Worker, _flop_counter, pixels
+from dymo.bench.worker import Worker, pixels
 from dymo.cli import app
 from dymo.errors import ConfigError, PipelineError
 from dymo.pipelines.variants import variant
@@ -112,7 +113,7 @@ def test_c6_counted_operations_are_those_of_the_denoiser_and_what_surrounds_it(t
         assert worker._flops(plan.rows[0]) * steps == total[steps]
     pipe = load_miniature()
     config, words = pipe.unet.config, pipe.encode_prompt("a red apple", "cpu", 1, True)
-    with _flop_counter() as counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         z = torch.zeros(2, config.in_channels, config.sample_size, config.sample_size)
         pipe.unet(z, torch.tensor(10), encoder_hidden_states=torch.cat(words[:2]))
     assert (total[4] - total[2]) / 2 == counter.get_total_flops() > 0

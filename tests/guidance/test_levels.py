@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dymo.guidance.levels import Level, noisy_step, predict_noise, predict_z0, renoise
+from dymo.guidance.levels import Level, at_resolution, noisy_step, predict_noise, predict_z0, renoise
 
 LEVELS = [Level(0.9, (1 - 0.81) ** 0.5), Level(0.1, 0.99**0.5), Level(1.0, 3.0), Level(1.0, 0.05)]
 
@@ -69,3 +69,22 @@ def test_renoising_composes():
 def test_renoising_to_the_same_level_changes_nothing():
     z = torch.randn(3)
     assert torch.equal(renoise(z, LEVELS[0], LEVELS[0], torch.randn(3)), z)
+
+
+def test_a_flow_s_velocity_gives_back_noise_and_image():
+    z0, eps = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    for s in (1.0, 0.6, 0.01):
+        level = Level(1 - s, s)
+        z, v = level.a * z0 + s * eps, eps - z0
+        torch.testing.assert_close(predict_z0(z, v, level, "flow_prediction"), z0, atol=1e-5, rtol=0)
+        torch.testing.assert_close(predict_noise(z, v, level, "flow_prediction"), eps, atol=1e-5, rtol=0)
+
+
+def test_a_level_at_another_resolution_is_the_shift_undone():
+    for s in (0.05, 0.5, 0.911, 1.0):
+        for side in (32, 64, 128):
+            alpha, found = side / 64, at_resolution(Level(1 - s, s), side * side)
+            assert alpha * found.s / (1 + (alpha - 1) * found.s) == pytest.approx(s)
+            assert found.a == pytest.approx(1 - found.s)
+    # SD's t = 800 is s = .836 of a flow, and at 128 x 128 latents .911.
+    assert at_resolution(Level(1 - 0.911, 0.911), 128 * 128).s == pytest.approx(0.836, abs=1e-3)

@@ -20,6 +20,12 @@ def test_the_paper_s_stages_by_noise_level():
     ]  # fmt: skip
 
 
+def test_a_flow_s_borders_move_with_its_resolution_unless_they_are_told_not_to():
+    now = Timestep(0, 1, 850.0, Level(0.15, 0.85), Level(0.2, 0.8), 0.0, t_64=700.0)
+    assert stage(Config(), now) == "mixed"
+    assert stage(Config(resolution_shift=False), now) == "semantic"
+
+
 def test_the_reference_s_stages_by_step_of_fifty():
     stages = [stage(PRESETS["official-sdxl"], at(done=i / 50)) for i in range(50)]
     assert stages == ["semantic"] * 8 + ["mixed"] * 17 + ["preference"] * 21 + ["unguided"] * 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import pytest
 import tiny
 import torch
@@ -13,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler
 from dymo import DyMO, PipelineError, SemanticGraph
 from dymo.guidance.levels import predict_z0
 from dymo.pipelines.decode import decoder, decoding_vae
+from dymo.pipelines.families import Branches
 from dymo.pipelines.families.unet import UNet
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import timesteps
@@ -52,7 +51,7 @@ def test_p4_guidance_with_other_rows_is_refused_by_name():
     pipe = tiny.sd()
     rows = UNet.branches
     try:
-        UNet.branches = lambda self, pipe: types.SimpleNamespace(count=3, conditional=0, unconditional=1, joint=False)
+        UNet.branches = lambda self, pipe, given, call=0: Branches(3, 0, 1)
         with pytest.raises(PipelineError, match="2 rows for 1 images, where 3 each were expected"):
             DyMO(tiny.brightness)(pipe, tiny.PROMPT, graph=GRAPH, **tiny.SMALL)
     finally:

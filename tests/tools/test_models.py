@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -10,8 +12,14 @@ from tools import models
 
 # diffusers' DEIS and KDPM2 give a tensor to numpy.
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
-def test_the_page_says_what_is_found():
+def test_the_page_says_what_is_found(monkeypatch):
+    """The transformers' rows are found out by tests/pipelines/test_transformers.py."""
     text = models.PAGE.read_text(encoding="utf-8")
+    shown = re.search(r"<!-- transformers -->(.*)<!-- end of transformers -->", text, re.DOTALL)
+    rows = [[cell.strip() for cell in line.split("|")] for line in shown[1].strip().splitlines()[2:]]
+    assert [row[2] for row in rows] == [*models.flows.FAMILIES, *models.flows.FORMS]
+    assert [row[2] for row in rows if row[7] == "below 1e-5"] == list(models.flows.FAMILIES)
+    monkeypatch.delitem(models.TABLES, "transformers")
     assert models.page(text) == text
     assert "NO" not in text.split() and "NOT KNOWN" not in text
 

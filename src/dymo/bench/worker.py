@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from .. import Budget
 from ..errors import ConfigError, DyMOError
@@ -22,6 +21,7 @@ from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
 from ..rewards.blackbox import to_pil
+from .flops import flop_counter
 from .plan import JUDGE, Comparison, RowSpec, digest
 from .reading import located
 from .store import Key, Store
@@ -95,7 +95,7 @@ class Worker:
         if (known := self.store.noted(name)) is None:
             steps = self.plan.call_of(row).get("num_inference_steps") or 50
             budget = Budget(evaluations=COUNTED * steps) if row.match or row.budget else None
-            with _flop_counter() as counter:
+            with flop_counter() as counter:
                 made = self._run(row, [self.plan.prompts[0]], 0, budget)
             known = counter.get_total_flops() / max(1, int(made.trace.evaluations[0]))
             self.store.note(name, known)
@@ -145,17 +145,6 @@ def pixels(files: Sequence[Any]) -> Tensor:
     """PNG files of equal size -> (B, 3, H, W) in [0, 1]."""
     arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
-
-
-def _flop_counter() -> FlopCounterMode:
-    """torch's counter, which lacks the attention kernel of the CPU."""
-    forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-    kernels = {
-        forward: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-        backward: lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v),
-    }
-    return FlopCounterMode(display=False, custom_mapping=kernels)
 
 
 def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:

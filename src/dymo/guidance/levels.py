@@ -32,6 +32,17 @@ class Level:
         return math.atan2(self.s, self.a)
 
 
+def at_resolution(level: Level, pixels: int) -> Level:
+    """The noise level at which latents of 64 x 64 are hidden as latents of so many pixels are at `level`.
+
+    The same noise hides less of an image of more pixels: with alpha = sqrt(pixels) / 64 the level s' of a flow stands for
+    s = s' / (alpha + (1 - alpha) s'), the inverse of the shift of arXiv 2403.03206, equation 23.
+    """
+    alpha = math.sqrt(pixels) / 64
+    s = level.s / (alpha + (1 - alpha) * level.s)
+    return Level(1 - s, s)
+
+
 def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) -> Tensor:
     """z0' = (z_t - s eps) / a from the denoiser's output after guidance; both (B, ...) -> (B, ...).
 

@@ -39,6 +39,8 @@ class Timestep:
     """Evaluations of the denoiser that one round of this step takes: the first is seen, the others are the sampler's own."""
     ahead: int | None = None
     """Evaluations of the steps after this one; None: one each."""
+    t_64: float | None = None
+    """`t` of the level at which latents of 64 x 64 pixels are hidden as these are here; None: t itself."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from .loop import Seen
 from .views import views
 
 Indices = tuple[int, ...]
+Word = Indices | tuple[Indices, ...]
+"""The places of a word's tokens: of one text encoder, or of each."""
 
 
 class Objective(Protocol):
@@ -38,14 +40,20 @@ class Pairs(Protocol):
     """S_pos (object, its attribute) and S_neg (object, other object), each word as the positions of its tokens."""
 
     @property
-    def positive(self) -> Sequence[tuple[Indices, Indices]]: ...
+    def positive(self) -> Sequence[tuple[Word, Word]]: ...
 
     @property
-    def negative(self) -> Sequence[tuple[Indices, Indices]]: ...
+    def negative(self) -> Sequence[tuple[Word, Word]]: ...
 
 
-def word_map(maps: Tensor, indices: Indices) -> Tensor:
-    """The map of a word: the mean over its pieces' maps, normalised to sum 1. maps (pixels, tokens) -> (pixels,)."""
+def word_map(maps: Tensor, indices: Word) -> Tensor:
+    """The map of a word: the mean over its pieces' maps, normalised to sum 1. maps (pixels, tokens) -> (pixels,).
+
+    A word that several text encoders read has pieces of each: the mean of the encoders' maps, each normalised, since one
+    encoder's tokens may draw many times the attention of another's.
+    """
+    if indices and isinstance(indices[0], tuple):
+        return torch.stack([word_map(maps, part) for part in indices]).mean(0)
     mean = maps[:, list(indices)].mean(-1)
     return mean / mean.sum().clamp_min(torch.finfo(mean.dtype).tiny)
 

@@ -21,7 +21,8 @@ def stage(config: Config, now: Timestep) -> Stage:
         return "unguided"
     first, second = config.borders
     if config.borders_by == "timestep":
-        return "semantic" if now.t >= first else "mixed" if now.t >= second else "preference"
+        t = now.t_64 if config.resolution_shift and now.t_64 is not None else now.t
+        return "semantic" if t >= first else "mixed" if t >= second else "preference"
     # A small tolerance, since 8 / 50 is not exact in binary.
     return "semantic" if now.done < first - 1e-9 else "mixed" if now.done < second - 1e-9 else "preference"
 

@@ -40,7 +40,7 @@ def dymo(
         planned = stage(config, now)
         acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
         kind: Stage = planned if acting else "unguided"
-        through = allotment.gradient(kind, config.gradient)
+        through = allotment.gradient(kind, "full" if config.gradient == "auto" else config.gradient)
         short = None
         if acting and through is None:
             short = "bytes"
@@ -64,7 +64,12 @@ def dymo(
             if rounds == 0 and acting:
                 sizes, codes = observer.read(moved.size, moved.code)
                 allotment.count(rows, kind, now.calls)
-                r_t = [recurrences(config, STAGES.index(kind), g) if c == 0 else 0 for g, c in zip(sizes, codes, strict=True)]
+                # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
+                back = now.here.a > 0
+                r_t = [
+                    recurrences(config, STAGES.index(kind), g) if back and c == 0 else 0
+                    for g, c in zip(sizes, codes, strict=True)
+                ]
                 granted = allotment.grant(rows, r_t, sizes, now.steps - now.index - 1, kind, now.calls, now.ahead)
                 observer.granted(rows, granted)
             else:

@@ -206,7 +206,7 @@ class Run(ExitStack):
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
             sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
-            rows.append(sample.shape[0])
+            rows.append(len(sample))
 
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:

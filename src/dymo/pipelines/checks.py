@@ -29,6 +29,7 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
             "called under torch.inference_mode(), where there are no gradients: call it outside, or under torch.no_grad()"
         )
     denoiser = family_of(pipe).denoiser(pipe)
+    place = "unet" if denoiser is getattr(pipe, "unet", None) else "transformer"
     kind_of(pipe.scheduler)
     if any(p.is_inference() for p in denoiser.parameters()):
         raise PipelineError(
@@ -36,13 +37,13 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
     if type(denoiser).__module__.startswith("peft."):
         raise PipelineError(
-            f"the denoiser is wrapped in {type(denoiser).__name__}: use pipe.load_lora_weights or pipe.unet.add_adapter, which "
-            "leave the UNet itself in place, or take the wrapper's get_base_model()"
+            f"the denoiser is wrapped in {type(denoiser).__name__}: use pipe.load_lora_weights or pipe.{place}.add_adapter, which "
+            "leave the denoiser itself in place, or take the wrapper's get_base_model()"
         )
     hook = _hook(denoiser, _REUSING)
     if getattr(denoiser, "is_cache_enabled", False) or hook:
         raise PipelineError(
-            f"the denoiser reuses features across steps ({hook or 'cache'}): call pipe.unet.disable_cache() first"
+            f"the denoiser reuses features across steps ({hook or 'cache'}): call pipe.{place}.disable_cache() first"
         )
     if _hook(denoiser, ("layerwise_casting",)):
         raise PipelineError(
@@ -50,7 +51,8 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
     compiled = [m for m in denoiser.modules() if hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None]
     if compiled and semantic:
-        how = "pipe.unet = pipe.unet._orig_mod after torch.compile" if compiled[0] is denoiser else "load it anew without compile_repeated_blocks()"
+        how = "load it anew without compile_repeated_blocks()"
+        how = f"pipe.{place} = pipe.{place}._orig_mod after torch.compile" if compiled[0] is denoiser else how
         raise PipelineError(
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
             f"use the eager one ({how}), or set semantic_weight=0"

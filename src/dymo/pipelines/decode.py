@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 _IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
@@ -31,17 +32,27 @@ def decoding_vae(vae: Any) -> Any:
 def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
-    `vae`: an AutoencoderKL, or an AutoencoderTiny (whose scaling factor is 1).
+    `vae`: an AutoencoderKL, an AutoencoderTiny (whose scaling factor is 1) or an AutoencoderDC; Qwen-Image's, which takes
+    an image for a video of one frame; or FLUX.2's, whose latents are 2 x 2 patches, normalised by the statistics of a batch
+    normalisation.
     """
+    video = hasattr(vae.config, "temperal_downsample")
+    normed = getattr(vae, "bn", None)
     factor = getattr(vae.config, "scaling_factor", None) or 1.0
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
 
     def decode(z0: Tensor) -> Tensor:
         z = z0 / factor + shift
+        if normed is not None:
+            deviation = (normed.running_var.float() + vae.config.batch_norm_eps).sqrt().to(z0)
+            z = z0 * deviation.view(1, -1, 1, 1) + normed.running_mean.to(z0).view(1, -1, 1, 1)
+            z = rearrange(z, "b (c p q) h w -> b c (h p) (w q)", p=2, q=2)
         if mean is not None and std is not None:
             z = z0 * z0.new_tensor(std).view(1, -1, 1, 1) / factor + z0.new_tensor(mean).view(1, -1, 1, 1)
-        return vae.decode(z.to(vae.dtype), return_dict=False)[0].float() / 2 + 0.5
+        z = z.unsqueeze(2) if video else z
+        images = vae.decode(z.to(vae.dtype), return_dict=False)[0]
+        return (images[:, :, 0] if video else images).float() / 2 + 0.5
 
     def safe(z0: Tensor) -> Tensor:
         return _Rescaled.apply(decode, z0) if z0.requires_grad and vae.dtype != torch.float32 else decode(z0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,10 +15,11 @@ from ..guidance.levels import predict_noise, predict_z0
 from ..guidance.loop import Need, Rows, Seen, Timestep, pick
 from ..trace import Cost
 from .decode import power_of_two
-from .families import Branches, Family
-from .rows import map_tensors, take
+from .families import Branches, Family, Taps
+from .kernel import KernelTaps
+from .packing import Packing
+from .rows import map_tensors
 from .schedulers import limited, prediction_of
-from .taps import AttentionTaps
 
 _ALONE = Branches(1, 0, None)
 
@@ -26,22 +27,38 @@ _ALONE = Branches(1, 0, None)
 class Evaluator:
     """Runs the denoiser's own `forward` for the samples that are evaluated, with a graph only where a gradient passes.
 
-    whole: the graph of the whole trajectory is kept, and each forward checkpointed. map_size, all_rows: which attention
-    maps. Use it as part of `stack`, which takes the hooks off again.
+    given: the arguments of the pipeline's call. whole: the graph of the whole trajectory is kept, and each forward
+    checkpointed. map_size, map_layers, all_rows: which attention maps. Use it as part of `stack`, which takes the hooks
+    off again.
     """
 
     def __init__(
-        self, pipe: Any, family: Family, cost: Cost, stack: ExitStack, whole: bool, map_size: int | None, all_rows: bool
-    ):
-        self.pipe, self.family, self.cost, self.stack = pipe, family, cost, stack
-        self.whole, self.map_size, self.all_rows = whole, map_size, all_rows
+        self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
+        map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool,
+    ):  # fmt: skip
+        self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
+        self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
         self.forward = family.denoiser(pipe).forward
+        self.packing: Packing | None = None
+        """Of the latents, where the pipeline keeps them as a sequence."""
         self.branches = self.ran = _ALONE
-        """The rows of guidance in the pipeline's batch, and in the forward whose graph is kept."""
-        self.taps: AttentionTaps | None = None
+        """The rows of guidance in the batch of the call that has the conditional ones, and in the forward whose graph is kept."""
+        self.passes = 1
+        """Rows a sample of all forwards that have a graph."""
+        self.taps: Taps | None = None
         self.grid = (0, 0)
-        self.output: Tensor | None = None
+        self.outputs: list[tuple[Branches, Tensor]] = []
+        """Of each call of the denoiser in an evaluation."""
+        self._call = 0
         self._cut = self._look = False
+
+    def begin(self) -> None:
+        """The pipeline's loop body begins, again or anew: the next call of the denoiser is the first of an evaluation."""
+        self._call = 0
+
+    def spatial(self, x: Tensor) -> Tensor:
+        """The pipeline's latents as (B, c, h, w)."""
+        return x if self.packing is None else self.packing.unpack(x)
 
     def __call__(self, args: tuple, kwargs: dict, samples: int | None, rows: Rows, need: Need) -> tuple[Any, int]:
         """What the pipeline's call of the denoiser returns, and the number of samples in its batch.
@@ -49,70 +66,112 @@ class Evaluator:
         rows: the samples to evaluate, or [] for all; the others keep the output that they had. Raises PipelineError where
         the batch has other rows than the family knows.
         """
-        sample = args[0] if args else kwargs["sample"]
-        branches = self.branches = self.family.branches(self.pipe)
+        call, self._call = self._call, self._call + 1
+        sample = self.family.sample(args, kwargs)
+        branches = self.family.branches(self.pipe, self.given, call)
+        if branches.truncated and samples == sample.shape[0]:
+            branches = _ALONE
         n = samples or sample.shape[0] // branches.count
         if sample.shape[0] != branches.count * n:
             raise PipelineError(
                 f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {n} images, where "
                 f"{branches.count} each were expected: this form of guidance cannot be steered"
             )
-        if need.maps:
-            self._tap(sample)
+        if call and need.maps and self.all_rows and branches.unconditional is not None:
+            raise PipelineError(
+                f"map_rows='all': {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: "
+                "set map_rows='conditional'"
+            )
         chosen = torch.tensor(rows or list(range(n)), device=sample.device)
         blocks = [chosen + block * n for block in range(branches.count)]
-        own = blocks[branches.conditional]
+        if call == 0:
+            self.branches = branches
+            if need.maps:
+                self._tap(sample)
         if not need.output:
-            self._run(args, kwargs, own, look=True)
-            self.ran = _ALONE
-            channels = getattr(self.family.denoiser(self.pipe).config, "out_channels", sample.shape[1])
-            return self._returned(sample.new_zeros(len(sample), channels, *sample.shape[2:]), kwargs), n
+            if branches.conditional is not None:
+                self._run(args, kwargs, blocks[branches.conditional], look=True, read=True)
+                self.ran, self.passes = _ALONE, 1
+            return self._returned(self._nothing(sample), kwargs), n
+        conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.all_rows)
-        if apart and branches.count > 1:
-            found = self._conditional_alone(args, kwargs, blocks, need)
-            self.ran = _ALONE
+        everyone = None if len(chosen) == n else torch.cat(blocks)
+        ran = branches
+        if apart and not conditional:
+            with torch.no_grad():
+                found = self._run(args, kwargs, everyone)
+            ran = Branches(0, None, None)
+        elif apart and branches.count > 1:
+            found, ran = self._conditional_alone(args, kwargs, branches, blocks, need), _ALONE
         else:
-            everyone = len(chosen) == n
-            found = self._run(args, kwargs, None if everyone else torch.cat(blocks), cut=need.through == "maps")
-            self.ran = branches
+            found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional)
+            if apart and need.through == "conditional":
+                found = self._passing_once(found)
+        if call == 0:
+            self.ran, self.passes = ran, ran.count
+        else:
+            self.passes += ran.count
         if need.through in ("none", "maps") and not self.whole:
             found = found.detach()
         if len(chosen) < n:
-            before = self.output.detach() if self.output is not None and len(self.output) == len(sample) else None
+            before = self.outputs[call][1].detach() if call < len(self.outputs) else None
+            before = None if before is None or len(before) != len(sample) else before
             before = found.new_zeros(len(sample), *found.shape[1:]) if before is None else before
             found = before.index_copy(0, torch.cat(blocks), found)
-        self.output = found
+        self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
         return self._returned(found, kwargs), n
 
-    def _returned(self, output: Tensor, kwargs: dict) -> Any:
-        return (output,) if kwargs.get("return_dict", True) is False else self.family.packed(output)
+    def _nothing(self, sample: Tensor) -> Tensor:
+        """Zeros of the output's size."""
+        denoiser: Any = self.family.denoiser(self.pipe)
+        if sample.ndim == 3:
+            return sample.new_zeros(*sample.shape[:2], denoiser.proj_out.out_features)
+        channels = getattr(denoiser.config, "out_channels", None)
+        return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 
-    def _conditional_alone(self, args: tuple, kwargs: dict, blocks: list[Tensor], need: Need) -> Tensor:
+    def _returned(self, output: Tensor, kwargs: dict) -> Any:
+        found = self.family.returned(output)
+        return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
+
+    def _conditional_alone(
+        self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Tensor], need: Need
+    ) -> Tensor:
         """The rows of `blocks`, a graph to the conditional ones alone."""
-        at = self.branches.conditional
+        at = branches.conditional
+        assert at is not None
         with torch.no_grad():
             rest = self._run(args, kwargs, torch.cat([b for k, b in enumerate(blocks) if k != at]))
         if self.taps is not None:
             self.taps.clear()
-        own = self._run(args, kwargs, blocks[at], cut=need.through == "maps")
+        own = self._run(args, kwargs, blocks[at], cut=need.through == "maps", read=True)
         if need.through == "conditional":
-            # The pipeline multiplies by its guidance scale; the gradient is to pass once.
-            own = own.detach() + (own - own.detach()) / self.family.scale(self.pipe)
+            own = self._passing_once(own)
         parts = list(rest.split(len(blocks[at])))
         parts.insert(at, own)
         return torch.cat(parts)
 
-    def _run(self, args: tuple, kwargs: dict, rows: Tensor | None, cut: bool = False, look: bool = False) -> Tensor:
-        """The denoiser's own forward on some rows of its batch. cut: drop the graph after the last tap; look: stop there."""
-        sample = args[0] if args else kwargs["sample"]
+    def _passing_once(self, own: Tensor) -> Tensor:
+        """The pipeline multiplies the conditional rows by its guidance scale; the gradient is to pass once."""
+        return own.detach() + (own - own.detach()) / self.family.scale(self.pipe, self.given)
+
+    def _run(
+        self, args: tuple, kwargs: dict, rows: Tensor | None, cut: bool = False, look: bool = False, read: bool = False
+    ) -> Tensor:
+        """The denoiser's own forward on some rows of its batch.
+
+        cut: drop the graph after the last tap; look: stop there; read: it is this forward whose maps are read.
+        """
+        sample = self.family.sample(args, kwargs)
         if rows is not None:
-            args, kwargs = take((args, kwargs), rows, sample.shape[0])
+            args, kwargs = self.family.take(args, kwargs, rows, sample.shape[0])
         count = sample.shape[0] if rows is None else len(rows)
+        if read and isinstance(self.taps, KernelTaps):
+            self.taps.places = self.family.places(self.pipe, args, kwargs, self.taps.tokens)
 
         def forward(*args: Any, **kwargs: Any) -> Tensor:
             self.cost.denoiser_calls += 1
             self.cost.denoiser_rows += count
-            return self.forward(*args, **{**kwargs, "return_dict": False})[0]
+            return self.family.joined(self.forward(*args, **{**kwargs, "return_dict": False})[0])
 
         mode = torch.is_grad_enabled()
         self._cut, self._look = cut and mode, look
@@ -134,10 +193,12 @@ class Evaluator:
 
     def _tap(self, sample: Tensor) -> None:
         if self.taps is None:
-            modules, self.grid = self.family.attention(self.pipe, sample.shape[-2:], self.map_size)
-            self.taps = self.stack.enter_context(AttentionTaps(modules))
-            block = self.family.last_block(self.pipe, list(modules)[-1])
-            self.stack.callback(block.register_forward_hook(self._after_taps).remove)
+            sides = sample.shape[-2:] if self.packing is None else (self.packing.rows, self.packing.columns)
+            self.taps = self.family.taps(self.pipe, sides, self.map_size, self.map_layers)
+            self.grid = self.taps.grid
+            self.stack.enter_context(self.taps)
+            assert self.taps.last is not None
+            self.stack.callback(self.taps.last.register_forward_hook(self._after_taps).remove)
         self.taps.clear()
 
     def _after_taps(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -152,7 +213,8 @@ class Evaluator:
     def seen(
         self, now: Timestep, sample: Tensor, output: Tensor, rows: Rows, need: Need, decode: Callable[[Tensor], Tensor]
     ) -> Seen:
-        """What the last evaluation gave: `sample` and `output` (after guidance) as the pipeline hands them to its scheduler.
+        """What the last evaluation gave: `sample` and `output` (after guidance) as the pipeline hands them to its scheduler,
+        unpacked to (n, c, h, w).
 
         In half precision the float32 quantities are leaves of their own, so that the way back through the denoiser is one
         pull at size 1.
@@ -168,17 +230,17 @@ class Evaluator:
             inner.append((x, found))
             return found
 
-        z = pick(sample, rows) if joined else pick(sample, rows).detach().float().requires_grad_()
-        z = z.float()
+        z = self.spatial(pick(sample, rows))
+        z = (z if joined else z.detach().float().requires_grad_()).float()
         through = need.through in ("full", "conditional") or self.whole
-        prediction = leaf(pick(output, rows)) if through else pick(output.detach(), rows).float()
+        prediction = self.spatial(leaf(pick(output, rows)) if through else pick(output.detach(), rows).float())
         kind = prediction_of(scheduler)
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
             z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
             maps = self._maps(leaf, len(rows)) if need.maps else None
-        eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.ran.count
+        eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
         return Seen(
-            rows, now, z, z0, eps, self._residual(rows), maps, self.grid, decode,
+            rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
             lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran),
         )  # fmt: skip
 
@@ -186,17 +248,24 @@ class Evaluator:
         """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
         assert self.taps is not None
         if self.all_rows and self.ran.count == self.branches.count:
-            return self.taps.maps(leaf).unflatten(0, (self.ran.count, n)).mean(0)
-        start = self.ran.conditional * n
-        return self.taps.maps(lambda x: leaf(x[start : start + n]))
+            return self.taps.maps(leaf, slice(None)).unflatten(0, (self.ran.count, n)).mean(0)
+        start = (self.ran.conditional or 0) * n
+        return self.taps.maps(leaf, slice(start, start + n))
 
-    def _residual(self, rows: Rows) -> Tensor | None:
-        """eps_cond - eps_uncond (n, c, h, w), None without guidance."""
-        at = self.branches
-        if at.unconditional is None or self.output is None:
+    def _residual(self, rows: Rows, now: Timestep, kind: str, sample: Tensor) -> Tensor | None:
+        """eps_cond - eps_uncond (n, c, h, w), None without guidance; a flow's is (1 - s) (v_cond - v_uncond)."""
+        conditional = unconditional = None
+        for branches, output in self.outputs[: self._call]:
+            blocks = output.detach().float().unflatten(0, (branches.count, -1))
+            if branches.conditional is not None:
+                conditional = blocks[branches.conditional]
+            if branches.unconditional is not None:
+                unconditional = blocks[branches.unconditional]
+        if conditional is None or unconditional is None:
             return None
-        blocks = self.output.detach().float().unflatten(0, (at.count, -1))
-        return pick(blocks[at.conditional] - blocks[at.unconditional], rows)
+        # A learned variance lies behind the prediction.
+        found = self.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
+        return found * now.here.a if kind == "flow_prediction" else found
 
     def _pull(
         self,
@@ -210,11 +279,11 @@ class Evaluator:
     ) -> Tensor:
         """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it."""
         if not loss.requires_grad:
-            return torch.zeros_like(pick(sample, rows), dtype=torch.float32)
+            return torch.zeros_like(self.spatial(pick(sample, rows)), dtype=torch.float32)
         if z is None:
             (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
             self._count_backward(len(rows) * ran)
-            return pick(found, rows)
+            return self.spatial(pick(found, rows))
         leaves = [z, *(found for _, found in inner)]
         direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
         total = torch.zeros_like(z) if direct is None else direct
@@ -230,7 +299,7 @@ class Evaluator:
         ]
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
         self._count_backward(len(rows) * ran)
-        return total + pick(found, rows).float() * size.view(-1, 1, 1, 1)
+        return total + self.spatial(pick(found, rows)).float() * size.view(-1, 1, 1, 1)
 
 
 class _Looked(Exception):

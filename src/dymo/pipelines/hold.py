@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import PipelineError
@@ -73,6 +74,22 @@ def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
                 module.enable_gradient_checkpointing()
                 stack.callback(module.disable_gradient_checkpointing)
         yield
+
+
+@contextmanager
+def parked(modules: Iterable[Any]) -> Iterator[None]:
+    """The modules are in the CPU's memory inside, and afterwards where they were; those that an offload moves stay with it."""
+    moved = [
+        (m, m.device) for m in modules if m.device.type not in ("cpu", "meta") and not any(hasattr(x, "_hf_hook") for x in m.modules())
+    ]
+    try:
+        for module, _ in moved:
+            module.to("cpu")
+        torch.cuda.empty_cache()
+        yield
+    finally:
+        for module, device in moved:
+            module.to(device)
 
 
 _ABSENT = object()

@@ -15,7 +15,7 @@ import inspect
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,10 +26,11 @@ from torch import Tensor
 from ..errors import PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
+from .decode import decoder
 from .evaluation import Evaluator
-from .families import family_of
-from .hold import patched
-from .schedulers import initial_scale, kind_of, noise_like, place_of, shrink, timesteps
+from .families import arguments, family_of
+from .hold import parked, patched
+from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
 from .steps import Call, Steps
 
@@ -42,22 +43,26 @@ class PipelineLoop:
 
     decode: z0' -> images; cost: where the work is counted. start: the initial standard normal noise (B, c, h, w) -> what
     to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
-    trajectory and the final decode, each step's denoiser checkpointed. map_size, all_rows: which attention maps.
-    cancel: ends the run early, with the image as it is then.
+    trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
+    free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
-        words: Change | None = None, whole: bool = False, map_size: int | None = None, all_rows: bool = False,
-        cancel: threading.Event | None = None,
+        words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
+        all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
         self.start, self.words, self.whole, self.cancel = start, words, whole, cancel
+        self._frees = free_encoders
         self.scheduler, self.denoiser = pipe.scheduler, family.denoiser(pipe)
         kind = kind_of(self.scheduler)
         self._stack = ExitStack()
-        self._evaluator = Evaluator(pipe, family, cost, self._stack, whole, map_size, all_rows)
+        self._family = family
+        self._evaluator = Evaluator(
+            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows
+        )
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -126,7 +131,8 @@ class PipelineLoop:
         self._rows, self._need = list(range(self._samples or 0)) if rows is None else rows, need
         if z is not None:
             self._back |= set(self._rows) & set(self._steps.taken)
-        self._evaluate(None if z is None else (True, put(self._sample.detach(), self._rows, z.to(self._sample.dtype))))
+            z = put(self._sample.detach(), self._rows, self._packed(z).to(self._sample.dtype))
+        self._evaluate(None if z is None else (True, z))
         if need.through != "none" and not self.whole and not self._sample.requires_grad:
             # The pipeline made its first latents where they could not be marked: evaluate once more.
             self._evaluate((True, self._sample.detach()))
@@ -142,33 +148,39 @@ class PipelineLoop:
             z = self._steps.take(self._call, seen.rows, now, self._at, self._back, None, self.whole)
             self._rows, self._need = seen.rows, PREDICTION
             self._evaluate((False, put(self._call.sample if self.whole else self._call.sample.detach(), seen.rows, z)))
-        found = self._steps.take(self._call, seen.rows, now, self._at, self._back, noise, self.whole).float()
+        noise = None if noise is None else self._packed(noise)
+        found = self._steps.take(self._call, seen.rows, now, self._at, self._back, noise, self.whole)
+        found = self._evaluator.spatial(found).float()
         if self._carry is None:
             return found
-        return found + shrink(now.here, now.there) * pick(self._carry, seen.rows)
+        factor = shrink(now.here, now.there, prediction_of(self.scheduler))
+        return found + factor * pick(self._carry, seen.rows)
 
     def accept(self, z: Tensor, origin: Rows | None = None) -> None:
         """See `Loop.accept`. What rounding to the pipeline's precision takes away is added to the next step."""
         now = self._arrived
         assert now is not None
-        goes_on = self._steps.accept(z, now, origin)
+        goes_on = self._steps.accept(self._packed(z), now, origin)
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps
         self._arrived = None
-        self._to_pipeline((False, rounded))
+        self._to_pipeline((False, self._packed(rounded)))
 
     def noise(self, rows: Rows) -> Tensor:
         """See `Loop.noise`; drawn from the user's generators."""
-        return noise_like(self._sample, rows, self.generator).float()
+        return self._evaluator.spatial(noise_like(self._sample, rows, self.generator)).float()
 
     def seconds_to_decode(self) -> float:
         """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
         vae, began = self.pipe.vae, time.perf_counter()
         with torch.no_grad():
-            latents = torch.zeros((1, *self._shape[1:]), device=vae.device, dtype=vae.dtype)
-            vae.decode(latents, return_dict=False)[0].sum().item()
+            decoder(vae)(torch.zeros((1, *self._shape[1:]), device=vae.device)).sum().item()
         return (time.perf_counter() - began) * self.samples
+
+    def _packed(self, z: Tensor) -> Tensor:
+        """Latents (n, c, h, w) as the pipeline keeps them."""
+        return z if self._evaluator.packing is None else self._evaluator.packing.pack(z)
 
     # The two sides.
 
@@ -224,8 +236,8 @@ class PipelineLoop:
         enter, pipe, scheduler = self._stack.enter_context, self.pipe, self.scheduler
         owners: dict[str, tuple[Any, Callable]] = {
             "forward": (self.denoiser, self._forward), "step": (scheduler, self._step), "set_timesteps": (scheduler, self._set_timesteps),
-            "add_noise": (scheduler, self._add_noise), "prepare_latents": (pipe, self._prepare_latents),
-            "progress_bar": (pipe, self._progress_bar),
+            "add_noise": (scheduler, self._add_noise), "scale_noise": (scheduler, self._scale_noise),
+            "prepare_latents": (pipe, self._prepare_latents), "progress_bar": (pipe, self._progress_bar),
         }  # fmt: skip
         if self.words is not None:
             owners["encode_prompt"] = (pipe, self._encode_prompt)
@@ -256,12 +268,21 @@ class PipelineLoop:
         return (self.words(found[0]), *found[1:])
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+        if self._frees:  # pipelines make their latents when the prompt is read
+            self._frees = False
+            encoders = [m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None]
+            self._stack.enter_context(parked(encoders))
         found = self._plain["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
-        self._samples, self._shape = first.shape[0], first.shape
+        if first.ndim == 3:
+            given = inspect.signature(self._plain["prepare_latents"]).bind(*args, **kwargs)
+            given.apply_defaults()
+            self._evaluator.packing = self._family.packing(self.pipe, given.arguments)
+        spatial = self._evaluator.spatial(first)
+        self._samples, self._shape = first.shape[0], spatial.shape
         if self.start is not None:
             scale = initial_scale(self.scheduler)
-            first = (self.start(first / scale) * scale).to(first.dtype)
+            first = self._packed(self.start(spatial / scale) * scale).to(first.dtype)
         elif not self.whole:
             # The first evaluation's input must be a leaf, or it would have to be repeated.
             first = first.detach().requires_grad_()
@@ -279,7 +300,8 @@ class PipelineLoop:
         if first is None:
             yield from builtins.enumerate(things, start)
             return
-        self.timesteps = timesteps(self.scheduler, first, len(things))
+        steps = timesteps(self.scheduler, first, len(things))
+        self.timesteps = at_pixels(self.scheduler, steps, self._shape[-2] * self._shape[-1])
         entries = list(builtins.enumerate(things, start))
         for now in self.timesteps:
             own, entries = entries[: now.calls], entries[now.calls :]
@@ -299,6 +321,7 @@ class PipelineLoop:
         self._at, self._repeated, self._back, self._now, interrupted = 0, False, set(), entries[0][1], False
         while self._at < len(entries):
             self._again, self._in_body = False, True
+            self._evaluator.begin()
             if not self.whole:
                 torch.set_grad_enabled(self._need.through != "none")
             yield entries[self._at]
@@ -340,6 +363,12 @@ class PipelineLoop:
         if self._in_body and self._again:
             t = self._now.reshape(1).expand(t.shape).to(t.device)
         return self._plain["add_noise"](original, noise, t, *args, **kwargs)
+
+    def _scale_noise(self, sample: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What `add_noise` is to a flow."""
+        if self._in_body and self._again:
+            t = self._now.reshape(1).expand(t.shape).to(t.device)
+        return self._plain["scale_noise"](sample, t, noise)
 
     def _wrap_callback(self, name: str) -> None:
         """The user's callback once a step, with plain latents, and not in a repetition."""

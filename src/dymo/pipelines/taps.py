@@ -15,11 +15,14 @@ from torch import Tensor, nn
 class AttentionTaps(AbstractContextManager):
     """Keeps the queries and keys of the chosen attention modules' last forward while the context is open.
 
-    `modules`: name -> a diffusers `Attention` with `to_q`, `to_k`, `heads` and `scale`. Under gradient checkpointing
-    the hooks fire a second time in the backward; the first tensors, which belong to the graph, are kept.
+    `modules`: name -> a diffusers `Attention` with `to_q`, `to_k`, `heads` and `scale`; their maps are of `grid` = (rows,
+    columns), and after the block `last` nothing that is read depends on the latents. Under gradient checkpointing the
+    hooks fire a second time in the backward; the first tensors, which belong to the graph, are kept.
     """
 
     modules: Mapping[str, nn.Module]
+    grid: tuple[int, int] = (0, 0)
+    last: nn.Module | None = None
     queries: dict[str, Tensor] = field(default_factory=dict)
     keys: dict[str, Tensor] = field(default_factory=dict)
     _handles: list = field(default_factory=list)
@@ -48,13 +51,13 @@ class AttentionTaps(AbstractContextManager):
 
         return hook
 
-    def maps(self, change: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    def maps(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> Tensor:
         """softmax(q k^T scale) averaged over heads and modules, float32: (batch, pixels, tokens).
 
-        change: applied to each module's q and k (batch, n, width) first: to take rows, or to cut the graph.
+        change: applied to each module's q and k (batch, n, width) first, to cut the graph. rows: of the batch.
         """
         layers = [
-            probabilities(change(self.queries[name]), change(self.keys[name]), module.heads, module.scale).mean(1)
+            probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
             for name, module in self.modules.items()
         ]
         return torch.stack(layers).mean(0)

@@ -2,28 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
+from ...config import Gradient
 from ...errors import PipelineError
+from ..kernel import Places
+from ..packing import Packing
+from ..rows import take
 
 
 @dataclass(frozen=True)
 class Branches:
-    """The rows that guidance makes of each sample, in blocks of one row a sample: their number and two of their places."""
+    """The rows that guidance makes of each sample, in blocks of one row a sample: their number and two of their places.
+
+    Guidance may take several calls of the denoiser: each has branches of its own.
+    """
 
     count: int
-    conditional: int
+    conditional: int | None
     unconditional: int | None
     joint: bool = False
     """Attention mixes the blocks, so they can only be run together."""
+    truncated: bool = False
+    """At some steps the pipeline leaves out guidance, and runs the conditional rows alone."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder whose tokens are keys of the attention: the first is at `start`, and `window` of them are kept."""
+
+    tokenizer: Any
+    start: int = 0
+    window: int | None = None
+    """None: the tokenizer's own."""
+    before: str = ""
+    """What the pipeline writes before the prompt,"""
+    after: str = ""
+    """and after it."""
+    dropped: int = 0
+    """Tokens at the start of the whole that the pipeline takes off."""
+    lower: bool = False
+    """The prompt is read in small letters, without white space around it."""
+    text_name: str = "prompt"
+    """The argument of the call that it reads in place of the prompt, where that is given."""
+
+
+class Taps(Protocol):
+    """Reads the attention maps of the denoiser's last forward, as a context."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the maps."""
+        ...
+
+    @property
+    def last(self) -> nn.Module | None:
+        """The block after which nothing that is read depends on the latents any more."""
+        ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exc: Any) -> None: ...
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        ...
+
+    def maps(self, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:
+        """Maps (rows, pixels, tokens), float32; `change` cuts the graph at the queries and keys."""
+        ...
 
 
 class Family(Protocol):
-    """One architecture. `pipe` is the user's diffusers pipeline throughout."""
+    """One architecture. `pipe` is the user's diffusers pipeline throughout, `given` the arguments of its call, defaults filled in."""
+
+    gradient: Gradient = "full"
+    """What the preference's gradient goes through unless the user says."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -33,39 +93,96 @@ class Family(Protocol):
         """The module whose `forward(sample, ...)` predicts."""
         ...
 
-    def branches(self, pipe: Any) -> Branches:
-        """The rows of guidance at this moment: callbacks may switch guidance off."""
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
+        """The rows of guidance in the call-th forward of an evaluation, at this moment: callbacks may switch guidance off."""
         ...
 
-    def scale(self, pipe: Any) -> float:
+    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         """The factor that guidance puts on the conditional rows at this moment."""
         ...
+
+    def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+        """The latents among the denoiser's arguments, samples first."""
+        found = next((kwargs[name] for name in ("sample", "hidden_states") if name in kwargs), None)
+        return args[0] if found is None else found
+
+    def take(self, args: tuple, kwargs: dict[str, Any], rows: Tensor, batch: int) -> tuple[tuple, dict[str, Any]]:
+        """The denoiser's arguments for some rows of its batch."""
+        return take((args, kwargs), rows, batch)
+
+    def joined(self, output: Any) -> Tensor:
+        """What the denoiser returned as one tensor, samples first."""
+        return output
+
+    def returned(self, output: Tensor) -> Any:
+        """A tensor of `joined` as the denoiser returns it."""
+        return output
 
     def packed(self, output: Any) -> Any:
         """A tensor as the denoiser's own output class."""
         ...
 
-    def attention(self, pipe: Any, latents: Sequence[int], map_size: int | None) -> tuple[dict[str, nn.Module], tuple[int, int]]:
-        """The cross-attentions whose maps are read, for latents (rows, columns), and the maps' (rows, columns)."""
-        ...
+    def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing | None:
+        """How the pipeline packs latents into a sequence, by the arguments of its `prepare_latents`; None: it does not."""
+        return None
 
-    def last_block(self, pipe: Any, name: str) -> nn.Module:
-        """The block that holds the attention `name`: after it, nothing that is read depends on the latents any more."""
+    def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
+        """Where latents and prompt lie in the attention of this forward; tokens: rows and columns of the latents' tokens."""
+        return Places()
+
+    def taps(
+        self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
+    ) -> Taps:
+        """What reads the maps, for latents (rows, columns). layers: numbers of attention layers, None for the family's.
+
+        Raises PipelineError where there are no such layers, or none of that size.
+        """
         ...
 
     def tokenizer(self, pipe: Any) -> Any:
-        """The tokenizer whose positions the maps' tokens have. Raises PipelineError where there is none."""
+        """The tokenizer of a family whose maps' tokens are those of one. Raises PipelineError where there is none."""
         ...
+
+    def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
+        """The text encoders of a family where the prompt is read by several, or not as it is written; else none."""
+        return ()
+
+
+FAMILIES: dict[str, str] = {
+    "SD3Transformer2DModel": "sd3:SD3",
+    "FluxTransformer2DModel": "flux:Flux",
+    "Flux2Transformer2DModel": "flux2:Flux2",
+    "PixArtTransformer2DModel": "pixart:PixArt",
+    "SanaTransformer2DModel": "sana:Sana",
+    "Lumina2Transformer2DModel": "lumina2:Lumina2",
+    "ZImageTransformer2DModel": "z_image:ZImage",
+    "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+}
+"""Class of the denoiser -> module and class of its family."""
 
 
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
-    from .unet import UNet
-
-    family: Family = UNet()
-    if not isinstance(getattr(pipe, "unet", None), nn.Module):
+    denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
+    kind = next((c.__name__ for c in type(_inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
+    if kind is None and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
+        what = "neither a UNet nor a transformer" if denoiser is None else f"the denoiser {type(denoiser).__name__}"
         raise PipelineError(
-            f"{type(pipe).__name__} has no UNet: pipelines of the SD1.5, SD2 and SDXL families can be steered"
+            f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
+            f"{', '.join(FAMILIES)}"
         )
+    module, _, name = FAMILIES.get(kind or "", "unet:UNet").partition(":")
+    family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)
     return family
+
+
+def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a pipeline's call, its own defaults filled in."""
+    return {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | dict(kwargs)
+
+
+def _inner(denoiser: Any) -> Any:
+    """What torch.compile or peft have wrapped."""
+    denoiser = getattr(denoiser, "_orig_mod", denoiser)
+    return denoiser.get_base_model() if hasattr(denoiser, "get_base_model") else denoiser

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from ...errors import PipelineError
-from . import Branches
+from ..taps import AttentionTaps
+from . import Branches, Family, Taps
 
 _STAGES = ("down_blocks", "mid_block", "up_blocks")
 
 
-class UNet:
+class UNet(Family):
     """The family of `UNet2DConditionModel`."""
 
     def check(self, pipe: Any) -> None:
@@ -35,14 +36,14 @@ class UNet:
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.unet
 
-    def branches(self, pipe: Any) -> Branches:
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         guided = bool(pipe.do_classifier_free_guidance)
         if hasattr(type(pipe), "image_guidance_scale"):  # InstructPix2Pix: text and image, image alone, neither
             return Branches(3, 0, 1) if guided else Branches(1, 0, None)
         perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
         return Branches(1 + guided + perturbed, int(guided), 0 if guided else None, joint=perturbed)
 
-    def scale(self, pipe: Any) -> float:
+    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale)
 
     def packed(self, output: Any) -> Any:
@@ -50,17 +51,36 @@ class UNet:
 
         return UNet2DConditionOutput(sample=output)
 
+    def taps(
+        self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
+    ) -> Taps:
+        if layers is None:
+            modules, grid = self.attention(pipe, latents, map_size)
+        else:
+            modules, grid = self._numbered(pipe, latents, layers)
+        return AttentionTaps(modules, grid, self.last_block(pipe, list(modules)[-1]))
+
+    def _numbered(
+        self, pipe: Any, latents: Sequence[int], layers: Sequence[int]
+    ) -> tuple[dict[str, nn.Module], tuple[int, int]]:
+        every = list(cross_attentions(pipe.unet).items())
+        if wrong := [i for i in layers if i >= len(every)]:
+            raise PipelineError(f"map_layers: this denoiser has cross-attentions 0 to {len(every) - 1}, and no {wrong[0]}")
+        chosen = dict(every[i] for i in sorted(layers))
+        sizes: dict[str, int] = {}
+        for factor, modules in self._by_factor(pipe.unet).items():
+            sizes |= {name: factor for name in chosen if name in modules}
+        if len(set(sizes.values())) > 1:
+            shown = ", ".join(f"{i} a {sizes[every[i][0]]}th" for i in sorted(layers))
+            raise PipelineError(f"map_layers: maps of one size are needed, and of the latents' rows layer {shown} are read")
+        factor = next(iter(sizes.values()))
+        return chosen, (-(-latents[0] // factor), -(-latents[1] // factor))
+
     def attention(
         self, pipe: Any, latents: Sequence[int], map_size: int | None
     ) -> tuple[dict[str, nn.Module], tuple[int, int]]:
         """By default the layers at a quarter of the latents (SD1.5 at 512: 16x16; SDXL at 1024: 32x32), or the finest."""
-        unet = pipe.unet
-        deepest = len(unet.config.block_out_channels) - 1
-        by_factor: dict[int, dict[str, nn.Module]] = {}
-        for name, module in cross_attentions(unet).items():
-            part, _, rest = name.partition(".")
-            level = deepest if part == "mid_block" else int(rest.split(".")[0])
-            by_factor.setdefault(2 ** (deepest - level if part == "up_blocks" else level), {})[name] = module
+        by_factor = self._by_factor(pipe.unet)
         if not by_factor:
             raise PipelineError(
                 "the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or set semantic_weight=0"
@@ -75,6 +95,17 @@ class UNet:
                     f"map_size={map_size}: this denoiser has maps of {sizes} rows at latents of {latents[0]} by {latents[1]}"
                 )
         return by_factor[factor], (-(-latents[0] // factor), -(-latents[1] // factor))
+
+    @staticmethod
+    def _by_factor(unet: nn.Module) -> dict[int, dict[str, nn.Module]]:
+        """The cross-attentions by how many latents' rows are one of theirs."""
+        deepest = len(unet.config.block_out_channels) - 1
+        found: dict[int, dict[str, nn.Module]] = {}
+        for name, module in cross_attentions(unet).items():
+            part, _, rest = name.partition(".")
+            level = deepest if part == "mid_block" else int(rest.split(".")[0])
+            found.setdefault(2 ** (deepest - level if part == "up_blocks" else level), {})[name] = module
+        return found
 
     def last_block(self, pipe: Any, name: str) -> nn.Module:
         parts = name.split(".")

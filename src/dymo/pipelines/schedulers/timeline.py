@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...guidance.levels import at_resolution
 from ...guidance.loop import Timestep
 from .table import is_flow, kind_of
 
@@ -43,6 +46,15 @@ def timesteps(scheduler: Any, first: int, count: int) -> list[Timestep]:
         found.append(Timestep(i, len(calls), round(t, 6), here, there, at / total, n, sum(calls[i + 1 :])))
         at += n
     return found
+
+
+def at_pixels(scheduler: Any, steps: Sequence[Timestep], pixels: int) -> list[Timestep]:
+    """The timesteps with `t_64`, for latents of so many pixels, where the sampler's is a flow's."""
+    if not is_flow(scheduler):
+        return list(steps)
+    angles = _trained_angles(scheduler)
+    found = [np.interp(at_resolution(now.here, pixels).angle, angles, np.arange(len(angles))) for now in steps]
+    return [replace(now, t_64=round(float(t) * 1000 / len(angles), 6)) for now, t in zip(steps, found, strict=True)]
 
 
 def _trained_angles(scheduler: Any) -> np.ndarray:

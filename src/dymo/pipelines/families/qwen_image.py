@@ -1,0 +1,22 @@
+"""Qwen-Image: joint attention, the prompt's tokens (Qwen2.5-VL's, in a chat) before the image's; packed latents; two calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from . import Encoder
+from .flux import Flux
+
+
+class QwenImage(Flux):
+    """The family of `QwenImageTransformer2DModel`: packed and guided as FLUX.1."""
+
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {60: (12, 20)}
+
+    def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
+        """The chat's first tokens are taken off again."""
+        before, after = pipe.prompt_template_encode.split("{}")
+        window = min(pipe.tokenizer_max_length, given.get("max_sequence_length") or 512)
+        dropped = pipe.prompt_template_encode_start_idx
+        return (Encoder(pipe.tokenizer, 0, window, before=before, after=after, dropped=dropped),)

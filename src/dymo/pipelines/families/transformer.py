@@ -1,0 +1,125 @@
+"""What the transformers have in common: maps at the kernel, one size for all layers, text by several encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ...config import Gradient
+from ...errors import PipelineError
+from ..kernel import KernelTaps
+from . import Branches, Encoder, Family, Taps
+
+# Maps are read at every second token, third ... where they would have more rows than this, as SDXL's have at 1024.
+_ROWS = 32
+
+
+class Transformer(Family):
+    """A family whose denoiser is `pipe.transformer`, by default with classifier-free guidance in one batch, negative first."""
+
+    gradient: Gradient = "straight-through"
+    blocks = "transformer_blocks"
+    """The list of blocks that have the attention that is read,"""
+    attention = "attn"
+    """and its name there."""
+    read: ClassVar[Mapping[int, tuple[int, int]]] = {}
+    """Number of blocks -> the first and last one read by default; a denoiser of another depth has the same fractions.
+
+    Early ones, where the words are laid out (arXiv 2601.02211) and the way back is short. Only SD3's and FLUX.1's are those
+    of published measurements.
+    """
+    patch = 1
+    """Latents a side of one of the denoiser's tokens."""
+
+    def check(self, pipe: Any) -> None:
+        name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
+        if vae is None:
+            raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+
+    def denoiser(self, pipe: Any) -> nn.Module:
+        return pipe.transformer
+
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
+        if call:
+            return Branches(1, None, None)
+        return Branches(2, 1, 0) if pipe.do_classifier_free_guidance else Branches(1, 0, None)
+
+    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
+        return float(pipe.guidance_scale)
+
+    def packed(self, output: Tensor) -> Any:
+        from diffusers.models.modeling_outputs import Transformer2DModelOutput
+
+        return Transformer2DModelOutput(sample=output)
+
+    def layers(self, pipe: Any) -> dict[str, nn.Module]:
+        """name -> block, of every block whose attention can be read, in the order of the forward pass."""
+        return {f"{self.blocks}.{i}": block for i, block in enumerate(getattr(_eager(pipe.transformer), self.blocks))}
+
+    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of the latents' tokens."""
+        return latents[0] // self.patch, latents[1] // self.patch
+
+    def taps(
+        self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
+    ) -> Taps:
+        blocks = self.layers(pipe)
+        names = list(blocks)
+        chosen = self._default(len(names)) if layers is None else sorted(layers)
+        if wrong := [i for i in chosen if i >= len(names)]:
+            raise PipelineError(f"map_layers: this denoiser has layers 0 to {len(names) - 1}, and no {wrong[0]}")
+        tokens = self.tokens(pipe, latents)
+        stride = max(1, tokens[0] // _ROWS)
+        if map_size is not None:
+            stride, rest = divmod(tokens[0], map_size)
+            if rest or not stride:
+                sizes = [tokens[0] // n for n in range(1, tokens[0] + 1) if tokens[0] % n == 0]
+                raise PipelineError(f"map_size={map_size}: maps of {', '.join(map(str, sizes))} rows can be read here")
+        modules = {f"{names[i]}.{self.attention}": blocks[names[i]].get_submodule(self.attention) for i in chosen}
+        return KernelTaps(modules, tokens, stride, blocks[names[chosen[-1]]])
+
+    def _default(self, depth: int) -> list[int]:
+        """The layers that are read unless the user says."""
+        if depth in self.read or not self.read:
+            first, last = self.read.get(depth, (0, depth - 1))
+        else:
+            of, (first, last) = min(self.read.items(), key=lambda item: abs(item[0] - depth))
+            first, last = (round(i * depth / of) for i in (first, last))
+        return list(range(first, min(max(first, last), depth - 1) + 1))
+
+    def tokenizer(self, pipe: Any) -> Any:
+        raise PipelineError(f"the words of {type(pipe).__name__} are not the tokens of one tokenizer: this is for pipelines with a UNet")
+
+    def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
+        raise NotImplementedError
+
+
+_MARK = "\ue000"
+
+
+def around(tokenizer: Any, said: Sequence[Any] = (), parts: bool = False, **settings: Any) -> tuple[str, str]:
+    """What a chat's template writes before and after a user's message, after the messages `said`."""
+    content = [{"type": "text", "text": _MARK}] if parts else _MARK
+    chat = [*said, {"role": "user", "content": content}]
+    found = tokenizer.apply_chat_template([chat] if parts else chat, tokenize=False, **settings)
+    before, _, after = (found[0] if isinstance(found, list) else found).partition(_MARK)
+    return before, after
+
+
+def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
+    """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
+    clean = given.get("clean_caption")
+    prompts = given.get("prompt") or []
+    for prompt in [prompts] if isinstance(prompts, str) else prompts:
+        read = pipe._text_preprocessing(prompt, clean_caption=clean)[0] if clean else prompt.lower().strip()
+        if read != prompt.lower().strip():
+            raise PipelineError(
+                f"clean_caption=True makes {read!r} of the prompt, so that its words cannot be found: set clean_caption=False, write "
+                "the prompt so, or set semantic_weight=0"
+            )
+
+
+def _eager(denoiser: Any) -> Any:
+    return getattr(denoiser, "_orig_mod", denoiser)

@@ -1,0 +1,105 @@
+"""The tokens of a prompt's words where several text encoders read it, or where the pipeline writes more around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from dymo.errors import PromptError
+from dymo.prompt.graph import SemanticGraph, Span
+from dymo.prompt.tokens import Indices, Pair, TokenPairs, _offsets, _positions, word_labels
+
+
+class Encoder(Protocol):
+    """A text encoder whose tokens are keys of the attention, the first of them at `start`.
+
+    window: tokens that are kept, None for the tokenizer's own. before, after: what is written around the prompt. dropped:
+    tokens at the start of the whole that are taken off again. lower: the prompt is read in small letters, without white space
+    around it.
+    """
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def window(self) -> int | None: ...
+
+    @property
+    def before(self) -> str: ...
+
+    @property
+    def after(self) -> str: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def lower(self) -> bool: ...
+
+
+def joint_pairs(
+    graph: SemanticGraph, encoders: Sequence[Encoder], texts: Sequence[str | None] = (), *, pieces: str = "mean",
+    wholes_and_parts: bool = False,
+) -> TokenPairs:  # fmt: skip
+    """`token_pairs` where a word has tokens of several encoders: its positions are a tuple of them for each encoder.
+
+    texts: what each encoder reads, None for the prompt; an encoder of another text has no tokens for the graph's words.
+    pieces="each" pairs the tokens of each encoder with those of the same. Words beyond the windows of all encoders are
+    truncated. Raises PromptError where a word has no token at all.
+    """
+    places: dict[str, tuple[Indices, ...]] = {}
+    truncated: list[str] = []
+    tables = [
+        (encoder, _whole(graph.prompt, encoder))
+        for encoder, text in zip(encoders, texts or [None] * len(encoders), strict=True)
+        if text is None or text == graph.prompt
+    ]
+    for label, span in word_labels(graph).items():
+        found: list[Indices] = []
+        seen = False
+        for encoder, offsets in tables:
+            everywhere = _positions(span, offsets)
+            seen |= bool(everywhere)
+            window = _window(encoder, len(offsets))
+            if everywhere and everywhere[-1] < window:
+                found.append(tuple(i + encoder.start - encoder.dropped for i in everywhere if i >= encoder.dropped))
+        if not seen:
+            raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
+        if found:
+            places[label] = tuple(found)
+        else:
+            truncated.append(label)
+    known = {span: places[label] for label, span in word_labels(graph).items() if label in places}
+    positive = [(e.span, a.span) for e in graph.entities for a in e.attributes]
+    negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
+    words: dict[str, Any] = dict(places)
+    return TokenPairs(_paired(positive, known, pieces), _paired(negative, known, pieces), words, tuple(truncated))
+
+
+def _whole(prompt: str, encoder: Encoder) -> list[Span]:
+    """The characters of the prompt that each token of the whole text stands for."""
+    lead = len(prompt) - len(prompt.lstrip()) if encoder.lower else 0
+    # Letter by letter: the few whose small form has more letters would move what follows.
+    read = "".join(c.lower() if len(c.lower()) == 1 else c for c in prompt.strip()) if encoder.lower else prompt
+    start, end = len(encoder.before), len(encoder.before) + len(read)
+    offsets = _offsets(encoder.before + read + encoder.after, encoder.tokenizer, truncate=False)
+    inside = [(max(a, start), min(b, end)) for a, b in offsets]
+    return [(a - start + lead, b - start + lead) if b > a else (0, 0) for a, b in inside]
+
+
+def _window(encoder: Encoder, tokens: int) -> int:
+    """Places of the whole text that are kept; of a text that is cut off, the last is its end token."""
+    limit = encoder.tokenizer.model_max_length if encoder.window is None else encoder.window + encoder.dropped
+    if tokens <= limit:
+        return tokens
+    return limit - (encoder.tokenizer("a")["input_ids"][-1] in encoder.tokenizer.all_special_ids)
+
+
+def _paired(spans: list[tuple[Span, Span]], known: dict[Span, tuple[Indices, ...]], pieces: str) -> tuple[Pair, ...]:
+    pairs: list[Any] = [(known[a], known[b]) for a, b in spans if a in known and b in known and a != b]
+    if pieces == "each":
+        pairs = [(((i,),), ((j,),)) for a, b in pairs for own, other in zip(a, b, strict=False) for i in own for j in other]
+    return tuple(pairs)

@@ -1,0 +1,377 @@
+"""The transformers: untouched where nothing is asked, right gradients and maps, guided, restored, a batch as single runs."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import flows
+import pytest
+import tiny
+import torch
+
+from dymo import Budget, ConfigError, DyMO, PipelineError, SemanticGraph
+from dymo.guidance.loop import Need
+from dymo.guidance.objectives import SemanticAlignment, word_map
+from dymo.pipelines.decode import decoder
+from dymo.pipelines.families import FAMILIES, family_of
+from dymo.pipelines.hold import frozen, parked
+from dymo.pipelines.kernel import KernelTaps
+from dymo.pipelines.loop import PipelineLoop
+from dymo.pipelines.schedulers import at_pixels, timesteps
+from dymo.prompt.encoders import joint_pairs
+from dymo.trace import Cost
+
+STILL = DyMO(None, semantic_weight=0)
+# Both objectives at every step, each step twice, and nothing damped away.
+GUIDED = DyMO(
+    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
+)  # fmt: skip
+LONGER = "a big green car beside a red apple"
+
+
+def graph_of(prompt: str) -> SemanticGraph:
+    """So that no parser is needed."""
+    entities = [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]
+    return SemanticGraph.from_json({"prompt": prompt, "entities": entities})
+
+
+GRAPH = graph_of(tiny.PROMPT)
+
+
+CASES = {**flows.FAMILIES, **flows.FORMS}
+
+
+@functools.cache
+def plain(name: str):
+    """A pipeline and the images of its plain call."""
+    case = CASES[name]
+    pipe = case.make()
+    return pipe, plainly(case, pipe)
+
+
+def plainly(case, pipe):
+    torch.manual_seed(0)  # from which SD3's ControlNet pipeline draws, whatever the generator
+    return case.run(pipe)
+
+
+def run(aligner, name, prompt=None, seeds=(0,), **more):
+    case, (pipe, _) = CASES[name], plain(name)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    kwargs = {**case.kwargs, "generator": generators if len(seeds) > 1 else generators[0], **more}
+    prompts = prompt or case.prompt
+    graphs = graph_of(prompts) if isinstance(prompts, str) else [graph_of(one) for one in prompts]
+    torch.manual_seed(0)
+    return aligner(pipe, prompts, graph=graphs, **kwargs)
+
+
+def state(pipe):
+    """What a run could leave behind."""
+    modules = {n: m for n, m in pipe.components.items() if isinstance(m, torch.nn.Module)}
+    return (
+        set(vars(pipe)), set(vars(pipe.transformer)),
+        {"step", "set_timesteps", "add_noise", "scale_noise"} & set(vars(pipe.scheduler)),
+        {n: [p.requires_grad for p in m.parameters()] for n, m in modules.items()},
+        [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in pipe.transformer.modules()],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_after_an_exception(name):
+    case, (pipe, images) = CASES[name], plain(name)
+    before, calls = state(pipe), []
+    handle = pipe.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        still = run(STILL, name)
+    finally:
+        handle.remove()
+    assert torch.equal(still.images, images) and len(calls) == case.calls
+    steps = len(still.trace.steps)
+    assert still.trace.evaluations == [steps] and steps == (2 if "strength" in case.kwargs else flows.STEPS)
+    assert still.trace.config["gradient"] == "straight-through"
+
+    scored = []
+
+    def reward(pixels, prompts):
+        scored.append(1)
+        if len(scored) == 3:
+            raise RuntimeError("stop")
+        return pixels.mean((1, 2, 3))
+
+    aligner = DyMO(reward, recurrences=1, borders_by="progress", borders=(0.0, 1.0), gradient="full", few_steps="never")
+    with pytest.raises(RuntimeError, match="stop"):
+        run(aligner, name)
+    assert state(pipe) == before
+
+    guided = run(GUIDED, name)
+    assert guided.images.isfinite().all() and not torch.equal(guided.images, images)
+    # A flow's first step starts at pure noise, to which there is no way back.
+    noise = still.trace.steps[0].timestep == 999
+    assert guided.trace.evaluations == [2 * steps - noise]
+    for step in guided.trace.steps:
+        assert step.displacement[0] > 0 and set(step.losses) == {"semantic", "preference"}, step
+    assert state(pipe) == before
+    assert torch.equal(plainly(case, pipe), images)
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_a_batch_is_as_single_runs(name):
+    prompts = [tiny.PROMPT, LONGER]
+    settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
+    aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
+    more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}
+    both = run(aligner, name, prompts, (1, 2), **more)
+    for i, seed in enumerate((1, 2)):
+        alone = run(aligner, name, prompts[i], (seed,))
+        torch.testing.assert_close(both.images[i : i + 1], alone.images, atol=3e-4, rtol=0)
+        assert both.trace.evaluations[i] == alone.trace.evaluations[0]
+
+
+def opened(stack: ExitStack, name: str, **settings):
+    """The pipeline's loop at its second noise level, where z0' depends on v and eps alike; nothing is rounded."""
+    case, (pipe, _) = flows.FAMILIES[name], plain(name)
+    stack.enter_context(torch.enable_grad())
+    stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
+    kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
+    loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), **settings))
+    steps = iter(loop)
+    next(steps)
+    loop.accept(loop.sampler_step(loop.predict()))
+    next(steps)
+    return loop
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_the_preference_s_gradient_is_that_of_finite_differences(name):
+    with ExitStack() as stack:
+        loop = opened(stack, name)
+
+        def loss(seen):
+            return (seen.images * weights).sum((1, 2, 3))
+
+        z = loop.predict().z.detach()
+        images = loop.predict(z).images
+        weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(3)) / images[0].numel() ** 0.5
+        for through in ("full", "none"):
+            seen = loop.predict(z, need=Need(through=through))
+            found = seen.pull(loss(seen), False)
+            along = found / found.norm()
+            if through == "full":
+                ends = [loss(loop.predict(z + sign * 0.02 * along)) for sign in (1, -1)]
+            else:  # straight-through: z0' follows z, and the denoiser's output stays as it is
+                scale = seen.timestep.here.a if loop.scheduler.config.get("prediction_type") == "epsilon" else 1.0
+                ends = [(loop.decode(seen.z0.detach() + sign * 0.02 * along / scale) * weights).sum() for sign in (1, -1)]
+            difference = (ends[0] - ends[1]).item() / 0.04
+            assert difference == pytest.approx(found.norm().item(), rel=0.02), through
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_maps_are_the_reference_attention_s_probabilities(name):
+    with ExitStack() as stack:
+        loop = opened(stack, name, map_layers=flows.REFERENCE[name].layers)
+        taps_of = loop._evaluator
+        reference = stack.enter_context(flows.REFERENCE[name].reading(loop.pipe))
+        seen = loop.predict(need=Need(maps=True))
+        assert isinstance(taps_of.taps, KernelTaps)
+        wanted = reference()
+        assert seen.maps is not None and seen.maps.shape == wanted.shape
+        torch.testing.assert_close(seen.maps, wanted, atol=1e-5, rtol=0)
+        assert seen.grid[0] * seen.grid[1] == seen.maps.shape[1]
+        assert 0.01 < wanted.sum(-1).mean() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_the_semantic_loss_falls_along_its_gradient(name):
+    with ExitStack() as stack:
+        loop = opened(stack, name)
+        pipe, case = loop.pipe, flows.FAMILIES[name]
+        encoders = family_of(pipe).encoders(pipe, case.kwargs)
+        pairs = joint_pairs(GRAPH, encoders)
+        assert len(pairs.positive) == 2 and len(pairs.negative) == 1 and not pairs.truncated
+        objective = SemanticAlignment([pairs])
+        need = Need(maps=True, through="maps")
+        seen = loop.predict(need=need)
+        losses = []
+        for _ in range(4):
+            losses.append(objective.loss(seen))
+            found = seen.pull(losses[-1], False)
+            assert found.abs().sum() > 0
+            z = seen.z.detach() - 0.03 * seen.eps.norm() * found / found.norm()
+            seen = loop.predict(z, need=need)
+        assert losses[-1].item() < losses[0].item() - 1e-6, losses
+
+
+def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
+    pipe, _ = plain("sd3.5")
+    encoders = family_of(pipe).encoders(pipe, flows.FAMILIES["sd3.5"].kwargs)
+    pairs = joint_pairs(GRAPH, encoders)
+    clip, t5 = pairs.words["apple"]
+    first, window = pipe.tokenizer(tiny.PROMPT).input_ids, pipe.tokenizer_max_length
+    second = pipe.tokenizer_3(tiny.PROMPT).input_ids
+    assert "apple" in pipe.tokenizer.decode([first[i] for i in clip]).replace(" ", "")
+    assert pipe.tokenizer_3.decode([second[i - window] for i in t5]).strip() == "apple"
+    maps = torch.rand(16, window + 24)
+    both = word_map(maps, pairs.words["apple"])
+    torch.testing.assert_close(both, (word_map(maps, clip) + word_map(maps, t5)) / 2)
+    torch.testing.assert_close(both.sum(), torch.tensor(1.0))
+
+
+
+
+@pytest.mark.parametrize("name", ["sd3-inpaint", "flux-inpaint"])
+def test_the_known_region_has_the_noise_level_of_the_evaluation(name):
+    """A step that is taken again sees the kept region noised to its own level, as the first time."""
+    pipe, _ = plain(name)
+    seen: dict[float, list[torch.Tensor]] = {}
+
+    def look(module, args, kwargs):
+        z = kwargs["hidden_states"][:1].detach()
+        z = z.unflatten(1, (8, 8))[:, :, 5:] if z.ndim == 3 else z[..., 10:]
+        seen.setdefault(float(kwargs["timestep"][0]), []).append(z.clone())
+
+    handle = pipe.transformer.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        run(GUIDED, name, strength=1.0, num_inference_steps=4)
+    finally:
+        handle.remove()
+    # There is no way back to pure noise; and after the last step pipelines put the region back without noise.
+    assert [len(regions) for regions in seen.values()] == [1, 2, 2, 2]
+    for regions in list(seen.values())[1:-1]:
+        torch.testing.assert_close(*regions, atol=1e-5, rtol=1e-5)
+
+
+def test_the_layers_and_the_size_of_the_maps():
+    name = "sd3.5"
+    with ExitStack() as stack:
+        found = {}
+        for settings in ({}, {"map_layers": (2,)}, {"map_layers": (1,)}, {"map_size": 4}):
+            inner = stack.enter_context(ExitStack())
+            loop = opened(inner, name, **settings)
+            found[str(settings)] = loop.predict(need=Need(maps=True))
+            inner.close()
+    every, last, named, small = found.values()
+    assert torch.equal(every.maps, named.maps) and not torch.equal(last.maps, named.maps)
+    assert small.grid == (4, 4) and every.grid == (8, 8)
+    picked = every.maps.unflatten(1, (8, 8))[:, ::2, ::2].flatten(1, 2)
+    torch.testing.assert_close(small.maps, picked)
+    for settings, said in (({"map_layers": (3,)}, "layers 0 to 2, and no 3"), ({"map_size": 3}, "maps of 8, 4, 2, 1 rows")):
+        with ExitStack() as stack, pytest.raises(PipelineError, match=said):
+            opened(stack, name, **settings).predict(need=Need(maps=True))
+
+
+def test_a_flow_s_borders_are_those_of_stable_diffusion_at_the_resolution_of_its_latents():
+    """At latents of 128 x 128 the border t = 800 is at sigma .911, and at the noise level itself at .836."""
+    pipe = flows.sd3()
+    pipe.scheduler.set_timesteps(sigmas=[1.0, 0.911 / (3 - 2 * 0.911), 0.836 / (3 - 2 * 0.836), 0.1])  # the shift of 3 undone
+    steps = at_pixels(pipe.scheduler, timesteps(pipe.scheduler, 0, 4), 128 * 128)
+    assert [now.here.s for now in steps] == pytest.approx([1.0, 0.911, 0.836, 0.25], abs=1e-3)
+    assert steps[1].t_64 == pytest.approx(800, abs=2) and steps[2].t == pytest.approx(800, abs=2)
+    assert steps[0].t == steps[0].t_64 == 999 and steps[0].here.a == 0
+
+
+def test_what_rounding_to_bfloat16_takes_away_is_added_to_the_next_step():
+    """Displacements far below a unit in the last place move the latents none the less, as far as in float32."""
+    case = flows.FAMILIES["flux-schnell"]
+    ends = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        pipe = case.make().to(dtype)
+        for push in (0.0, 0.001):
+            kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
+            kwargs |= {"num_inference_steps": 20, "output_type": "latent"}
+            sums = []
+            with PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost()) as loop:
+                for _ in loop:
+                    z = loop.sampler_step(loop.predict())
+                    sums.append(z.mean().item())
+                    loop.accept(z + push * torch.ones_like(z))
+            ends[dtype, push] = sums[-1]
+    moved = {dtype: ends[dtype, 0.001] - ends[dtype, 0.0] for dtype in (torch.float32, torch.bfloat16)}
+    assert moved[torch.bfloat16] == pytest.approx(moved[torch.float32], rel=0.25), moved
+
+
+def test_checkpointing_gives_the_same_maps_gradients_and_images():
+    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
+    settings |= {"gradient": "full", "few_steps": "never"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = [run(DyMO(tiny.brightness, **settings, checkpointing=on), name).images for on in (False, True)]
+    torch.testing.assert_close(*images, atol=1e-5, rtol=0)
+    assert not plain(name)[0].transformer.is_gradient_checkpointing
+
+
+def test_where_the_bytes_do_not_suffice_the_gradient_leaves_out_the_denoiser():
+    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.0, 0.0), damping=0.0)
+    settings |= {"gradient": "full", "few_steps": "never"}
+    full = run(DyMO(tiny.brightness, semantic_weight=0, **settings), name)
+    sizes = []
+    for limit in (10**9, 10**5):
+        bounded = run(DyMO(tiny.brightness, semantic_weight=0, **settings), name, budget=Budget(bytes=limit))
+        sizes.append([step.gradient_norm[0] for step in bounded.trace.steps])
+    assert sizes[0] == [step.gradient_norm[0] for step in full.trace.steps]
+    assert sizes[1][0] == sizes[0][0] and sizes[1][1] != sizes[0][1], "the first step finds out, the next ones go without"
+
+
+def test_text_encoders_are_parked_once_the_prompt_is_read(monkeypatch):
+    name, moves = "sd3.5", []
+    pipe = plain(name)[0]
+
+    @contextmanager
+    def parked(modules):
+        moves.append([type(module).__name__ for module in modules])
+        yield
+        moves.append("back")
+
+    monkeypatch.setattr("dymo.pipelines.loop.parked", parked)
+    handles = [pipe.text_encoder.register_forward_hook(lambda *_: moves.append("read"))]
+    handles += [pipe.transformer.register_forward_pre_hook(lambda *_: moves.append("denoised"))]
+    try:
+        run(DyMO(None, semantic_weight=0, free_text_encoders=True), name)
+    finally:
+        for handle in handles:
+            handle.remove()
+    encoders = ["CLIPTextModelWithProjection", "CLIPTextModelWithProjection", "T5EncoderModel"]
+    assert moves == ["read", "read", encoders, *["denoised"] * flows.STEPS, "back"]
+
+
+def test_what_is_parked_comes_back_to_where_it_was():
+    class Encoder(torch.nn.Module):
+        device = torch.device("cuda:1")
+
+        def to(self, device):
+            moves.append((self, device))
+
+    moves: list = []
+    here, there, offloaded = torch.nn.Linear(1, 1), Encoder(), Encoder()
+    here.device, offloaded._hf_hook = torch.device("cpu"), object()
+    with pytest.raises(RuntimeError), parked([here, there, offloaded]):
+        raise RuntimeError
+    assert moves == [(there, "cpu"), (there, torch.device("cuda:1"))]
+
+
+def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
+    with pytest.raises(PipelineError, match=r"map_rows='all'.*two calls.*map_rows='conditional'"):
+        run(DyMO(None, map_rows="all"), "flux-true-cfg")
+    with pytest.raises(PipelineError, match=r"skip_guidance_layers.*'full'"):
+        run(DyMO(tiny.brightness, gradient="conditional", borders=(1000, 1000)), "sd3-skip-layers")
+    with pytest.raises(ConfigError, match="step_rule='residual'"):
+        run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
+    pipe = flows.flux()
+    pipe.transformer = torch.nn.Linear(1, 1)
+    with pytest.raises(PipelineError, match="the denoiser Linear.*FluxTransformer2DModel"):
+        family_of(pipe)
+
+
+def test_the_page_s_table_names_the_families_and_their_layers():
+    page = (Path(__file__).parents[2] / "docs" / "transformers.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `") and "of" in line and "2DModel" in line]
+    written = {row[0].strip(" `"): row[2].strip() for row in rows}
+    held = {}
+    for kind, place in FAMILIES.items():
+        module, _, name = place.partition(":")
+        read = getattr(import_module(f"dymo.pipelines.families.{module}"), name).read
+        held[kind] = ", ".join(f"{first}-{last} of {depth}" for depth, (first, last) in read.items())
+    assert written == held
+    assert {type(plain(name)[0].transformer).__name__ for name in flows.FAMILIES} == set(FAMILIES)
