@@ -39,9 +39,18 @@ def report(settings: StudyReport, console: Console, notes: Console) -> None:
 
     path = settings.answers or answers_of(settings.run)
     if not path.is_file():
-        raise ConfigError(f"{path}: there are no answers; run dymo study {settings.run} ROW_A ROW_B first, or name --answers")
+        raise ConfigError(
+            f"{path}: there are no answers; run dymo study {settings.run} ROW_A ROW_B first, or name --answers"
+        )
     written = write_report(outcome(Answers(path)), settings.out or settings.run)
-    say(console, written.table.to_text(), "", written.summary, f"Report: {written.markdown}", f"Figure: {written.figure}")
+    say(
+        console,
+        written.table.to_text(),
+        "",
+        written.summary,
+        f"Report: {written.markdown}",
+        f"Figure: {written.figure}",
+    )
 
 
 def answers_of(run: Path) -> Path:

@@ -44,7 +44,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except (OSError, OverflowError) as error:
         listening.close()
-        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error}); choose another port, or 0 for any") from error
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot listen there ({error}); choose another port, or 0 for any"
+        ) from error
     return listening
 
 

@@ -8,7 +8,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ..bench.plan import Comparison
@@ -66,7 +65,12 @@ class Trial:
 
 
 def make_design(
-    plan: Comparison, results: Sequence[RowResult], rows: Sequence[str], question: str, each: int | None = None, seed: int = 0
+    plan: Comparison,
+    results: Sequence[RowResult],
+    rows: Sequence[str],
+    question: str,
+    each: int | None = None,
+    seed: int = 0,
 ) -> Design:
     """Every two of the rows, on every prompt and seed that both have an image of.
 
@@ -75,7 +79,9 @@ def make_design(
     known = [row.name for row in plan.rows]
     for name in rows:
         if name not in known:
-            raise ConfigError(f"{name!r} is no row of the run{did_you_mean(name, known)}: choose from {', '.join(known)}")
+            raise ConfigError(
+                f"{name!r} is no row of the run{did_you_mean(name, known)}: choose from {', '.join(known)}"
+            )
     if len(set(rows)) < 2 or len(set(rows)) != len(rows):
         raise ConfigError(f"rows {', '.join(rows)}: name two or more different rows, of {', '.join(known)}")
     images = [next(r for r in results if r.row.name == name).images for name in rows]
@@ -83,7 +89,9 @@ def make_design(
     for i, j in itertools.combinations(range(len(rows)), 2):
         common = [case for case in images[i] if case in images[j]]
         if not common:
-            raise ConfigError(f"{rows[i]} and {rows[j]} have no image of the same prompt and seed: run dymo bench to its end")
+            raise ConfigError(
+                f"{rows[i]} and {rows[j]} have no image of the same prompt and seed: run dymo bench to its end"
+            )
         pairs += [Pair(i, j, *case) for case in common]
     if each is not None and not 1 <= each <= len(pairs):
         raise ConfigError(f"--pairs {each}: give 1 to {len(pairs)}, which is how many the run has")
@@ -104,5 +112,3 @@ def trials_of(design: Design, rater: str) -> list[Trial]:
 def is_right(trial: Trial, answer: Answer) -> bool:
     """Whether a check is answered as an attentive rater does: an image is no better than itself, a broken one is worse."""
     return answer == ("tie" if trial.kind == "same" else "first")
-
-

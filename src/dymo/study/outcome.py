@@ -147,7 +147,10 @@ def bradley_terry(rows: tuple[str, ...], votes: list[Vote], seed: int = 0) -> li
     raters, prompts = sorted({v.rater for v in votes}), sorted({v.prompt for v in votes})
     rng = np.random.default_rng(seed)
     by_rater, by_prompt = _drawn(rng, len(raters), FITS), _drawn(rng, len(prompts), FITS)
-    at_rater, at_prompt = np.array([raters.index(v.rater) for v in votes]), np.array([prompts.index(v.prompt) for v in votes])
+    at_rater, at_prompt = (
+        np.array([raters.index(v.rater) for v in votes]),
+        np.array([prompts.index(v.prompt) for v in votes]),
+    )
     fits = np.array(
         [_fit(len(rows), votes, r[at_rater] * p[at_prompt]) for r, p in zip(by_rater, by_prompt, strict=True)]
     )

@@ -63,9 +63,17 @@ def notes(found: Outcome) -> str:
 
 def rates_table(rates: list[WinRate]) -> Table:
     rows = [
-        [r.first, r.second, 100 * r.rate, f"{100 * r.low:.1f} to {100 * r.high:.1f}", r.won, r.tied, r.lost] for r in rates
+        [r.first, r.second, 100 * r.rate, f"{100 * r.low:.1f} to {100 * r.high:.1f}", r.won, r.tied, r.lost]
+        for r in rates
     ]
-    titles = [("preferred to", None), ("win rate, %", 1), ("95 % interval", 1), ("won", 0), ("no difference", 0), ("lost", 0)]
+    titles = [
+        ("preferred to", None),
+        ("win rate, %", 1),
+        ("95 % interval", 1),
+        ("won", 0),
+        ("no difference", 0),
+        ("lost", 0),
+    ]
     return Table([Column("row"), *(Column(*title) for title in titles)], rows)
 
 
@@ -95,7 +103,9 @@ def bars(rates: list[WinRate]) -> bytes:
                 axis.text(left + width / 2, y, f"{width:.0f} %", ha="center", va="center", color=ink, fontsize=9)
             left += width
         ends = [[100 * (rate.rate - rate.low)], [100 * (rate.high - rate.rate)]]
-        axis.errorbar(100 * rate.rate, y + 0.38, xerr=ends, fmt="o", color=_INK, markersize=3.5, capsize=2.5, linewidth=1)
+        axis.errorbar(
+            100 * rate.rate, y + 0.38, xerr=ends, fmt="o", color=_INK, markersize=3.5, capsize=2.5, linewidth=1
+        )
     axis.axvline(50, color=_INK, linewidth=0.8, linestyle=":")
     axis.set_yticks(range(len(rates)), [_plain(f"{r.first}\nover {r.second}") for r in rates], fontsize=9)
     axis.invert_yaxis()
