@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .schema import Studio
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
-EXAMPLES = 6
+EXAMPLES = 3
 
 
 def studio(settings: Studio, console: Console, notes: Console) -> None:

@@ -49,7 +49,7 @@ class Gallery:
     def entries(self, before: str | None = None, most: int = 24) -> list[dict[str, Any]]:
         """The latest images, or the latest before one: name, prompt, seed, summary, and whether an unguided one is there."""
         names = sorted((path.stem for path in self.folder.glob("*.png") if NAME.fullmatch(path.stem)), reverse=True)
-        found = []
+        found: list[dict[str, Any]] = []
         for name in names:
             if (before is None or name < before) and len(found) < most and (entry := self.entry(name)):
                 found.append(entry)

@@ -39,7 +39,7 @@ def restore(content: bytes, pipelines: Mapping[str, Any]) -> tuple[dict[str, Any
         return from_record(record, pipelines)
     if parameters is None:
         raise ConfigError("this image carries no settings: drop a PNG that dymo, or a web UI, wrote")
-    call = {"num_inference_steps": parameters.steps, "guidance_scale": parameters.guidance_scale}
+    call: dict[str, Any] = {"num_inference_steps": parameters.steps, "guidance_scale": parameters.guidance_scale}
     call["negative_prompt"] = parameters.negative_prompt
     found = {"prompt": parameters.prompt, "call": {k: v for k, v in call.items() if v}, "seed": parameters.seed}
     return from_record(found | {"model": parameters.model, "preset": parameters.preset}, pipelines)

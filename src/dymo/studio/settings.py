@@ -120,7 +120,7 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
         found["pipeline"] = model
     elif model is not None:
         notes.append(f"it was made with the pipeline {str(model)[:80]!r}, which is not offered here")
-    call = record.get("call") if isinstance(record.get("call"), dict) else {}
+    call = _dictionary(record.get("call"))
     kept = {"num_inference_steps": "steps", "guidance_scale": "guidance_scale", "negative_prompt": "negative_prompt"}
     found |= {name: call[key] for key, name in kept.items() if key in call}
     if more := sorted(call.keys() - kept):
@@ -136,7 +136,7 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
         found["seconds"] = budget.get("seconds")
         found["spending"] = _spending(budget.get("evaluations"), found.get("steps"))
     if record.get("preset") in PRESETS:
-        overrides = record.get("overrides") if isinstance(record.get("overrides"), dict) else {}
+        overrides = _dictionary(record.get("overrides"))
         overrides = {k: tuple(v) if isinstance(v, list) else v for k, v in overrides.items() if k != "record_maps"}
         try:
             found["intent"], numbers = nearest_intent(preset(record["preset"], **overrides))
@@ -158,6 +158,10 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
         found.pop("graph", None)
         notes.append(f"the graph: {str(error)[:200]}")
     return found, notes
+
+
+def _dictionary(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _spending(evaluations: Any, steps: Any) -> Spending:

@@ -63,7 +63,7 @@ class Worker:
 
     def _call(self, settings: Settings) -> dict[str, Any]:
         call = dict(self.defaults(settings.pipeline))
-        given = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
+        given: dict[str, Any] = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
         given["negative_prompt"] = settings.negative_prompt or None
         return call | {name: value for name, value in given.items() if value is not None}
 

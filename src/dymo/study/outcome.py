@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,7 +127,7 @@ def interval(votes: list[Vote], seed: int = 0) -> tuple[float, float]:
     Raters and prompts are drawn anew, each with replacement, and an answer counts as often as both of its own were drawn
     (the pigeonhole bootstrap, Owen 2007, arXiv 0712.1111): other raters and other prompts are what the result is for.
     """
-    raters, prompts = ({name: n for n, name in enumerate(dict.fromkeys(names))} for names in zip(*((v[0], v[1]) for v in votes), strict=True))  # fmt: skip
+    raters, prompts = _places(vote.rater for vote in votes), _places(vote.prompt for vote in votes)
     sums, counts = np.zeros((2, len(raters), len(prompts)))
     for vote in votes:
         at = raters[vote.rater], prompts[vote.prompt]
@@ -144,31 +145,37 @@ def bradley_terry(rows: tuple[str, ...], votes: list[Vote], seed: int = 0) -> li
     """One strength a row, fitted by choix (MM with a prior), with intervals of the same bootstrap. [] without answers."""
     if not votes:
         return []
-    raters, prompts = sorted({v.rater for v in votes}), sorted({v.prompt for v in votes})
+    raters, prompts = _places(vote.rater for vote in votes), _places(vote.prompt for vote in votes)
+    told = np.array([(vote.first, vote.second, vote.value) for vote in votes])
     rng = np.random.default_rng(seed)
     by_rater, by_prompt = _drawn(rng, len(raters), FITS), _drawn(rng, len(prompts), FITS)
     at_rater, at_prompt = (
-        np.array([raters.index(v.rater) for v in votes]),
-        np.array([prompts.index(v.prompt) for v in votes]),
+        np.array([raters[v.rater] for v in votes]),
+        np.array([prompts[v.prompt] for v in votes]),
     )
     fits = np.array(
-        [_fit(len(rows), votes, r[at_rater] * p[at_prompt]) for r, p in zip(by_rater, by_prompt, strict=True)]
+        [_fit(len(rows), told, r[at_rater] * p[at_prompt]) for r, p in zip(by_rater, by_prompt, strict=True)]
     )
-    best = _fit(len(rows), votes, np.ones(len(votes)))
+    best = _fit(len(rows), told, np.ones(len(votes)))
     ends = np.quantile(fits, (0.025, 0.975), axis=0)
     found = [Strength(row, float(best[n]), float(ends[0, n]), float(ends[1, n])) for n, row in enumerate(rows)]
     return sorted(found, key=lambda strength: -strength.value)
 
 
-def _fit(n: int, votes: list[Vote], weights: np.ndarray) -> np.ndarray:
+def _fit(n: int, votes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """votes: (votes, 3) of first, second, value."""
     import choix
 
+    first, second, value = votes[:, 0].astype(int), votes[:, 1].astype(int), votes[:, 2]
     wins = np.zeros((n, n))
-    for vote, weight in zip(votes, weights, strict=True):
-        wins[vote.first, vote.second] += weight * vote.value
-        wins[vote.second, vote.first] += weight * (1 - vote.value)
+    np.add.at(wins, (first, second), weights * value)
+    np.add.at(wins, (second, first), weights * (1 - value))
     found = choix.ilsr_pairwise_dense(wins, alpha=PRIOR)
     return found - found.mean()
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: n for n, name in enumerate(dict.fromkeys(names))}
 
 
 def _drawn(rng: np.random.Generator, n: int, times: int) -> np.ndarray:

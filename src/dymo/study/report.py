@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..report.atomic import write_bytes, write_text
-from ..report.table import Column, Table
+from ..report.table import Cell, Column, Table
 from .design import BROKEN, MOST_WRONG, SAME
 from .outcome import Outcome, WinRate
 
@@ -62,7 +62,7 @@ def notes(found: Outcome) -> str:
 
 
 def rates_table(rates: list[WinRate]) -> Table:
-    rows = [
+    rows: list[list[Cell]] = [
         [r.first, r.second, 100 * r.rate, f"{100 * r.low:.1f} to {100 * r.high:.1f}", r.won, r.tied, r.lost]
         for r in rates
     ]
@@ -78,7 +78,7 @@ def rates_table(rates: list[WinRate]) -> Table:
 
 
 def strengths_table(found: Outcome) -> Table:
-    rows = [[s.row, s.value, f"{s.low:+.2f} to {s.high:+.2f}"] for s in found.strengths]
+    rows: list[list[Cell]] = [[s.row, s.value, f"{s.low:+.2f} to {s.high:+.2f}"] for s in found.strengths]
     return Table([Column("row"), Column("Bradley-Terry", 2), Column("95 % interval", 2)], rows)
 
 

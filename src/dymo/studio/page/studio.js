@@ -49,7 +49,7 @@ function numbers() {
   const base = options.intents[picked("intent")], found = {};
   for (const field of $("method").querySelectorAll("[data-name]")) {
     const name = field.dataset.name;
-    const value = field.type === "checkbox" ? field.checked : field.tagName === "SELECT" ? field.value : readAs(field.value, base[name]);
+    const value = typeof base[name] === "boolean" ? field.value === "true" : field.tagName === "SELECT" ? field.value : readAs(field.value, base[name]);
     const same = JSON.stringify(value) === JSON.stringify(base[name]);
     if (!same) found[name] = value;
     field.closest("label").classList.toggle("different", !same);
@@ -78,9 +78,7 @@ function fillNumbers(over = {}) {
 }
 function settings() {
   const number = (id) => ($(id).value === "" ? null : Number($(id).value));
-  const over = numbers(), base = options.intents[picked("intent")];
-  for (const name of Object.keys(over)) if (typeof base[name] === "boolean") over[name] = over[name] === "true" || over[name] === true;
-  for (const name of Object.keys(over)) if (JSON.stringify(over[name]) === JSON.stringify(base[name])) delete over[name];
+  const over = numbers();
   return {
     prompt: $("prompt").value, pipeline: $("pipeline").value, reward: $("reward").value || null,
     intent: picked("intent"), spending: picked("spending"), count: number("count"), seed: number("seed"),
@@ -358,7 +356,11 @@ $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (run) return;
   remember();
-  try { watch((await ask("/api/runs", settings())).id); trouble(""); $("status").textContent = "Starting."; }
+  try {
+    watch((await ask("/api/runs", settings())).id);
+    trouble(""); $("status").textContent = "Starting.";
+    if (matchMedia("(max-width: 860px)").matches) $("stage").scrollIntoView({ block: "start" });
+  }
   catch (error) { trouble(error.message); say(error.message); }
 });
 $("stop").onclick = async () => { if (run) { $("status").textContent = "Stopping after this step."; await ask(`/api/runs/${run}/stop`, {}).catch((e) => say(e.message)); } };
@@ -382,15 +384,18 @@ for (const kind of ["dragenter", "dragover"]) window.addEventListener(kind, (eve
 window.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").hidden = true; });
 window.addEventListener("drop", (event) => { event.preventDefault(); $("drop").hidden = true; take(event.dataTransfer.files[0]); });
 try { theme(localStorage.getItem("dymo-theme") ?? ""); } catch { theme(""); }
-try {
-  options = await ask("/api/options");
-  $("pipeline").replaceChildren(...Object.keys(options.pipelines).map((name) => make("option", { value: name, textContent: name })));
-  $("count").max = options.most_seeds;
-  const first = Object.keys(options.pipelines)[0];
-  let held = null;
-  try { held = JSON.parse(localStorage.getItem("dymo-settings")); } catch { /* nothing held */ }
-  await Promise.all([apply(held ?? { pipeline: first, prompt: options.pipelines[first].examples[0] ?? "" }), gallery()]);
-  const active = await ask("/api/runs");
-  if (active.length) watch(active.at(-1));
-  document.documentElement.dataset.ready = "";
-} catch (error) { say(error.message); }
+async function begin() {
+  try {
+    options = await ask("/api/options");
+    $("pipeline").replaceChildren(...Object.keys(options.pipelines).map((name) => make("option", { value: name, textContent: name })));
+    $("count").max = options.most_seeds;
+    const first = Object.keys(options.pipelines)[0];
+    let held = null;
+    try { held = JSON.parse(localStorage.getItem("dymo-settings")); } catch { /* nothing held */ }
+    await Promise.all([apply(held ?? { pipeline: first, prompt: options.pipelines[first].examples[0] ?? "" }), gallery()]);
+    const active = await ask("/api/runs");
+    if (active.length) watch(active.at(-1));
+    document.documentElement.dataset.ready = "";
+  } catch (error) { say(error.message); }
+}
+begin();
