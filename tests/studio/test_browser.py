@@ -68,7 +68,7 @@ def test_type_correct_run_watch_compare_reload_and_restore(opened, address, tmp_
     page.wait_for_selector("#drawn:has-text('apple | car')")
     # The graph by hand: the car is said to be a part of the apple, so that the two are no longer kept apart.
     page.click("#correct > summary")
-    page.locator("#roles label", has_text="car").locator("select").select_option("part:0")
+    page.get_by_label('What "car" is').select_option("part:0")
     page.wait_for_selector("#drawn:has-text('nothing')")
     generate(page, seed=11, steps=40)
     first = page.wait_for_selector("#after[src^='data:']").get_attribute("src")

@@ -14,6 +14,7 @@ from ..aligner import DyMO
 from ..events import Accepted, Cancelled, Event, Started
 from ..report.png import Parameters
 from ..rewards import load_reward
+from ..trace import Trace
 from .gallery import Gallery
 from .runs import Run, data_url
 from .settings import INTENTS, Settings
@@ -90,11 +91,7 @@ class Worker:
             record["stopped_after"] = len(trace.steps)
         trace.maps = {}  # the page has shown them; on disk they would be most of the file
         name = self.gallery.keep(image, self._parameters(settings, pipe, call, seed, image, preset), record, trace)
-        said = {
-            "evaluations": trace.evaluations[0],
-            "seconds": record["seconds"],
-            "stopped_after": record.get("stopped_after"),
-        }
+        said = {name: record.get(name) for name in ("evaluations", "seconds", "stopped_after")} | {"note": _note(trace)}
         run.change(
             images=[*run.images, {"seed": seed, "name": name, "unguided": False, "prompt": settings.prompt, **said}]
         )
@@ -180,6 +177,14 @@ class _Watching:
                 "preview": self.shown, "maps": self.maps, "series": {**self.series},
             }
         )  # fmt: skip
+
+
+def _note(trace: Trace) -> str:
+    """What of the guidance was not done, and why; "" where all was."""
+    left = ", ".join(f"{count} for {why}" for why, count in trace.failures.items())
+    cut = ", ".join(trace.truncated[0]) if trace.truncated else ""
+    parts = [f"evaluations left unguided: {left}"] if left else []
+    return "; ".join([*parts, *([f"words beyond the text encoder's window: {cut}"] if cut else [])])
 
 
 def _generator(seed: int) -> Any:

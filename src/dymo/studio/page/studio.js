@@ -168,6 +168,7 @@ function draw() {
     select.value = own ? (own.part_of != null ? `part:${own.part_of}` : own.same_as != null ? `same:${own.same_as}` : "thing")
       : owners.length > 1 ? "keep" : owners.length ? `of:${owners[0]}` : "";
     select.onchange = () => correct(n, select.value);
+    select.setAttribute("aria-label", `What "${one.text}" is`);
     return make("label", {}, make("span", { textContent: one.text }), select);
   }));
 }
@@ -267,6 +268,7 @@ function result(image, running = false) {
   const facts = [`Seed ${image.seed}`];
   if (image.evaluations) facts.push(`${image.evaluations} evaluations`, `${Number(image.seconds).toFixed(1)} s`);
   if (image.stopped_after) facts.push(`stopped after ${image.stopped_after} steps`);
+  if (image.note) facts.push(image.note);
   $("facts").textContent = facts.join(" · ");
   $("download").href = url; $("download").download = `${image.name}.png`;
   $("reuse").onclick = () => restore(`/api/gallery/${image.name}`);
