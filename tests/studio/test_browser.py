@@ -52,6 +52,8 @@ def opened(chromium, address):
 
 
 def generate(page, **fields):
+    if "steps" in fields:
+        page.click("#numbers > summary")
     for name, value in fields.items():
         page.fill(f"#{name}", str(value))
     page.click("#generate")

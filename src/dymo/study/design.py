@@ -103,8 +103,8 @@ def trials_of(design: Design, rater: str) -> list[Trial]:
     rng = random.Random(f"{design.seed}-{rater}")
     chosen = rng.sample(range(len(design.pairs)), design.each)
     kinds: list[tuple[Kind, int]] = [("pair", pair) for pair in chosen]
-    checks: list[Kind] = ["broken"] * BROKEN + ["same"] * SAME
-    for kind in checks:
+    checks: tuple[tuple[Kind, int], ...] = (("broken", BROKEN), ("same", SAME))
+    for kind in (kind for kind, count in checks for _ in range(count)):
         kinds.insert(rng.randint(0, len(kinds)), (kind, rng.randrange(len(design.pairs))))
     return [Trial(f"{n:03d}", kind, pair, rng.random() < 0.5) for n, (kind, pair) in enumerate(kinds)]
 
