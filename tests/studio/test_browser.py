@@ -72,7 +72,7 @@ def test_type_correct_run_watch_compare_reload_and_restore(opened, address, tmp_
     page.click("#correct > summary")
     page.get_by_label('What "car" is').select_option("part:0")
     page.wait_for_selector("#drawn:has-text('nothing')")
-    generate(page, seed=11, steps=40)
+    generate(page, seed=11, steps=30)
     first = page.wait_for_selector("#after[src^='data:']").get_attribute("src")
     page.wait_for_selector("#wordmaps label:has-text('apple')")
     page.wait_for_selector(f"#after[src^='data:']:not([src='{first}'])")
@@ -95,7 +95,7 @@ def test_type_correct_run_watch_compare_reload_and_restore(opened, address, tmp_
     other = opened()
     other.set_input_files("#file", str(file))
     other.wait_for_selector("#say:has-text('Settings restored')")
-    assert other.input_value("#prompt") == PROMPT and other.input_value("#steps") == "40"
+    assert other.input_value("#prompt") == PROMPT and other.input_value("#steps") == "30"
     assert other.input_value("#seed") == "11" and "nothing" in other.text_content("#drawn")
 
 
@@ -111,7 +111,7 @@ def test_a_stop_keeps_what_there_is(opened):
 
 def test_two_browsers_at_once_the_second_waits_and_a_reload_loses_no_run(opened):
     one, other = opened(), opened()
-    generate(one, prompt=PROMPT, seed=2, steps=100)
+    generate(one, prompt=PROMPT, seed=2, steps=60)
     one.wait_for_selector("#after[src^='data:']")
     generate(other, prompt="a blue tree next to a green key", seed=3)
     other.wait_for_selector("#status:has-text('Waiting: 1 run before this one')")

@@ -34,7 +34,15 @@ def serve(app: Any, host: str, port: int, console: Console, ready: Any = None) -
     if ready is not None:
         ready(address)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[listening])
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, *given: Any) -> None:
+            # Streams that are open would else be waited for.
+            if closing := getattr(app.state, "closing", None):
+                closing.set()
+            super().handle_exit(*given)
+
+    Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -70,7 +70,7 @@ def application(
 class _Studio:
     def __init__(self, offers: dict[str, Offer], worker: Worker, gallery: Gallery, hosts: tuple[str, ...], warm: bool):
         self.offers, self.worker, self.gallery, self.hosts, self.warm = offers, worker, gallery, hosts, warm
-        self.runs = Runs(worker)
+        self.runs, self.closing = Runs(worker), threading.Event()
 
     def application(self) -> Starlette:
         routes = [
@@ -88,7 +88,9 @@ class _Studio:
             Route("/gallery/{name}.png", self.image),
         ]
         middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(self.hosts)), Middleware(_OwnPage)]
-        return Starlette(routes=routes, middleware=middleware, lifespan=self.lifespan)
+        app = Starlette(routes=routes, middleware=middleware, lifespan=self.lifespan)
+        app.state.closing = self.closing
+        return app
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -163,7 +165,7 @@ class _Studio:
             if now != seen:
                 seen = now
                 yield f"data: {json.dumps(run.view(now[1]))}\n\n"
-            if over:
+            if over or self.closing.is_set():
                 return
             await asyncio.sleep(BEAT)
 
