@@ -58,6 +58,7 @@ def pipe():
 def studio(pipe, tmp_path, monkeypatch):
     bright = FunctionReward(tiny.brightness)
     monkeypatch.setattr("dymo.studio.work.load_reward", lambda name: bright)
+    monkeypatch.setattr("dymo.studio.server.BEAT", 0.01)
     offers = {"tiny": Offer(("brightness",), CALL, (PROMPT,)), "other": Offer((), CALL)}
     app = application(offers, lambda name: pipe, Gallery(tmp_path / "gallery"), hosts=("testserver",))
     with TestClient(app) as client:

@@ -1,6 +1,6 @@
 """How long a newcomer waits: from `dymo studio` to the first image, and from the button to the preview's first frame.
 
-    python -m tools.newcomer          (needs what tools/browser.py names; the times follow the machine's load)
+python -m tools.newcomer          (needs what tools/browser.py names; the times follow the machine's load)
 """
 
 from __future__ import annotations

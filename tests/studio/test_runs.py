@@ -12,30 +12,41 @@ from studio_client import CALL, PROMPT
 import dymo
 from dymo.errors import ConfigError
 from dymo.report.png import read_png
-from dymo.studio.runs import MOST_WAITING, Runs
+from dymo.studio.gallery import Gallery
+from dymo.studio.runs import MOST_WAITING, Run, Runs
 from dymo.studio.settings import Settings
+from dymo.studio.work import Worker
 from dymo.trace import Trace
 
 
-def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe):
-    views = studio.views(studio.start(count=2, seed=5))
-    last = views[-1]
-    assert last["state"] == "done" and [image["seed"] for image in last["images"]] == [5, 6]
-    assert all(image["unguided"] for image in last["images"])
-    seen = [view["now"] for view in views if view["now"] and view["now"]["phase"] == "aligned"]
-    assert seen[-1]["preview"].startswith("data:image/png;base64,") and set(seen[-1]["maps"]) == {
+def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe, monkeypatch):
+    monkeypatch.setattr("dymo.studio.work.EVERY", 0.0)
+
+    class Told(Run):
+        def change(self, **values):
+            super().change(**values)
+            told.append(self.view(0))
+
+    told = []
+    worker = Worker(lambda name: pipe, lambda name: CALL, Gallery(studio.folder))
+    worker(Told(Settings(**studio.settings(count=2, seed=5))))
+    last, seen = told[-1], [view["now"] for view in told if view["now"]]
+    assert [image["seed"] for image in last["images"]] == [5, 6] and all(image["unguided"] for image in last["images"])
+    aligned = [now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")]
+    assert [now["step"] for now in aligned] == [0, 1, 2, 3, 4] and all(now["preview"] for now in aligned[1:])
+    assert len({now["preview"] for now in aligned[1:]}) == 4 and set(aligned[1]["maps"]) == {
         "red",
         "apple",
         "green",
         "car",
     }
-    assert len(seen[-1]["maps"]["red"]) == len(seen[-1]["maps"]["red"][0])
-    assert len(seen[-1]["series"]["reward"]) == seen[-1]["step"]
+    assert len(aligned[1]["maps"]["red"]) == len(aligned[1]["maps"]["red"][0])
     name = last["images"][0]["name"]
     parameters, record = read_png(studio.folder / f"{name}.png")
     assert (parameters.prompt, parameters.seed, record["reward"], record["preset"]) == (PROMPT, 5, "brightness", "fast")
     trace = Trace.from_json((studio.folder / f"{name}-trace.json").read_text())
     assert len(trace.steps) == 4 and trace.maps == {}
+    assert studio.get(f"/api/gallery/{name}/course") == aligned[-1]["series"]
 
 
 def test_the_unguided_image_is_the_pipeline_s_own(studio, pipe):

@@ -102,21 +102,21 @@ def test_simulated_raters_end_to_end_and_who_fails_the_checks_is_left_out(opened
     def value(row, prompt, seed):
         return float((row == 0) == (prompt in better))
 
-    for n in range(4):
+    for n in range(3):
         rate(app, answers, value, n, slips=0.0)
-    rate(app, answers, value, 4, looks=False)
-    rate(app, answers, value, 5, most=1)
+    rate(app, answers, value, 3, looks=False)
+    rate(app, answers, value, 4, most=1)
     found = outcome(answers)
-    assert found.raters == 4 and list(found.left_out) == ["rater 5", "rater 6"]
+    assert found.raters == 3 and list(found.left_out) == ["rater 4", "rater 5"]
     assert (
         re.fullmatch(r"\d of 5 checks wrong", found.left_out["rater 5"])
         and "stopped after" in found.left_out["rater 6"]
     )
     (rate_,) = found.rates
-    assert (rate_.first, rate_.rate, rate_.won, rate_.lost) == ("dymo", 0.75, 72, 24) and rate_.low < 0.75 < rate_.high
+    assert (rate_.first, rate_.rate, rate_.won, rate_.lost) == ("dymo", 0.75, 54, 18) and rate_.low < 0.75 < rate_.high
     written = write_report(found, tmp_path / "out")
     text = written.markdown.read_text()
-    assert "Left out for the checks: 2 of 6 raters." in text and "- rater 5: " in text and "(study.png)" in text
+    assert "Left out for the checks: 2 of 5 raters." in text and "- rater 4: " in text and "(study.png)" in text
     assert "75.0" in text and Image.open(written.figure).size[0] > 800
 
 

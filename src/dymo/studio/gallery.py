@@ -13,6 +13,7 @@ from PIL import Image
 from ..report.atomic import write_text
 from ..report.png import Parameters, read_png, save_png
 from ..trace import Trace
+from .course import course
 
 NAME = re.compile(r"\d{8}-\d{6}-\d{3}-s\d{1,10}")
 UNGUIDED = "-unguided"
@@ -54,6 +55,13 @@ class Gallery:
             if (before is None or name < before) and len(found) < most and (entry := self.entry(name)):
                 found.append(entry)
         return found
+
+    def course(self, name: str) -> dict[str, Any] | None:
+        """How the guidance of an image went, from its trace; None where that is not there."""
+        try:
+            return course(Trace.from_json((self.folder / f"{name}-trace.json").read_text(encoding="utf-8")).steps)
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return None
 
     def entry(self, name: str) -> dict[str, Any] | None:
         """What the gallery says of an image; None where it cannot be read."""

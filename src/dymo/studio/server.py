@@ -85,6 +85,7 @@ class _Studio:
             Route("/api/restore", self.restore, methods=["POST"]),
             Route("/api/gallery", self.entries),
             Route("/api/gallery/{name}", self.settings_of),
+            Route("/api/gallery/{name}/course", self.course),
             Route("/gallery/{name}.png", self.image),
         ]
         middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(self.hosts)), Middleware(_OwnPage)]
@@ -196,6 +197,12 @@ class _Studio:
         except DyMOError as error:
             return _refusal(str(error))
         return JSONResponse({"settings": self._offered(settings, notes), "notes": notes})
+
+    async def course(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if self.gallery.path(name) is None:
+            raise HTTPException(404)
+        return JSONResponse(await run_in_threadpool(self.gallery.course, name))
 
     async def image(self, request: Request) -> Response:
         path = self.gallery.path(request.path_params["name"])

@@ -14,7 +14,8 @@ from ..aligner import DyMO
 from ..events import Accepted, Cancelled, Event, Started
 from ..report.png import Parameters
 from ..rewards import load_reward
-from ..trace import Trace
+from ..trace import Step, Trace
+from .course import course
 from .gallery import Gallery
 from .runs import Run, data_url
 from .settings import INTENTS, Settings
@@ -131,7 +132,7 @@ class _Watching:
         self.steps, self.last = 0, 0.0
         self.shown: str | None = None
         self.maps: dict[str, list] = {}
-        self.series: dict[str, Any] = {"t": [], "reward": [], "weights": {}, "recurrences": []}
+        self.done: list[Step] = []
         self.latest: Accepted | None = None
 
     def __call__(self, event: Event) -> None:
@@ -140,26 +141,14 @@ class _Watching:
             self.tell("", 0)
         elif isinstance(event, Accepted):
             self.latest = event
-            self.add(event)
+            self.done.append(event.step)
+            self.maps = {key.partition(":")[2]: value for key, value in event.maps.items()} or self.maps
             if time.monotonic() - self.last >= EVERY or event.step.index + 1 == self.steps:
                 self.shown = data_url(self.predicted())
                 self.last = time.monotonic()
             self.tell(event.step.stage, event.step.index + 1)
         elif isinstance(event, Cancelled):
             self.run.change(message="Stopped: this is what there was.")
-
-    def add(self, event: Accepted) -> None:
-        step, series = event.step, self.series
-        series["t"].append(step.timestep)
-        series["reward"].append(step.reward[0] if step.reward else None)
-        series["recurrences"].append(step.recurrences[0] if step.recurrences else 0)
-        for name, values in step.weights.items():
-            row = series["weights"].setdefault(name, [None] * (len(series["t"]) - 1))
-            row.append(values[0])
-        for row in series["weights"].values():
-            row += [None] * (len(series["t"]) - len(row))
-        found = {key.partition(":")[2]: value for key, value in event.maps.items()}
-        self.maps = found or self.maps
 
     def predicted(self) -> Any:
         """The latest one-step prediction as an image; None before the first step."""
@@ -174,7 +163,7 @@ class _Watching:
         self.run.change(
             now={
                 "seed": self.seed, "phase": self.phase, "step": step, "steps": self.steps, "stage": stage,
-                "preview": self.shown, "maps": self.maps, "series": {**self.series},
+                "preview": self.shown, "maps": self.maps, "series": course(self.done),
             }
         )  # fmt: skip
 

@@ -220,7 +220,7 @@ function show(view) {
   if (now) {
     status.push(`Seed ${now.seed}, ${now.phase}: step ${now.step} of ${now.steps}${now.stage ? `, ${now.stage}` : ""}.`);
     $("progress").hidden = false; $("progress").max = now.steps || 1; $("progress").value = now.step;
-    if (now.preview && now.phase === "aligned") { picture(now.preview, null, `Preview of seed ${now.seed}: ${view.prompt}`); chart(now.series); maps(now.maps); }
+    if (now.preview && now.phase === "aligned") { picture(now.preview, null, `Preview of seed ${now.seed}: ${view.prompt}`); chart(now.series, now.steps); maps(now.maps); }
   }
   strip(view);
   const last = view.images.at(-1);
@@ -235,7 +235,7 @@ function show(view) {
 }
 function strip(view) {
   $("seeds").replaceChildren(...view.images.map((image) => {
-    const button = make("button", { type: "button", onclick: () => result(image) }, make("img", { src: `/gallery/${image.name}.png`, alt: `Seed ${image.seed}` }));
+    const button = make("button", { type: "button", onclick: () => look(image) }, make("img", { src: `/gallery/${image.name}.png`, alt: `Seed ${image.seed}` }));
     button.setAttribute("aria-pressed", String(shown?.startsWith(image.name) ?? false));
     return button;
   }));
@@ -275,6 +275,14 @@ function result(image, running = false) {
   for (const button of $("seeds").children) button.setAttribute("aria-pressed", String(button.firstChild.src.endsWith(url)));
 }
 
+// An image that is there already, with the course that its trace tells.
+async function look(image) {
+  result(image);
+  if (!run) $("status").textContent = image.prompt;
+  const series = await ask(`/api/gallery/${image.name}/course`).catch(() => null);
+  chart(series, series?.t.length);
+}
+
 // ---- maps and charts ----
 function maps(found) {
   const names = Object.keys(found);
@@ -295,7 +303,8 @@ function paint(grid) {
   if (!grid) return;
   canvas.height = grid.length; canvas.width = grid[0].length;
   const pixels = context.createImageData(canvas.width, canvas.height);
-  grid.flat().forEach((value, n) => pixels.data.set([255, 110, 40, 190 * value ** 1.5], 4 * n));
+  // Everything else is darkened: that shows on an image of any colour.
+  grid.flat().forEach((value, n) => pixels.data.set([10, 10, 14, 215 * (1 - value) ** 0.7], 4 * n));
   context.putImageData(pixels, 0, 0);
 }
 const SVG = "http://www.w3.org/2000/svg";
@@ -309,9 +318,10 @@ function lines(svg, rows, low, high, steps) {
       return node("path", { d: d || "M0 0", class: kind });
     }));
 }
-function chart(series) {
-  $("charts").hidden = false;
-  const rewards = series.reward.filter((v) => v != null), steps = Number($("progress").max);
+function chart(series, steps) {
+  $("charts").hidden = !series;
+  if (!series) return;
+  const rewards = series.reward.filter((v) => v != null);
   const low = rewards.length ? Math.min(...rewards) : 0, high = rewards.length ? Math.max(...rewards) : 1;
   lines($("chart-reward"), [["one", series.reward]], low, high, steps);
   $("chart-reward").setAttribute("aria-label", rewards.length ? `Reward of the prediction: from ${rewards[0].toFixed(2)} to ${rewards.at(-1).toFixed(2)}` : "Reward of the prediction: not used yet");
@@ -326,7 +336,7 @@ async function gallery(before) {
   const found = await ask(`/api/gallery${before ? `?before=${encodeURIComponent(before)}` : ""}`);
   const items = found.map((image) => {
     const text = image.prompt || image.name;
-    return make("li", {}, make("button", { type: "button", onclick: () => { result(image); $("charts").hidden = true; $("seeds").hidden = true; $("stage").scrollIntoView({ block: "start" }); $("stage").focus({ preventScroll: true }); } },
+    return make("li", {}, make("button", { type: "button", onclick: () => { $("seeds").hidden = true; look(image); $("stage").scrollIntoView({ block: "start" }); $("stage").focus({ preventScroll: true }); } },
       make("img", { src: `/gallery/${image.name}.png`, alt: "", loading: "lazy" }), make("span", { textContent: text })));
   });
   if (before) $("images").append(...items); else $("images").replaceChildren(...items);
