@@ -1,6 +1,6 @@
 """Simulated raters in a real study: they open the pages of `dymo study` and answer by the judge, with noise.
 
-    python -m tools.study RUN ROW_A ROW_B ...     20 raters, and one who presses at random
+    python -m tools.study RUN ROW_A ROW_B ...     20 raters, and one who always presses 0
     python -m tools.study --coverage              how often the interval holds the true win rate, of 100 studies
 
 A rater presses the image that the judge finds right (both or none: no difference), in some answers anything. No person is
@@ -32,7 +32,7 @@ Value = Callable[[int, str, int], float]
 def rate(
     app, answers: Answers, value: Value, n: int, slips: float = SLIPS, looks: bool = True, most: int | None = None
 ) -> str:
-    """One rater goes through the pages. looks: otherwise presses at random. Returns the rater's word."""
+    """One rater goes through the pages. looks: otherwise always presses 0. Returns the rater's word."""
     from starlette.testclient import TestClient
 
     rng, design = random.Random(f"rater {n}"), answers.design
@@ -42,7 +42,7 @@ def rate(
         trials = {trial.mark: trial for trial in trials_of(design, rater)}
         while (found := re.search(r'name="trial" value="(\d+)"', page.text)) and (most is None or most > 0):
             trial = trials[found[1]]
-            pressed = pressed_by(trial, value, design, rng, slips) if looks else rng.choice("012")
+            pressed = pressed_by(trial, value, design, rng, slips) if looks else "0"
             page = client.post(f"/r/{rater}", data={"trial": trial.mark, "answer": pressed, "milliseconds": "1500"})
             most = most if most is None else most - 1
     return rater

@@ -32,7 +32,7 @@ def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe, mon
     worker(Told(Settings(**studio.settings(count=2, seed=5))))
     last, seen = told[-1], [view["now"] for view in told if view["now"]]
     assert [image["seed"] for image in last["images"]] == [5, 6] and all(image["unguided"] for image in last["images"])
-    aligned = [now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")]
+    aligned = list({now["step"]: now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")}.values())
     assert [now["step"] for now in aligned] == [0, 1, 2, 3, 4] and all(now["preview"] for now in aligned[1:])
     assert len({now["preview"] for now in aligned[1:]}) == 4 and set(aligned[1]["maps"]) == {
         "red",
