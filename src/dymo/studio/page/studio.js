@@ -304,7 +304,7 @@ function paint(grid) {
   canvas.height = grid.length; canvas.width = grid[0].length;
   const pixels = context.createImageData(canvas.width, canvas.height);
   // Everything else is darkened: that shows on an image of any colour.
-  grid.flat().forEach((value, n) => pixels.data.set([10, 10, 14, 215 * (1 - value) ** 0.7], 4 * n));
+  grid.flat().forEach((value, n) => pixels.data.set([10, 10, 14, 150 * (1 - value)], 4 * n));
   context.putImageData(pixels, 0, 0);
 }
 const SVG = "http://www.w3.org/2000/svg";
