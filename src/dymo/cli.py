@@ -143,8 +143,8 @@ study = _typer(getdoc(schema.Study), no_args_is_help=True)
 app.add_typer(study, name="study", cls=_Default)
 _command(
     study, "serve", schema.Study, "study.study",
-    "dymo study runs/table-1-5e0c1f7a DyMO plain — the pages, at http://localhost:7862",
-    'dymo study RUN DyMO plain fk-steering --pairs 24 --question "Which image do you prefer?" --host 0.0.0.0',
+    "dymo study runs/table-1-5e0c1f7a DyMO unguided — the pages, at http://localhost:7862",
+    'dymo study RUN DyMO unguided FreeDoM --pairs 24 --question "Which image do you prefer?" --host 0.0.0.0',
 )  # fmt: skip
 _command(study, "report", schema.StudyReport, "study.report")
 _command(
