@@ -3,7 +3,7 @@
 #   make demo    images that follow their prompt better, and a table that says by how much
 #   make test    the tests
 #
-# and `make lint`. Everything is installed in .venv, once; another Python: make demo PYTHON=python3.12
+# and `make studio`, the same in a browser; `make lint`. Everything is installed in .venv, once; another Python: make demo PYTHON=python3.12
 # On Linux without a GPU a smaller torch is enough:
 #   make demo PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 # Twice quiet: errors only; one --quiet still tells of every index that lacks a package.
 INSTALL = $(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint
+.PHONY: demo test lint studio
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -38,4 +38,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing dymo and its tools in $(VENV) (a few minutes, once) ..."
 	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+studio: $(VENV)/.installed-studio
+	$(BIN)/dymo studio
+
+$(VENV)/.installed-studio: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing dymo and its studio in $(VENV) (a few minutes, once) ..."
+	@$(INSTALL) -e '.[studio]'
 	@touch $@ $(VENV)/.installed

@@ -130,6 +130,30 @@ _command(
 _command(bench, "report", schema.BenchReport, "bench.report")
 
 
+class _Default(_Group):
+    """A group whose first command needs not be named: what is no command is its first argument."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+study = _typer(getdoc(schema.Study), no_args_is_help=True)
+app.add_typer(study, name="study", cls=_Default)
+_command(
+    study, "serve", schema.Study, "study.study",
+    "dymo study runs/table-1-5e0c1f7a DyMO unguided — the pages, at http://localhost:7862",
+    'dymo study RUN DyMO unguided FreeDoM --pairs 24 --question "Which image do you prefer?" --host 0.0.0.0',
+)  # fmt: skip
+_command(study, "report", schema.StudyReport, "study.report")
+_command(
+    app, "studio", schema.Studio, "studio.studio",
+    "dymo studio — the miniature, at http://localhost:7861",
+    "dymo studio -m stable-diffusion-v1-5/stable-diffusion-v1-5 --open",
+)  # fmt: skip
+
+
 def main() -> None:
     """The entry point."""
     app()

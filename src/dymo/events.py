@@ -6,8 +6,8 @@ ends the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import trace
@@ -38,10 +38,14 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Accepted(Event):
-    """A step is done. `preview()` decodes its one-step predictions: images (B, 3, H, W) in [0, 1]."""
+    """A step is done. `preview()` decodes its one-step predictions: images (B, 3, H, W) in [0, 1].
+
+    maps: with record_maps, "sample:word" -> the word's attention map at this step, as in the trace.
+    """
 
     step: trace.Step
     preview: Callable[[], Any]
+    maps: Mapping[str, list] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ class Recorder(Observer):
         for step, z0 in ended:
             log.debug("step %d, t = %g, %s: recurrences %s", step.index, step.timestep, step.stage, step.recurrences)
             if self.listeners:
-                self.emit(Accepted(step, lambda z0=z0: self.decode(z0).clamp(0, 1)))  # type: ignore[misc]
+                maps = self.trace.maps.get(step.index, {})
+                self.emit(Accepted(step, lambda z0=z0: self.decode(z0).clamp(0, 1), maps))  # type: ignore[misc]
 
     def _keep(self, column: list[Any], rows: Rows, values: Tensor) -> None:
         def place(found: list[float]) -> None:

@@ -276,6 +276,52 @@ class BenchReport(Common):
     run: Path = _argument("The folder of a run.", "RUN")
     versus: str | None = _plain("The row that the others are tested against.", "ROW")
     out: Path | None = _output("Write it there. [default: RUN]", "FOLDER")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Common):
+    """Ask people which of two images of a bench run is better: a web page for any number of raters.
+
+    Every two of the rows are compared on every prompt and seed that both have. Sides and order are random for each rater,
+    nothing shows what made an image, and some pairs check that the rater looks. Run the same command again to go on.
+    """
+
+    run: Path = _argument("The folder of a run of `dymo bench`.", "RUN")
+    rows: list[str] = _argument("Two or more rows of it.", "ROW_A ROW_B")
+    question: str = _plain("What is asked.", default="Which image fits the text better?")
+    pairs: int | None = _plain("Pairs a rater gets, chosen at random. [default: all]", "N")
+    seed: int = _plain("Chooses pairs, order and sides.", default=0)
+    answers: Path | None = _output("The file of the answers. [default: RUN/study.sqlite]", "FILE")
+    host: str = _plain("Where to listen; 0.0.0.0 lets others in this network in.", default="127.0.0.1")
+    port: int = _plain("0 for any that is free.", default=7862)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport(Common):
+    """Write what raters said: win rates with intervals, Bradley-Terry, and bars (`study.md`, `study.png`, `study.json`)."""
+
+    run: Path = _argument("The folder of the run.", "RUN")
+    answers: Path | None = _plain("The file of the answers. [default: RUN/study.sqlite]", "FILE")
+    out: Path | None = _output("Write it there. [default: RUN]", "FOLDER")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio(Common):
+    """Generate in the **browser**: see the prompt as understood, the image as it forms, and unguided beside aligned.
+
+    Starts on the embedded miniature, with no download. Images, with all that made them, are kept in --outdir.
+    """
+
+    models: list[str] = _image(
+        "Offer this pipeline too: a hub id, a diffusers folder, or a .safetensors checkpoint.", "ID_OR_PATH", "--model",
+        "-m", default=()
+    )
+    outdir: Path = _output("Folder of the images, shown as the gallery.", default=Path("outputs/studio"))
+    host: str = _plain("Where to listen; 0.0.0.0 lets others in this network in.", default="127.0.0.1")
+    port: int = _plain("0 for any that is free.", default=7861)
+    open: bool = _plain("Open the page in the browser.", default=False)
+    device: str | None = _device()
+    dtype: str | None = _dtype()
 # fmt: on
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -84,7 +84,7 @@ def save_png(image: Image.Image, path: str | Path, *texts: Any) -> Path:
     return write_bytes(path, png_bytes(image, *texts))
 
 
-def read_png(path: str | Path) -> tuple[Parameters | None, dict[str, Any] | None]:
+def read_png(path: str | Path | IO[bytes]) -> tuple[Parameters | None, dict[str, Any] | None]:
     """The `parameters` and the `dymo` JSON that a PNG carries; None for what it does not."""
     with Image.open(path) as image:
         image.load()  # texts may stand after the pixels

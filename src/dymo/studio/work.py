@@ -1,0 +1,180 @@
+"""A run of the studio: each seed aligned and unguided, by the engine, with what its events say on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..aligner import DyMO
+from ..events import Accepted, Cancelled, Event, Started
+from ..report.png import Parameters
+from ..rewards import load_reward
+from ..trace import Step, Trace
+from .course import course
+from .gallery import Gallery
+from .runs import Run, data_url
+from .settings import INTENTS, Settings
+
+EVERY = 0.25
+"""Seconds between previews: a decoding costs time that the run would have."""
+Loader = Callable[[str], Any]
+
+
+class Worker:
+    """Generates the images of runs. load: the name of a pipeline -> the pipeline, ready; defaults: name -> its call."""
+
+    def __init__(self, load: Loader, defaults: Callable[[str], dict[str, Any]], gallery: Gallery):
+        self.load, self.defaults, self.gallery = load, defaults, gallery
+        self._pipelines: dict[str, Any] = {}
+        self._rewards: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def pipeline(self, name: str) -> Any:
+        """Loaded once, when it is first asked for."""
+        with self._lock:
+            if name not in self._pipelines:
+                self._pipelines[name] = self.load(name)
+            return self._pipelines[name]
+
+    def reward(self, name: str | None) -> Any:
+        with self._lock:
+            if name is not None and name not in self._rewards:
+                self._rewards[name] = load_reward(name)
+            return self._rewards.get(name) if name is not None else None
+
+    def __call__(self, run: Run) -> None:
+        """Every seed aligned first, since that is what the user waits for; then the same unguided, to compare."""
+        settings = run.settings
+        run.change(message=f"Loading {settings.pipeline} …")
+        pipe, reward = self.pipeline(settings.pipeline), self.reward(settings.reward)
+        run.change(message="")
+        preset, _ = INTENTS[settings.intent]
+        aligner = DyMO(reward, preset=preset, **{**settings.overrides(), "record_maps": True})
+        plain = DyMO(None, semantic_weight=0)
+        for seed in range(settings.seed, settings.seed + settings.count):
+            if run.cancel.is_set():
+                return
+            self._aligned(run, pipe, aligner, seed)
+            if not run.cancel.is_set():
+                self._unguided(run, pipe, plain, seed)
+
+    def _call(self, settings: Settings) -> dict[str, Any]:
+        call = dict(self.defaults(settings.pipeline))
+        given: dict[str, Any] = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
+        given["negative_prompt"] = settings.negative_prompt or None
+        return call | {name: value for name, value in given.items() if value is not None}
+
+    def _aligned(self, run: Run, pipe: Any, aligner: DyMO, seed: int) -> None:
+        settings, call = run.settings, self._call(run.settings)
+        watching = _Watching(run, seed, "aligned")
+        output = aligner(
+            pipe, settings.prompt, graph=settings.read_graph(), budget=settings.budget(call["num_inference_steps"]), cancel=run.cancel,
+            generator=_generator(seed), listeners=[watching], **call,
+        )  # fmt: skip
+        trace = output.trace
+        # Stopped on the way, the latents are noisy still: what there is is the last prediction.
+        image = watching.predicted() if trace.cancelled else output.images[0]
+        if image is None:
+            return
+        preset, _ = INTENTS[settings.intent]
+        record = {
+            **self._record(settings, seed, call), "aligned": True, "preset": preset, "overrides": settings.overrides(),
+            "reward": settings.reward, "graph": trace.graphs[0], "evaluations": trace.evaluations[0],
+            "seconds": round(trace.cost.seconds, 3),
+            "budget": {"evaluations": settings.budget(call["num_inference_steps"]).evaluations, "seconds": settings.seconds},
+        }  # fmt: skip
+        if trace.cancelled:
+            record["stopped_after"] = len(trace.steps)
+        trace.maps = {}  # the page has shown them; on disk they would be most of the file
+        name = self.gallery.keep(image, self._parameters(settings, pipe, call, seed, image, preset), record, trace)
+        said = {name: record.get(name) for name in ("evaluations", "seconds", "stopped_after")} | {"note": _note(trace)}
+        run.change(
+            images=[*run.images, {"seed": seed, "name": name, "unguided": False, "prompt": settings.prompt, **said}]
+        )
+
+    def _unguided(self, run: Run, pipe: Any, plain: DyMO, seed: int) -> None:
+        settings, call = run.settings, self._call(run.settings)
+        watching = _Watching(run, seed, "unguided")
+        output = plain(
+            pipe, settings.prompt, cancel=run.cancel, generator=_generator(seed), listeners=[watching], **call
+        )
+        if output.trace.cancelled:
+            return
+        image, last = output.images[0], run.images[-1]
+        record = {**self._record(settings, seed, call), "aligned": False}
+        parameters = self._parameters(settings, pipe, call, seed, image, None)
+        self.gallery.keep_unguided(last["name"], image, parameters, record)
+        run.change(images=[*run.images[:-1], {**last, "unguided": True}])
+
+    def _record(self, settings: Settings, seed: int, call: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": settings.prompt, "seed": seed, "model": settings.pipeline, "call": call}
+
+    def _parameters(
+        self, settings: Settings, pipe: Any, call: dict[str, Any], seed: int, image: Any, preset: str | None
+    ) -> Parameters:
+        sampler = type(pipe.scheduler).__name__.removesuffix("Scheduler")
+        return Parameters(
+            settings.prompt, settings.negative_prompt, call["num_inference_steps"], sampler, call.get("guidance_scale"), seed,
+            image.width, image.height, settings.pipeline, preset,
+        )  # fmt: skip
+
+
+class _Watching:
+    """The listener that keeps the page's view of the image at work up to date."""
+
+    def __init__(self, run: Run, seed: int, phase: str):
+        self.run, self.seed, self.phase = run, seed, phase
+        self.steps, self.last = 0, 0.0
+        self.shown: str | None = None
+        self.maps: dict[str, list] = {}
+        self.done: list[Step] = []
+        self.latest: Accepted | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.steps = event.steps
+            self.tell("", 0)
+        elif isinstance(event, Accepted):
+            self.latest = event
+            self.done.append(event.step)
+            self.maps = {key.partition(":")[2]: value for key, value in event.maps.items()} or self.maps
+            if time.monotonic() - self.last >= EVERY or event.step.index + 1 == self.steps:
+                self.shown = data_url(self.predicted())
+                self.last = time.monotonic()
+            self.tell(event.step.stage, event.step.index + 1)
+        elif isinstance(event, Cancelled):
+            self.run.change(message="Stopped: this is what there was.")
+
+    def predicted(self) -> Any:
+        """The latest one-step prediction as an image; None before the first step."""
+        if self.latest is None:
+            return None
+        with torch.no_grad():
+            pixels = self.latest.preview()[0]
+        array = (pixels.detach().float().cpu() * 255).round().byte().permute(1, 2, 0).numpy()
+        return Image.fromarray(array)
+
+    def tell(self, stage: str, step: int) -> None:
+        self.run.change(
+            now={
+                "seed": self.seed, "phase": self.phase, "step": step, "steps": self.steps, "stage": stage,
+                "preview": self.shown, "maps": self.maps, "series": course(self.done),
+            }
+        )  # fmt: skip
+
+
+def _note(trace: Trace) -> str:
+    """What of the guidance was not done, and why; "" where all was."""
+    left = ", ".join(f"{count} for {why}" for why, count in trace.failures.items())
+    cut = ", ".join(trace.truncated[0]) if trace.truncated else ""
+    parts = [f"evaluations left unguided: {left}"] if left else []
+    return "; ".join([*parts, *([f"words beyond the text encoder's window: {cut}"] if cut else [])])
+
+
+def _generator(seed: int) -> Any:
+    return torch.Generator("cpu").manual_seed(seed)  # on the CPU, so that a seed gives the same image on every device

@@ -1,0 +1,1 @@
+from studio_client import pipe, studio  # noqa: F401
