@@ -270,7 +270,7 @@ class DyMO:
                     allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                     if allotment.budget.seconds is not None:
                         allotment.reserve = loop.seconds_to_decode()
-                    few = bool(objectives) and _few(config, pipe, loop.timesteps)
+                    few = bool(objectives) and _few(config, pipe, kwargs, loop.timesteps)
                     if not few:
                         _check_stages(config, objectives, loop.timesteps)
                     recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
@@ -485,7 +485,7 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
     return dict(zip(names, rewards, strict=True))
 
 
-def _few(config: Config, pipe: Any, timesteps: Sequence[Timestep]) -> bool:
+def _few(config: Config, pipe: Any, kwargs: dict, timesteps: Sequence[Timestep]) -> bool:
     """Whether the run is steered as one of few steps. Raises ConfigError where it is to be and the sampler does not fit."""
     single = all(now.calls == 1 for now in timesteps)
     if config.few_steps == "always" and not single:
@@ -495,7 +495,7 @@ def _few(config: Config, pipe: Any, timesteps: Sequence[Timestep]) -> bool:
         )
     if config.few_steps != "auto":
         return config.few_steps == "always"
-    few = single and len(timesteps) <= MOST and not getattr(pipe, "do_classifier_free_guidance", True)
+    few = single and len(timesteps) <= MOST and not family_of(pipe).guided(pipe, arguments(pipe, kwargs))
     if few and len(timesteps) == 1:
         log.info("one step: the initial noise is optimised, as ReNO does (arXiv 2406.04312)")
     return few

@@ -118,6 +118,11 @@ class Config:
     record_maps: bool = False
     """Keep the words' attention maps in the trace."""
 
+    @property
+    def through(self) -> Gradient:
+        """`gradient` where no pipeline's family has a say in "auto"."""
+        return "full" if self.gradient == "auto" else self.gradient
+
     def __post_init__(self) -> None:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),

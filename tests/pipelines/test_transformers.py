@@ -292,6 +292,15 @@ def test_what_rounding_to_bfloat16_takes_away_is_added_to_the_next_step():
     assert moved[torch.bfloat16] == pytest.approx(moved[torch.float32], rel=0.25), moved
 
 
+def test_few_steps_without_guidance_are_steered_as_such():
+    """FLUX's pipeline does not say whether it is guided: its family does."""
+    settings = dict(borders=(1000, 1000), semantic_weight=0, updates=2, draws=1)
+    few = run(DyMO(tiny.brightness, **settings), "flux-schnell")
+    assert few.trace.evaluations == [3 + 2 + 2] and few.images.isfinite().all()
+    for name in ("flux-true-cfg", "lumina2", "sd3.5"):
+        assert run(DyMO(tiny.brightness, recurrences=0, **settings), name).trace.evaluations == [flows.STEPS]
+
+
 def test_checkpointing_gives_the_same_maps_gradients_and_images():
     name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
     settings |= {"gradient": "full", "few_steps": "never"}

@@ -40,7 +40,7 @@ def dymo(
         planned = stage(config, now)
         acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
         kind: Stage = planned if acting else "unguided"
-        through = allotment.gradient(kind, "full" if config.gradient == "auto" else config.gradient)
+        through = allotment.gradient(kind, config.through)
         short = None
         if acting and through is None:
             short = "bytes"

@@ -110,7 +110,7 @@ def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
 
 def _need(acting: Sequence[Objective], config: Config) -> Need:
     maps = any(o.needs == "maps" for o in acting)
-    through = config.gradient if config.gradient in ("full", "conditional") else "maps" if maps else "none"
+    through = config.through if config.through in ("full", "conditional") else "maps" if maps else "none"
     return Need(maps, through)
 
 

@@ -101,6 +101,10 @@ class Family(Protocol):
         """The factor that guidance puts on the conditional rows at this moment."""
         ...
 
+    def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        """Whether the call runs with classifier-free guidance; a scale that is an input of the denoiser is none."""
+        return self.branches(pipe, given).unconditional is not None
+
     def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
         """The latents among the denoiser's arguments, samples first."""
         found = next((kwargs[name] for name in ("sample", "hidden_states") if name in kwargs), None)

@@ -20,6 +20,9 @@ class Flux(Transformer):
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(1, None, 0) if call else Branches(1, 0, None)
 
+    def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        return self.scale(pipe, given) > 1
+
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         negative = given.get("negative_prompt") is not None or given.get("negative_prompt_embeds") is not None
         return max(1.0, float(given.get("true_cfg_scale") or 1.0)) if negative else 1.0

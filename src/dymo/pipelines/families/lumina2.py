@@ -20,6 +20,9 @@ class Lumina2(Transformer):
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(1, None, 0) if call else Branches(1, 0, None)
 
+    def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        return bool(pipe.do_classifier_free_guidance)
+
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         if (given.get("cfg_trunc_ratio") or 1.0) < 1:
             raise PipelineError(
