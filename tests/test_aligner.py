@@ -6,7 +6,7 @@ import warnings
 import pytest
 import tiny
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverSinglestepScheduler
 
 from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError, Trace
 from dymo.config import PRESETS
@@ -58,10 +58,10 @@ def test_a_prompt_longer_than_the_window_is_refused_or_reported():
     assert "handle" in output.trace.truncated[0]
 
 
-def test_a_multistep_scheduler_is_refused_with_the_remedy():
+def test_a_scheduler_that_cannot_be_steered_is_refused_with_the_remedy():
     pipe = tiny.sd()
-    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
-    with pytest.raises(PipelineError, match=r"DPMSolverMultistepScheduler.*DDIMScheduler.from_config"):
+    pipe.scheduler = DPMSolverSinglestepScheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(PipelineError, match=r"DPMSolverSinglestepScheduler.*DPMSolverMultistepScheduler"):
         run(DyMO(tiny.brightness), pipe)
 
 
