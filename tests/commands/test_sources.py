@@ -61,7 +61,8 @@ def copy(model, tmp_path):
         ),
     ],
 )
-def test_c3_what_cannot_be_loaded_is_told_at_once(value, said):
+def test_c3_what_cannot_be_loaded_is_told_at_once(value, said, monkeypatch):
+    monkeypatch.setattr(hub, "_went_offline", "")
     text = refusal(check_model, value)
     assert text.startswith(f"--model {value}: ") and said in text
 

@@ -28,17 +28,16 @@ def red(output):
     return output.images[:, 0].mean().item()
 
 
-@pytest.mark.parametrize("kind", [LCMScheduler, TCDScheduler, EulerDiscreteScheduler])
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("kind, steps", [(LCMScheduler, 1), (LCMScheduler, 3), (TCDScheduler, 2), (EulerDiscreteScheduler, 1)])
 def test_the_reward_acts_at_every_step_and_one_step_is_better_for_it(kind, steps):
     pipe = pipe_with(kind)
     call = {**CALL, "num_inference_steps": steps}
-    aligner = DyMO(REWARD, semantic_weight=0.0, damping=0.0, max_step=None)
+    aligner = DyMO(REWARD, semantic_weight=0.0, damping=0.0, max_step=None, updates=4, draws=1)
     made = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call)
     if steps == 1:
         assert red(made) > red(pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call))
     trace = made.trace
-    assert [step.recurrences[0] for step in trace.steps] == [12, 2, 2, 2][:steps] and not trace.failures
+    assert [step.recurrences[0] for step in trace.steps] == [4, 1, 1][:steps] and not trace.failures
     assert all(step.weights["preference"][0] > 0 for step in trace.steps)
 
 

@@ -30,7 +30,7 @@ from dymo.trace import Cost
 
 STILL = DyMO(None, semantic_weight=0)
 GUIDED = DyMO(
-    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0,
+    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
 GRAPH = SemanticGraph.from_json(
     {

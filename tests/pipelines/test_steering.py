@@ -14,7 +14,7 @@ from dymo import DyMO, PipelineError, SemanticGraph
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
 GUIDED = DyMO(
-    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0,
+    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
 TEXT = "a red apple and a green car"
 GRAPH = SemanticGraph.from_json(
