@@ -526,9 +526,9 @@ def test_the_demo_writes_its_report(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert [path.name for path in earlier.iterdir()] == ["report.html"]
     folder = tmp_path / "demo-2"
-    for name in ("sheet.png", "report.html", "report.md", "traces/batch-1.json"):
+    for name in ("overview.png", "sheet.png", "report.html", "report.md", "traces/batch-1.json"):
         assert (folder / name).is_file()
-    assert "sheet.png" in result.stdout and "report.html" in result.stdout
+    assert "overview.png" in result.stdout and "report.html" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:7])) <= 80
     assert len(list((folder / "images").iterdir())) == 4 and len(list((folder / "traces").iterdir())) == 3
     for word in ("unguided", "aligned", "mini-hps (held out)", "judge accuracy", "95 % interval"):

@@ -21,7 +21,7 @@ from . import stack
 from .augment import appearance, chosen, melt_grid, to_images, uniform, warp_grid
 from .fit import arguments, begin, fit, part, record
 from .miniature.judge import CELLS, COLOUR_NAMES, Judge, Seen, satisfied
-from .miniature.world import ALL_THINGS, COUNTS, NOUNS, RELATIONS, Caption, Thing, sample_caption
+from .miniature.world import ALL_THINGS, NOUNS, Caption, caption_of, sample_caption
 from .scenes import FLAWS, GRID, Composer, stored
 
 SCENES = 10_000
@@ -42,20 +42,6 @@ def pool(cache: Path, n: int, seed: int, p_flaw: float) -> dict[str, np.ndarray]
         return sample_caption(rng, ALL_THINGS), rng.choice(FLAWS) if rng.random() < p_flaw else None
 
     return stored(cache / f"pool-{n}-{seed}-{p_flaw}.npz", n, f"pool-{seed}", lambda: Composer(cache), draw)
-
-
-def caption_of(text: str) -> Caption:
-    """The caption that a scene's text says."""
-    relation = next((r for r in RELATIONS if f" {r} " in text), "and")
-    number = {"a": 1, "an": 1, **{word: n for n, word in COUNTS.items()}}
-    parts = text.replace(f" {relation} ", ", ").replace(" and ", ", ").split(", ")
-    words = [part.split() for part in parts]
-    nouns = {
-        word: noun
-        for noun in NOUNS
-        for word in (Thing(noun, "red").text.split()[-1], Thing(noun, "red", 2).text.split()[-1])
-    }
-    return Caption(tuple(Thing(nouns[noun], colour, number[n]) for n, colour, noun in words), relation)
 
 
 def cells(masks: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:

@@ -29,10 +29,10 @@ from transformers import CLIPConfig, CLIPModel
 from . import stack
 from .augment import appearance, to_images
 from .fit import arguments, begin, fit, record
-from .judge import OPPOSITE, caption_of, cells
+from .judge import OPPOSITE, cells
 from .miniature.judge import COLOUR_NAMES
 from .miniature.preference import ConvPreference
-from .miniature.world import ALL_THINGS, COLOURS, COUNTS, MOST, NOUNS, Caption, sample_caption, split_of
+from .miniature.world import ALL_THINGS, COLOURS, COUNTS, MOST, NOUNS, Caption, caption_of, sample_caption, split_of
 from .scenes import FLAWS, GRID, SIZE, Composer, padded
 
 GROUPS = 4000
@@ -128,6 +128,33 @@ def facts(text: str) -> list[float]:
 FACTS = len(NOUNS) * (len(COLOUR_NAMES) + len(COUNTS) + len(OPPOSITE))
 
 
+def sides(masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
+    """On which side of the other things each noun of an image stands, (B, 80) many-hot in the order of `facts`.
+
+    masks (B, 3, 16, 16) and nouns (B, 3) of its objects, -1 for none: what a caption may say, whether it does or not.
+    Left and right where the centres are farther apart across than down, else above and below; an image of one noun has
+    none.
+    """
+    axis = torch.arange(GRID, dtype=torch.float32)
+    weight = masks.sum((2, 3)).clamp(min=1e-6)
+    x, y = masks.sum(2) @ axis / weight, masks.sum(3) @ axis / weight
+    found = torch.zeros(len(masks), len(NOUNS), len(OPPOSITE))
+    for i in range(MOST):
+        own = (nouns == nouns[:, i : i + 1]) & (nouns >= 0)
+        other = (nouns >= 0) & ~own
+        real = (nouns[:, i] >= 0) & other.any(1)
+
+        def gap(at: torch.Tensor, own: torch.Tensor = own, other: torch.Tensor = other) -> torch.Tensor:
+            means = [(at * which).sum(1) / which.sum(1).clamp(min=1) for which in (own, other)]
+            return means[1] - means[0]
+
+        dx, dy = gap(x), gap(y)
+        side = torch.where(dx.abs() >= dy.abs(), torch.where(dx > 0, 0, 1), torch.where(dy > 0, 2, 3))
+        rows = real.nonzero().squeeze(1)
+        found[rows, nouns[rows, i], side[rows]] = 1.0
+    return found.flatten(1)
+
+
 class Batches:
     """Draws pairs from groups: `draw` gives images and texts of 2n and 2n, labels, and what the images' cells show."""
 
@@ -149,7 +176,7 @@ class Batches:
         """images (2n, 3, 128, 128): the first of each pair, then the second; ids (2n, T): the right text of each group,
         then the wrong one; own (2n,): which text each image was composed from; same (2n, 2n): texts that are equal to
         a image's own; label (n,): how often the first is preferred; reverse (n,): whether the wrong text would have it
-        the other way round; cells (2n, 30, 8, 8): soft noun and colour labels; facts (2n, 280): of the texts.
+        the other way round; cells (2n, 30, 8, 8): soft noun and colour labels; facts (2n, 280): of the texts; seen (2n, 280): of the images.
         """
         pick = torch.randint(0, GROUPS, (n,), generator=generator)
         kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
@@ -166,10 +193,15 @@ class Batches:
         ]
         own = torch.arange(n).repeat(2) + n * (columns >= 2)
         number = self.number[:, pick].flatten()
+        seen = self.facts.flatten(0, 1)[columns // 2 * GROUPS + rows].clone()
+        # "A above B and C" says it of B and C against A alone; what nothing is said of is read from the masks.
+        said = seen[:, -len(NOUNS) * len(OPPOSITE) :].unflatten(1, (len(NOUNS), -1))
+        read = sides(cover, self.nouns[rows, columns]).view_as(said)
+        said += read * (said.amax(2, keepdim=True) == 0)
         batch = {
             "images": x.contiguous(memory_format=torch.channels_last), "ids": self.ids[:, pick].flatten(0, 1), "own": own,
             "same": number[own][:, None] == number, "label": label, "reverse": (first < 2) & (second >= 2),
-            "cells": F.avg_pool2d(torch.cat(shown, 1), 2), "facts": self.facts[:, pick].flatten(0, 1),
+            "cells": F.avg_pool2d(torch.cat(shown, 1), 2), "facts": self.facts[:, pick].flatten(0, 1), "seen": seen,
         }  # fmt: skip
         return {key: value.to(self.device) for key, value in batch.items()}
 
@@ -312,7 +344,7 @@ def train_pickscore(args) -> None:
             images = against(images, lambda x: read(x, fixed)[0], reach)
         preferred, scores, image, states = read(images, texts)
         rivals = scores.masked_fill(b["same"] & (every[None] != b["own"][:, None]), -1e4)
-        fact = fact_loss(model["facts"](11 * image), b["facts"][b["own"]]) + fact_loss(
+        fact = fact_loss(model["facts"](11 * image), b["seen"]) + fact_loss(
             model["facts"](11 * texts), b["facts"]
         )
         return {

@@ -32,6 +32,8 @@ GUIDE, HELD_OUT = "mini-pickscore", "mini-hps"
 MOST_PROMPTS = 256
 BATCH = 8
 """Images generated at once."""
+FIRST = 6
+"""Pairs of the overview."""
 
 
 @dataclass
@@ -82,9 +84,19 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
             _judge(condition, captions, rewards)
     table = comparison(unguided, aligned)
     with busy(notes, "Writing the report …", in_logs=True):
-        sheet, report = _write(outdir, models.sampler_name(pipe.scheduler), texts, seed, unguided, aligned, table)
+        overview, report = _write(outdir, models.sampler_name(pipe.scheduler), texts, seed, unguided, aligned, table)
     show_table(table, console)
-    say(console, "", f"Contact sheet: {sheet}", f"Report:        {report}")
+    say(console, "", gain(unguided, aligned), "", f"Overview: {overview}", f"Report:   {report}")
+
+
+def gain(unguided: Condition, aligned: Condition) -> str:
+    """By how much the guidance helped, in one line."""
+    before, after = ([100.0 * right for right in of.correct] for of in (unguided, aligned))
+    more = paired_bootstrap(after, before)
+    return (
+        f"{sum(before) / len(before):.0f} % of {len(before)} images show all that their prompt says unguided, "
+        f"{sum(after) / len(after):.0f} % aligned: {more.mean:+.0f} points [{more.low:+.0f}, {more.high:+.0f}]."
+    )
 
 
 def comparison(unguided: Condition, aligned: Condition) -> Table:
@@ -149,13 +161,15 @@ def _judge(condition: Condition, captions: Sequence[Any], rewards: dict[str, Any
     with torch.no_grad():
         condition.scores = {name: reward.score(images, texts).tolist() for name, reward in rewards.items()}
         seen = load_judge().read(images)
-    condition.correct = [bool(satisfied(*one).correct) for one in zip(captions, seen, strict=True)]
+    verdicts = [satisfied(*one) for one in zip(captions, seen, strict=True)]
+    condition.correct = [v.correct and v.relation is not False for v in verdicts]
 
 
 def _write(
     outdir: Path, sampler: str, texts: Sequence[str], seed: int, unguided: Condition, aligned: Condition, table: Table
 ) -> tuple[Path, Path]:
-    """Images, traces, plots, sheet, report.md and report.html. Returns the paths of the sheet and the HTML."""
+    """Images, traces, plots, sheets, report.md and report.html. Returns the paths of the overview and the HTML."""
+    from ..report.overview import beside
     from ..report.plot import plot_trace
     from ..report.png import Parameters, png_bytes
     from ..report.sheet import Row, contact_sheet
@@ -164,7 +178,7 @@ def _write(
     conditions = (unguided, aligned)
     for n, trace in enumerate(aligned.traces, start=1):
         write_text(outdir / "traces" / f"batch-{n}.json", trace.to_json())
-    entries, rows = [], []
+    entries, rows, plots = [], [], []
     for i, (text, stem) in enumerate(zip(texts, file_stems(texts), strict=True)):
         shown, own = [], seed + i
         for condition, preset in ((unguided, None), (aligned, PRESET)):
@@ -184,25 +198,29 @@ def _write(
         plot = plot_trace(aligned.traces[i // BATCH], i % BATCH, title=text)
         plot_path = f"traces/{stem}-{own:04d}.png"
         write_bytes(outdir / plot_path, plot)
+        plots.append(plot)
         entries.append(Entry(text, shown, PageImage("trace of the guidance", plot, plot_path)))
         correct = [of.correct[i] for of in conditions]
         rows.append(Row(text, [of.images[i] for of in conditions], f"seed {own}", correct))
-    drawn = contact_sheet([of.name for of in conditions], rows, panels=2 if len(rows) > 4 else 1)
-    sheet = write_bytes(outdir / "sheet.png", png_bytes(drawn))
+    names = [of.name for of in conditions]
+    write_bytes(outdir / "sheet.png", png_bytes(contact_sheet(names, rows, panels=2 if len(rows) > 4 else 1)))
+    first = contact_sheet(names, [row._replace(note="") for row in rows[:FIRST]], panels=2 if len(rows) > 2 else 1)
+    said = f"The first {min(FIRST, len(rows))} of {len(rows)} held-out prompts, not the best; the same seeds. "
+    drawn = beside(first, plots[0], said + gain(unguided, aligned), "The guidance of the first image:")
+    overview = write_bytes(outdir / "overview.png", png_bytes(drawn))
     page = _page(entries, table, unguided, aligned)
     write_text(outdir / "report.md", page.to_markdown())
-    return sheet, write_text(outdir / "report.html", page.to_html())
+    return overview, write_text(outdir / "report.html", page.to_html())
 
 
 def _page(entries: Sequence[Entry], table: Table, unguided: Condition, aligned: Condition) -> Page:
     lead = (
-        f"Of {len(entries)} images of two objects, {sum(unguided.correct)} show both objects in their colours when the "
-        f"pipeline runs unguided, and {sum(aligned.correct)} when DyMO guides it: same model, same seeds, no training."
+        f"Of {len(entries)} images of two things, {sum(unguided.correct)} show both in their colours and places when "
+        f"the pipeline runs unguided, {sum(aligned.correct)} when DyMO guides it: same model, same seeds, no training."
     )
     notes = (
         f"{GUIDE} guides; {HELD_OUT} and the judge are never shown to the method. The judge reads from the pixels which "
-        "objects are there and in which colours; an image is correct (✓) if both are as the prompt says, wherever they "
-        "are.",
+        "things are there, in which colours, and where; an image is correct (✓) if all is as the prompt says.",
         "An evaluation (NFE) is one forward pass of the denoiser, with its unconditional half; a guided one also has a "
         "backward pass. The interval is the paired bootstrap's over the prompts.",
     )

@@ -245,16 +245,12 @@ def _load(
 
 def load_preview_vae(name: str, like: Any) -> Any:
     """An AutoencoderTiny by folder or hub id, on the pipeline's device and precision. Raises PipelineError."""
-    from diffusers import AutoencoderTiny
+    from ..pipelines.decode import load_preview
 
     try:
-        vae = AutoencoderTiny.from_pretrained(name, torch_dtype=like.dtype)
-    except (OSError, ValueError) as error:
-        raise PipelineError(
-            f"--preview-vae {name}: cannot be loaded ({first_line(error)}); give a folder or hub id of an AutoencoderTiny, "
-            "as madebyollin/taesd"
-        ) from error
-    return vae.to(like._execution_device)
+        return load_preview(name, like)
+    except PipelineError as error:
+        raise PipelineError(f"--preview-vae {error}") from error
 
 
 def sampler_name(scheduler: Any) -> str:

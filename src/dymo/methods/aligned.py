@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..aligner import DyMO, Parser
+from ..pipelines.decode import load_preview
 from ..prompt import load_parser
 from .contract import Result
 
@@ -14,6 +15,7 @@ from .contract import Result
 class Aligned:
     """`DyMO(reward, preset, **settings)`: the settings are those of `dymo.Config`.
 
+    preview_vae: as DyMO's, or the folder or hub id of an AutoencoderTiny.
     parser: a function, a name of `dymo.prompt.load_parser`, or {"name": ..., and the parser's settings}.
     """
 
@@ -24,6 +26,7 @@ class Aligned:
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
-        aligner = DyMO(reward, self.preset, parser, preview_vae=self.preview_vae, **self.settings)
+        preview = load_preview(self.preview_vae, pipe) if isinstance(self.preview_vae, str) else self.preview_vae
+        aligner = DyMO(reward, self.preset, parser, preview_vae=preview, **self.settings)
         output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
         return Result(output.images, output.trace)

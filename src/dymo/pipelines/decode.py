@@ -10,6 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..errors import PipelineError
+
 _IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
 
@@ -27,6 +29,23 @@ def decoding_vae(vae: Any) -> Any:
         copy.load_state_dict({name: value.float() for name, value in vae.state_dict().items()})
         _IN_FLOAT[vae] = copy
     return _IN_FLOAT[vae].to(vae.device)
+
+
+def load_preview(source: str, like: Any) -> Any:
+    """The AutoencoderTiny in a folder or of a hub id, on the device and in the precision of the pipeline `like`.
+
+    Raises PipelineError.
+    """
+    from diffusers import AutoencoderTiny
+
+    try:
+        vae = AutoencoderTiny.from_pretrained(source, torch_dtype=like.dtype)
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PipelineError(
+            f"{source}: cannot be loaded ({reason}); give a folder or hub id of an AutoencoderTiny, as madebyollin/taesd"
+        ) from error
+    return vae.eval().to(like._execution_device)
 
 
 def decoder(vae: Any) -> Callable[[Tensor], Tensor]:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from training.second.judge import caption_of, cells, centres, wrongs
+from training.second.judge import cells, centres, wrongs
 from training.second.miniature.judge import CELLS, COLOUR_NAMES, Judge, Seen, _objects, satisfied
-from training.second.miniature.world import NOUNS, Caption, Thing
+from training.second.miniature.world import NOUNS, Caption, Thing, caption_of
 
 KEPT = Path(__file__).parents[3] / "training/checkpoints/judge.safetensors"
 SCENES = Path(__file__).with_name("scenes.png")

@@ -11,11 +11,10 @@ from training.second.autoencoder import distance, high_frequencies
 from training.second.classifier import named
 from training.second.denoiser import by_thing, naming_loss, rate, word_positions
 from training.second.fit import arguments, fit
-from training.second.judge import caption_of
 from training.second.measure import wilson
-from training.second.miniature.world import ALL_THINGS, NOUNS, WORDS, sample_caption
+from training.second.miniature.world import ALL_THINGS, NOUNS, WORDS, caption_of, sample_caption
 from training.second.scenes import stands
-from training.second.scorers import FACTS, KINDS, facts, mistaken
+from training.second.scorers import FACTS, KINDS, facts, mistaken, sides
 
 
 def test_every_word_is_one_token_and_the_numbering_has_no_chance_in_it():
@@ -103,7 +102,7 @@ def test_facts_are_what_the_caption_says():
     row = torch.tensor(facts("two red apples above a green car"))
     assert len(row) == FACTS and row.sum() == 5  # two things, a count, two sides
     assert (torch.tensor(facts("two red apples below a green car")) - row).abs().sum() == 4
-    assert (torch.tensor(facts("three red apples above a green car")) - row).abs().sum() == 2
+    assert (torch.tensor(facts("a red apple above a green car")) - row).abs().sum() == 1
 
 
 def test_named_asks_for_the_surest_nouns_only():
@@ -145,3 +144,13 @@ def test_kept_weights_come_back_and_are_not_put_over_others(tmp_path):
     torch.testing.assert_close(again.weight, model.weight, atol=1e-3, rtol=1e-3)
     with pytest.raises(FileExistsError, match="judge.pt"):
         checkpoints.restore(new, into)
+
+
+def test_sides_are_read_from_the_masks_and_are_what_the_caption_says():
+    masks, nouns = torch.zeros(2, 3, 16, 16), torch.tensor([[4, 7, -1], [4, 4, -1]])
+    masks[:, 0, 2:4, 2:4], masks[:, 1, 3:5, 10:12] = 1, 1
+    left_and_right, one_noun = sides(masks, nouns).view(2, len(NOUNS), 4)
+    said = torch.tensor(facts(f"a red {NOUNS[4]} to the left of a blue {NOUNS[7]}"))[-80:].view(len(NOUNS), 4)
+    assert torch.equal(left_and_right, said) and not one_noun.any()
+    below = sides(masks.transpose(2, 3), nouns).view(2, len(NOUNS), 4)[0]
+    assert torch.equal(below, torch.tensor(facts(f"a red {NOUNS[4]} above a blue {NOUNS[7]}"))[-80:].view(len(NOUNS), 4))

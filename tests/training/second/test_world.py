@@ -3,7 +3,6 @@ import random
 
 import pytest
 
-from training.second.judge import caption_of
 from training.second.miniature.world import (
     ALL_THINGS,
     COLOURS,
@@ -14,6 +13,7 @@ from training.second.miniature.world import (
     WORDS,
     Caption,
     Thing,
+    caption_of,
     caption_shape,
     captions,
     held_out,

@@ -160,8 +160,39 @@ def captions(split: str, n: int, seed: int = 0, objects: int | None = None) -> l
     return list(found.values())
 
 
-WORDS = frozenset(
-    {"a", "an", "and", *COUNTS.values(), *COLOURS, *NOUNS, *PLURALS.values()}
-    | {word for relation in RELATIONS for word in relation.split()}
-)
+VOCABULARY: dict[str, tuple[str, ...]] = {
+    "things": NOUNS,
+    "several of them": tuple(PLURALS.values()),
+    "counts": ("a", "an", *COUNTS.values()),
+    "colours": tuple(COLOURS),
+    "relations": ("and", *RELATIONS),
+}
+"""Everything that captions are made of: kind of word -> its words."""
+WORDS = frozenset(word for phrases in VOCABULARY.values() for phrase in phrases for word in phrase.split())
 """Every word that a caption can have."""
+
+_NUMBERS = {"a": 1, "an": 1, **{word: n for n, word in COUNTS.items()}}
+_NOUN_OF = {word: noun for noun in NOUNS for word in (noun, PLURALS[noun])}
+
+
+def caption_of(text: str) -> Caption:
+    """The truth of a caption's text, the inverse of `Caption.text`.
+
+    Raises ValueError for a text that is no caption of this world, naming the words that it does not know.
+    """
+    relation = next((r for r in RELATIONS if f" {r} " in text), "and")
+    parts = text.replace(f" {relation} ", ", ").replace(" and ", ", ").split(", ")
+    things = []
+    for number, colour, noun in (part.split() for part in parts if len(part.split()) == 3):
+        if number in _NUMBERS and colour in COLOURS and noun in _NOUN_OF:
+            things.append(Thing(_NOUN_OF[noun], colour, _NUMBERS[number]))
+    caption = Caption(tuple(things), relation)
+    if not things or caption.text != text or len(caption.instances) > MOST:
+        strange = [word for word in text.replace(",", " ").split() if word not in WORDS]
+        raise ValueError(
+            f"{text!r} is not a caption of the miniature's world"
+            + (f", which does not know {', '.join(map(repr, strange))}" if strange else "")
+            + f": captions say one to {MOST} things as 'two red apples to the left of a green car' or 'a red apple, a "
+            f"blue cat and a green car', of the colours {', '.join(COLOURS)} and the things {', '.join(NOUNS)}"
+        )
+    return caption
