@@ -120,3 +120,15 @@ def test_one_step_ends_in_an_image_of_the_model():
         ends = [z0[rows.index(i)] for rows, _, z0 in loop.seen[0] if i in rows]
         best = max(ends, key=lambda z0: (U * z0).sum())
         torch.testing.assert_close(loop.z[i].float(), best.float())
+
+
+def test_a_sample_that_the_reward_rests_on_is_left_to_the_sampler():
+    class Resting(Linear):
+        resting = frozenset({1})
+
+    z = start()
+    loop, plain = Recorded(z.clone()), Recorded(z[1:2].clone())
+    few_steps(loop, [Resting(U)], CONFIG)
+    few_steps(plain, [], CONFIG)
+    torch.testing.assert_close(loop.z[1:2].float(), plain.z.float())
+    assert not torch.allclose(loop.z[0], plain.z[0])

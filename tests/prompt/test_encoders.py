@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import flows
 import pytest
 import tiny
 
 from dymo.errors import PromptError
+from dymo.pipelines.families import Encoder
 from dymo.prompt import SemanticGraph
 from dymo.prompt.encoders import joint_pairs
-
-
-@dataclass(frozen=True)
-class Encoder:
-    tokenizer: Any
-    start: int = 0
-    window: int | None = None
-    before: str = ""
-    after: str = ""
-    dropped: int = 0
-    lower: bool = False
 
 
 def graph_of(prompt, things=("apple", "car")):

@@ -46,6 +46,23 @@ class Pairs(Protocol):
     def negative(self) -> Sequence[tuple[Word, Word]]: ...
 
 
+def resting(objective: Objective) -> set[int]:
+    """The samples that an objective no longer acts on."""
+    return getattr(objective, "resting", set())
+
+
+def weighted(
+    objectives: Sequence[Objective], w_A: Tensor, w_R: Tensor, seen: Seen
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights (n,) and losses (n,) or (K, n) by objective's name; w_A and w_R (n,), 0 for the samples that it rests on."""
+    w, losses = {}, {}
+    for o in objectives:
+        acts = w_A.new_tensor([i not in resting(o) for i in seen.rows])
+        w[o.name] = (w_A if o.needs == "maps" else w_R) * acts
+        losses[o.name] = o.loss(seen)
+    return w, losses
+
+
 def word_map(maps: Tensor, indices: Word) -> Tensor:
     """The map of a word: the mean over its pieces' maps, normalised to sum 1. maps (pixels, tokens) -> (pixels,).
 

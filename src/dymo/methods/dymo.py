@@ -22,7 +22,7 @@ from ..config import Config, Gradient
 from ..guidance.gradient import gradient
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, Seen, pick, put
-from ..guidance.objectives import Objective
+from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.recurrence import recurrences
 from ..guidance.schedule import STAGES, Stage, change, stage, weights
@@ -38,7 +38,7 @@ def dymo(
     before = None  # z0' that Delta compares with
     for now in loop:
         planned = stage(config, now)
-        acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(_resting(o)) < loop.samples]
+        acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(resting(o)) < loop.samples]
         kind: Stage = planned if acting else "unguided"
         through = allotment.gradient(kind, config.through)
         short = None
@@ -104,17 +104,8 @@ def _guide(
     """The displacement of z_{t-1} by the objectives' weighted gradient at what was seen."""
     z0 = seen.z0 if config.weights_have_gradient else seen.z0.detach()
     w_A, w_R = weights(config, kind, change(z0, before, config.change_of))
-    w, losses = {}, {}
-    for o in acting:
-        alone = [i not in _resting(o) for i in seen.rows]
-        w[o.name] = (w_A if o.needs == "maps" else w_R) * w_A.new_tensor(alone)
-        losses[o.name] = o.loss(seen)
+    w, losses = weighted(acting, w_A, w_R, seen)
     g = gradient([w[name] * losses[name] for name in losses], seen)
     moved = move(config, STAGES.index(kind), g, seen)
     observer.evaluated(seen, w, losses, moved)
     return moved
-
-
-def _resting(objective: Objective) -> set[int]:
-    """The samples that an objective no longer acts on."""
-    return getattr(objective, "resting", set())

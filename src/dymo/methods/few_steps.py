@@ -24,7 +24,7 @@ from ..budget import Allotment
 from ..config import Config
 from ..guidance.gradient import gradient
 from ..guidance.loop import Loop, Need, Seen, Timestep, pick, put
-from ..guidance.objectives import Objective
+from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.schedule import STAGES, Stage
 from ..guidance.step import Move, move, norms
@@ -43,7 +43,8 @@ def few_steps(
     allotment, observer = allotment or Allotment(), observer or Observer()
     before: Tensor | None = None  # z0' of the level before
     for now in loop:
-        acting = [o for o in objectives if before is None or o.needs == "image"]
+        here = [o for o in objectives if before is None or o.needs == "image"]
+        acting = [o for o in here if len(resting(o)) < loop.samples]
         kind: Stage = "unguided" if not acting else "mixed" if before is None else "preference"
         observer.begin(now, kind, None)
         if acting:
@@ -119,10 +120,8 @@ def _guide(
 ) -> tuple[Move, Tensor]:  # fmt: skip
     """The displacement by the weighted gradient at what was seen, and the weighted loss (n,)."""
     w_A, w_R = FIRST if kind == "mixed" else (0.0, 1.0)
-    w_A, w_R = config.semantic_weight * w_A, config.preference_weight * w_R
     one = seen.eps.new_ones(len(seen.rows))
-    w = {o.name: one * (w_A if o.needs == "maps" else w_R) for o in acting}
-    losses = {o.name: o.loss(seen) for o in acting}
+    w, losses = weighted(acting, config.semantic_weight * w_A * one, config.preference_weight * w_R * one, seen)
     moved = move(config, STAGES.index(kind), gradient([w[name] * losses[name] for name in losses], seen), seen)
     observer.evaluated(seen, w, losses, moved)
     total = sum(w[name] * (loss if loss.ndim == 1 else loss.sum(0)).detach() for name, loss in losses.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -14,8 +15,9 @@ from .base import check_images, full_precision
 MOST = 4096  # prompts whose features are kept; the oldest goes first
 
 
-class TowerReward:
-    """A reward that is a network, frozen here, differentiable from the images on. A subclass has `_score` and `_encode`.
+class TowerReward(ABC):
+    """A reward that is a network, frozen here, differentiable from the images on. A subclass has `_score`, and
+    `_encode` where it keeps what it makes of prompts.
 
     layers: those that `checkpointing` lets keep only their input for the backward, for a second forward.
     """
@@ -66,8 +68,9 @@ class TowerReward:
         check_images(self.name, images, prompts)
         return full_precision(self._score(full_precision(images), prompts, timestep))
 
+    @abstractmethod
     def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
-        raise NotImplementedError
+        """The scores (B,) of images in full precision."""
 
     def _encode(self, prompts: list[str]) -> Sequence[Tensor]:
         """What is kept of n prompts, one tensor each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -92,8 +93,8 @@ class Transformer(Family):
     def tokenizer(self, pipe: Any) -> Any:
         raise PipelineError(f"the words of {type(pipe).__name__} are not the tokens of one tokenizer: this is for pipelines with a UNet")
 
-    def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
-        raise NotImplementedError
+    @abstractmethod
+    def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]: ...
 
 
 _MARK = "\ue000"
