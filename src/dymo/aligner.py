@@ -42,7 +42,6 @@ from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
 from .prompt.reading import read
 from .prompt.tokens import TokenPairs
-from .prompts import Wording, word
 from .recorder import Recorder
 from .rewards import (
     BlackBoxReward,
@@ -57,6 +56,7 @@ from .rewards import (
     scale_of,
 )
 from .trace import Trace
+from .wording import Wording, word
 
 log = logging.getLogger(__name__)
 

@@ -273,7 +273,7 @@ def _generate_one(
 
 def _plain_call(job: Job, pipe: Any, prompt: str) -> dict[str, Any]:
     """The pipeline's arguments for the same words as the aligned image's, which tells what there is to tell of them."""
-    from ..prompts import word
+    from ..wording import word
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptWarning)

@@ -18,10 +18,10 @@ from ..pipelines.checks import check_arguments
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.loop import Change, PipelineLoop
-from ..prompts import word
 from ..rewards import Reward, is_differentiable, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
+from ..wording import word
 from .contract import Result
 
 Algorithm = Callable[[Loop], None]

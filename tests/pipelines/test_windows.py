@@ -15,7 +15,7 @@ from dymo import DyMO, PromptError, SemanticGraph
 from dymo.errors import PromptWarning
 from dymo.methods.attend_excite import AttendExcite
 from dymo.methods.plain import Plain
-from dymo.prompts import word
+from dymo.wording import word
 
 WINDOW = 77
 LONG = (

@@ -13,7 +13,7 @@ from typing import Any
 
 from .config import Markup, Truncation
 from .errors import PromptError, PromptWarning
-from .pipelines.prompts import ARGUMENTS, Windows, encode, takes_windows, tokenizers
+from .pipelines.windows import ARGUMENTS, Windows, encode, takes_windows, tokenizers
 from .prompt.graph import SemanticGraph
 from .prompt.reading import Reading, read
 from .prompt.tokens import Layout, TokenPairs, encoder_pairs, frames, lay_out, token_pairs
