@@ -16,13 +16,13 @@ from dymo.rewards.head import AffineHead
 from . import stack
 from .augment import to_images
 from .fit import arguments, begin, fit, of_pair, record
-from .scorers import GROUPS, groups, image_features, mini_clip
+from .scorers import GROUPS, PROJECTION, groups, image_features, mini_clip
 
 HIDDEN = (64, 32, 16, 8)
 
 
 def mini_head() -> AffineHead:
-    return AffineHead(128, HIDDEN)
+    return AffineHead(PROJECTION, HIDDEN)
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
     @torch.no_grad()
     def embedded(images: np.ndarray) -> torch.Tensor:
-        """(n, 4, 128, 128, 3) uint8 -> (n, 4, 128)."""
+        """(n, 4, 128, 128, 3) uint8 -> (n, 4, 256)."""
         parts = torch.from_numpy(images).flatten(0, 1).split(256)
         return torch.cat([image_features(clip, to_images(p).to(args.device))[0] for p in parts]).unflatten(0, (-1, 4))
 

@@ -24,10 +24,9 @@ from .augment import appearance, to_images
 from .denoiser import word_positions
 from .fit import arguments, begin, fit
 from .judge import cells
-from .miniature.judge import COLOUR_NAMES
-from .miniature.world import COLOURS, MOST, NOUNS
+from .miniature.world import COLOURS, MOST
 from .scenes import SIZE
-from .scorers import GROUPS, accuracy, cell_loss, groups, normalised
+from .scorers import CELLS, GROUPS, accuracy, cell_loss, groups, normalised, standing
 
 RANKS = (3.0, 2.0, 1.0, 0.0)
 """Of a group's four images; the text of another group is worth nothing to any of them."""
@@ -72,7 +71,7 @@ def main() -> None:
     space = stack.pca(args.cache)
     reward = mini_image_reward(tok)
     reward.mlp.apply(lambda m: setattr(m, "p", 0.0) if isinstance(m, nn.Dropout) else None)  # too little data for it
-    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2), "shown": nn.Linear(128, 1)}
+    heads = {"cells": nn.Linear(128, sum(CELLS) + len(CELLS)), "shown": nn.Linear(128, 1)}
     said, at = asked([str(t) for t in data["right"]])
     model = nn.ModuleDict({"reward": reward, **heads}).to(args.device)
 
@@ -99,7 +98,10 @@ def main() -> None:
         shown = F.binary_cross_entropy_with_logits(
             model["shown"](words_of)[..., 0][there.to(args.device)], found[there].float().to(args.device)
         )
-        labels = [cells(cover, what[..., 0], len(NOUNS)), cells(cover, what[..., 1], len(COLOUR_NAMES))]
+        labels = [
+            cells(cover, label, classes)
+            for label, classes in zip((*what.unbind(-1), standing(cover, what[..., 0])), CELLS, strict=True)
+        ]
         wanted_cells = F.avg_pool2d(torch.cat(labels, 1), 2).to(args.device)
         return {
             "regression": F.mse_loss((reward.mlp(states[:, 0]) - MEAN) / STD, wanted),

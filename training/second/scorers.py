@@ -39,6 +39,7 @@ GROUPS = 4000
 CAPTIONS = 20_000
 # How far a image is pushed against mini-pickscore while it learns, in the L2 norm of a image in [0, 1].
 ADVERSARY = 0.5
+PROJECTION = 256
 KINDS = ("swap", "colour", "object", "missing", "relation", "count")
 # What a pair compares, as indices into a group's four images (right, right and spoilt, wrong, wrong and spoilt), how
 # often, and how often the first is preferred: to be right and spoilt is a little better than to be wrong and clean.
@@ -54,7 +55,7 @@ def mistaken(caption: Caption, rng: random.Random) -> tuple[str, Caption]:
     other_counts = [n for n in range(1, MOST + 1) if n != things[k].count and objects - things[k].count + n <= MOST]
     if len(things) > 1:
         kinds += ["object", "missing"] + ["swap"] * 3 * (things[0].colour != things[1].colour)
-        kinds += ["relation"] * 3 * (caption.relation in OPPOSITE)
+        kinds += ["relation"] * 12 * (caption.relation in OPPOSITE)
     if other_counts:
         kinds += ["count"] * (1 + 2 * (things[k].count > 1))
     kind = rng.choice(kinds)
@@ -80,7 +81,7 @@ def groups(cache: Path, n: int, seed: int, test: bool = False) -> dict[str, np.n
     images (n, 4, 128, 128, 3) uint8; masks (n, 4, 3, 16, 16) uint8; nouns, colours (n, 4, 3) int8, -1 for no object;
     right, wrong (n,) captions; kind (n,).
     """
-    path = cache / f"groups-{n}-{seed}-{'test' if test else 'train'}.npz"
+    path = cache / f"pairs-{n}-{seed}-{'test' if test else 'train'}.npz"
     if not path.exists():
         composer, rng = Composer(cache), random.Random(f"groups-{seed}")
         images, masks = np.zeros((n, 4, SIZE, SIZE, 3), np.uint8), np.zeros((n, 4, MOST, GRID, GRID), np.uint8)
@@ -125,33 +126,39 @@ def facts(text: str) -> list[float]:
     return shown + counted + placed
 
 
+CELLS = len(NOUNS), len(COLOUR_NAMES), len(OPPOSITE)
+"""What a cell may show, beside nothing: nouns, colours, and the sides on which its object stands."""
 FACTS = len(NOUNS) * (len(COLOUR_NAMES) + len(COUNTS) + len(OPPOSITE))
 
 
-def sides(masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
-    """On which side of the other things each noun of an image stands, (B, 80) many-hot in the order of `facts`.
+def standing(masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
+    """On which side of the other nouns each object stands, (B, 3): an index into OPPOSITE, -1 for none.
 
-    masks (B, 3, 16, 16) and nouns (B, 3) of its objects, -1 for none: what a caption may say, whether it does or not.
-    Left and right where the centres are farther apart across than down, else above and below; an image of one noun has
-    none.
+    masks (B, 3, 16, 16) and nouns (B, 3) of an image's objects, -1 for none: what a caption may say, whether it does or
+    not. Left and right where the centres are farther apart across than down, else above and below; equal objects stand
+    where all of them do, and an image of one noun has no sides.
     """
     axis = torch.arange(GRID, dtype=torch.float32)
     weight = masks.sum((2, 3)).clamp(min=1e-6)
-    x, y = masks.sum(2) @ axis / weight, masks.sum(3) @ axis / weight
+    at = torch.stack([masks.sum(2) @ axis, masks.sum(3) @ axis], -1) / weight[..., None]  # B object (x, y)
+    there = nouns >= 0
+    own = (nouns[:, :, None] == nouns[:, None]) & there[:, :, None] & there[:, None]  # B object object
+    other = there[:, :, None] & there[:, None] & ~own
+
+    def middle(which: torch.Tensor) -> torch.Tensor:
+        return which.float() @ at / which.sum(2, keepdim=True).clamp(min=1)
+
+    dx, dy = (middle(other) - middle(own)).unbind(-1)
+    side = torch.where(dx.abs() >= dy.abs(), torch.where(dx > 0, 0, 1), torch.where(dy > 0, 2, 3))
+    return torch.where(other.any(2), side, -1)
+
+
+def sides(masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:
+    """`standing` by noun: (B, 80) many-hot in the order of `facts`."""
+    side = standing(masks, nouns)
     found = torch.zeros(len(masks), len(NOUNS), len(OPPOSITE))
-    for i in range(MOST):
-        own = (nouns == nouns[:, i : i + 1]) & (nouns >= 0)
-        other = (nouns >= 0) & ~own
-        real = (nouns[:, i] >= 0) & other.any(1)
-
-        def gap(at: torch.Tensor, own: torch.Tensor = own, other: torch.Tensor = other) -> torch.Tensor:
-            means = [(at * which).sum(1) / which.sum(1).clamp(min=1) for which in (own, other)]
-            return means[1] - means[0]
-
-        dx, dy = gap(x), gap(y)
-        side = torch.where(dx.abs() >= dy.abs(), torch.where(dx > 0, 0, 1), torch.where(dy > 0, 2, 3))
-        rows = real.nonzero().squeeze(1)
-        found[rows, nouns[rows, i], side[rows]] = 1.0
+    rows, objects = (side >= 0).nonzero(as_tuple=True)
+    found[rows, nouns[rows, objects], side[rows, objects]] = 1.0
     return found.flatten(1)
 
 
@@ -176,7 +183,7 @@ class Batches:
         """images (2n, 3, 128, 128): the first of each pair, then the second; ids (2n, T): the right text of each group,
         then the wrong one; own (2n,): which text each image was composed from; same (2n, 2n): texts that are equal to
         a image's own; label (n,): how often the first is preferred; reverse (n,): whether the wrong text would have it
-        the other way round; cells (2n, 30, 8, 8): soft noun and colour labels; facts (2n, 280): of the texts; seen (2n, 280): of the images.
+        the other way round; cells (2n, 35, 8, 8): soft labels of noun, colour and side; facts (2n, 280): of the texts; seen (2n, 280): of the images.
         """
         pick = torch.randint(0, GROUPS, (n,), generator=generator)
         kinds = torch.multinomial(torch.tensor([p[2] for p in PAIRS]), n, replacement=True, generator=generator)
@@ -187,10 +194,8 @@ class Batches:
         dy, dx = torch.randint(0, 13, (2,), generator=generator).tolist()
         x = F.pad(x, (6, 6, 6, 6), mode="replicate")[:, :, dy : dy + SIZE, dx : dx + SIZE]
         cover = self.masks[rows, columns].float() / 255
-        shown = [
-            cells(cover, self.nouns[rows, columns], len(NOUNS)),
-            cells(cover, self.colours[rows, columns], len(COLOUR_NAMES)),
-        ]
+        labels = self.nouns[rows, columns], self.colours[rows, columns], standing(cover, self.nouns[rows, columns])
+        shown = [cells(cover, label, classes) for label, classes in zip(labels, CELLS, strict=True)]
         own = torch.arange(n).repeat(2) + n * (columns >= 2)
         number = self.number[:, pick].flatten()
         seen = self.facts.flatten(0, 1)[columns // 2 * GROUPS + rows].clone()
@@ -207,8 +212,8 @@ class Batches:
 
 
 def cell_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of noun and colour logits (B, 64, 30) against soft labels (B, 30, 8, 8)."""
-    wanted, sizes = wanted.flatten(2).transpose(1, 2), [len(NOUNS) + 1, len(COLOUR_NAMES) + 1]
+    """Cross-entropy of logits (B, 64, 35) of noun, colour and side against soft labels (B, 35, 8, 8)."""
+    wanted, sizes = wanted.flatten(2).transpose(1, 2), [classes + 1 for classes in CELLS]
     pairs = zip(logits.split(sizes, 2), wanted.split(sizes, 2), strict=True)
     return sum(F.cross_entropy(made.flatten(0, 1), true.flatten(0, 1)) for made, true in pairs)
 
@@ -220,18 +225,18 @@ def preference(first: torch.Tensor, second: torch.Tensor, label: torch.Tensor) -
 
 def mini_clip(tok) -> CLIPModel:
     text = dict(
-        vocab_size=len(tok), hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=len(tok), hidden_size=128, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=stack.WINDOW, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id,
     )  # fmt: skip
     vision = dict(
         hidden_size=128,
-        intermediate_size=384,
+        intermediate_size=768,  # a neuron for each noun in each colour and on each side
         num_hidden_layers=4,
         num_attention_heads=4,
         image_size=SIZE,
         patch_size=16,
     )
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
@@ -240,13 +245,13 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
 
 
 def image_features(clip: CLIPModel, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit embeddings (B, 128) of images, and the vision tower's cell states (B, 64, 128)."""
+    """Unit embeddings (B, 256) of images, and the vision tower's cell states (B, 64, 128)."""
     seen = clip.vision_model(pixel_values=normalised(images))
     return F.normalize(clip.visual_projection(seen.pooler_output), dim=-1), seen.last_hidden_state[:, 1:]
 
 
 def text_features(clip: CLIPModel, ids: torch.Tensor) -> torch.Tensor:
-    """Unit embeddings (B, 128) of texts (B, T)."""
+    """Unit embeddings (B, 256) of texts (B, T)."""
     return F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
 
 
@@ -282,11 +287,11 @@ def accuracy(name: str, score, args) -> None:
 
 
 def fact_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of fact logits (B, 280), an item each; sides count only where the caption says one."""
+    """Binary cross-entropy of fact logits (B, 280), an item each; sides count twice, and only where the caption says one."""
     things = len(NOUNS) * (len(COLOUR_NAMES) + len(COUNTS))
     each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     said = wanted[:, things:].amax(1)
-    return each[:, :things].sum(1) + said * each[:, things:].sum(1)
+    return each[:, :things].sum(1) + 2 * said * each[:, things:].sum(1)
 
 
 def against(images: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor], reach: torch.Tensor) -> torch.Tensor:
@@ -317,7 +322,7 @@ def learn_words(model: nn.ModuleDict, tok, args) -> None:
 def train_pickscore(args) -> None:
     tok = stack.tokenizer()
     batches = Batches(args.cache, args.seed, tok, args.device)
-    heads = {"cells": nn.Linear(128, len(NOUNS) + len(COLOUR_NAMES) + 2), "facts": nn.Linear(128, FACTS)}
+    heads = {"cells": nn.Linear(128, sum(CELLS) + len(CELLS)), "facts": nn.Linear(PROJECTION, FACTS)}
     model = nn.ModuleDict({"clip": mini_clip(tok), **heads}).to(args.device)
     learn_words(model, tok, args)
     n = args.batch
@@ -338,7 +343,7 @@ def train_pickscore(args) -> None:
             return asked + turned, scores, image, states
 
         images = b["images"]
-        if step >= 5 * args.steps // 8:
+        if step >= 3 * args.steps // 4:
             reach = ADVERSARY * torch.rand(2 * n, 1, 1, 1, generator=generator).to(images.device)
             fixed = texts.detach()
             images = against(images, lambda x: read(x, fixed)[0], reach)
@@ -375,7 +380,7 @@ def train_hps(args) -> None:
     tok = stack.tokenizer()
     batches = Batches(args.cache, args.seed, tok, args.device)
     scorer = conv_preference(tok).to(args.device, memory_format=torch.channels_last)
-    model = nn.ModuleDict({"scorer": scorer, "cells": nn.Linear(96, len(NOUNS) + len(COLOUR_NAMES) + 2)}).to(
+    model = nn.ModuleDict({"scorer": scorer, "cells": nn.Linear(96, sum(CELLS) + len(CELLS))}).to(
         args.device
     )
     n = args.batch
@@ -407,9 +412,9 @@ def train_hps(args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, ("pickscore", "hps"))
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--text-steps", type=int, default=1500, help="of mini-pickscore's text tower alone, first")
-    parser.add_argument("--hps-steps", type=int, default=1100)
+    parser.add_argument("--steps", type=int, default=5500)
+    parser.add_argument("--text-steps", type=int, default=4500, help="of mini-pickscore's text tower alone, first")
+    parser.add_argument("--hps-steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=24, help="pairs a step")
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
