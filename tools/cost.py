@@ -17,6 +17,10 @@ what is alive when the backward starts, "peak" the most that is ever alive, the 
 copies and what was alive before are not in it, nor is a kernel's workspace or what an allocator loses to fragments.
 Weights are in half precision, except for a VAE whose `force_upcast` is set: the library decodes with that in float32.
 
+Kernels: operations of torch that would be launched on an accelerator, attention as one (`dymo.bench.launches`), of an
+evaluation that is not the first of its run: that one also computes the keys and values of the words, which are kept. Reads: how
+often the host waits for a number of the device in a whole step.
+
 Exit status 1 where a count is over its limit, unless --no-check.
 """
 
@@ -52,6 +56,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import aligner
 from dymo.bench.flops import flop_counter
+from dymo.bench.launches import Launches
 from dymo.events import Accepted
 from dymo.pipelines.evaluation import Evaluator
 from dymo.pipelines.families import family_of
@@ -92,6 +97,9 @@ REFERENCE = {"SD1.5": (9.2, 16.5, 11.8), "SDXL": (39.5, 58.2, 38.0)}
 
 
 FAMILIES = (*REFERENCE, *published.DENOISERS)
+
+# Acceptance, kernels in eager mode: (semantic, preference with the tiny decoder).
+KERNELS = {"SD1.5": (1500, 1700), "SDXL": (3000, 2700)}
 
 VIEWS = (1, 2, 4, 11)
 TERA, GIGA = 10**12, 10**9
@@ -306,23 +314,41 @@ class Stack:
 
     def count(self, stage: str, preset: str, tiny: bool = False, **overrides: Any) -> Account:
         """What `DyMO` spends on one evaluation in a stage ("unguided" too)."""
-        if stage == "unguided":
-            overrides |= {"semantic_weight": 0.0, "preference_weight": 0.0}
-        else:
-            overrides |= {"borders": STAGES[stage]}
+        account = Account()
+        with account.open(), self._marked(account):
+            self._run(1, preset, tiny, account.end, _in_stage(stage) | overrides)
+        return account
+
+    def launches(self, preset: str, tiny: bool = False, steps: int = 2, **overrides: Any) -> list[tuple[int, int]]:
+        """(kernels of the evaluation, host reads of the step) for each step of a run."""
+        launches, kernels, reads = Launches(_is_fake), [], []
+
+        def arrived(*_: Any) -> None:
+            reads.append(launches.reads)
+            launches.restart()
+
+        with launches, Answers():
+            handle = self.denoiser.register_forward_pre_hook(arrived)
+            try:
+                self._run(steps, preset, tiny, lambda: kernels.append(launches.kernels), overrides)
+            finally:
+                handle.remove()
+        return list(zip(kernels, [*reads[1:], launches.reads], strict=True))
+
+    def _run(
+        self, steps: int, preset: str, tiny: bool, accepted: Callable[[], None], overrides: dict[str, Any]
+    ) -> None:
         preview = self.tiny if tiny else None
         front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, **overrides)
-        account = Account()
-        with warnings.catch_warnings(), account.open(), self._marked(account):
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words
             warnings.filterwarnings("ignore", "the gradient is nan")  # "is it NaN?" is answered with 1, too
             front(
-                self.pipe, graph=GRAPH, num_inference_steps=1, output_type="latent",
-                listeners=[lambda event: account.end() if isinstance(event, Accepted) else None],
+                self.pipe, graph=GRAPH, num_inference_steps=steps, output_type="latent",
+                listeners=[lambda event: accepted() if isinstance(event, Accepted) else None],
                 generator=torch.Generator().manual_seed(0), **self.embeddings,
             )  # fmt: skip
-        return account
 
     @contextlib.contextmanager
     def _marked(self, account: Account) -> Iterator[None]:
@@ -347,6 +373,17 @@ class Stack:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _in_stage(stage: str) -> dict[str, Any]:
+    """The settings with which all steps of a run are in a stage."""
+    if stage == "unguided":
+        return {"semantic_weight": 0.0, "preference_weight": 0.0}
+    return {"borders": STAGES[stage]}
+
+
+def _is_fake(x: Tensor) -> bool:
+    return isinstance(x, FakeTensor)
 
 
 def reward_of(model: CLIPModel) -> CLIPReward:
@@ -414,6 +451,23 @@ class Row:
         return self.limit_tflop is not None and self.flops > self.limit_tflop * TERA
 
 
+@dataclass(frozen=True)
+class Launched:
+    """The kernels of one evaluation, and the host reads of its step; the first evaluation of a run launches more."""
+
+    family: str
+    setting: str
+    stage: str
+    kernels: int
+    first: int
+    reads: int
+    limit: int | None
+
+    @property
+    def over(self) -> bool:
+        return self.limit is not None and (self.kernels > self.limit or self.reads > 1)
+
+
 # (what it is called, whose limits hold, the preset, with the tiny decoder, other settings)
 SETTINGS = (
     ("default", "default", "default", False, {}),
@@ -469,6 +523,42 @@ def measure(families: Sequence[str] = FAMILIES, say: Callable[[Row], None] = lam
     return rows
 
 
+# (what it is called, stage, preset, with the tiny decoder)
+LAUNCHED = (
+    ("the pipeline alone", "unguided", "default", False),
+    ("fast", "semantic", "fast", True),
+    ("fast", "mixed", "fast", True),
+    ("fast", "preference", "fast", True),
+    ("paper", "preference", "paper", False),
+)
+
+
+def launched(families: Sequence[str] = FAMILIES, say: Callable[[Launched], None] = lambda _: None) -> list[Launched]:
+    """The kernels and host reads of the report."""
+    found: list[Launched] = []
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    reward = reward_of(without_weights(clip_vit_h, mode))
+    for family in families:
+        one = stack(family, mode, reward)
+        limits = dict(zip(("semantic", "preference"), KERNELS.get(family, (None, None)), strict=True))
+        for setting, stage, preset, tiny in LAUNCHED:
+            (first, _), (kernels, reads) = one.launches(preset, tiny, **_in_stage(stage))
+            limit = limits.get(stage) if setting == "fast" else None
+            found.append(Launched(family, setting, stage, kernels, first, reads, limit))
+            say(found[-1])
+    return found
+
+
+def launch_table(found: Sequence[Launched]) -> Table:
+    columns = [
+        Column("family"),
+        Column("setting"),
+        Column("stage"),
+        *(Column(name, 0) for name in ("kernels", "limit", "first", "reads")),
+    ]
+    return Table(columns, [(x.family, x.setting, x.stage, x.kernels, x.limit, x.first, x.reads) for x in found])
+
+
 def tables(rows: Sequence[Row]) -> dict[str, Table]:
     """title -> table: the evaluations, their parts, the reward's views."""
     numbers = [
@@ -522,21 +612,28 @@ NOTES = (
     "SD3.5, FLUX.1, Z-Image: the default leaves the denoiser out of the preference's gradient (straight-through).",
     f"{CITED}: counted once on the authors' program, not by this command; its peak is of both stages.",
     "kept: alive when the backward starts; peak: the most that is ever alive. Parameters not included.",
+    "kernels: operations that an accelerator would launch for an evaluation, in eager mode; first: for the first one of a run, which "
+    "also computes the words' keys and values; reads: numbers that the host waits for in a step, in one transfer each.",
 )
 
 
-def as_json(rows: Sequence[Row]) -> str:
+LAUNCHES = "Kernels and host reads"
+
+
+def as_json(rows: Sequence[Row], launches: Sequence[Launched] = ()) -> str:
     cited = {
         family: {"semantic_tflop": a, "preference_tflop": b, "peak_gb": peak}
         for family, (a, b, peak) in REFERENCE.items()
     }
-    found = {"rows": [asdict(row) for row in rows], "reference_cited": cited, "notes": NOTES}
+    found = {
+        "rows": [asdict(row) for row in rows], "launches": [asdict(x) for x in launches], "reference_cited": cited, "notes": NOTES,
+    }  # fmt: skip
     return json.dumps(found, indent=2) + "\n"
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], launches: Sequence[Launched] = ()) -> str:
     blocks = ["# What a guided evaluation costs", *(f"- {note}" for note in NOTES)]
-    for title, table in tables(rows).items():
+    for title, table in (tables(rows) | {LAUNCHES: launch_table(launches)}).items():
         blocks += ["", f"## {title}", "", table.to_markdown()]
     return "\n".join(blocks) + "\n"
 
@@ -561,20 +658,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
     rows = measure(chosen.family or FAMILIES, say)
-    for title, table in tables(rows).items():
+    def told(x: Launched) -> None:
+        print(f"{x.family}, {x.setting}, {x.stage}: {x.kernels} kernels", file=sys.stderr, flush=True)
+
+    launches = launched(chosen.family or FAMILIES, told)
+    for title, table in (tables(rows) | {LAUNCHES: launch_table(launches)}).items():
         print(f"\n{title}\n{table.to_text()}")
     print("", *NOTES, sep="\n")
     if chosen.json:
-        write_text(chosen.json, as_json(rows))
+        write_text(chosen.json, as_json(rows, launches))
     if chosen.markdown:
-        write_text(chosen.markdown, as_markdown(rows))
+        write_text(chosen.markdown, as_markdown(rows, launches))
     over = [row for row in rows if row.over]
     for row in over:
         print(
             f"over its limit: {row.family}, {row.setting}, {row.stage}: {row.flops / TERA:.3f} > {row.limit_tflop} TFLOP",
             file=sys.stderr,
         )
-    return 1 if over and chosen.check else 0
+    many = [x for x in launches if x.over]
+    for x in many:
+        print(
+            f"over its limit: {x.family}, {x.setting}, {x.stage}: {x.kernels} > {x.limit} kernels, or {x.reads} > 1 host reads",
+            file=sys.stderr,
+        )
+    return 1 if (over or many) and chosen.check else 0
 
 
 if __name__ == "__main__":

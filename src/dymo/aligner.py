@@ -167,7 +167,9 @@ class DyMO:
         semantic = self.config.semantic_weight > 0
         check_pipeline(pipe, self.config, semantic)
         config = self._config_for(pipe)
-        check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through")
+        check_weights(
+            family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through"
+        )
         check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
         check_arguments(pipe, pipeline_kwargs, _of_the_call())
         if prompt is not None:
@@ -265,6 +267,7 @@ class DyMO:
             with PipelineLoop(
                 pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
                 all_rows=config.map_rows == "all", free_encoders=config.free_text_encoders, cancel=cancel,
+                lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
             ) as loop:  # fmt: skip
                 if loop.timesteps:
                     allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
@@ -396,7 +399,11 @@ class DyMO:
             tokenizer = family_of(pipe).tokenizer(pipe)
             pairs, window = said.pairs(i, graph, tokenizer, **settings), tokenizer.model_max_length
         if pairs.truncated and self.config.truncation != "report":
-            chunk = "" if encoders or self.config.truncation == "chunk" else ", or set truncation='chunk' to encode the whole of it"
+            chunk = (
+                ""
+                if encoders or self.config.truncation == "chunk"
+                else ", or set truncation='chunk' to encode the whole of it"
+            )
             raise PromptError(
                 f"the prompt is longer than the tokenizer's window of {window} tokens: "
                 f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on "

@@ -201,6 +201,19 @@ def test_sd15_stays_within_its_limits():
         assert 0.6 * limit < found.total / cost.TERA <= limit, (setting, stage)
 
 
+@pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
+def test_an_evaluation_launches_no_more_kernels_than_its_limit(family):
+    mode = fake()
+    stack = cost.stack(family, mode, cost.reward_of(cost.without_weights(cost.clip_vit_h, mode)))
+    # t = 501 is a step of the words, t = 1 one of the reward.
+    (semantic, before), (preference, reads) = stack.launches("fast", tiny=True, borders=(400.0, 400.0))
+    # The first evaluation computes the keys and values of the words, and those of a transformer block's own are kept.
+    words = 2 * len([name for name, _ in stack.denoiser.named_modules() if name.endswith("attn2")])
+    for found, limit in zip((semantic - words, preference), cost.KERNELS[family], strict=True):
+        assert 0.75 * limit < found <= limit
+    assert before == reads == 1
+
+
 # The report.
 
 
@@ -218,17 +231,27 @@ def rows() -> list[cost.Row]:
 
 def test_the_report_sets_the_cited_figures_beside_the_counted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost, "measure", lambda families, say: rows())
+    monkeypatch.setattr(
+        cost, "launched", lambda families, say: [cost.Launched("SD1.5", "fast", "semantic", 9, 10, 1, 9)]
+    )
     assert cost.main(["--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")]) == 0
     shown = capsys.readouterr().out
     assert "reference implementation (cited)" in shown and "16.50" in shown
     found = json.loads((tmp_path / "a.json").read_text())
     assert [row["views"] for row in found["rows"]] == [1, 1, 4]
-    assert (tmp_path / "a.md").read_text().count("| SD1.5") == 2 + 2 + 2
+    assert (tmp_path / "a.md").read_text().count("| SD1.5") == 2 + 2 + 2 + 1
 
 
 def test_a_count_over_its_limit_fails_the_command(monkeypatch, capsys):
     over = [cost.Row(**{**vars(row), "limit_tflop": 1.9}) for row in rows()]
     monkeypatch.setattr(cost, "measure", lambda families, say: over)
+    monkeypatch.setattr(cost, "launched", lambda families, say: [])
     assert cost.main([]) == 1
     assert "over its limit: SD1.5, fast, preference" in capsys.readouterr().err
     assert cost.main(["--no-check"]) == 0
+    monkeypatch.setattr(cost, "measure", lambda families, say: [])
+    monkeypatch.setattr(
+        cost, "launched", lambda families, say: [cost.Launched("SD1.5", "fast", "semantic", 10, 11, 1, 9)]
+    )
+    assert cost.main([]) == 1
+    assert "10 > 9 kernels" in capsys.readouterr().err

@@ -17,12 +17,10 @@ def gradient(losses: Sequence[Tensor], seen: Seen) -> Tensor:
     """
     joint = [loss if loss.ndim == 1 else loss[0] for loss in losses if loss.ndim == 1 or len(loss) == 1]
     parts = [part for loss in losses if loss.ndim == 2 and len(loss) > 1 for part in loss]
-    total = torch.zeros_like(seen.eps)
-    if joint:
-        total = seen.pull(torch.stack(joint).sum(0), bool(parts))
+    pulled = [seen.pull(joint[0] if len(joint) == 1 else torch.stack(joint).sum(0), bool(parts))] if joint else []
     if parts:
-        total = total + without_conflict(torch.stack([seen.pull(p, i < len(parts) - 1) for i, p in enumerate(parts)]))
-    return total
+        pulled.append(without_conflict(torch.stack([seen.pull(p, i < len(parts) - 1) for i, p in enumerate(parts)])))
+    return torch.stack(pulled).sum(0) if len(pulled) > 1 else pulled[0] if pulled else torch.zeros_like(seen.eps)
 
 
 def without_conflict(gradients: Tensor) -> Tensor:

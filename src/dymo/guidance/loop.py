@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, Protocol
 
 import torch
@@ -130,9 +130,20 @@ def put(whole: Tensor | None, rows: Rows, part: Tensor) -> Tensor:
     """`whole` (samples, ...) with `part` (n, ...) in the places `rows`; `part` itself where it is all there is."""
     if whole is None or len(rows) == len(whole):
         return part
-    return whole.index_copy(0, torch.tensor(rows, device=part.device), part)
+    return whole.index_copy(0, places(rows, part.device), part)
 
 
 def pick(whole: Tensor, rows: Rows) -> Tensor:
     """The samples `rows` of `whole` (samples, ...), (n, ...)."""
-    return whole if len(rows) == len(whole) else whole[torch.tensor(rows, device=whole.device)]
+    return whole if len(rows) == len(whole) else whole[places(rows, whole.device)]
+
+
+def places(rows: Rows, device: torch.device) -> Tensor:
+    """`rows` as an index on a device, brought there once: an upload makes the host wait."""
+    return _places(tuple(rows), device)
+
+
+@lru_cache(maxsize=1024)
+def _places(rows: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(rows, dtype=torch.int64, device=device)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +58,9 @@ def weighted(
     """Weights (n,) and losses (n,) or (K, n) by objective's name; w_A and w_R (n,), 0 for the samples that it rests on."""
     w, losses = {}, {}
     for o in objectives:
-        acts = w_A.new_tensor([i not in resting(o) for i in seen.rows])
-        w[o.name] = (w_A if o.needs == "maps" else w_R) * acts
+        w[o.name] = w_A if o.needs == "maps" else w_R
+        if rests := resting(o):
+            w[o.name] = w[o.name] * w_A.new_tensor([i not in rests for i in seen.rows])
         losses[o.name] = o.loss(seen)
     return w, losses
 
@@ -80,15 +82,66 @@ def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
 
     The semantic alignment objective of arXiv 2412.00759. maps (B, pixels, tokens), one `Pairs` a sample -> (B,) in [-1, 1].
     """
-    losses = []
-    for sample, words in zip(maps, pairs, strict=True):
-        loss = sample.new_zeros(())
-        for sign, chosen in ((-1, words.positive), (1, words.negative)):
-            if chosen:
-                cosines = [F.cosine_similarity(word_map(sample, s), word_map(sample, o), dim=0) for s, o in chosen]
-                loss = loss + sign * torch.stack(cosines).mean()
-        losses.append(loss)
-    return torch.stack(losses)
+    said = tuple((_fixed(one.positive), _fixed(one.negative)) for one in pairs)
+    plan = _plan(said, maps.shape[-1], maps.dtype, maps.device)
+    if plan is None:
+        return maps.new_zeros(len(maps))
+    both = _normalised(maps @ plan.pieces)
+    if plan.encoders is not None:
+        both = _normalised(both @ plan.encoders)
+    s, o = both.chunk(2, -1)
+    return (F.cosine_similarity(s, o, dim=1) * plan.weights).sum(-1)
+
+
+class _Plan(NamedTuple):
+    """The sums of `semantic_loss` for the pairs of a batch, as matrices: both words of K pairs a sample, filled up."""
+
+    pieces: Tensor
+    """(B, tokens, parts): the mean over a word's pieces, of each encoder that reads it."""
+    encoders: Tensor | None
+    """(B, parts, 2 K): the mean over encoders; None where each word has one."""
+    weights: Tensor
+    """(B, K): -1 and 1 over the number of pairs; 0 where a sample has fewer."""
+
+
+@lru_cache(maxsize=256)
+def _plan(pairs: tuple[tuple[Any, Any], ...], tokens: int, dtype: torch.dtype, device: torch.device) -> _Plan | None:
+    most = max(len(positive) + len(negative) for positive, negative in pairs)
+    if not most:
+        return None
+    words: list[list[tuple[Indices, ...]]] = []
+    weights = torch.zeros(len(pairs), most, dtype=torch.float64)
+    for b, (positive, negative) in enumerate(pairs):
+        chosen = [*positive, *negative] + [((0,), (0,))] * (most - len(positive) - len(negative))
+        words.append([_parts(pair[side]) for side in (0, 1) for pair in chosen])
+        weights[b, : len(positive)] = -1 / max(1, len(positive))
+        weights[b, len(positive) : len(positive) + len(negative)] = 1 / max(1, len(negative))
+    each = max(len(word) for row in words for word in row)
+    pieces = torch.zeros(len(pairs), tokens, 2 * most * each, dtype=torch.float64)
+    encoders = torch.zeros(len(pairs), 2 * most * each, 2 * most, dtype=torch.float64)
+    for b, row in enumerate(words):
+        for w, word in enumerate(row):
+            for p, indices in enumerate(word):
+                for i in indices:
+                    pieces[b, i, w * each + p] += 1 / len(indices)
+                encoders[b, w * each + p, w] = 1 / len(word)
+    with torch.inference_mode(False):
+        pieces, encoders, weights = (x.to(device, dtype) for x in (pieces, encoders, weights))
+        return _Plan(pieces, encoders if each > 1 else None, weights)
+
+
+def _fixed(words: Any) -> Any:
+    """Nested sequences as tuples."""
+    return tuple(map(_fixed, words)) if isinstance(words, (list, tuple)) else words
+
+
+def _parts(word: Word) -> tuple[Indices, ...]:
+    return word if word and isinstance(word[0], tuple) else (word,)  # type: ignore[return-value]
+
+
+def _normalised(maps: Tensor) -> Tensor:
+    """Maps (B, pixels, words), each brought to sum 1."""
+    return maps / maps.sum(1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
 def preference_loss(scores: Tensor, form: str, tau: float, cosine_scale: float | None) -> Tensor:

@@ -41,7 +41,12 @@ def change(z0: Tensor, previous: Tensor | None, normalisation: str) -> Tensor:
 
 def weights(config: Config, now: Stage, delta: Tensor) -> tuple[Tensor, Tensor]:
     """(w_A, w_R), each (B,), at a stage with the given Delta (B,): in the mixed one w and 1 - w, w = 1 - exp(-k Delta)."""
-    one, zero = torch.ones_like(delta), torch.zeros_like(delta)
-    w = 1 - torch.exp(-config.k * delta)
-    w_A, w_R = {"semantic": (one, zero), "mixed": (w, 1 - w), "preference": (zero, one), "unguided": (zero, zero)}[now]
-    return config.semantic_weight * w_A, config.preference_weight * w_R
+    if now == "mixed":
+        w = 1 - torch.exp(-config.k * delta)
+        return config.semantic_weight * w, config.preference_weight * (1 - w)
+    shares = {"semantic": (1.0, 0.0), "preference": (0.0, 1.0), "unguided": (0.0, 0.0)}[now]
+    w_A, w_R = (
+        torch.full_like(delta, weight * share, requires_grad=False)
+        for weight, share in zip((config.semantic_weight, config.preference_weight), shares, strict=True)
+    )
+    return w_A, w_R

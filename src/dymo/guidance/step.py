@@ -22,14 +22,13 @@ def norms(x: Tensor) -> Tensor:
 
 def failure(gradient: Tensor) -> Tensor:
     """For each sample's gradient (B, ...) a place in `FAILURES`, (B,) int64."""
-    flat = gradient.flatten(1)
-    nan, infinite, zero = flat.isnan().any(1), flat.isinf().any(1), (flat == 0).all(1)
-    return torch.where(nan, 1, torch.where(infinite, 2, torch.where(zero, 3, 0)))
+    most = torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)  # NaN where any entry is
+    return torch.where(most.isnan(), 1, torch.where(most.isinf(), 2, torch.where(most == 0, 3, 0)))
 
 
 def polyak_length(eta: float, noise: Tensor, size: Tensor) -> Tensor:
-    """eta ||eps|| / ||g||, so that length x g / ||g|| is Polyak's step eta ||eps|| / ||g||^2 g. (B,)."""
-    return eta * norms(noise) / size
+    """eta ||eps|| / ||g|| of the norms (B,), so that length x g / ||g|| is Polyak's step eta ||eps|| / ||g||^2 g."""
+    return eta * noise / size
 
 
 def residual_length(eta: float, residual: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
             )
         length = residual_length(config.eta[stage], seen.residual)
     else:
-        length = polyak_length(config.eta[stage], seen.eps, size)
+        length = polyak_length(config.eta[stage], noise, size)
     if config.damping:
         length = damped(length, size, config.damping)
     if config.max_step is not None:

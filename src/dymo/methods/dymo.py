@@ -1,14 +1,14 @@
 """DyMO: Algorithm 1 of arXiv 2412.00759, over any loop.
 
-    for each noise level t:
-        repeat 1 + r_t times:
-            eps, M      <-  the denoiser at z_t, with its cross-attention maps
-            z0'         <-  (z_t - s eps) / a                                             one-step prediction
-            w           <-  1 - exp(-k ||z0'_t - z0'_{t+1}|| / ||z0'_{t+1}||)             dynamic weight
-            g_t         <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z_t                      both objectives
-            z_{t-1}     <-  sampler(z_t, eps) - eta_t ||eps|| / ||g_t||^2 g_t             Polyak's step
-            r_t         <-  floor(h_t ||g_t||), at the first evaluation                   dynamic recurrence
-            z_t         <-  sqrt(1 - beta_t) z_{t-1} + sqrt(beta_t) noise                 time travel
+for each noise level t:
+    repeat 1 + r_t times:
+        eps, M      <-  the denoiser at z_t, with its cross-attention maps
+        z0'         <-  (z_t - s eps) / a                                             one-step prediction
+        w           <-  1 - exp(-k ||z0'_t - z0'_{t+1}|| / ||z0'_{t+1}||)             dynamic weight
+        g_t         <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z_t                      both objectives
+        z_{t-1}     <-  sampler(z_t, eps) - eta_t ||eps|| / ||g_t||^2 g_t             Polyak's step
+        r_t         <-  floor(h_t ||g_t||), at the first evaluation                   dynamic recurrence
+        z_t         <-  sqrt(1 - beta_t) z_{t-1} + sqrt(beta_t) noise                 time travel
 """
 
 from __future__ import annotations
@@ -102,8 +102,10 @@ def _guide(
     acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, before: torch.Tensor | None, observer: Observer
 ) -> Move:  # fmt: skip
     """The displacement of z_{t-1} by the objectives' weighted gradient at what was seen."""
-    z0 = seen.z0 if config.weights_have_gradient else seen.z0.detach()
-    w_A, w_R = weights(config, kind, change(z0, before, config.change_of))
+    delta = None
+    if kind == "mixed":  # elsewhere the weights do not depend on it
+        delta = change(seen.z0 if config.weights_have_gradient else seen.z0.detach(), before, config.change_of)
+    w_A, w_R = weights(config, kind, seen.z.new_zeros(len(seen.rows)) if delta is None else delta)
     w, losses = weighted(acting, w_A, w_R, seen)
     g = gradient([w[name] * losses[name] for name in losses], seen)
     moved = move(config, STAGES.index(kind), g, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -12,14 +13,17 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import PipelineError
 from ..guidance.levels import predict_noise, predict_z0
-from ..guidance.loop import Need, Rows, Seen, Timestep, pick
+from ..guidance.loop import Need, Rows, Seen, Timestep, pick, places
 from ..trace import Cost
+from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
 from .kernel import KernelTaps
 from .packing import Packing
 from .rows import map_tensors
 from .schedulers import limited, prediction_of
+
+log = logging.getLogger(__name__)
 
 _ALONE = Branches(1, 0, None)
 
@@ -28,16 +32,18 @@ class Evaluator:
     """Runs the denoiser's own `forward` for the samples that are evaluated, with a graph only where a gradient passes.
 
     given: the arguments of the pipeline's call. whole: the graph of the whole trajectory is kept, and each forward
-    checkpointed. map_size, map_layers, all_rows: which attention maps. Use it as part of `stack`, which takes the hooks
-    off again.
+    checkpointed. map_size, map_layers, all_rows: which attention maps. at_once: rows of guidance that have no graph run in one
+    forward with those that have one, which keeps the whole batch's activations. Use it as part of `stack`, which takes the
+    hooks off again.
     """
 
     def __init__(
         self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
-        map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool,
+        map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool, at_once: bool = False,
     ):  # fmt: skip
         self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
         self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
+        self.at_once = at_once
         self.forward = family.denoiser(pipe).forward
         self.packing: Packing | None = None
         """Of the latents, where the pipeline keeps them as a sequence."""
@@ -82,8 +88,8 @@ class Evaluator:
                 f"map_rows='all': {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: "
                 "set map_rows='conditional'"
             )
-        chosen = torch.tensor(rows or list(range(n)), device=sample.device)
-        blocks = [chosen + block * n for block in range(branches.count)]
+        chosen = rows or list(range(n))
+        blocks = [[block * n + i for i in chosen] for block in range(branches.count)]
         if call == 0:
             self.branches = branches
             if need.maps:
@@ -95,14 +101,14 @@ class Evaluator:
             return self._returned(self._nothing(sample), kwargs), n
         conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.all_rows)
-        everyone = None if len(chosen) == n else torch.cat(blocks)
+        everyone = None if len(chosen) == n else [row for block in blocks for row in block]
         ran = branches
         if apart and not conditional:
             with torch.no_grad():
                 found = self._run(args, kwargs, everyone)
             ran = Branches(0, None, None)
         elif apart and branches.count > 1:
-            found, ran = self._conditional_alone(args, kwargs, branches, blocks, need), _ALONE
+            found, ran = self._conditional(args, kwargs, branches, blocks, everyone, need), _ALONE
         else:
             found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional)
             if apart and need.through == "conditional":
@@ -117,7 +123,7 @@ class Evaluator:
             before = self.outputs[call][1].detach() if call < len(self.outputs) else None
             before = None if before is None or len(before) != len(sample) else before
             before = found.new_zeros(len(sample), *found.shape[1:]) if before is None else before
-            found = before.index_copy(0, torch.cat(blocks), found)
+            found = before.index_copy(0, places([row for block in blocks for row in block], found.device), found)
         self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
         return self._returned(found, kwargs), n
 
@@ -133,14 +139,49 @@ class Evaluator:
         found = self.family.returned(output)
         return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
 
-    def _conditional_alone(
-        self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Tensor], need: Need
+    def _conditional(
+        self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Rows], everyone: Rows | None, need: Need
     ) -> Tensor:
         """The rows of `blocks`, a graph to the conditional ones alone."""
+        if self.at_once and not self.whole:
+            try:
+                found = self._among(args, kwargs, branches, everyone, need)
+            except Mixed as mixed:
+                log.debug("the rows of guidance run apart: %s", mixed)
+                found = None
+            if found is not None:
+                return found
+            self.at_once = False
+        return self._conditional_alone(args, kwargs, branches, blocks, need)
+
+    def _among(self, args: tuple, kwargs: dict, branches: Branches, everyone: Rows | None, need: Need) -> Tensor | None:
+        """The same in one forward; None where the family does not know how."""
+        at = branches.conditional
+        assert at is not None
+        if everyone is not None:
+            args, kwargs = self.family.take(args, kwargs, everyone, self.family.sample(args, kwargs).shape[0])
+        batch = self.family.sample(args, kwargs).shape[0]
+        spread = self.family.spread(args, kwargs, batch)
+        if spread is None:
+            return None
+        with OneBlock(branches.count, at) as rows:
+            args, kwargs = map_tensors(lambda x: rows.shown(x) if x.ndim and x.shape[0] == batch else x, spread)
+            own = self._run(args, kwargs, None, cut=need.through == "maps", read=True, count=batch)
+            found = rows.whole(own)
+        if need.through != "conditional":
+            return found
+        blocks = list(found.chunk(branches.count))
+        blocks[at] = self._passing_once(own)
+        return torch.cat(blocks)
+
+    def _conditional_alone(
+        self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Rows], need: Need
+    ) -> Tensor:
+        """The same in two forwards."""
         at = branches.conditional
         assert at is not None
         with torch.no_grad():
-            rest = self._run(args, kwargs, torch.cat([b for k, b in enumerate(blocks) if k != at]))
+            rest = self._run(args, kwargs, [row for k, block in enumerate(blocks) if k != at for row in block])
         if self.taps is not None:
             self.taps.clear()
         own = self._run(args, kwargs, blocks[at], cut=need.through == "maps", read=True)
@@ -155,16 +196,18 @@ class Evaluator:
         return own.detach() + (own - own.detach()) / self.family.scale(self.pipe, self.given)
 
     def _run(
-        self, args: tuple, kwargs: dict, rows: Tensor | None, cut: bool = False, look: bool = False, read: bool = False
-    ) -> Tensor:
+        self, args: tuple, kwargs: dict, rows: Rows | None, cut: bool = False, look: bool = False, read: bool = False,
+        count: int | None = None,
+    ) -> Tensor:  # fmt: skip
         """The denoiser's own forward on some rows of its batch.
 
-        cut: drop the graph after the last tap; look: stop there; read: it is this forward whose maps are read.
+        cut: drop the graph after the last tap; look: stop there; read: it is this forward whose maps are read; count: the
+        rows that it runs, where they are more than are shown.
         """
         sample = self.family.sample(args, kwargs)
         if rows is not None:
             args, kwargs = self.family.take(args, kwargs, rows, sample.shape[0])
-        count = sample.shape[0] if rows is None else len(rows)
+        count = count or (sample.shape[0] if rows is None else len(rows))
         if read and isinstance(self.taps, KernelTaps):
             self.taps.places = self.family.places(self.pipe, args, kwargs, self.taps.tokens)
 
@@ -226,8 +269,9 @@ class Evaluator:
         def leaf(x: Tensor) -> Tensor:
             if joined:
                 return x.float()
-            found = x.detach().float().requires_grad_(need.through != "none")
-            inner.append((x, found))
+            found = x.detach().float()
+            if x.requires_grad:
+                inner.append((x, found.requires_grad_()))
             return found
 
         z = self.spatial(pick(sample, rows))
@@ -287,7 +331,7 @@ class Evaluator:
         leaves = [z, *(found for _, found in inner)]
         direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
         total = torch.zeros_like(z) if direct is None else direct
-        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None and x.requires_grad]
+        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None]
         if not pairs:
             return total
         # With maps of all rows a gradient has several rows a sample.

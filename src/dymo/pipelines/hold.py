@@ -80,7 +80,9 @@ def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
 def parked(modules: Iterable[Any]) -> Iterator[None]:
     """The modules are in the CPU's memory inside, and afterwards where they were; those that an offload moves stay with it."""
     moved = [
-        (m, m.device) for m in modules if m.device.type not in ("cpu", "meta") and not any(hasattr(x, "_hf_hook") for x in m.modules())
+        (m, m.device)
+        for m in modules
+        if m.device.type not in ("cpu", "meta") and not any(hasattr(x, "_hf_hook") for x in m.modules())
     ]
     try:
         for module, _ in moved:
@@ -90,6 +92,13 @@ def parked(modules: Iterable[Any]) -> Iterator[None]:
     finally:
         for module, device in moved:
             module.to(device)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether the user has compiled it, or parts of it."""
+    return hasattr(module, "_orig_mod") or any(
+        getattr(m, "_compiled_call_impl", None) is not None for m in module.modules()
+    )
 
 
 _ABSENT = object()

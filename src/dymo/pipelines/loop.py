@@ -26,10 +26,11 @@ from torch import Tensor
 from ..errors import PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
+from .attention import lean_processors
 from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
-from .hold import parked, patched
+from .hold import is_compiled, parked, patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
 from .steps import Call, Steps
@@ -45,12 +46,13 @@ class PipelineLoop:
     to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
     trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
     free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
+    lean: fewer operations, and a few more bytes: attention by `Lean` where it can be, rows with and without a graph in one forward.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
         words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
-        all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
+        all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None, lean: bool = False,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
@@ -60,8 +62,10 @@ class PipelineLoop:
         kind = kind_of(self.scheduler)
         self._stack = ExitStack()
         self._family = family
+        # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
+        self._lean = lean and not is_compiled(self.denoiser)
         self._evaluator = Evaluator(
-            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows
+            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows, self._lean
         )
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
@@ -81,6 +85,11 @@ class PipelineLoop:
         self._back: set[int] = set()
         """Samples that came back to this level by noise drawn anew."""
         self._call: Call
+        self._entries: list[tuple[int, Any]] = []
+        self._clock: list[Tensor] = []
+        """This step's timesteps, as the pipeline has them and on the host."""
+        self._unmoved: Tensor | None = None
+        """The sampler's own z_{t-1} of all samples."""
         self._carry: Tensor | None = None
         """What rounding the latents took away."""
 
@@ -151,16 +160,17 @@ class PipelineLoop:
         noise = None if noise is None else self._packed(noise)
         found = self._steps.take(self._call, seen.rows, now, self._at, self._back, noise, self.whole)
         found = self._evaluator.spatial(found).float()
-        if self._carry is None:
-            return found
-        factor = shrink(now.here, now.there, prediction_of(self.scheduler))
-        return found + factor * pick(self._carry, seen.rows)
+        if self._carry is not None:
+            factor = shrink(now.here, now.there, prediction_of(self.scheduler))
+            found = found + factor * pick(self._carry, seen.rows)
+        self._unmoved = found if len(seen.rows) == self.samples and self._carry is None else None
+        return found
 
     def accept(self, z: Tensor, origin: Rows | None = None) -> None:
         """See `Loop.accept`. What rounding to the pipeline's precision takes away is added to the next step."""
         now = self._arrived
         assert now is not None
-        goes_on = self._steps.accept(self._packed(z), now, origin)
+        goes_on = self._steps.accept(self._packed(z), now, origin, z is not self._unmoved)
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps
@@ -208,7 +218,11 @@ class PipelineLoop:
                 "steered: use the pipeline class of diffusers that it derives from"
             )
         mine = types.FunctionType(
-            call.__code__, {**call.__globals__, "enumerate": self._enumerate}, call.__name__, call.__defaults__, call.__closure__
+            call.__code__,
+            {**call.__globals__, "enumerate": self._enumerate},
+            call.__name__,
+            call.__defaults__,
+            call.__closure__,
         )
         mine.__kwdefaults__ = call.__kwdefaults__
         with torch.set_grad_enabled(self.whole):
@@ -247,6 +261,8 @@ class PipelineLoop:
         # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)
+        if self._lean and own:
+            self.denoiser.set_attn_processor(lean_processors(self.denoiser))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):
@@ -270,7 +286,9 @@ class PipelineLoop:
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
         if self._frees:  # pipelines make their latents when the prompt is read
             self._frees = False
-            encoders = [m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None]
+            encoders = [
+                m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None
+            ]
             self._stack.enter_context(parked(encoders))
         found = self._plain["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
@@ -303,8 +321,11 @@ class PipelineLoop:
         steps = timesteps(self.scheduler, first, len(things))
         self.timesteps = at_pixels(self.scheduler, steps, self._shape[-2] * self._shape[-1])
         entries = list(builtins.enumerate(things, start))
+        # Schedulers look their tables up on the host: read there, each timestep would be waited for.
+        clock = list(things.cpu())
         for now in self.timesteps:
             own, entries = entries[: now.calls], entries[now.calls :]
+            self._entries, self._clock, clock = own, clock[: now.calls], clock[now.calls :]
             if getattr(self.pipe, "interrupt", False):
                 self.cancelled = True
                 yield from own
@@ -345,6 +366,8 @@ class PipelineLoop:
         self._guard()
         if not self._in_body:
             raise PipelineError(f"{type(self.pipe).__name__} calls its scheduler outside of its loop over timesteps")
+        if timestep is self._entries[self._at][1]:
+            timestep = self._clock[self._at]
         self._call = Call(model_output, timestep, sample, args, kwargs)
         if self._at == 0:
             self._sample = sample

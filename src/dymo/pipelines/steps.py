@@ -99,26 +99,26 @@ class Steps:
             self._taken = sorted({*self._taken, *rows})
         return pick(self._parts[0], rows)
 
-    def accept(self, z: Tensor, now: Timestep, origin: Rows | None) -> bool:
-        """Go on from z_{t-1} = z (samples, c, h, w), float32; origin: see `Loop.accept`.
+    def accept(self, z: Tensor, now: Timestep, origin: Rows | None, moved: bool = True) -> bool:
+        """Go on from z_{t-1} = z (samples, c, h, w), float32; origin: see `Loop.accept`. moved: z is not the sampler's own.
 
         Returns whether the next step begins with z as the pipeline hands it over, and not with a z computed anew.
         """
         if origin is not None:
             self._after = [self._after[i] for i in origin]
             self._parts = [part[origin] if isinstance(part, Tensor) else part for part in self._parts]
-        moved = z.detach() - self._parts[0].detach().float()
-        if self.kind.denoised:
-            self._parts[1] = self._parts[1] + (moved / now.there.a).to(self._parts[1].dtype)
+        by = z.detach() - self._parts[0].detach().float() if moved else None
+        if self.kind.denoised and by is not None:
+            self._parts[1] = self._parts[1] + (by / now.there.a).to(self._parts[1].dtype)
         factor = (
             self.kind.erased(self.scheduler, self._place, now.here, now.there)
             if self.kind.erased and now.there.s
             else None
         )
-        if factor is not None and bool(moved.any()):
+        if factor is not None and by is not None:
             # In float32: the sample before stands for z_{t-1} with all its digits.
             self._after = [
-                past.with_field("last_sample", past.fields["last_sample"].float() + factor * moved[i : i + 1])
+                past.with_field("last_sample", past.fields["last_sample"].float() + factor * by[i : i + 1])
                 for i, past in enumerate(self._after)
             ]
         self._before, self._within, self._after = self._after, [*self._after], [*self._after]

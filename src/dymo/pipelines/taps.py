@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
+
+from .attention import Lean
+
+# Scores of attention, in bytes of float32, that are computed at once.
+_AT_ONCE = 2**28
 
 
 @dataclass
@@ -26,9 +31,14 @@ class AttentionTaps(AbstractContextManager):
     queries: dict[str, Tensor] = field(default_factory=dict)
     keys: dict[str, Tensor] = field(default_factory=dict)
     _handles: list = field(default_factory=list)
+    _watched: list[Lean] = field(default_factory=list)
 
     def __enter__(self) -> AttentionTaps:
         for name, module in self.modules.items():
+            processor = getattr(module, "processor", None)
+            if isinstance(processor, Lean):
+                self._watch(name, processor)
+                continue
             for projection, kept in (("to_q", self.queries), ("to_k", self.keys)):
                 self._handles.append(getattr(module, projection).register_forward_hook(self._keep(name, kept)))
         return self
@@ -36,8 +46,19 @@ class AttentionTaps(AbstractContextManager):
     def __exit__(self, *exc) -> None:
         for handle in self._handles:
             handle.remove()
+        for processor in self._watched:
+            processor.tap = None
         self._handles.clear()
+        self._watched.clear()
         self.clear()
+
+    def _watch(self, name: str, processor: Lean) -> None:
+        def tap(q: Tensor, k: Tensor) -> None:
+            self.queries.setdefault(name, q)
+            self.keys.setdefault(name, k)
+
+        processor.tap = tap
+        self._watched.append(processor)
 
     def clear(self) -> None:
         """Forget what was seen; call before each forward that is to be read."""
@@ -56,18 +77,53 @@ class AttentionTaps(AbstractContextManager):
 
         change: applied to each module's q and k (batch, n, width) first, to cut the graph. rows: of the batch.
         """
-        layers = [
-            probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
-            for name, module in self.modules.items()
-        ]
-        return torch.stack(layers).mean(0)
+        total: Tensor | None = None
+        for scale, q, k in self._layers(rows):
+            found = _softmax(change(q), change(k), scale).mean((0, 2))
+            if len(q) < len(self.modules):
+                found = found * (len(q) / len(self.modules))
+            total = found if total is None else total + found
+        assert total is not None
+        return total
+
+    def _layers(self, rows: slice) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Layers alike, as many as are read at once: their scale, queries (layers, batch, heads, n, d) and keys (.., m, d)."""
+        alike: dict[Any, list[str]] = {}
+        for name, module in self.modules.items():
+            alike.setdefault((self.queries[name].shape, self.keys[name].shape, module.heads, module.scale), []).append(
+                name
+            )
+        for (queries, keys, heads, scale), names in alike.items():
+            own = range(queries[0])[rows]
+            at_once = max(1, _AT_ONCE // (4 * len(own) * heads * queries[1] * keys[1]))
+
+            def of(
+                kept: dict[str, Tensor],
+                chosen: list[str],
+                batch: int = queries[0],
+                own: range = own,
+                heads: int = heads,
+            ) -> Tensor:
+                several = [kept[name] if len(own) == batch else kept[name][own.start : own.stop] for name in chosen]
+                return torch.stack(several).unflatten(-1, (heads, -1)).transpose(2, 3)
+
+            for first in range(0, len(names), at_once):
+                chosen = names[first : first + at_once]
+                yield scale, of(self.queries, chosen), of(self.keys, chosen)
 
 
 def probabilities(q: Tensor, k: Tensor, heads: int, scale: float) -> Tensor:
-    """softmax(q k^T scale) of q (b, n, h d), k (b, m, h d): (b, h, n, m), each pixel's tokens summing to 1.
+    """softmax(q k^T scale) of q (b, n, h d), k (b, m, h d): (b, h, n, m), each pixel's tokens summing to 1."""
+    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
+    return _softmax(q, k, scale)
+
+
+def _softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """softmax(q k^T scale) of q (..., n, d), k (..., m, d): (..., n, m).
 
     In float32, as fused attention accumulates: q k^T itself overflows in half precision where attention does not.
     """
-    q = rearrange(q.float(), "b n (h d) -> b h n d", h=heads)
-    k = rearrange(k.float(), "b n (h d) -> b h n d", h=heads)
-    return torch.softmax(q @ k.transpose(-1, -2) * scale, dim=-1)
+    several, q, k = q.shape[:-2], q.float().flatten(0, -3), k.float().flatten(0, -3)
+    # One operation scales and multiplies; with beta=0 it does not read its first argument.
+    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=scale)
+    return torch.softmax(scores, dim=-1).unflatten(0, several)

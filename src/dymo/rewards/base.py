@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
@@ -152,9 +152,13 @@ def placed(rewards: Iterable[Reward], device: torch.device | str) -> Iterator[No
     homes = [(leaf, device_of(leaf)) for reward in rewards for leaf in _leaves(reward)]
     token = _VOUCHED.set(True)
     try:
-        for reward, _ in homes:
-            reward.to(device)
-        yield
+        with ExitStack() as stack:
+            for reward, _ in homes:
+                reward.to(device)
+                at_work = getattr(reward, "at_work", None)
+                if callable(at_work):
+                    stack.enter_context(at_work())
+            yield
     finally:
         _VOUCHED.reset(token)
         for reward, home in homes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .base import check_images, full_precision
+from .joined import joined
 
 MOST = 4096  # prompts whose features are kept; the oldest goes first
 
@@ -34,6 +36,7 @@ class TowerReward(ABC):
         self.name, self.scale = name, scale
         self.resolution = resolution
         self._kept: dict[str, Tensor] = {}
+        self._joins = not checkpointing
         # transformers' own switch acts in training mode alone; a frozen reward is never in it.
         for layer in layers if checkpointing else ():
             layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
@@ -51,6 +54,10 @@ class TowerReward(ABC):
         self.model.to(device)
         self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
         return self
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """For one run, when the model is where it is to be: fewer operations, for a copy of some of its weights."""
+        return joined(self.model) if self._joins else nullcontext()
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         """What `_encode` makes of B prompts, once of each: (B, ...), without a gradient."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...config import Gradient
 from ...errors import PipelineError
+from ...guidance.loop import Rows
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
@@ -110,9 +111,16 @@ class Family(Protocol):
         found = next((kwargs[name] for name in ("sample", "hidden_states") if name in kwargs), None)
         return args[0] if found is None else found
 
-    def take(self, args: tuple, kwargs: dict[str, Any], rows: Tensor, batch: int) -> tuple[tuple, dict[str, Any]]:
+    def take(self, args: tuple, kwargs: dict[str, Any], rows: Rows, batch: int) -> tuple[tuple, dict[str, Any]]:
         """The denoiser's arguments for some rows of its batch."""
         return take((args, kwargs), rows, batch)
+
+    def spread(self, args: tuple, kwargs: dict[str, Any], batch: int) -> tuple[tuple, dict[str, Any]] | None:
+        """The denoiser's arguments with everything that belongs to a row told for each of the batch, as far as that is all of it.
+
+        None: its forward is not known to keep the rows of a batch apart, operation by operation.
+        """
+        return None
 
     def joined(self, output: Any) -> Tensor:
         """What the denoiser returned as one tensor, samples first."""
@@ -134,9 +142,7 @@ class Family(Protocol):
         """Where latents and prompt lie in the attention of this forward; tokens: rows and columns of the latents' tokens."""
         return Places()
 
-    def taps(
-        self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
-    ) -> Taps:
+    def taps(self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None) -> Taps:
         """What reads the maps, for latents (rows, columns). layers: numbers of attention layers, None for the family's.
 
         Raises PipelineError where there are no such layers, or none of that size.

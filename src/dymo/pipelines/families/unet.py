@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from ...errors import PipelineError
@@ -21,7 +22,9 @@ class UNet(Family):
         name, unet, vae = type(pipe).__name__, pipe.unet, getattr(pipe, "vae", None)
         kind = type(getattr(unet, "_orig_mod", unet)).__name__
         if kind in ("UNetMotionModel", "UNetSpatioTemporalConditionModel", "UNet3DConditionModel", "I2VGenXLUNet"):
-            raise PipelineError(f"{name} makes videos (its denoiser is {kind}): only pipelines for images can be steered")
+            raise PipelineError(
+                f"{name} makes videos (its denoiser is {kind}): only pipelines for images can be steered"
+            )
         if vae is None:
             raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
         channels = getattr(vae.config, "out_channels", 3)
@@ -46,14 +49,18 @@ class UNet(Family):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale)
 
+    def spread(self, args: tuple, kwargs: dict[str, Any], batch: int) -> tuple[tuple, dict[str, Any]] | None:
+        t, device = kwargs["timestep"] if "timestep" in kwargs else args[1], self.sample(args, kwargs).device
+        each = torch.as_tensor(t, device=device).reshape(-1)
+        each = each if len(each) == batch else each.expand(batch)
+        return (args, {**kwargs, "timestep": each}) if "timestep" in kwargs else ((args[0], each, *args[2:]), kwargs)
+
     def packed(self, output: Any) -> Any:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
         return UNet2DConditionOutput(sample=output)
 
-    def taps(
-        self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
-    ) -> Taps:
+    def taps(self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None) -> Taps:
         if layers is None:
             modules, grid = self.attention(pipe, latents, map_size)
         else:
@@ -65,14 +72,18 @@ class UNet(Family):
     ) -> tuple[dict[str, nn.Module], tuple[int, int]]:
         every = list(cross_attentions(pipe.unet).items())
         if wrong := [i for i in layers if i >= len(every)]:
-            raise PipelineError(f"map_layers: this denoiser has cross-attentions 0 to {len(every) - 1}, and no {wrong[0]}")
+            raise PipelineError(
+                f"map_layers: this denoiser has cross-attentions 0 to {len(every) - 1}, and no {wrong[0]}"
+            )
         chosen = dict(every[i] for i in sorted(layers))
         sizes: dict[str, int] = {}
         for factor, modules in self._by_factor(pipe.unet).items():
             sizes |= {name: factor for name in chosen if name in modules}
         if len(set(sizes.values())) > 1:
             shown = ", ".join(f"{i} a {sizes[every[i][0]]}th" for i in sorted(layers))
-            raise PipelineError(f"map_layers: maps of one size are needed, and of the latents' rows layer {shown} are read")
+            raise PipelineError(
+                f"map_layers: maps of one size are needed, and of the latents' rows layer {shown} are read"
+            )
         factor = next(iter(sizes.values()))
         return chosen, (-(-latents[0] // factor), -(-latents[1] // factor))
 
@@ -114,7 +125,9 @@ class UNet(Family):
     def tokenizer(self, pipe: Any) -> Any:
         tokenizer = getattr(pipe, "tokenizer", None) or getattr(pipe, "tokenizer_2", None)
         if tokenizer is None:
-            raise PipelineError(f"{type(pipe).__name__} has no tokenizer, so its words have no maps: set semantic_weight=0")
+            raise PipelineError(
+                f"{type(pipe).__name__} has no tokenizer, so its words have no maps: set semantic_weight=0"
+            )
         return tokenizer
 
 

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...guidance.loop import Rows
 from ..kernel import Places
+from ..rows import rows_of
 from . import Branches, Encoder
 from .transformer import Transformer, around
 
@@ -31,15 +33,13 @@ class ZImage(Transformer):
     def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
         return torch.stack(args[0] if args else kwargs["x"])
 
-    def take(self, args: tuple, kwargs: dict[str, Any], rows: Tensor, batch: int) -> tuple[tuple, dict[str, Any]]:
-        chosen = rows.tolist()
-
+    def take(self, args: tuple, kwargs: dict[str, Any], rows: Rows, batch: int) -> tuple[tuple, dict[str, Any]]:
         def of(x: Any) -> Any:
             if isinstance(x, list) and len(x) == batch:
-                return [x[i] for i in chosen]
+                return [x[i] for i in rows]
             if isinstance(x, dict):
                 return {name: of(value) for name, value in x.items()}
-            return x[rows] if isinstance(x, Tensor) and x.ndim and len(x) == batch else x
+            return rows_of(x, rows) if isinstance(x, Tensor) and x.ndim and len(x) == batch else x
 
         return tuple(of(x) for x in args), {name: of(x) for name, x in kwargs.items()}
 

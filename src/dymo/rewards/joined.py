@@ -1,0 +1,78 @@
+"""Queries, keys and values of a CLIP image tower's attention as one product, for the length of a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_USERS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def joined(model: nn.Module) -> Iterator[None]:
+    """Inside, the image tower's attention multiplies by a copy of its three weights side by side, where they are plain.
+
+    The outputs are the same; there are five operations less in a layer, forward and backward. Runs in several threads
+    may share the model.
+    """
+    with _LOCK:
+        _USERS[model] = _USERS.get(model, 0) + 1
+        if _USERS[model] == 1:
+            for name, module in model.named_modules():
+                if "text_model" not in name and _plain(module):
+                    module.forward = partial(_forward, module, *_weights(module))
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _USERS[model] -= 1
+            if not _USERS[model]:
+                for module in model.modules():
+                    own = vars(module).get("forward")
+                    if isinstance(own, partial) and own.func is _forward:
+                        del module.forward
+
+
+def _plain(module: Any) -> bool:
+    if type(module).__name__ != "CLIPAttention" or module.training or "forward" in vars(module):
+        return False
+    parts = (module.q_proj, module.k_proj, module.v_proj)
+    return (
+        module.config._attn_implementation == "sdpa"
+        and all(
+            type(x) is nn.Linear and x.weight.is_floating_point() and not x._forward_hooks and "forward" not in vars(x)
+            for x in parts
+        )
+        and len({x.weight.dtype for x in parts}) == 1
+        and not any(x.weight.requires_grad for x in parts)
+    )
+
+
+def _weights(module: Any) -> tuple[Tensor, Tensor]:
+    parts = (module.q_proj, module.k_proj, module.v_proj)
+    return torch.cat([x.weight.detach() for x in parts]), torch.cat([x.bias.detach() for x in parts])
+
+
+def _forward(
+    module: Any,
+    weight: Tensor,
+    bias: Tensor,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None = None,
+    **_kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What `CLIPAttention.forward` gives. hidden_states (B, n, c)."""
+    batch, n, _ = hidden_states.shape
+    parts = F.linear(hidden_states, weight, bias).chunk(3, -1)
+    q, k, v = (x.view(batch, n, module.num_heads, module.head_dim).transpose(1, 2) for x in parts)
+    found = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask, scale=module.scale)
+    return module.out_proj(found.transpose(1, 2).reshape(batch, n, -1)), None
