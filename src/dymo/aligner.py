@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from numbers import Integral
 from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -21,15 +22,16 @@ from .budget import Allotment, Budget
 from .config import PRESETS, Config, Gradient, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, PromptWarning, RewardError
-from .events import Cancelled, Event, Failed, Finished, Listener, Started
+from .events import Cancelled, Compiled, Event, Failed, Finished, Listener, Started
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
 from .guidance.watch import Watch
-from .methods.dymo import dymo
+from .methods.dymo import dymo, rehearse
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
+from .pipelines.compiled import compiled, with_compiled
 from .pipelines.decode import decoder, decoding_vae
 from .pipelines.families import Encoder, arguments, family_of
 from .pipelines.families.transformer import Transformer
@@ -50,6 +52,7 @@ from .rewards import (
     Reward,
     RewardLike,
     is_differentiable,
+    layers_of,
     load_reward,
     placed,
     prompt_readers,
@@ -69,6 +72,10 @@ _OF_PIPELINES = (
     "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end",
 )  # fmt: skip
 _NO_WORDS = TokenPairs((), ())
+
+
+_REHEARSED: WeakKeyDictionary[torch.nn.Module, set[Any]] = WeakKeyDictionary()
+"""Denoiser -> the kinds of runs of it that were compiled in this process."""
 
 
 class TracedTuple(tuple):
@@ -92,6 +99,10 @@ class DyMO:
     the reward; or "best": the unguided image is generated as well, and of the two the one returned that the watched
     rewards put higher (in the mean of their units).
 
+    compile: run the denoiser, the decoder and the reward through torch.compile, block by block; True, or the name of one of its
+    backends. The first image of a size waits for it, a minute or more (`trace.cost.compile_seconds`); later ones of the process
+    do not, and torch keeps what it compiled on disk. In a batch all images then take part in every evaluation.
+
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 
         aligner = DyMO(reward="pickscore", preset="fast")
@@ -109,6 +120,7 @@ class DyMO:
         preview_vae: torch.nn.Module | None = None,
         watch: RewardLike | Sequence[RewardLike] = (),
         on_hacking: OnHacking = "warn",
+        compile: bool | str = False,
         **overrides: Any,
     ):
         _check_place(overrides)
@@ -128,6 +140,9 @@ class DyMO:
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.objectives = list(objectives)
         self.preview_vae = preview_vae
+        if not isinstance(compile, (bool, str)) or compile == "":
+            raise ConfigError(f"compile={compile!r}: give True, False, or the name of a backend of torch.compile")
+        self.compile: str | None = "inductor" if compile is True else compile or None
 
     def __repr__(self) -> str:
         base = PRESETS[self.preset]
@@ -137,6 +152,8 @@ class DyMO:
             shown |= {"watch": list(self.watched), "on_hacking": self.on_hacking}
         if self.preview_vae is not None:
             shown["preview_vae"] = type(self.preview_vae).__name__
+        if self.compile is not None:
+            shown["compile"] = self.compile == "inductor" or self.compile
         return f"DyMO({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __call__(
@@ -228,16 +245,20 @@ class DyMO:
         vae = decoding_vae(self.preview_vae if self.preview_vae is not None else pipe.vae)
         plain_decode = decoder(vae)
 
+        guided_decode = plain_decode
+        if self.compile is not None:
+            guided_decode = with_compiled(plain_decode, getattr(vae, "decoder", None), self.compile)
+
         def decode(z0: Tensor) -> Tensor:
             trace.cost.decodes += len(z0)
-            return plain_decode(z0)
+            return guided_decode(z0)
 
         peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
         rewards = [r for r in (self.reward, *self.watched.values()) if r is not None]
         modules = [m for m in (*pipe.components.values(), vae) if isinstance(m, torch.nn.Module)]
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(placed(rewards, device))
+            stack.enter_context(placed(rewards, device, lean=self.compile is None))
             plain = None
             if self.on_hacking == "best":
                 if kwargs.get("output_type") == "latent" and isinstance(family_of(pipe), Transformer):
@@ -268,7 +289,12 @@ class DyMO:
                 pipe, kwargs, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
                 all_rows=config.map_rows == "all", free_encoders=config.free_text_encoders, cancel=cancel,
                 lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
+                compile=self.compile if objectives else None,
             ) as loop:  # fmt: skip
+                if objectives and self.compile is not None:
+                    stack.enter_context(compiled(layers_of(rewards[:1] if self.reward is not None else []), self.compile))
+                    if loop.timesteps and not _few(config, pipe, kwargs, loop.timesteps):
+                        self._rehearse(loop, trace, pairs, kwargs, config, recorder)
                 if loop.timesteps:
                     allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                     if allotment.budget.seconds is not None:
@@ -289,6 +315,36 @@ class DyMO:
             now = torch.cuda.max_memory_allocated(device)
             trace.cost.peak_bytes = now if now > peak else None
         return output
+
+    def _rehearse(
+        self, loop: PipelineLoop, trace: Trace, pairs: list[TokenPairs], kwargs: dict, config: Config, recorder: Recorder
+    ) -> None:
+        """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
+        guided = family_of(loop.pipe).guided(loop.pipe, arguments(loop.pipe, kwargs))
+        kind = (self.compile, config, loop.shape, guided, tuple(map(id, (self.reward, self.preview_vae, *self.objectives))))
+        done = _REHEARSED.setdefault(loop.denoiser, set())
+        if kind in done:
+            return
+        began, spent, graphs = time.perf_counter(), dataclasses.asdict(trace.cost), _graphs()
+        objectives, _ = self._objectives(trace, pairs, kwargs)
+        log.info("compiling: the first image of a size waits for it")
+        try:
+            rehearse(loop, objectives, config, loop.timesteps)
+        except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+            if not isinstance(error, torch._dynamo.exc.TorchDynamoException) and "nductor" not in type(error).__name__:
+                raise
+            reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            raise ConfigError(
+                f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or leave out "
+                "compile=True"
+            ) from error
+        done.add(kind)
+        vars(trace.cost).update(spent)
+        loop.evaluations = [0] * len(loop.evaluations)
+        if _graphs() > graphs:
+            trace.cost.compile_seconds = time.perf_counter() - began
+            recorder.emit(Compiled(trace.cost.compile_seconds))
+            log.info("compiled in %.0f s", trace.cost.compile_seconds)
 
     def _objectives(self, trace: Trace, pairs: list[TokenPairs], kwargs: dict) -> tuple[list[Objective], set[int]]:
         """What this run lowers, and the set of samples that the reward rests on, empty at first."""
@@ -517,6 +573,11 @@ def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Se
             f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
             f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=4,
         )  # fmt: skip
+
+
+def _graphs() -> int:
+    """How many pieces of code torch has compiled in this process."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:

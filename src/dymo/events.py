@@ -28,6 +28,13 @@ class Started(Event):
 
 
 @dataclass(frozen=True)
+class Compiled(Event):
+    """With compile=True, before the first step of the first image of a size: everything that the run needs is compiled."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """One guided evaluation of the denoiser is done: the `evaluation`-th of step `index`, from 0."""
 

@@ -48,6 +48,8 @@ class Cost:
     reward_calls: int = 0
     """Images scored, views counted."""
     seconds: float = 0.0
+    compile_seconds: float = 0.0
+    """Of `seconds`, those in which a run with compile=True was compiled, before its first step."""
     peak_bytes: int | None = None
     """Peak device memory; None without an accelerator, or where the peak was before this run."""
 

@@ -188,11 +188,13 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
         if settings.preview_vae is not None:
             extra["preview_vae"] = models.load_preview_vae(settings.preview_vae, pipe)
-        aligner = dymo.DyMO(reward, preset=settings.preset, **extra)
+        aligner = dymo.DyMO(reward, preset=settings.preset, compile=settings.compile, **extra)
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
     steps = job.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")
     say(notes, _estimate(job, len(runs), steps))
+    if settings.compile:
+        say(notes, "Compiling: the first image waits for it, a minute or more")
     left, results = TimeLeft(len(runs)), []
     try:
         for prompt, seed in runs:
@@ -200,6 +202,8 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             _write(job, pipe, result, settings.outdir / f"{stems[prompt]}-{seed:04d}")
             results.append(result)
             say(console, f"{result.files[0]}  {_outcome(result)}", *_held_out(result.trace))
+            if result.trace.cost.compile_seconds:
+                say(notes, f"Compiled in {result.trace.cost.compile_seconds:.0f} s of it; the next image of this size starts at once")
             if remaining := left():
                 say(notes, remaining)
     except KeyboardInterrupt:
@@ -327,6 +331,7 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
         record |= {
             "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
             "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
+            "compile": settings.compile,
             "graph": result.trace.graphs[0],
             "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
             "evaluations": result.trace.evaluations[0], "seconds": round(result.trace.cost.seconds, 3),

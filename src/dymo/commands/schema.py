@@ -151,6 +151,9 @@ class Generate(Parsing):
     device: str | None = _device()
     dtype: str | None = _precision()
     offload: Offload = _offload(default="none")
+    compile: bool = _machine(
+        "Compile the model's blocks first: the first image of a size waits, a minute or more, and every evaluation is faster.", default=False
+    )
     compare: bool = _output("Generate the unguided images too, and a contact sheet.", default=False)
     outdir: Path = _output("Folder of the results.", default=Path("outputs"))
     overwrite: bool = _overwrite()

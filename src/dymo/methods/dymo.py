@@ -21,7 +21,7 @@ from ..budget import Allotment
 from ..config import Config, Gradient
 from ..guidance.gradient import gradient
 from ..guidance.levels import renoise
-from ..guidance.loop import PREDICTION, Loop, Need, Seen, pick, put
+from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.recurrence import recurrences
@@ -82,6 +82,18 @@ def dymo(
         before = z0
         loop.accept(z_next)
         observer.accepted(z_next, z0)
+
+
+def rehearse(loop: Loop, objectives: Sequence[Objective], config: Config, steps: Sequence[Timestep]) -> None:
+    """One evaluation of each stage that `steps` have, at the level where the loop stands; its results are thrown away.
+
+    What a compiler makes of each is made now, and not in the middle of the run.
+    """
+    for kind in dict.fromkeys(stage(config, now) for now in steps):
+        acting = [o for o in objectives if kind in _STAGES_OF[o.needs]]
+        seen = loop.predict(need=_need(acting, config, kind, config.through))
+        if acting:
+            _guide(acting, config, kind, seen, seen.z0.detach(), Observer())
 
 
 _STAGES_OF = {"maps": ("semantic", "mixed"), "image": ("mixed", "preference")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +14,14 @@ class Lean:
 
     Queries, keys and values of self-attention are one product, by a copy of the three weights side by side; keys and values
     of the same words are kept from one evaluation to the next; the result is not divided by 1. A module's projections are
-    called as modules wherever something may watch them or has replaced them. Set `tap` to be given the queries and keys.
+    called as modules wherever something may watch them or has replaced them.
     """
 
     def __init__(self, attn: Any, join: bool = True, keep: bool = True):
         own = (attn.to_q, attn.to_k, attn.to_v)
-        self.tap: Callable[[Tensor, Tensor], None] | None = None
+        self.watched = False
+        self.seen: tuple[Tensor, Tensor] | None = None
+        """Queries and keys (B, n, h d) of the first forward while it is watched."""
         self.weight = self.bias = None
         if join and not attn.is_cross_attention and all(map(_untouched, own)):
             self.weight = torch.cat([x.weight.detach() for x in own])
@@ -39,8 +40,8 @@ class Lean:
         else:
             words = hidden_states if encoder_hidden_states is None else encoder_hidden_states
             parts = (attn.to_q(hidden_states), *self._of_words(attn, words))
-        if self.tap is not None:
-            self.tap(parts[0], parts[1])
+        if self.watched and self.seen is None:
+            self.seen = (parts[0], parts[1])
         q, k, v = (x.view(batch, -1, attn.heads, x.shape[-1] // attn.heads).transpose(1, 2) for x in parts)
         if attention_mask is not None:
             attention_mask = attn.prepare_attention_mask(attention_mask, k.shape[2], batch)
@@ -67,6 +68,11 @@ class Lean:
             # The words themselves are kept with them, so that nothing else can come to lie in their place.
             self._kept[key] = (words, attn.to_k(words), attn.to_v(words))
         return self._kept[key][1:]
+
+
+def joins(device: torch.device) -> bool:
+    """Whether fewer launches are worth a copy of weights, and other last bits: where there are launches."""
+    return device.type != "cpu"
 
 
 def lean_processors(denoiser: nn.Module, join: bool = True, keep: bool = True) -> dict[str, Any]:

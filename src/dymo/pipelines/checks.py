@@ -55,7 +55,7 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         how = f"pipe.{place} = pipe.{place}._orig_mod after torch.compile" if compiled[0] is denoiser else how
         raise PipelineError(
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
-            f"use the eager one ({how}), or set semantic_weight=0"
+            f"use the eager one ({how}) with DyMO(..., compile=True), which compiles it for you, or set semantic_weight=0"
         )
     if semantic and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
         raise PipelineError(

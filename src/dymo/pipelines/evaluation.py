@@ -33,17 +33,19 @@ class Evaluator:
 
     given: the arguments of the pipeline's call. whole: the graph of the whole trajectory is kept, and each forward
     checkpointed. map_size, map_layers, all_rows: which attention maps. at_once: rows of guidance that have no graph run in one
-    forward with those that have one, which keeps the whole batch's activations. Use it as part of `stack`, which takes the
+    forward with those that have one, which keeps the whole batch's activations. fixed: all samples run whichever are asked for,
+    so that shapes stay. Use it as part of `stack`, which takes the
     hooks off again.
     """
 
     def __init__(
         self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
         map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool, at_once: bool = False,
+        fixed: bool = False,
     ):  # fmt: skip
         self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
         self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
-        self.at_once = at_once
+        self.at_once, self.fixed = at_once, fixed
         self.forward = family.denoiser(pipe).forward
         self.packing: Packing | None = None
         """Of the latents, where the pipeline keeps them as a sequence."""
@@ -88,7 +90,7 @@ class Evaluator:
                 f"map_rows='all': {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: "
                 "set map_rows='conditional'"
             )
-        chosen = rows or list(range(n))
+        chosen = list(range(n)) if self.fixed else rows or list(range(n))
         blocks = [[block * n + i for i in chosen] for block in range(branches.count)]
         if call == 0:
             self.branches = branches
@@ -110,7 +112,7 @@ class Evaluator:
         elif apart and branches.count > 1:
             found, ran = self._conditional(args, kwargs, branches, blocks, everyone, need), _ALONE
         else:
-            found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional)
+            found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional and need.maps)
             if apart and need.through == "conditional":
                 found = self._passing_once(found)
         if call == 0:
@@ -126,6 +128,14 @@ class Evaluator:
             found = before.index_copy(0, places([row for block in blocks for row in block], found.device), found)
         self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
         return self._returned(found, kwargs), n
+
+    def read(self, latents: Sequence[int]) -> list[nn.Module]:
+        """The modules whose attention maps would be read, for latents (rows, columns); none where there are none."""
+        try:
+            taps = self.family.taps(self.pipe, latents, self.map_size, self.map_layers)
+        except PipelineError:
+            return []
+        return list(taps.modules.values())
 
     def _nothing(self, sample: Tensor) -> Tensor:
         """Zeros of the output's size."""
@@ -166,7 +176,7 @@ class Evaluator:
             return None
         with OneBlock(branches.count, at) as rows:
             args, kwargs = map_tensors(lambda x: rows.shown(x) if x.ndim and x.shape[0] == batch else x, spread)
-            own = self._run(args, kwargs, None, cut=need.through == "maps", read=True, count=batch)
+            own = self._run(args, kwargs, None, cut=need.through == "maps", read=need.maps, count=batch)
             found = rows.whole(own)
         if need.through != "conditional":
             return found
@@ -184,7 +194,7 @@ class Evaluator:
             rest = self._run(args, kwargs, [row for k, block in enumerate(blocks) if k != at for row in block])
         if self.taps is not None:
             self.taps.clear()
-        own = self._run(args, kwargs, blocks[at], cut=need.through == "maps", read=True)
+        own = self._run(args, kwargs, blocks[at], cut=need.through == "maps", read=need.maps)
         if need.through == "conditional":
             own = self._passing_once(own)
         parts = list(rest.split(len(blocks[at])))
@@ -218,6 +228,8 @@ class Evaluator:
 
         mode = torch.is_grad_enabled()
         self._cut, self._look = cut and mode, look
+        if self.taps is not None:
+            self.taps.watch(read)
         try:
             if not (self.whole and mode):
                 return forward(*args, **kwargs)
@@ -229,6 +241,8 @@ class Evaluator:
             return sample
         finally:
             self._cut = self._look = False
+            if self.taps is not None:
+                self.taps.watch(False)
             torch.set_grad_enabled(mode)
 
     def _count_backward(self, rows: int) -> None:
@@ -277,15 +291,20 @@ class Evaluator:
         z = self.spatial(pick(sample, rows))
         z = (z if joined else z.detach().float().requires_grad_()).float()
         through = need.through in ("full", "conditional") or self.whole
-        prediction = self.spatial(leaf(pick(output, rows)) if through else pick(output.detach(), rows).float())
+        # Where all samples ran, so goes the way back.
+        ran_rows = list(range(len(sample))) if self.fixed else rows
+        among = [ran_rows.index(i) for i in rows]
+        prediction = self.spatial(
+            pick(leaf(pick(output, ran_rows)), among) if through else pick(output.detach(), rows).float()
+        )
         kind = prediction_of(scheduler)
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
             z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
-            maps = self._maps(leaf, len(rows)) if need.maps else None
+            maps = pick(self._maps(leaf, len(ran_rows)), among) if need.maps else None
         eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
         return Seen(
             rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
-            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran),
+            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran, among),
         )  # fmt: skip
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
@@ -320,8 +339,12 @@ class Evaluator:
         sample: Tensor,
         rows: Rows,
         ran: int,
+        among: Rows,
     ) -> Tensor:
-        """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it."""
+        """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it.
+
+        among: where the rows are among those that ran.
+        """
         if not loss.requires_grad:
             return torch.zeros_like(self.spatial(pick(sample, rows)), dtype=torch.float32)
         if z is None:
@@ -335,7 +358,8 @@ class Evaluator:
         if not pairs:
             return total
         # With maps of all rows a gradient has several rows a sample.
-        each = [g.unflatten(0, (-1, len(rows))) for _, g in pairs]
+        samples = len(sample) if self.fixed else len(rows)
+        each = [g.unflatten(0, (-1, samples)) for _, g in pairs]
         size = torch.stack([power_of_two(g.transpose(0, 1)).flatten() for g in each]).amax(0)
         seeds = [
             (g / size.view(1, -1, *[1] * (g.ndim - 2))).flatten(0, 1).to(x.dtype)
@@ -343,7 +367,7 @@ class Evaluator:
         ]
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
         self._count_backward(len(rows) * ran)
-        return total + self.spatial(pick(found, rows)).float() * size.view(-1, 1, 1, 1)
+        return total + self.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
 
 
 class _Looked(Exception):

@@ -93,6 +93,9 @@ class KernelTaps(AbstractContextManager):
         self._stack.close()
         self.clear()
 
+    def watch(self, on: bool) -> None:
+        """Whether the forward to come is read: every one is, and the first kept."""
+
     def clear(self) -> None:
         """Forget what was seen; call before each forward that is to be read."""
         self.entered.clear()

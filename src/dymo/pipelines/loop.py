@@ -26,7 +26,8 @@ from torch import Tensor
 from ..errors import PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
-from .attention import lean_processors
+from . import attention
+from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
@@ -47,12 +48,14 @@ class PipelineLoop:
     trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
     free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
     lean: fewer operations, and a few more bytes: attention by `Lean` where it can be, rows with and without a graph in one forward.
+    compile: a backend of torch.compile for the denoiser's repeated blocks; all samples then run in every evaluation.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
         words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
         all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None, lean: bool = False,
+        compile: str | None = None,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
@@ -65,8 +68,10 @@ class PipelineLoop:
         # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
         self._lean = lean and not is_compiled(self.denoiser)
         self._evaluator = Evaluator(
-            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows, self._lean
-        )
+            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows,
+            self._lean and compile is None, compile is not None,
+        )  # fmt: skip
+        self._compile = compile
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -85,6 +90,8 @@ class PipelineLoop:
         self._back: set[int] = set()
         """Samples that came back to this level by noise drawn anew."""
         self._call: Call
+        self._evaluated = False
+        """Whether the pipeline has evaluated at this level."""
         self._entries: list[tuple[int, Any]] = []
         self._clock: list[Tensor] = []
         """This step's timesteps, as the pipeline has them and on the host."""
@@ -101,6 +108,11 @@ class PipelineLoop:
         assert self._samples is not None
         return self._samples
 
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Of the latents (samples, c, h, w), with their precision."""
+        return (*self._shape, self._sample_dtype)
+
     def __enter__(self) -> PipelineLoop:
         try:
             self._state = read(self.scheduler, list(vars(self.scheduler)))
@@ -109,6 +121,8 @@ class PipelineLoop:
             self._pipeline = greenlet(self._run)
             self._pipeline.gr_context = contextvars.copy_context()
             self._to_pipeline(None)
+            if self._compile is not None and self._arrived is not None:
+                self._stack.enter_context(compiled(repeated(self.denoiser, self._evaluator.read(self._shape[-2:])), self._compile))
         except BaseException:
             self.__exit__()
             raise
@@ -141,7 +155,10 @@ class PipelineLoop:
         if z is not None:
             self._back |= set(self._rows) & set(self._steps.taken)
             z = put(self._sample.detach(), self._rows, self._packed(z).to(self._sample.dtype))
+        if z is None and self._evaluated:
+            z = self._sample.detach()
         self._evaluate(None if z is None else (True, z))
+        self._evaluated = True
         if need.through != "none" and not self.whole and not self._sample.requires_grad:
             # The pipeline made its first latents where they could not be marked: evaluate once more.
             self._evaluate((True, self._sample.detach()))
@@ -174,7 +191,7 @@ class PipelineLoop:
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps
-        self._arrived = None
+        self._arrived, self._evaluated = None, False
         self._to_pipeline((False, self._packed(rounded)))
 
     def noise(self, rows: Rows) -> Tensor:
@@ -262,7 +279,9 @@ class PipelineLoop:
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)
         if self._lean and own:
-            self.denoiser.set_attn_processor(lean_processors(self.denoiser))
+            keeps = self._compile is None  # what is kept is looked up in a way that cannot be compiled
+            join = attention.joins(pipe._execution_device)
+            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, keeps))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):
@@ -297,7 +316,7 @@ class PipelineLoop:
             given.apply_defaults()
             self._evaluator.packing = self._family.packing(self.pipe, given.arguments)
         spatial = self._evaluator.spatial(first)
-        self._samples, self._shape = first.shape[0], spatial.shape
+        self._samples, self._shape, self._sample_dtype = first.shape[0], spatial.shape, first.dtype
         if self.start is not None:
             scale = initial_scale(self.scheduler)
             first = self._packed(self.start(spatial / scale) * scale).to(first.dtype)

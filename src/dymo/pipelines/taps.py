@@ -31,13 +31,13 @@ class AttentionTaps(AbstractContextManager):
     queries: dict[str, Tensor] = field(default_factory=dict)
     keys: dict[str, Tensor] = field(default_factory=dict)
     _handles: list = field(default_factory=list)
-    _watched: list[Lean] = field(default_factory=list)
+    _lean: dict[str, Lean] = field(default_factory=dict)
 
     def __enter__(self) -> AttentionTaps:
         for name, module in self.modules.items():
             processor = getattr(module, "processor", None)
             if isinstance(processor, Lean):
-                self._watch(name, processor)
+                self._lean[name] = processor
                 continue
             for projection, kept in (("to_q", self.queries), ("to_k", self.keys)):
                 self._handles.append(getattr(module, projection).register_forward_hook(self._keep(name, kept)))
@@ -46,24 +46,22 @@ class AttentionTaps(AbstractContextManager):
     def __exit__(self, *exc) -> None:
         for handle in self._handles:
             handle.remove()
-        for processor in self._watched:
-            processor.tap = None
+        self.watch(False)
         self._handles.clear()
-        self._watched.clear()
         self.clear()
+        self._lean.clear()
 
-    def _watch(self, name: str, processor: Lean) -> None:
-        def tap(q: Tensor, k: Tensor) -> None:
-            self.queries.setdefault(name, q)
-            self.keys.setdefault(name, k)
-
-        processor.tap = tap
-        self._watched.append(processor)
+    def watch(self, on: bool) -> None:
+        """Whether the forward to come is read. What has compiled the attention has it with and without."""
+        for processor in self._lean.values():
+            processor.watched = on
 
     def clear(self) -> None:
         """Forget what was seen; call before each forward that is to be read."""
         self.queries.clear()
         self.keys.clear()
+        for processor in self._lean.values():
+            processor.seen = None
 
     @staticmethod
     def _keep(name: str, kept: dict[str, Tensor]) -> Callable[..., None]:
@@ -79,15 +77,18 @@ class AttentionTaps(AbstractContextManager):
         """
         total: Tensor | None = None
         for scale, q, k in self._layers(rows):
-            found = _softmax(change(q), change(k), scale).mean((0, 2))
-            if len(q) < len(self.modules):
-                found = found * (len(q) / len(self.modules))
+            found = _softmax(change(q), change(k), scale).mean((1, 2))
+            if q.shape[1] < len(self.modules):
+                found = found * (q.shape[1] / len(self.modules))
             total = found if total is None else total + found
         assert total is not None
         return total
 
     def _layers(self, rows: slice) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Layers alike, as many as are read at once: their scale, queries (layers, batch, heads, n, d) and keys (.., m, d)."""
+        """Layers alike, as many as are read at once: their scale, queries (batch, layers, heads, n, d) and keys (.., m, d)."""
+        for name, processor in self._lean.items():
+            assert processor.seen is not None
+            self.queries[name], self.keys[name] = processor.seen
         alike: dict[Any, list[str]] = {}
         for name, module in self.modules.items():
             alike.setdefault((self.queries[name].shape, self.keys[name].shape, module.heads, module.scale), []).append(
@@ -105,7 +106,7 @@ class AttentionTaps(AbstractContextManager):
                 heads: int = heads,
             ) -> Tensor:
                 several = [kept[name] if len(own) == batch else kept[name][own.start : own.stop] for name in chosen]
-                return torch.stack(several).unflatten(-1, (heads, -1)).transpose(2, 3)
+                return torch.stack(several, 1).unflatten(-1, (heads, -1)).transpose(2, 3)
 
             for first in range(0, len(names), at_once):
                 chosen = names[first : first + at_once]

@@ -13,7 +13,7 @@ from .registry import SPECS, Spec, ready, spec_of
 if TYPE_CHECKING:
     import torch
 
-    from .base import FunctionReward, Reward, is_differentiable, placed, prompt_readers, scale_of
+    from .base import FunctionReward, Reward, is_differentiable, layers_of, placed, prompt_readers, scale_of
     from .blackbox import BlackBoxReward
     from .combine import CombinedReward, Conflicts
 
@@ -21,7 +21,7 @@ RewardLike: TypeAlias = "str | Path | Spec | Reward | Callable[..., Any] | Mappi
 
 # Looked up when first asked for: torch takes seconds to import, and which rewards have a name is known without it.
 _HOMES = {
-    "base": ("FunctionReward", "Reward", "is_differentiable", "placed", "prompt_readers", "scale_of"),
+    "base": ("FunctionReward", "Reward", "is_differentiable", "layers_of", "placed", "prompt_readers", "scale_of"),
     "blackbox": ("BlackBoxReward",),
     "combine": ("CombinedReward",),
 }

@@ -142,12 +142,12 @@ _VOUCHED: ContextVar[bool] = ContextVar("vouched", default=False)
 
 
 @contextmanager
-def placed(rewards: Iterable[Reward], device: torch.device | str) -> Iterator[None]:
+def placed(rewards: Iterable[Reward], device: torch.device | str, lean: bool = True) -> Iterator[None]:
     """For one run: the rewards are on `device` within, and afterwards, also after an exception, where they were.
 
     A reward that does not tell where it is stays on `device`. The parts of a sum are moved one by one. Within, rewards do
     not read the range of their images back from the device, for which each evaluation would have to wait: the run decodes
-    to [0, 1].
+    to [0, 1]. lean: they may take fewer operations, for a copy of some weights.
     """
     homes = [(leaf, device_of(leaf)) for reward in rewards for leaf in _leaves(reward)]
     token = _VOUCHED.set(True)
@@ -156,7 +156,7 @@ def placed(rewards: Iterable[Reward], device: torch.device | str) -> Iterator[No
             for reward, _ in homes:
                 reward.to(device)
                 at_work = getattr(reward, "at_work", None)
-                if callable(at_work):
+                if lean and callable(at_work):
                     stack.enter_context(at_work())
             yield
     finally:
@@ -164,6 +164,11 @@ def placed(rewards: Iterable[Reward], device: torch.device | str) -> Iterator[No
         for reward, home in homes:
             if home is not None:
                 reward.to(home)
+
+
+def layers_of(rewards: Iterable[Reward]) -> list[nn.Module]:
+    """The layers that the rewards' networks repeat, of the parts of sums too, as far as they tell."""
+    return [layer for reward in rewards for leaf in _leaves(reward) for layer in getattr(leaf, "layers", ())]
 
 
 def _leaves(reward: Reward) -> list[Reward]:

@@ -37,8 +37,9 @@ class TowerReward(ABC):
         self.resolution = resolution
         self._kept: dict[str, Tensor] = {}
         self._joins = not checkpointing
+        self.layers = list(layers)
         # transformers' own switch acts in training mode alone; a frozen reward is never in it.
-        for layer in layers if checkpointing else ():
+        for layer in self.layers if checkpointing else ():
             layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
 
     @property

@@ -57,6 +57,8 @@ class Encoder:
 class Taps(Protocol):
     """Reads the attention maps of the denoiser's last forward, as a context."""
 
+    modules: Mapping[str, nn.Module]
+
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the maps."""
@@ -73,6 +75,10 @@ class Taps(Protocol):
 
     def clear(self) -> None:
         """Forget what was seen."""
+        ...
+
+    def watch(self, on: bool) -> None:
+        """Whether the forward to come is read."""
         ...
 
     def maps(self, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:

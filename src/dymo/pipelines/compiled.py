@@ -1,0 +1,97 @@
+"""The blocks that a denoiser, a decoder or a reward repeats, compiled one by one for the length of a run."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from .attention import Lean
+from .hold import patched
+
+log = logging.getLogger(__name__)
+
+# Of diffusers' UNets, which name the first of them alone.
+_BLOCKS = ("BasicTransformerBlock", "ResnetBlock2D")
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+_NUMBERS = itertools.count()
+
+
+def repeated(denoiser: Any, read: Iterable[nn.Module] = ()) -> list[nn.Module]:
+    """The denoiser's blocks that can be compiled: what it names itself, and a UNet's residual blocks.
+
+    read: modules whose attention is read by hooks; a block that has one is left out, as hooks inside are not seen.
+    """
+    names = {*_BLOCKS, *(getattr(denoiser, "_repeated_blocks", None) or ())}
+    hooked = {id(m) for m in read}
+    found = [m for m in denoiser.modules() if type(m).__name__ in names]
+    return [m for m in found if _quiet(m) and not any(id(x) in hooked and not _lean(x) for x in m.modules())]
+
+
+@contextmanager
+def compiled(blocks: Iterable[nn.Module], backend: str = "inductor") -> Iterator[int]:
+    """Inside, these modules run compiled; modules of one class and shape share the code, which is kept for the next run.
+
+    Yields how many there are. A module that something watches or wraps, as an offload or checkpointing does, runs as it is.
+    """
+    chosen = [(block, partial(_compiled(block, backend), block)) for block in blocks if _quiet(block)]
+    with ExitStack() as stack:
+        for block, forward in chosen:
+            stack.enter_context(patched(block, "forward", forward))
+        # One block is compiled with and without a graph, and for each size of image.
+        limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+        stack.enter_context(torch._dynamo.config.patch({limit: 64}))
+        yield len(chosen)
+
+
+def with_compiled(function: Callable[..., Any], block: nn.Module | None, backend: str) -> Callable[..., Any]:
+    """The function, within which one module runs compiled."""
+    if block is None or not _quiet(block):
+        return function
+    forward = partial(_compiled(block, backend), block)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with patched(block, "forward", forward):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _compiled(block: nn.Module, backend: str) -> Callable[..., Any]:
+    key = (type(block), backend, tuple((name, p.shape, p.dtype, p.device) for name, p in block.named_parameters()))
+    if key not in _FUNCTIONS:
+
+        # Code of its own: what is compiled is looked up by code, one guard after another.
+        code = _run.__code__.replace(co_name=f"{type(block).__name__}_{next(_NUMBERS)}")
+        own = types.FunctionType(code, {**globals(), "_forward": type(block).forward}, code.co_name)
+        _FUNCTIONS[key] = torch.compile(own, backend=backend, dynamic=False)
+    return _FUNCTIONS[key]
+
+
+def _run(block: Any, *args: Any, **kwargs: Any) -> Any:
+    return _forward(block, *args, **kwargs)
+
+
+def _forward(block: Any, *args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError  # stands for that of the block's class
+
+
+def _quiet(block: nn.Module) -> bool:
+    """Whether nothing watches or wraps the block or what is in it."""
+    return not any(
+        "forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or hasattr(m, "_hf_hook") or hasattr(m, "_orig_mod")
+        or getattr(m, "_compiled_call_impl", None) is not None or getattr(m, "gradient_checkpointing", False)
+        for m in block.modules()
+    )  # fmt: skip
+
+
+def _lean(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "processor", None), Lean)

@@ -1,0 +1,79 @@
+"""Compiled runs: the numbers of the eager ones, nothing compiled after the rehearsal, nothing left behind."""
+
+import pytest
+import tiny
+import torch
+from diffusers import AutoencoderTiny
+from torch._dynamo.utils import counters
+
+from dymo import ConfigError, DyMO
+from dymo.events import Accepted, Compiled
+from dymo.pipelines.compiled import compiled, repeated
+
+# One level in place of three: few blocks to compile.
+SMALL = dict(block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",))
+
+
+def pipeline(xl):
+    if xl:
+        return tiny.sdxl(unet=tiny.unet_xl(**{**SMALL, "transformer_layers_per_block": (1,)}))
+    return tiny.sd(unet=tiny.unet(**SMALL))
+
+
+@pytest.mark.parametrize("xl", [False, True])
+def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsal(xl):
+    pipe = pipeline(xl)
+    torch.manual_seed(3)
+    preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+    # Semantic, mixed and preference steps.
+    settings = dict(preset="fast", borders=(700.0, 400.0), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview)
+
+    def run(backend, graphs):
+        seeds = [torch.Generator().manual_seed(i) for i in range(2)]
+
+        def listen(event):
+            if isinstance(event, (Accepted, Compiled)):
+                graphs.append((type(event), counters["stats"]["unique_graphs"]))
+
+        aligner = DyMO(tiny.brightness, compile=backend, **settings)
+        return aligner(pipe, [tiny.PROMPT] * 2, generator=seeds, listeners=[listen], **tiny.SMALL)
+
+    # Of the two images one goes back once, at the first step: the other stays as it is, in the shapes of both.
+    settings["h"] = (2 / sum(run(False, []).trace.steps[0].gradient_norm), 0.0, 0.0)
+    eager = run(False, [])
+    assert eager.trace.steps[0].recurrences in ([0, 1], [1, 0])
+    assert {step.stage for step in eager.trace.steps} == {"semantic", "mixed", "preference"}
+    before = counters["stats"]["unique_graphs"]
+    for again in (False, True):
+        graphs = []
+        found = run("aot_eager", graphs)
+        assert [kind for kind, _ in graphs] == [Compiled] * (not again) + [Accepted] * len(eager.trace.steps)
+        assert len({n for _, n in graphs}) == 1 and (again or graphs[0][1] > before)
+        assert (found.trace.cost.compile_seconds == 0) == again
+        assert found.trace.evaluations == eager.trace.evaluations
+        torch.testing.assert_close(found.images, eager.images, atol=1e-4, rtol=0)
+        for mine, theirs in zip(found.trace.steps, eager.trace.steps, strict=True):
+            assert mine.recurrences == theirs.recurrences
+            assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-4)
+            for name in theirs.losses:
+                assert mine.losses[name] == pytest.approx(theirs.losses[name], abs=1e-4)
+            for word, theirs_map in eager.trace.maps.get(theirs.index, {}).items():
+                torch.testing.assert_close(
+                    torch.tensor(found.trace.maps[theirs.index][word]), torch.tensor(theirs_map), atol=1.5e-3, rtol=0
+                )
+    assert not any("forward" in vars(m) for part in (pipe.unet, preview) for m in part.modules())
+
+
+def test_what_something_watches_or_wraps_is_not_compiled():
+    unet = tiny.unet(**SMALL).requires_grad_(False)
+    every = repeated(unet)  # with processors of diffusers' own, and none of them read
+    attention = unet.down_blocks[0].attentions[0].transformer_blocks[0]
+    assert attention in every and attention not in repeated(unet, [attention.attn2])
+    attention.attn1.to_q.register_forward_hook(lambda *_: None)
+    with compiled(every, "eager") as count:
+        assert count == len(every) - 1
+
+
+def test_a_backend_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="compile=3: give True, False, or the name"):
+        DyMO(None, compile=3)
