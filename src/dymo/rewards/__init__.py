@@ -68,5 +68,5 @@ def load_reward(
 
 __all__ = [
     "SPECS", "BlackBoxReward", "CombinedReward", "FunctionReward", "Reward", "RewardLike", "Spec", "is_differentiable",
-    "load_reward", "placed", "prompt_readers", "scale_of", "spec_of",
+    "layers_of", "load_reward", "placed", "prompt_readers", "scale_of", "spec_of",
 ]  # fmt: skip
