@@ -110,7 +110,7 @@ class Evaluator:
                 found = self._run(args, kwargs, everyone)
             ran = Branches(0, None, None)
         elif apart and branches.count > 1:
-            found, ran = self._conditional(args, kwargs, branches, blocks, everyone, need), _ALONE
+            found, ran = self._conditional_rows(args, kwargs, branches, blocks, everyone, need), _ALONE
         else:
             found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional and need.maps)
             if apart and need.through == "conditional":
@@ -149,7 +149,7 @@ class Evaluator:
         found = self.family.returned(output)
         return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
 
-    def _conditional(
+    def _conditional_rows(
         self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Rows], everyone: Rows | None, need: Need
     ) -> Tensor:
         """The rows of `blocks`, a graph to the conditional ones alone."""

@@ -57,8 +57,6 @@ class Encoder:
 class Taps(Protocol):
     """Reads the attention maps of the denoiser's last forward, as a context."""
 
-    modules: Mapping[str, nn.Module]
-
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the maps."""
