@@ -56,11 +56,14 @@ class AttentionTaps(AbstractContextManager):
 
         change: applied to each module's q and k (batch, n, width) first, to cut the graph. rows: of the batch.
         """
-        layers = [
-            probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
+        return torch.stack(list(self.layers(change, rows).values())).mean(0)
+
+    def layers(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> dict[str, Tensor]:
+        """`maps` of each module by itself."""
+        return {
+            name: probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
             for name, module in self.modules.items()
-        ]
-        return torch.stack(layers).mean(0)
+        }
 
 
 def probabilities(q: Tensor, k: Tensor, heads: int, scale: float) -> Tensor:
