@@ -234,7 +234,7 @@ def test_a_bad_gradient_leaves_the_step_unguided_is_counted_and_said_once():
 
         @staticmethod
         def backward(ctx, grad):
-            return torch.full((len(grad), 3, 64, 64), float("nan"))
+            return torch.full((len(grad), 3, 32, 32), float("nan"))
 
     pipe = tiny.sd()
     plain = pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
@@ -294,11 +294,11 @@ def test_a_step_that_nothing_would_guide_is_not_said_to_lack_seconds():
 
 def test_a_budget_of_bytes_leaves_the_denoiser_out_of_the_gradient_and_then_the_guidance():
     aligner = DyMO(tiny.brightness, semantic_weight=0, borders=(1000, 1000), recurrences=0)
-    free = run(aligner).trace
-    held = run(aligner, budget=Budget(bytes=8_000_000)).trace
+    free = run(aligner, height=64, width=64).trace
+    held = run(aligner, height=64, width=64, budget=Budget(bytes=8_000_000)).trace
     assert free.cost.denoiser_backwards == 8 and held.cost.denoiser_backwards == 2 and held.failures == {}
     with pytest.warns(RuntimeWarning, match="bytes do not suffice"):
-        none = run(aligner, budget=Budget(bytes=1000)).trace
+        none = run(aligner, height=64, width=64, budget=Budget(bytes=1000)).trace
     assert [step.stage for step in none.steps] == ["preference"] * 2 + ["unguided"] * 2
 
 
@@ -321,7 +321,7 @@ def test_listeners_hear_every_step():
     assert kinds[0] == "Started" and kinds[-1] == "Finished" and kinds.count("Evaluated") == 8
     accepted = [event for event in seen if isinstance(event, Accepted)]
     assert [event.step for event in accepted] == output.trace.steps
-    assert accepted[-1].preview().shape == (1, 3, 64, 64)
+    assert accepted[-1].preview().shape == (1, 3, 32, 32)
     assert seen[0].steps == 4 and seen[-1].trace is output.trace
 
 

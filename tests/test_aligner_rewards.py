@@ -96,7 +96,7 @@ def test_a_black_box_cannot_guide_and_can_watch():
     with pytest.raises(RewardError, match="black box"):
         DyMO({tiny.brightness: 1.0, box: 1.0})
     trace = run(DyMO(tiny.brightness, watch=box, **BRIGHT, recurrences=0)).trace
-    assert [step.watched["width"][0] for step in trace.steps] == pytest.approx([0.64] * 4)
+    assert [step.watched["width"][0] for step in trace.steps] == pytest.approx([0.32] * 4)
 
 
 # The watch.

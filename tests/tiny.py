@@ -21,7 +21,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 PROMPT = "a red apple and a green car"
-SMALL = dict(num_inference_steps=4, height=64, width=64, output_type="pt")
+SMALL = dict(num_inference_steps=4, height=32, width=32, output_type="pt")
 
 
 @functools.cache

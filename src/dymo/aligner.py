@@ -30,6 +30,7 @@ from .guidance.watch import Watch
 from .methods.dymo import dymo, rehearse
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
+from .pipelines.calibration import Layer, calibrate
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.compiled import compiled, with_compiled
 from .pipelines.decode import decoder, decoding_vae
@@ -227,6 +228,32 @@ class DyMO:
             emit(Cancelled(trace.steps[-1].index if trace.steps else -1))
         emit(Finished(trace))
         return output
+
+    def layers(
+        self, pipe: Any, prompt: str | Sequence[str], *, graph: GraphLike | Sequence[GraphLike] | None = None, seed: int = 0,
+        **pipeline_kwargs: Any,
+    ) -> list[Layer]:
+        """How well each attention layer shows, while the layout is decided, where the prompt's things will be.
+
+        For `map_layers=`: see `dymo.pipelines.calibration`. The pipeline runs unguided, once for each size of its maps, with noise
+        of `seed`, and is as before afterwards. Raises PromptError without a word that has maps, PipelineError, ConfigError.
+        """
+        check_pipeline(pipe, self.config, True)
+        check_arguments(pipe, pipeline_kwargs, _of_the_call())
+        if "generator" in pipeline_kwargs:
+            raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")
+        pipeline_kwargs |= {"prompt": prompt if isinstance(prompt, str) else list(prompt), "output_type": "latent"}
+        said = word(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
+        _, pairs = self._words(pipe, said, graph)
+        repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
+        words = [pairs[i].words for i in range(said.count) for _ in range(repeats)]
+        if not any(words):
+            raise PromptError(f"{prompt!r} names nothing whose maps could be compared")
+        denoiser = family_of(pipe).denoiser(pipe)
+        with held(pipe, (denoiser, pipe.scheduler)), torch.no_grad():
+            return calibrate(
+                pipe, words, lambda now: stage(self.config, now) in ("semantic", "mixed"), seed, **said.call(pipe)
+            )
 
     def _config_for(self, pipe: Any) -> Config:
         """The settings with what is left to the pipeline's family filled in."""

@@ -106,6 +106,11 @@ _command(
     "dymo graph --file prompts.txt --out graphs.jsonl --parser llm --parser-model llama3.3 --base-url http://localhost:11434/v1",
 )  # fmt: skip
 _command(
+    app, "maps", schema.Maps, "maps.maps",
+    'dymo maps "a red apple and a green car" — of the embedded miniature',
+    "dymo maps --file prompts.txt -m stabilityai/stable-diffusion-3.5-medium --json",
+)  # fmt: skip
+_command(
     app, "score", schema.Score, "score.score",
     "dymo score outputs/ --metrics mini-pickscore,mini-hps,judge — images of `dymo generate` carry their prompts",
     'dymo score a.jpg b.jpg --prompt "a red apple" --metrics pickscore,hpsv2.1,imagereward --out scores.csv',

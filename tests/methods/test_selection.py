@@ -148,4 +148,4 @@ def test_fk_steering_that_runs_late_goes_on_with_the_best_alone():
     )
     # Once narrowed, two of three particles cost nothing.
     assert run.trace.config["narrowed"] == 0 and run.trace.evaluations == [3 + 7]
-    assert run.images.shape == (1, 3, 64, 64)
+    assert run.images.shape == (1, 3, 32, 32)

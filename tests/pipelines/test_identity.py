@@ -7,8 +7,8 @@ from diffusers import DDPMScheduler, EulerAncestralDiscreteScheduler, EulerDiscr
 
 from dymo import DyMO
 
-PICTURE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5))
-MASK = torch.zeros(1, 1, 64, 64).index_fill(3, torch.arange(16, 48), 1)
+PICTURE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+MASK = torch.zeros(1, 1, 32, 32).index_fill(3, torch.arange(8, 24), 1)
 CASES = {
     "sd ddim": (tiny.sd, {}),
     "sd ddim eta 1": (tiny.sd, {"eta": 1.0}),
@@ -145,4 +145,4 @@ def test_return_dict_false_still_carries_the_trace():
     output = DyMO(None, semantic_weight=0)(tiny.sd(), tiny.PROMPT, **arguments({"return_dict": False}))
     images, unsafe = output
     assert isinstance(output, tuple) and len(output.trace.steps) == 4
-    assert images.shape == (1, 3, 64, 64) and unsafe is None
+    assert images.shape == (1, 3, 32, 32) and unsafe is None

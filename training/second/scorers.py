@@ -15,6 +15,7 @@ cells must know the noun and colour at their place. The head of the latter is th
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,7 +237,23 @@ def mini_clip(tok) -> CLIPModel:
         image_size=SIZE,
         patch_size=16,
     )
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
+    made = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
+    place(made.vision_model.embeddings)
+    return made
+
+
+@torch.no_grad()
+def place(embeddings: nn.Module) -> None:
+    """Waves over the image for a start of the position embeddings, half as strong as the patches: from CLIP's own start,
+    which is much weaker, a small tower hardly learns where things are.
+    """
+    patches, positions = embeddings.patch_embedding, embeddings.position_embedding.weight
+    side = math.isqrt(len(positions) - 1)
+    axis = torch.arange(side) / side
+    angles = 2 * math.pi * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None, None] * axis[:, None].expand(side, side)
+    waves = torch.cat([f(a) for a in (angles, angles.transpose(1, 2)) for f in (torch.sin, torch.cos)])  # 16 side side
+    mixed = waves.flatten(1).T @ torch.randn(len(waves), positions.shape[1]) / len(waves) ** 0.5
+    positions[1:] += 0.5 * patches.weight.std() * patches.weight[0].numel() ** 0.5 * mixed
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:

@@ -191,6 +191,36 @@ class Graph(Parsing):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Maps(Parsing):
+    """Show **which attention layers** say early where the words' things will be: for `--set map_layers=[...]`.
+
+    The pipeline runs unguided, once for each size of its maps. A layer's agreement is the correlation of its map of a word
+    with the mean of all other layers' at the end of the run; early: at the steps that the semantic objective steers.
+    """
+
+    prompts: list[str] = _argument("What the images should show: several things, in quotes.", "PROMPT", default=())
+    file: Path | None = _image("More prompts, one a line.", "PROMPTS.txt")
+    model: str | None = _image(
+        "A hub id, a diffusers folder, or a .safetensors checkpoint. [default: the embedded miniature]",
+        "ID_OR_PATH", "--model", "-m"
+    )
+    config: str | None = _image(
+        "With a .safetensors checkpoint: the diffusers folder or hub id with its family's configuration and tokenizers.", "ID_OR_PATH"
+    )
+    seed: int = _image("Of the noise.", default=0)
+    steps: int | None = _steps()
+    guidance_scale: float | None = _guidance_scale()
+    scheduler: str | None = _scheduler()
+    variant: str | None = _variant()
+    revision: str | None = _revision()
+    preset: str = _method(f"Whose steps count as early: one of {', '.join(PRESETS)}.", "NAME", default=PRESET)
+    json: bool = _plain("Print JSON.", default=False)
+    device: str | None = _device()
+    dtype: str | None = _precision()
+    offload: Offload = _offload(default="none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score(Common):
     """Score images with **reward models**, and print a table."""
 

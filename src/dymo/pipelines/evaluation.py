@@ -312,8 +312,16 @@ class Evaluator:
         assert self.taps is not None
         if self.all_rows and self.ran.count == self.branches.count:
             return self.taps.maps(leaf, slice(None)).unflatten(0, (self.ran.count, n)).mean(0)
+        return self.taps.maps(leaf, self._conditional(n))
+
+    def layers(self, n: int) -> dict[str, Tensor]:
+        """Each layer's maps (n, pixels, tokens) of the conditional rows, of the last evaluation of n samples with maps."""
+        assert self.taps is not None
+        return self.taps.layers(Tensor.detach, self._conditional(n))
+
+    def _conditional(self, n: int) -> slice:
         start = (self.ran.conditional or 0) * n
-        return self.taps.maps(leaf, slice(start, start + n))
+        return slice(start, start + n)
 
     def _residual(self, rows: Rows, now: Timestep, kind: str, sample: Tensor) -> Tensor | None:
         """eps_cond - eps_uncond (n, c, h, w), None without guidance; a flow's is (1 - s) (v_cond - v_uncond)."""

@@ -124,18 +124,23 @@ class KernelTaps(AbstractContextManager):
         """
         total: Tensor | None = None
         for name in self.modules:
-            if name not in self.entered:
-                raise PipelineError(
-                    f"the attention of {name} did not run through torch's scaled_dot_product_attention, so its maps cannot be "
-                    "read: set the default attention processors and backend "
-                    "(pipe.transformer.set_attention_backend('native')), or set semantic_weight=0"
-                )
-            found = self._maps_of(self.entered[name], change, rows)
+            found = self._maps_of(name, change, rows)
             total = found if total is None else total + found
         assert total is not None
         return total / len(self.modules)
 
-    def _maps_of(self, seen: Entered, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:
+    def layers(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> dict[str, Tensor]:
+        """`maps` of each module by itself."""
+        return {name: self._maps_of(name, change, rows) for name in self.modules}
+
+    def _maps_of(self, name: str, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:
+        if name not in self.entered:
+            raise PipelineError(
+                f"the attention of {name} did not run through torch's scaled_dot_product_attention, so its maps cannot be "
+                "read: set the default attention processors and backend "
+                "(pipe.transformer.set_attention_backend('native')), or set semantic_weight=0"
+            )
+        seen = self.entered[name]
         batch = seen.q.shape[0]
         pixels = self._pixels(seen.q.device)
         image = _of_each(self.places.image, batch, pixels.device)[rows]

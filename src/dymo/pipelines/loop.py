@@ -167,6 +167,10 @@ class PipelineLoop:
             self._arrived, self._call.sample, self._call.output, self._rows, self._need, self.decode
         )
 
+    def layers(self, seen: Seen) -> dict[str, Tensor]:
+        """The maps of each attention layer by itself, (n, pixels, tokens), of what was seen last, with maps."""
+        return self._evaluator.layers(len(seen.rows))
+
     def sampler_step(self, seen: Seen, noise: Tensor | None = None) -> Tensor:
         """See `Loop.sampler_step`. noise (n, c, h, w): the scheduler's own (DDIM's `variance_noise`) in place of a draw."""
         now = seen.timestep

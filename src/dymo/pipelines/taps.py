@@ -76,7 +76,7 @@ class AttentionTaps(AbstractContextManager):
         change: applied to each module's q and k (batch, n, width) first, to cut the graph. rows: of the batch.
         """
         total: Tensor | None = None
-        for scale, q, k in self._layers(rows):
+        for scale, q, k in self._alike(rows):
             found = _softmax(change(q), change(k), scale).mean((1, 2))
             if q.shape[1] < len(self.modules):
                 found = found * (q.shape[1] / len(self.modules))
@@ -84,11 +84,22 @@ class AttentionTaps(AbstractContextManager):
         assert total is not None
         return total
 
-    def _layers(self, rows: slice) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Layers alike, as many as are read at once: their scale, queries (batch, layers, heads, n, d) and keys (.., m, d)."""
+    def layers(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> dict[str, Tensor]:
+        """`maps` of each module by itself."""
+        self._collect()
+        return {
+            name: probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
+            for name, module in self.modules.items()
+        }
+
+    def _collect(self) -> None:
         for name, processor in self._lean.items():
             assert processor.seen is not None
             self.queries[name], self.keys[name] = processor.seen
+
+    def _alike(self, rows: slice) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Layers alike, as many as are read at once: their scale, queries (batch, layers, heads, n, d) and keys (.., m, d)."""
+        self._collect()
         alike: dict[Any, list[str]] = {}
         for name, module in self.modules.items():
             alike.setdefault((self.queries[name].shape, self.keys[name].shape, module.heads, module.scale), []).append(

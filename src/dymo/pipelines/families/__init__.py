@@ -58,6 +58,11 @@ class Taps(Protocol):
     """Reads the attention maps of the denoiser's last forward, as a context."""
 
     @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Name -> attention module, of the layers that are read."""
+        ...
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the maps."""
         ...
@@ -81,6 +86,10 @@ class Taps(Protocol):
 
     def maps(self, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:
         """Maps (rows, pixels, tokens), float32; `change` cuts the graph at the queries and keys."""
+        ...
+
+    def layers(self, change: Callable[[Tensor], Tensor], rows: slice) -> dict[str, Tensor]:
+        """`maps` of each layer by its name, in the order of the forward pass."""
         ...
 
 
@@ -151,6 +160,10 @@ class Family(Protocol):
 
         Raises PipelineError where there are no such layers, or none of that size.
         """
+        ...
+
+    def sizes(self, pipe: Any) -> list[list[int]]:
+        """The numbers of all layers whose maps can be read, those together whose maps are of one size."""
         ...
 
     def tokenizer(self, pipe: Any) -> Any:

@@ -59,6 +59,9 @@ class Transformer(Family):
         """name -> block, of every block whose attention can be read, in the order of the forward pass."""
         return {f"{self.blocks}.{i}": block for i, block in enumerate(getattr(_eager(pipe.transformer), self.blocks))}
 
+    def sizes(self, pipe: Any) -> list[list[int]]:
+        return [list(range(len(self.layers(pipe))))]
+
     def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the latents' tokens."""
         return latents[0] // self.patch, latents[1] // self.patch

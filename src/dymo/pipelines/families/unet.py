@@ -107,6 +107,10 @@ class UNet(Family):
                 )
         return by_factor[factor], (-(-latents[0] // factor), -(-latents[1] // factor))
 
+    def sizes(self, pipe: Any) -> list[list[int]]:
+        names = list(cross_attentions(pipe.unet))
+        return [sorted(map(names.index, modules)) for _, modules in sorted(self._by_factor(pipe.unet).items())]
+
     @staticmethod
     def _by_factor(unet: nn.Module) -> dict[int, dict[str, nn.Module]]:
         """The cross-attentions by how many latents' rows are one of theirs."""
