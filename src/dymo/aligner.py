@@ -59,6 +59,7 @@ from .rewards import (
     prompt_readers,
     scale_of,
 )
+from .scouts import choose
 from .trace import Trace
 from .wording import Wording, word
 
@@ -287,6 +288,8 @@ class DyMO:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(placed(rewards, device, lean=self.compile is None))
             plain = None
+            if config.scouts:
+                kwargs = self._scouted(pipe, trace, pairs, kwargs, allotment, decode, modules)
             if self.on_hacking == "best":
                 if kwargs.get("output_type") == "latent" and isinstance(family_of(pipe), Transformer):
                     raise ConfigError(
@@ -297,9 +300,9 @@ class DyMO:
                 own = {k: v for k, v in kwargs.items() if not k.startswith("callback_on_step_end")}
                 with PipelineLoop(pipe, own, decode=decode, cost=trace.cost) as loop:
                     unguided(loop)
-                plain, trace.evaluations = loop.result, loop.evaluations
+                plain = loop.result
                 noise.rewind()
-                allotment.before = max(trace.evaluations)
+                _spent(trace, allotment, loop.evaluations, "the unguided image")
             objectives, resting = self._objectives(trace, pairs, kwargs)
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
@@ -333,8 +336,7 @@ class DyMO:
                     (few_steps if few else dymo)(loop, objectives, config, allotment, recorder)
                     recorder.finish()
             trace.cancelled = loop.cancelled
-            before = trace.evaluations or [0] * len(trace.prompts)
-            trace.evaluations = [a + b for a, b in zip(loop.evaluations, before, strict=True)]
+            _spent(trace, allotment, loop.evaluations, "this run")
             output = loop.result
             if plain is not None:
                 output = self._better(pipe, output, plain, trace)
@@ -342,6 +344,44 @@ class DyMO:
             now = torch.cuda.max_memory_allocated(device)
             trace.cost.peak_bytes = now if now > peak else None
         return output
+
+    def _scouted(
+        self, pipe: Any, trace: Trace, pairs: list[TokenPairs], kwargs: dict, allotment: Allotment,
+        decode: Callable[[Tensor], Tensor], modules: Sequence[torch.nn.Module],
+    ) -> dict:  # fmt: skip
+        """The call's arguments with the generators of the seeds that go on. Raises ConfigError where there is no choice."""
+        config, images = self._config_for(pipe), len(trace.prompts)
+        if self.reward is None:
+            raise ConfigError(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
+        if kwargs.get("latents") is not None:
+            raise ConfigError(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
+        each = [pair for pair in pairs for _ in range(1 + config.scouts)]
+        words = config.semantic_weight > 0 and any(p.positive or p.negative for p in pairs)
+        score = _scorer(self.reward, trace, guides=True)
+
+        def check(timesteps: Sequence[Timestep]) -> None:
+            if _few(config, pipe, kwargs, timesteps):
+                raise ConfigError(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
+
+        def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
+            found = score(images, samples, t)
+            return found.sum(0) if found.ndim == 2 else found
+
+        def open_loop(call: dict[str, Any]) -> PipelineLoop:
+            return PipelineLoop(
+                pipe, call, decode=decode, cost=trace.cost, map_size=config.map_size, map_layers=config.map_layers,
+                all_rows=config.map_rows == "all", lean=words and not config.checkpointing,
+            )  # fmt: skip
+
+        with frozen(modules):
+            chosen = choose(
+                pipe, kwargs, images, _repeats(kwargs.get("num_images_per_prompt")), config, [SemanticAlignment(each)] if words else [],
+                summed, open_loop, check,
+            )  # fmt: skip
+        trace.scouts = chosen.scores
+        _spent(trace, allotment, chosen.evaluations, "its seeds that were begun")
+        one = images == 1 and not isinstance(kwargs.get("generator"), list)
+        return {**kwargs, "generator": chosen.generators[0] if one else chosen.generators}
 
     def _rehearse(
         self, loop: PipelineLoop, trace: Trace, pairs: list[TokenPairs], kwargs: dict, config: Config, recorder: Recorder
@@ -600,6 +640,13 @@ def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Se
             f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
             f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=4,
         )  # fmt: skip
+
+
+def _spent(trace: Trace, allotment: Allotment, evaluations: Sequence[int], on: str) -> None:
+    """Book evaluations, one number an image."""
+    before = trace.evaluations or [0] * len(trace.prompts)
+    trace.evaluations = [a + b for a, b in zip(evaluations, before, strict=True)]
+    allotment.before, allotment.before_on = max(trace.evaluations, default=0), on
 
 
 def _graphs() -> int:

@@ -54,7 +54,9 @@ class Allotment:
     began: float | None = None
     reserve: float = 0.0
     before: int = 0
-    """Evaluations an image that were spent before this run."""
+    """Evaluations an image that were spent before this run,"""
+    before_on: str = "the unguided image"
+    """and on what."""
 
     def __post_init__(self) -> None:
         self.began = self.clock() if self.began is None else self.began
@@ -72,7 +74,7 @@ class Allotment:
         limit, needed = self.budget.evaluations, steps if evaluations is None else evaluations
         if limit is not None and limit < self.before + needed:
             each = "" if needed == steps else f"{needed} evaluations that this sampler makes in the "
-            also = f" and the {self.before} of the unguided image" if self.before else ""
+            also = f" and the {self.before} of {self.before_on}" if self.before else ""
             raise ConfigError(
                 f"Budget(evaluations={limit}) is less than the {each}{steps} steps of the trajectory{also}, which is never cut "
                 "short: raise the budget or lower num_inference_steps"

@@ -96,6 +96,12 @@ class Config:
     draws: int = 2
     """Draws of each later level there, beyond the first, >= 0; a Budget of evaluations decides instead."""
 
+    # Several seeds.
+    scouts: int = 0
+    """Further seeds begun for each image, of which the one that the reward puts highest goes on (`dymo.scouts`), >= 0."""
+    scout_until: float = 800.0
+    """The noise level t, in 0..1000, down to which they are begun."""
+
     # What the gradient goes through.
     gradient: GradientChoice = "auto"
     """"full"; its conditional rows alone; "straight-through" leaves the denoiser out, z0' depending on z_t by its formula
@@ -154,7 +160,7 @@ class Config:
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
             ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
-            ("updates", 0, None), ("draws", 0, None),
+            ("updates", 0, None), ("draws", 0, None), ("scouts", 0, None), ("scout_until", 0, 1000),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is None and name in ("max_step", "max_recurrences"):
@@ -166,7 +172,7 @@ class Config:
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
-        for name in ("max_recurrences", "views", "updates", "draws"):
+        for name in ("max_recurrences", "views", "updates", "draws", "scouts"):
             if not isinstance(getattr(self, name), int | None):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
         if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):

@@ -79,6 +79,8 @@ class Trace:
     maps: dict[int, dict[str, list]] = field(default_factory=dict)
     """With record_maps: step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
 
+    scouts: list[list[float]] = field(default_factory=list)
+    """With scouts: the reward of each image's seeds where they were compared, its own seed first; the highest went on."""
     cancelled: bool = False
     """Whether the run was stopped before its last step."""
     texts: list[str] = field(default_factory=list)

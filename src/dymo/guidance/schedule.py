@@ -15,13 +15,18 @@ Stage = Literal["semantic", "mixed", "preference", "unguided"]
 STAGES: tuple[Stage, ...] = ("semantic", "mixed", "preference")
 
 
+def level(config: Config, now: Timestep) -> float:
+    """The noise level t, in 0..1000, by which a step is judged: where `config.resolution_shift`, as of 64 x 64 latents."""
+    return now.t_64 if config.resolution_shift and now.t_64 is not None else now.t
+
+
 def stage(config: Config, now: Timestep) -> Stage:
     """The stage of a step, by its noise level t or by the fraction of the steps done, as `config.borders_by` says."""
     if config.unguided_tail and now.done >= 1 - config.unguided_tail - 1e-9:
         return "unguided"
     first, second = config.borders
     if config.borders_by == "timestep":
-        t = now.t_64 if config.resolution_shift and now.t_64 is not None else now.t
+        t = level(config, now)
         return "semantic" if t >= first else "mixed" if t >= second else "preference"
     # A small tolerance, since 8 / 50 is not exact in binary.
     return "semantic" if now.done < first - 1e-9 else "mixed" if now.done < second - 1e-9 else "preference"

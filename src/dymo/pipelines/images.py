@@ -30,6 +30,12 @@ class Noise:
             torch.cuda.set_rng_state_all(self.cuda)
 
 
+def further(generator: torch.Generator, n: int) -> list[torch.Generator]:
+    """`n` other generators, a fixed function of where this one stands, which it moves by one draw."""
+    seeds = torch.randint(2**62, (n,), generator=generator, device=generator.device).tolist()
+    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+
+
 def images_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
     """The images of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
 

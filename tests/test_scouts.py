@@ -1,0 +1,90 @@
+"""Several seeds are begun, and the one that the reward puts highest goes on as if it had been the only one."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from dymo import Budget, ConfigError, DyMO
+from dymo.pipelines.images import further
+
+SETTINGS = dict(semantic_weight=0, borders=(600, 600), recurrences=0)
+SCOUTS = dict(scouts=2, scout_until=600.0)  # of the steps at t = 751, 501, 251 and 1 the first
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def run(prompt=tiny.PROMPT, generator=None, pipe=None, budget=None, **settings):
+    aligner = DyMO(tiny.brightness, **{**SETTINGS, **settings})
+    return aligner(pipe or tiny.sd(), prompt, generator=generator or seeded(), budget=budget, **tiny.SMALL)
+
+
+def candidates(seed=0, n=2):
+    """The seed's own generator, and those of its scouts."""
+    return [seeded(seed), *further(seeded(seed), n)]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_best_beginning_goes_on_as_by_itself(seed):
+    found = run(generator=seeded(seed), **SCOUTS)
+    (scores,) = found.trace.scouts
+    alone = [run(generator=generator) for generator in candidates(seed)]
+    best = scores.index(max(scores))
+    assert len(set(scores)) == 3 and torch.equal(found.images, alone[best].images)
+    assert found.trace.evaluations == [3 + 4] and found.trace.cost.denoiser_rows == 2 * (3 + 4)
+    assert [step.reward for step in found.trace.steps] == [step.reward for step in alone[best].trace.steps]
+
+
+def test_what_is_compared_is_the_prediction_before_the_reward_has_steered():
+    previews = []
+    for generator in candidates():
+        kept = []
+        aligner = DyMO(tiny.brightness, **SETTINGS)
+        aligner(tiny.sd(), tiny.PROMPT, generator=generator, listeners=[kept.append], **tiny.SMALL)
+        first = next(event for event in kept if hasattr(event, "preview"))
+        assert first.step.timestep > 600 and first.step.reward == [None]
+        previews.append(first.preview().mean().item())
+    (scores,) = run(**SCOUTS).trace.scouts
+    assert scores == pytest.approx(previews, abs=1e-5)
+
+
+def test_a_batch_chooses_image_by_image():
+    prompts = [tiny.PROMPT, "a green car"]
+    both = run(prompts, [seeded(3), seeded(4)], **SCOUTS)
+    for i, prompt in enumerate(prompts):
+        alone = run(prompt, seeded(3 + i), **SCOUTS)
+        assert alone.trace.scouts[0] == pytest.approx(both.trace.scouts[i], abs=1e-4)
+        torch.testing.assert_close(both.images[i : i + 1], alone.images, atol=1e-4, rtol=1e-4)
+
+
+def test_the_pipeline_is_as_before_and_the_generator_has_moved_on():
+    pipe, generator = tiny.sd(), seeded()
+    before = pipe(tiny.PROMPT, generator=seeded(), **tiny.SMALL).images
+    first = run(generator=generator, pipe=pipe, **SCOUTS)
+    second = run(generator=generator, pipe=pipe, **SCOUTS)
+    assert first.trace.scouts != second.trace.scouts
+    assert torch.equal(pipe(tiny.PROMPT, generator=seeded(), **tiny.SMALL).images, before)
+
+
+def test_a_budget_pays_for_the_seeds_too():
+    free = run(recurrences=3, budget=Budget(evaluations=11), **SCOUTS)
+    assert free.trace.evaluations[0] <= 11
+    with pytest.raises(ConfigError, match=r"evaluations=6.*4 steps of the trajectory and the 3 of its seeds that were begun"):
+        run(budget=Budget(evaluations=6), **SCOUTS)
+
+
+def test_what_cannot_be_scouted_is_refused():
+    pipe = tiny.sd()
+    with pytest.raises(ConfigError, match=r"scouts=2: they are compared by the reward"):
+        DyMO(None, **SCOUTS)(pipe, tiny.PROMPT, **tiny.SMALL)
+    with pytest.raises(ConfigError, match="latents= says where the image begins"):
+        DyMO(tiny.brightness, **SETTINGS, **SCOUTS)(pipe, tiny.PROMPT, latents=torch.zeros(1, 4, 16, 16), **tiny.SMALL)
+    with pytest.raises(ConfigError, match=r"scout_until=900: the run begins at t = 75"):
+        run(pipe=pipe, scouts=1, scout_until=900)
+    with pytest.raises(ConfigError, match="a run of few steps improves its noise itself"):
+        run(pipe=pipe, few_steps="always", **SCOUTS)
+    with pytest.raises(ConfigError, match="scouts=-1"):
+        DyMO(tiny.brightness, scouts=-1)
