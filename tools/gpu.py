@@ -268,8 +268,14 @@ class Runs:
     # Kinds of measurements.
 
     def plain(self, stage: str, images: int, mode: str = "eager") -> Line:
-        backend = {"eager": False, "compiled": "eager" if self.machine.tiny else True}[mode]
-        return self.line(stage, mode, images, self.aligner(stage, compile=backend), mode == "eager")
+        if mode == "channels last":
+            self.one.denoiser.to(memory_format=torch.channels_last)
+        backend: bool | str = False if mode != "compiled" else "eager" if self.machine.tiny else True
+        try:
+            return self.line(stage, mode, images, self.aligner(stage, compile=backend), mode == "eager")
+        finally:
+            if mode == "channels last":
+                self.one.denoiser.to(memory_format=torch.contiguous_format)
 
     def whole_decoder(self, stage: str) -> Line:
         return self.line(f"{stage}, default", "eager", 1, self.aligner(stage, "default", tiny=False), True)
@@ -424,6 +430,7 @@ def plan(machine: Machine, family: str, reward: CLIPReward) -> Iterator[Job]:
     for stage in ("unguided", "semantic", "preference"):
         yield stage, "compiled", 1, functools.partial(runs.plain, stage, 1, "compiled")
         yield stage, "CUDA graph", 1, functools.partial(runs.graphed, stage)
+        yield stage, "channels last", 1, functools.partial(runs.plain, stage, 1, "channels last")
     if family == "SD1.5":
         few = (2, 1) if machine.tiny else (50, 5)
         for mode in ("eager", "compiled"):
