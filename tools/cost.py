@@ -340,7 +340,8 @@ class Stack:
         self, steps: int, preset: str, tiny: bool, accepted: Callable[[], None], overrides: dict[str, Any]
     ) -> None:
         preview = self.tiny if tiny else None
-        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, **overrides)
+        # One step without classifier-free guidance would be optimised as a run of few steps.
+        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", **overrides)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words

@@ -204,7 +204,7 @@ class Runs:
 
     def aligner(self, stage: str, preset: str = "fast", tiny: bool = True, **settings: Any) -> DyMO:
         preview = self.one.tiny if tiny else None
-        settings = {"recurrences": 0} | cost._in_stage(stage) | settings
+        settings = {"recurrences": 0, "few_steps": "never"} | cost._in_stage(stage) | settings
         return DyMO(self.one.reward, preset, preview_vae=preview, **settings)
 
     def evaluation(self, aligner: Any, images: int, **more: Any) -> float:
