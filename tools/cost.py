@@ -340,7 +340,8 @@ class Stack:
         self, steps: int, preset: str, tiny: bool, accepted: Callable[[], None], overrides: dict[str, Any]
     ) -> None:
         preview = self.tiny if tiny else None
-        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, **overrides)
+        # One step without classifier-free guidance would be optimised as a run of few steps.
+        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", **overrides)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words
@@ -405,19 +406,22 @@ def _scheduler() -> DDIMScheduler:
 
 def stack(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Stack:
     """A family as it is published, its weights fake."""
+    return assembled(family, lambda build, dtype: without_weights(build, mode, dtype), reward)
+
+
+def assembled(family: str, made: published.Fake, reward: CLIPReward, decoding: torch.dtype = torch.float) -> Stack:
+    """A family as it is published, its modules made by `made(build, dtype)`; decoding: the precision of a UNet's own VAE."""
     if family in published.DENOISERS:
-        fake = functools.partial(without_weights, mode=mode)
-        pipe, call = published.pipeline(family, lambda build, dtype: fake(build, dtype=dtype), _tokenizer())
-        return Stack(pipe, without_weights(published.tiny, mode, torch.bfloat16), reward, call)
+        pipe, call = published.pipeline(family, made, _tokenizer())
+        return Stack(pipe, made(published.tiny, torch.bfloat16), reward, call)
     xl = family == "SDXL"
     width, side, factor = (2048, 1024, 0.13025) if xl else (768, 512, 0.18215)
     shapes = {"prompt_embeds": (1, 77, width), "negative_prompt_embeds": (1, 77, width)}
     if xl:
         shapes |= {"pooled_prompt_embeds": (1, 1280), "negative_pooled_prompt_embeds": (1, 1280)}
     # `decoder` would copy a half VAE to float32; fake weights cannot be converted, so it is born as the copy is.
-    decoding = without_weights(functools.partial(vae, side, factor), mode, torch.float)
     parts = dict(
-        vae=decoding, unet=without_weights(unet_sdxl if xl else unet_sd15, mode),
+        vae=made(functools.partial(vae, side, factor), decoding), unet=made(unet_sdxl if xl else unet_sd15, torch.half),
         scheduler=_scheduler(), text_encoder=None, tokenizer=_tokenizer(),
     )  # fmt: skip
     if xl:
@@ -427,7 +431,7 @@ def stack(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Stack:
         pipe = StableDiffusionPipeline(**parts, **rest)
     pipe.set_progress_bar_config(disable=True)
     embeddings = {name: torch.zeros(shape, dtype=torch.half) for name, shape in shapes.items()}
-    return Stack(pipe, without_weights(AutoencoderTiny, mode), reward, embeddings)
+    return Stack(pipe, made(AutoencoderTiny, torch.half), reward, embeddings)
 
 
 # What is reported.

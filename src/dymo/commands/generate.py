@@ -188,7 +188,9 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
         if settings.preview_vae is not None:
             extra["preview_vae"] = models.load_preview_vae(settings.preview_vae, pipe)
-        aligner = dymo.DyMO(reward, preset=settings.preset, compile=settings.compile, **extra)
+        if settings.compile:
+            extra["compile"] = True
+        aligner = dymo.DyMO(reward, preset=settings.preset, **extra)
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
     steps = job.call.get("num_inference_steps") or models.call_default(pipe, "num_inference_steps")

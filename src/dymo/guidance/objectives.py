@@ -203,15 +203,16 @@ class Preference:
         self.evaluations += 1
         if self.clamp and self.views > 1:
             copies = copies.clamp(0, 1)
-        scores = torch.stack([self._scored(copy, seen) for copy in copies])
+        scores = self._scored(copies, seen)
         seen.notes["reward"] = scores[0].detach().sum(0)
         if self.resting:
             seen.notes["reward"][[k for k, i in enumerate(seen.rows) if i in self.resting]] = float("nan")
         return preference_loss(scores, self.form, self.tau, self.cosine_scale)
 
-    def _scored(self, images: Tensor, seen: Seen) -> Tensor:
-        n = len(seen.rows)
-        score = self.score(images, seen.rows, seen.timestep.t)
+    def _scored(self, copies: Tensor, seen: Seen) -> Tensor:
+        """Scores (views, K, n) of copies (views, n, 3, H, W), all in one call of the reward."""
+        n = copies.shape[0] * copies.shape[1]
+        score = self.score(copies.flatten(0, 1), seen.rows * copies.shape[0], seen.timestep.t)
         if not isinstance(score, Tensor) or score.ndim not in (1, 2) or score.shape[-1] != n:
             got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise RewardError(f"the reward returned {got} for {n} images: it must return a tensor ({n},)")
@@ -219,4 +220,4 @@ class Preference:
             raise RewardError(
                 "the reward's score has no gradient to the images: it cannot guide (is it under no_grad?)"
             )
-        return score.float().view(-1, n)
+        return score.float().view(-1, *copies.shape[:2]).transpose(0, 1)

@@ -16,16 +16,16 @@ def views(images: Tensor, n: int, seed: int) -> Tensor:
     if n == 1:
         return images[None]
     draw = torch.rand(n - 1, 6, generator=torch.Generator().manual_seed(seed)).to(images)
+    scale, x, y, mirror, light, contrast = draw.unbind(1)
+    side = 0.8 + 0.2 * scale
+    zero = torch.zeros_like(side)
+    across = torch.stack([side * torch.where(mirror < 0.5, -1.0, 1.0), zero, (1 - side) * (2 * x - 1)], 1)
+    down = torch.stack([zero, side, (1 - side) * (2 * y - 1)], 1)
     batch = images.shape[0]
-    copies = [images]
-    for scale, x, y, mirror, light, contrast in draw:
-        side = 0.8 + 0.2 * scale
-        theta = images.new_zeros(2, 3)
-        theta[0, 0] = side * torch.where(mirror < 0.5, -1.0, 1.0)
-        theta[1, 1] = side
-        theta[0, 2], theta[1, 2] = (1 - side) * (2 * x - 1), (1 - side) * (2 * y - 1)
-        grid = F.affine_grid(theta.expand(batch, -1, -1), list(images.shape), align_corners=False)
-        crop = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-        crop = (crop - 0.5) * (0.9 + 0.2 * contrast) + 0.5 + 0.2 * (light - 0.5)
-        copies.append(crop)
-    return torch.stack(copies)
+    theta = torch.stack([across, down], 1).repeat_interleave(batch, 0)
+    grid = F.affine_grid(theta, [(n - 1) * batch, *images.shape[1:]], align_corners=False)
+    several = images.repeat(n - 1, 1, 1, 1)
+    crops = F.grid_sample(several, grid, padding_mode="border", align_corners=False).unflatten(0, (n - 1, batch))
+    light, contrast = (v.view(-1, 1, 1, 1, 1) for v in (light, contrast))
+    crops = (crops - 0.5) * (0.9 + 0.2 * contrast) + 0.5 + 0.2 * (light - 0.5)
+    return torch.cat([images[None], crops])

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import PipelineError
+from ..guidance.loop import places
 
 # Scores of one head, in bytes of float32, from which on heads are taken one by one and their scores computed again in the backward.
 _AT_ONCE = 2**26
@@ -145,7 +146,7 @@ class KernelTaps(AbstractContextManager):
         pixels = self._pixels(seen.q.device)
         image = _of_each(self.places.image, batch, pixels.device)[rows]
         index = image[:, None] + pixels
-        same = bool((image == image[0]).all()) if isinstance(self.places.image, tuple) else True
+        same = not isinstance(self.places.image, tuple) or len(set(self.places.image[rows])) == 1
         q = seen.q[rows]
         q = q[:, :, index[0]] if same else q.gather(2, index[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
         q, k = change(q).float(), change(seen.k[rows]).float()
@@ -187,5 +188,4 @@ def _over_heads(q: Tensor, k: Tensor, mask: Tensor | None, scale: float, text: T
 
 
 def _of_each(place: int | tuple[int, ...], batch: int, device: torch.device) -> Tensor:
-    each = (place,) * batch if isinstance(place, int) else place
-    return torch.tensor(each, device=device)
+    return places([place] * batch if isinstance(place, int) else list(place), device)

@@ -1,0 +1,552 @@
+"""What the guidance takes on this machine's accelerator, at the real sizes, with random weights: nothing is downloaded.
+
+    python -m tools.gpu [--minutes 8] [--out docs/gpu.md]
+    python -m tools.gpu --tiny --device cpu --out FILE.md     the same on small architectures, to try the program
+
+Milliseconds of an unguided evaluation and of each kind of guided one (semantic, mixed, preference), eager, compiled and, for
+fixed shapes, as a CUDA graph, with 1, 4 and 8 images at once; kernels launched, peak memory, and the share of the rate at which
+this chip multiplies large matrices; an SD1.5 image of 300 guided evaluations from start to end, and an SDXL one of 30 steps with 4
+images; beside it the reference's way (11 views, explicit attention, a second image); and half precision against float32 on the
+embedded miniature. The most important come first: what does not fit into the minutes is listed with that as the reason.
+
+An evaluation's time is the mean over those of a run after the second, with the device waited for at both ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
+from transformers import CLIPConfig, CLIPModel
+
+from dymo import DyMO, load_miniature, load_reward
+from dymo.bench.flops import flop_counter
+from dymo.bench.launches import Launches
+from dymo.events import Accepted
+from dymo.guidance.objectives import semantic_loss
+from dymo.miniature import MINIATURE_DEFAULTS
+from dymo.pipelines.attention import lean_processors
+from dymo.pipelines.block import OneBlock
+from dymo.pipelines.decode import decoder
+from dymo.pipelines.families import family_of
+from dymo.pipelines.rows import map_tensors
+from dymo.report.atomic import write_text
+from dymo.report.table import Column, Table
+from dymo.rewards.clip import CLIPReward
+
+from . import cost, published
+
+FAMILIES = ("SD1.5", "SDXL", "SD3.5-M", "FLUX.1-dev")
+STAGES = ("unguided", "semantic", "mixed", "preference")
+LIMITS = {("SD1.5", "preference"): 1.5, ("SD1.5", "semantic"): 1.6, ("SDXL", "preference"): 1.2, ("SDXL", "semantic"): 1.6}
+"""Of an unguided evaluation, compiled or graphed."""
+STEPS = 6
+"""Of a run that is timed, all in one stage."""
+Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
+
+
+@dataclass
+class Line:
+    """One measurement, or why there is none."""
+
+    family: str
+    what: str
+    mode: str
+    images: int
+    milliseconds: float | None = None
+    """Of an evaluation; of the whole image where `what` says so."""
+    kernels: int | None = None
+    share: float | None = None
+    """Of the chip's matrix rate."""
+    peak: float | None = None
+    """Gigabytes, weights included."""
+    note: str = ""
+
+
+@dataclass
+class Machine:
+    """The device, its matrix rate, and the time that is left."""
+
+    device: torch.device
+    minutes: float
+    tiny: bool = False
+    began: float = field(default_factory=time.monotonic)
+    rate: float = 0.0
+    """Operations a second of a large product in half precision."""
+
+    def wait(self) -> None:
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+
+    def left(self) -> float:
+        """Seconds."""
+        return 60 * self.minutes - (time.monotonic() - self.began)
+
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+
+    def timed(self, function: Callable[[], Any], times: int = 10) -> float:
+        """Seconds of one call, after one that is not counted."""
+        function()
+        self.wait()
+        began = time.perf_counter()
+        for _ in range(times):
+            function()
+        self.wait()
+        return (time.perf_counter() - began) / times
+
+    def peak(self) -> float | None:
+        return torch.cuda.max_memory_allocated(self.device) / cost.GIGA if self.device.type == "cuda" else None
+
+    def restart(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def calibrate(self) -> None:
+        side, kind = (128, torch.float) if self.tiny else (8192, torch.half)
+        a, b = (torch.randn(side, side, device=self.device, dtype=kind) for _ in range(2))
+        self.rate = 2 * side**3 / self.timed(lambda: a @ b)
+
+    def make(self, build: Callable[[], nn.Module], dtype: torch.dtype) -> Any:
+        """The module with random weights, on the device; in float32 where everything is tiny."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float if self.tiny else dtype)
+        try:
+            with torch.device(self.device):
+                return build().eval().requires_grad_(False)
+        finally:
+            torch.set_default_dtype(before)
+
+
+# What is measured.
+
+
+def _small_unet(xl: bool) -> UNet2DConditionModel:
+    more: dict[str, Any] = {}
+    if xl:
+        more = dict(addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=1280 + 6 * 8)
+    return UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, norm_num_groups=4, block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=2048 if xl else 768, attention_head_dim=4, **more,
+    )  # fmt: skip
+
+
+def _small_clip() -> CLIPModel:
+    both = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 16}
+    text = {"vocab_size": 514, "max_position_embeddings": 77, "bos_token_id": 512, "eos_token_id": 513}
+    return CLIPModel(CLIPConfig(text_config=both | text, vision_config=both | {"patch_size": 8, "image_size": 32}, projection_dim=16))
+
+
+@contextmanager
+def _small() -> Iterator[None]:
+    """The builders of `tools.cost`, small."""
+
+    def vae(_size: int, factor: float, **_more: Any) -> Any:
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL(
+            block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4, norm_num_groups=4, sample_size=16, scaling_factor=factor,
+        )  # fmt: skip
+
+    tiny = functools.partial(AutoencoderTiny, decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1))
+    with (
+        mock.patch.object(cost, "unet_sd15", lambda: _small_unet(False)),
+        mock.patch.object(cost, "unet_sdxl", lambda: _small_unet(True)),
+        mock.patch.object(cost, "vae", vae),
+        mock.patch.object(cost, "AutoencoderTiny", tiny),
+    ):
+        yield
+
+
+def stack(family: str, machine: Machine, reward: CLIPReward) -> cost.Stack:
+    """A family as it is published, its weights random and on the device."""
+    made = machine.make
+    with _small() if machine.tiny else nullcontext():
+        one = cost.assembled(family, made, reward, torch.half)
+    kind = torch.float if machine.tiny else next(one.denoiser.parameters()).dtype
+    one.embeddings = {name: torch.randn(x.shape, dtype=kind).to(machine.device) for name, x in one.embeddings.items()}
+    one.pipe.to(machine.device)
+    return one
+
+
+class Runs:
+    """Runs of one family on the machine, timed."""
+
+    def __init__(self, machine: Machine, one: cost.Stack, family: str):
+        self.machine, self.one, self.family = machine, one, family
+
+    def call(self, aligner: Any, steps: int, images: int, listeners: Sequence[Any] = (), **more: Any) -> Any:
+        generator = torch.Generator().manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # random weights have gradients that are not finite, and rewards that do not act
+            return aligner(
+                self.one.pipe, graph=cost.GRAPH, num_inference_steps=steps, output_type="latent", num_images_per_prompt=images,
+                listeners=listeners, generator=generator, **more, **self.one.embeddings,
+            )  # fmt: skip
+
+    def aligner(self, stage: str, preset: str = "fast", tiny: bool = True, **settings: Any) -> DyMO:
+        preview = self.one.tiny if tiny else None
+        settings = {"recurrences": 0, "few_steps": "never"} | cost._in_stage(stage) | settings
+        return DyMO(self.one.reward, preset, preview_vae=preview, **settings)
+
+    def evaluation(self, aligner: Any, images: int, **more: Any) -> float:
+        """Seconds of one evaluation of a run."""
+        marks: list[float] = []
+        count = 0
+
+        def arrived(*_: Any) -> None:
+            nonlocal count
+            count += 1
+            if count in (3, STEPS):
+                self.machine.wait()
+                marks.append(time.perf_counter())
+
+        handle = None
+
+        def listen(event: Any) -> None:
+            # What is compiled before the first step is not timed.
+            nonlocal handle
+            if handle is None and type(event).__name__ == "Started":
+                handle = self.one.denoiser.register_forward_pre_hook(arrived)
+
+        try:
+            self.call(aligner, STEPS, images, [listen], **more)
+        finally:
+            if handle is not None:
+                handle.remove()
+        return (marks[1] - marks[0]) / (STEPS - 3)
+
+    def counted(self, aligner: Any, images: int = 1) -> tuple[int, float]:
+        """Kernels, and operations, of an evaluation that is not the first."""
+        kernels, flops = [], []
+        launches, counter = Launches(lambda x: x.device.type == self.machine.device.type), flop_counter()
+
+        def arrived(*_: Any) -> None:
+            launches.restart()
+            flops.append(counter.get_total_flops())
+
+        handle = self.one.denoiser.register_forward_pre_hook(arrived)
+
+        def listen(event: Any) -> None:
+            if isinstance(event, Accepted):
+                kernels.append(launches.kernels)
+
+        try:
+            with counter, launches:
+                self.call(aligner, 2, images, [listen])
+        finally:
+            handle.remove()
+        return kernels[-1], counter.get_total_flops() - flops[-1]
+
+    def line(self, what: str, mode: str, images: int, aligner: Any, count: bool, **more: Any) -> Line:
+        self.machine.restart()
+        seconds = self.evaluation(aligner, images, **more)
+        found = Line(self.family, what, mode, images, 1000 * seconds, peak=self.machine.peak())
+        if count:
+            found.kernels, flops = self.counted(aligner, images)
+            found.share = flops / seconds / self.machine.rate
+        return found
+
+    # Kinds of measurements.
+
+    def plain(self, stage: str, images: int, mode: str = "eager") -> Line:
+        if mode == "channels last":
+            self.one.denoiser.to(memory_format=torch.channels_last)
+        backend: bool | str = False if mode != "compiled" else "eager" if self.machine.tiny else True
+        try:
+            return self.line(stage, mode, images, self.aligner(stage, compile=backend), mode == "eager")
+        finally:
+            if mode == "channels last":
+                self.one.denoiser.to(memory_format=torch.contiguous_format)
+
+    def whole_decoder(self, stage: str) -> Line:
+        return self.line(f"{stage}, default", "eager", 1, self.aligner(stage, "default", tiny=False), True)
+
+    def reference(self, stage: str) -> Line:
+        """11 views, the gradient through everything, explicit attention, and a second image beside the one that is steered."""
+        borders = (1.0, 1.0) if stage == "semantic" else (0.0, 0.0)
+        preset = "official-sdxl" if self.family == "SDXL" else "official-sd15"
+        aligner = DyMO(self.one.reward, preset, recurrences=0, borders=borders, unguided_tail=0.0)
+        unet = self.one.denoiser
+        own = dict(unet.attn_processors)
+        unet.set_attn_processor(AttnProcessor())
+        try:
+            return self.line(f"{stage}, the reference's way", "eager", 2, aligner, True)
+        finally:
+            unet.set_attn_processor(own)
+
+    def graphed(self, stage: str) -> Line:
+        """An evaluation's denoiser, decoder, reward and gradient as one CUDA graph, outside of the pipeline's loop."""
+        if self.machine.device.type != "cuda":
+            return Line(self.family, stage, "CUDA graph", 1, note="CUDA graphs need CUDA")
+        self.machine.restart()
+        function = self._evaluation(stage)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                function()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            function()
+        seconds = self.machine.timed(graph.replay)
+        return Line(self.family, stage, "CUDA graph", 1, 1000 * seconds, 1, peak=self.machine.peak())
+
+    def _evaluation(self, stage: str) -> Callable[[], Any]:
+        """One evaluation with the arguments of a run's own, without the loop around it."""
+        seen: list[tuple[tuple, dict]] = []
+        unet, pipe = self.one.denoiser, self.one.pipe
+        handle = unet.register_forward_pre_hook(lambda _module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
+        self.call(self.aligner("unguided"), 1, 1)
+        handle.remove()
+        family, (args, kwargs) = family_of(pipe), map_tensors(torch.Tensor.detach, seen[0])
+        forward, sample = unet.forward, family.sample(args, kwargs)
+        spread = family.spread(args, {**kwargs, "return_dict": False}, len(sample))
+        if spread is None:
+            raise NotImplementedError("only a UNet's evaluation is written out here")
+        args, kwargs = spread
+        if stage == "unguided":
+            return torch.no_grad()(lambda: forward(*args, **kwargs))
+        n, reward, decode = len(sample) // 2, self.one.reward, decoder(self.one.tiny)
+        if stage == "preference":
+
+            def preference() -> Any:
+                with torch.no_grad():
+                    z0 = forward(*args, **kwargs)[0][n:].float()
+                z0.requires_grad_()
+                return torch.autograd.grad(reward._score(decode(z0).clamp(0, 1), [cost.GRAPH.prompt], None).sum(), z0)
+
+            return preference
+        taps: Any = family.taps(pipe, sample.shape[-2:], None, None)
+        unet.set_attn_processor(lean_processors(unet, keep=False))
+        taps.__enter__()
+        leaf = sample.clone().requires_grad_()
+        words = [_PAIRS]
+
+        def cut(_module: Any, _inputs: Any, output: Any) -> Any:
+            torch.set_grad_enabled(False)
+            return map_tensors(torch.Tensor.detach, output)
+
+        assert taps.last is not None
+        taps.last.register_forward_hook(cut)
+
+        def semantic() -> Any:
+            taps.clear()
+            taps.watch(True)
+            with OneBlock(2, 1) as rows, torch.enable_grad():
+                given = map_tensors(lambda x: rows.shown(leaf if x is sample else x) if x.ndim and len(x) == len(sample) else x, (args, kwargs))
+                forward(*given[0], **given[1])
+            with torch.enable_grad():
+                loss = semantic_loss(taps.maps(lambda x: x, slice(None)), words)
+            return torch.autograd.grad(loss.sum(), leaf)
+
+        return semantic
+
+    def image(self, steps: int, recurrences: int, images: int, mode: str = "eager") -> Line:
+        """From start to end, decoded."""
+        backend = {"eager": False, "compiled": "eager" if self.machine.tiny else True}[mode]
+        aligner = DyMO(self.one.reward, "fast", preview_vae=self.one.tiny, recurrences=recurrences, compile=backend)
+        self.machine.restart()
+        self.machine.wait()
+        began = time.perf_counter()
+        output = self.call(aligner, steps, images)
+        self.machine.wait()
+        trace = output.trace
+        seconds = time.perf_counter() - began - trace.cost.compile_seconds
+        what = f"an image: {steps} steps, {max(trace.evaluations)} evaluations each"
+        note = f"compiled before in {trace.cost.compile_seconds:.0f} s" if trace.cost.compile_seconds else ""
+        return Line(self.family, what, mode, images, 1000 * seconds, peak=self.machine.peak(), note=note)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    positive: tuple = (((2,), (3,)), ((7,), (8,)))
+    negative: tuple = (((3,), (8,)),)
+
+
+_PAIRS = _Pairs()
+
+
+def precision(machine: Machine) -> list[Line]:
+    """The miniature in half precision against itself in float32: how far the gradients' norms and the images are apart."""
+    found: dict[torch.dtype, Any] = {}
+    kinds = [torch.float, torch.bfloat16, torch.half]
+    for kind in kinds:
+        pipe = load_miniature(torch_dtype=kind).to(machine.device)
+        pipe.set_progress_bar_config(disable=True)
+        call = {**MINIATURE_DEFAULTS, "num_inference_steps": 3 if machine.tiny else 25}
+        aligner = DyMO(load_reward("mini-pickscore"), "fast", recurrences=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found[kind] = aligner(pipe, cost.GRAPH.prompt, output_type="pt", generator=torch.Generator().manual_seed(0), **call)
+    whole = found[torch.float]
+    lines = []
+    for kind in kinds[1:]:
+        away = (found[kind].images.float() - whole.images.float()).abs().mean().item()
+        sizes = [
+            abs(a - b) / b for mine, theirs in zip(found[kind].trace.steps, whole.trace.steps, strict=True)
+            for a, b in zip(mine.gradient_norm, theirs.gradient_norm, strict=True) if a and b
+        ]  # fmt: skip
+        failed = sum(found[kind].trace.failures.values())
+        first = f"gradient of the first step {100 * sizes[0]:.2f} % of its length away" if sizes else "no gradient"
+        note = f"{first}, {failed} not usable; the image {away:.4f} away (of 1, mean over pixels)"
+        lines.append(Line("miniature", "against float32", str(kind).removeprefix("torch."), 1, note=note))
+    return lines
+
+
+# The plan, in order of importance.
+
+Job = tuple[str, str, int, Callable[[], Line]]
+"""What, how, how many images, and the work."""
+
+
+def plan(machine: Machine, family: str, reward: CLIPReward) -> Iterator[Job]:
+    """The measurements of a family, which is built when the first is asked for."""
+    runs = Runs(machine, stack(family, machine, reward), family)
+    unet = family not in published.DENOISERS
+    for stage in STAGES:
+        yield stage, "eager", 1, functools.partial(runs.plain, stage, 1)
+    if not unet:
+        return
+    for stage in ("unguided", "semantic", "preference"):
+        yield stage, "compiled", 1, functools.partial(runs.plain, stage, 1, "compiled")
+        yield stage, "CUDA graph", 1, functools.partial(runs.graphed, stage)
+        yield stage, "channels last", 1, functools.partial(runs.plain, stage, 1, "channels last")
+    if family == "SD1.5":
+        few = (2, 1) if machine.tiny else (50, 5)
+        for mode in ("eager", "compiled"):
+            yield "an image", mode, 1, functools.partial(runs.image, *few, 1, mode)
+    else:
+        yield "an image", "eager", 4, functools.partial(runs.image, 2 if machine.tiny else 30, 0, 4)
+    for stage in ("semantic", "preference"):
+        yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
+    yield "preference, default", "eager", 1, functools.partial(runs.whole_decoder, "preference")
+    for images in (4, 8):
+        for stage in ("unguided", "semantic", "preference"):
+            yield stage, "eager", images, functools.partial(runs.plain, stage, images)
+
+
+def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], None]) -> list[Line]:
+    """Every line, as far as the minutes go; a line that fails says why."""
+    lines: list[Line] = []
+
+    def note(*found: Line) -> None:
+        lines.extend(found)
+        for line in found:
+            say(line)
+
+    def skipped(family: str, what: str, mode: str = "", images: int = 1) -> Line:
+        return Line(family, what, mode, images, note=f"skipped: the {machine.minutes:g} minutes are spent")
+
+    def failed(error: Exception, family: str, what: str, mode: str = "", images: int = 1) -> Line:
+        reason = (str(error).splitlines() or [""])[0]
+        return Line(family, what, mode, images, note=f"failed: {type(error).__name__}: {reason[:150]}")
+
+    machine.calibrate()
+    reward = CLIPReward(machine.make(_small_clip if machine.tiny else cost.clip_vit_h, torch.half), cost._tokenizer(), "ViT-H/14")
+    for family in families:
+        if machine.left() <= 0:
+            note(skipped(family, "every line"))
+            continue
+        try:
+            for what, mode, images, work in plan(machine, family, reward):
+                if machine.left() <= 0:
+                    note(skipped(family, what, mode, images))
+                    continue
+                try:
+                    note(work())
+                except Exception as error:  # one measurement that fails leaves the others
+                    note(failed(error, family, what, mode, images))
+                    machine.restart()
+        except Exception as error:
+            note(failed(error, family, "every line"))
+        machine.restart()
+        if family == families[0] and machine.left() > 0:
+            try:
+                note(*precision(machine))
+            except Exception as error:
+                note(failed(error, "miniature", "against float32"))
+    return lines
+
+
+# What is written.
+
+
+def report(machine: Machine, lines: Sequence[Line]) -> str:
+    """The page."""
+    plain = {(x.family, x.images): x.milliseconds for x in lines if x.what == "unguided" and x.mode == "eager"}
+    columns = [
+        *(Column(name) for name in ("family", "what", "how")), Column("images", 0), Column("ms", 1), Column("x unguided", 2),
+        Column("kernels", 0), Column("share of rate, %", 0), Column("peak GB", 1), Column("note"),
+    ]  # fmt: skip
+    rows = []
+    for x in lines:
+        base = plain.get((x.family, x.images))
+        times = x.milliseconds / base if x.milliseconds and base and not x.what.startswith("an image") else None
+        share = None if x.share is None else 100 * x.share
+        rows.append((x.family, x.what, x.mode, x.images, x.milliseconds, times, x.kernels, share, x.peak, x.note))
+    tiny = ", SMALL ARCHITECTURES: these numbers say that the program runs, and nothing else" if machine.tiny else ""
+    versions = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
+    head = [
+        "# On a GPU",
+        "",
+        f"`python -m tools.gpu` on {machine.name()}, {versions}, random weights{tiny}. Half precision (bfloat16 for the transformers), "
+        "reward CLIP ViT-H/14, the preset `fast` with the tiny decoder unless said, classifier-free guidance.",
+        "",
+        "ms: of one evaluation, for all its images; of the whole image where it says so. x unguided: of the eager unguided one of as "
+        f"many images. share of rate: of {machine.rate / cost.TERA:.0f} TFLOP/s, at which this device multiplies large matrices. The "
+        "reference's way: 11 views, the gradient through everything, attention written out, and a second image beside. CUDA graph: the "
+        "denoiser, decoder, reward and gradient of an evaluation, without the loop around them.",
+        "",
+    ]  # fmt: skip
+    return "\n".join(head) + Table(columns, rows).to_markdown() + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser("python -m tools.gpu", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=8.0, help="stop measuring after so long [8]")
+    parser.add_argument("--out", type=Path, default=Path("docs/gpu.md"), metavar="FILE", help="the page [docs/gpu.md]")
+    parser.add_argument("--family", choices=FAMILIES, action="append", help="only this one")
+    parser.add_argument("--device", help="cuda, cuda:1, mps, xpu, cpu [the accelerator there is]")
+    parser.add_argument("--tiny", action="store_true", help="small architectures, to try the program")
+    chosen = parser.parse_args(arguments)
+    device = chosen.device
+    if device is None:
+        if not torch.accelerator.is_available():
+            print("There is no accelerator here, so nothing was measured (--tiny --device cpu tries the program).")
+            return 0
+        device = torch.accelerator.current_accelerator()
+    machine = Machine(torch.device(device), chosen.minutes, chosen.tiny)
+    families = chosen.family or (FAMILIES[:2] if chosen.tiny else FAMILIES)
+
+    def say(x: Line) -> None:
+        found = x.note if x.milliseconds is None else f"{x.milliseconds:.1f} ms {x.note}"
+        print(f"{x.family}, {x.what}, {x.mode}, {x.images}: {found}", file=sys.stderr, flush=True)
+
+    lines = measure(machine, families, say)
+    print(write_text(chosen.out, report(machine, lines)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
