@@ -39,7 +39,7 @@ from .scenes import FLAWS, GRID, SIZE, Composer, padded
 GROUPS = 4000
 CAPTIONS = 20_000
 # How far a image is pushed against mini-pickscore while it learns, in the L2 norm of a image in [0, 1].
-ADVERSARY = 0.5
+ADVERSARY = 1.5
 PROJECTION = 256
 KINDS = ("swap", "colour", "object", "missing", "relation", "count")
 # What a pair compares, as indices into a group's four images (right, right and spoilt, wrong, wrong and spoilt), how
