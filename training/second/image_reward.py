@@ -26,7 +26,7 @@ from .fit import arguments, begin, fit
 from .judge import cells
 from .miniature.world import COLOURS, MOST
 from .scenes import SIZE
-from .scorers import CELLS, GROUPS, accuracy, cell_loss, groups, normalised, standing
+from .scorers import CELLS, GROUPS, accuracy, cell_loss, groups, normalised, place, standing
 
 RANKS = (3.0, 2.0, 1.0, 0.0)
 """Of a group's four images; the text of another group is worth nothing to any of them."""
@@ -57,7 +57,8 @@ def asked(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--cells-steps", type=int, default=2000, help="of the image tower alone, first")
     parser.add_argument("--batch", type=int, default=10, help="groups a step")
     parser.add_argument("--lr", type=float, default=7e-4)
     args = parser.parse_args()
@@ -70,10 +71,28 @@ def main() -> None:
     words = tok([str(t) for t in data["right"]], **window)
     space = stack.pca(args.cache)
     reward = mini_image_reward(tok)
+    inner = reward.vision.embeddings
+    place(inner.position_embedding[0], inner.patch_embedding.weight)
     reward.mlp.apply(lambda m: setattr(m, "p", 0.0) if isinstance(m, nn.Dropout) else None)  # too little data for it
     heads = {"cells": nn.Linear(128, sum(CELLS) + len(CELLS)), "shown": nn.Linear(128, 1)}
     said, at = asked([str(t) for t in data["right"]])
     model = nn.ModuleDict({"reward": reward, **heads}).to(args.device)
+
+    def wanted_cells(pick: torch.Tensor) -> torch.Tensor:
+        """Soft labels (4n, 35, 8, 8) of noun, colour and side of the groups' images."""
+        cover = masks[pick].flatten(0, 1).float() / 255
+        kinds = nouns[pick].flatten(0, 1).long(), colours[pick].flatten(0, 1).long()
+        labels = [cells(cover, k, size) for k, size in zip((*kinds, standing(cover, kinds[0])), CELLS, strict=True)]
+        return F.avg_pool2d(torch.cat(labels, 1), 2).to(args.device)
+
+    def looking(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
+        pick = torch.randint(0, GROUPS, (n,), generator=generator)
+        x = appearance(to_images(images[pick].flatten(0, 1)), space, generator, 0.3).to(args.device)
+        seen = reward.vision(pixel_values=normalised(x)).last_hidden_state
+        return {"cells": cell_loss(model["cells"](seen[:, 1:]), wanted_cells(pick))}
+
+    # Words cannot be found in images that are not yet told apart.
+    fit("imagereward-cells", model, looking, args, steps=args.cells_steps, lr=1e-3, weight_decay=0.05)
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
         pick = torch.randint(0, GROUPS, (n,), generator=generator)
@@ -90,7 +109,6 @@ def main() -> None:
             encoder_hidden_states=seen,
         ).last_hidden_state
         wanted = ((rank - MEAN) / STD).to(args.device)
-        cover = masks[pick].flatten(0, 1).float() / 255
         what = torch.stack([nouns[pick], colours[pick]], -1).flatten(0, 1).long()  # (4n, 3, 2)
         found = (said[text][:, :, None] == what[:, None]).all(-1).any(-1)  # (4n, 3): the text's things
         there = at[text] > 0
@@ -98,15 +116,10 @@ def main() -> None:
         shown = F.binary_cross_entropy_with_logits(
             model["shown"](words_of)[..., 0][there.to(args.device)], found[there].float().to(args.device)
         )
-        labels = [
-            cells(cover, label, classes)
-            for label, classes in zip((*what.unbind(-1), standing(cover, what[..., 0])), CELLS, strict=True)
-        ]
-        wanted_cells = F.avg_pool2d(torch.cat(labels, 1), 2).to(args.device)
         return {
             "regression": F.mse_loss((reward.mlp(states[:, 0]) - MEAN) / STD, wanted),
             "shown": shown,
-            "cells": (0.5 - 0.45 * step / args.steps) * cell_loss(model["cells"](seen[:, 1:]), wanted_cells),
+            "cells": (0.5 - 0.45 * step / args.steps) * cell_loss(model["cells"](seen[:, 1:]), wanted_cells(pick)),
         }
 
     fit("imagereward", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)

@@ -238,22 +238,23 @@ def mini_clip(tok) -> CLIPModel:
         patch_size=16,
     )
     made = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=PROJECTION))
-    place(made.vision_model.embeddings)
+    inner = made.vision_model.embeddings
+    place(inner.position_embedding.weight, inner.patch_embedding.weight)
     return made
 
 
 @torch.no_grad()
-def place(embeddings: nn.Module) -> None:
-    """Waves over the image for a start of the position embeddings, half as strong as the patches: from CLIP's own start,
-    which is much weaker, a small tower hardly learns where things are.
+def place(positions: torch.Tensor, patches: torch.Tensor) -> None:
+    """Add waves over the image to position embeddings (1 + cells, width), half as strong as what the patches' kernels give.
+
+    From CLIP's own start, which is much weaker, a small tower hardly learns where things are.
     """
-    patches, positions = embeddings.patch_embedding, embeddings.position_embedding.weight
     side = math.isqrt(len(positions) - 1)
     axis = torch.arange(side) / side
     angles = 2 * math.pi * torch.tensor([0.5, 1.0, 2.0, 4.0])[:, None, None] * axis[:, None].expand(side, side)
     waves = torch.cat([f(a) for a in (angles, angles.transpose(1, 2)) for f in (torch.sin, torch.cos)])  # 16 side side
     mixed = waves.flatten(1).T @ torch.randn(len(waves), positions.shape[1]) / len(waves) ** 0.5
-    positions[1:] += 0.5 * patches.weight.std() * patches.weight[0].numel() ** 0.5 * mixed
+    positions[1:] += 0.5 * patches.std() * patches[0].numel() ** 0.5 * mixed
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
