@@ -116,14 +116,14 @@ def naming_loss(
 
 
 class Naming(torch.nn.Module):
-    """Which noun, or none, each cell of the inner features shows: linear heads on the middle and the first up block."""
+    """Which noun, or none, each cell of the inner features shows: linear heads on the first two up blocks."""
 
     def __init__(self, unet: torch.nn.Module):
         super().__init__()
         width = unet.config.block_out_channels[-1]
         self.heads = torch.nn.ModuleList(torch.nn.Conv2d(width, len(NOUNS) + 1, 1) for _ in range(2))
         self.features: list[torch.Tensor] = []
-        for block in (unet.mid_block, unet.up_blocks[0]):
+        for block in unet.up_blocks[:2]:
             block.register_forward_hook(lambda _module, _inputs, output: self.features.append(output))
 
     def loss(self, masks: torch.Tensor, nouns: torch.Tensor) -> torch.Tensor:

@@ -82,7 +82,7 @@ class Helpers(nn.Module):
 
 
 class Teacher:
-    """The trained UNet's first up block at little noise: features (B, 128, 8, 8) of latents and their words."""
+    """The trained UNet's second up block at little noise: features (B, 128, 8, 8) of latents and their words."""
 
     def __init__(self, cache: Path, tok, device: str, t: int = 60):
         saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
@@ -90,7 +90,7 @@ class Teacher:
         self.unet.load_state_dict(part(saved["ema"], "unet.")), self.text.load_state_dict(part(saved["ema"], "text."))
         self.unet.to(device).eval(), self.text.to(device).eval()
         self.t, self.a, self.seen = t, stack.scheduler().alphas_cumprod[t].item(), None
-        self.unet.up_blocks[0].register_forward_hook(self._keep)
+        self.unet.up_blocks[1].register_forward_hook(self._keep)
 
     def _keep(self, _module, _inputs, output) -> None:
         self.seen = output
