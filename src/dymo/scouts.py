@@ -20,7 +20,7 @@ from .guidance.objectives import Objective
 from .guidance.observer import Observer
 from .guidance.schedule import level
 from .methods.dymo import dymo
-from .pipelines.images import Generators, further
+from .pipelines.images import Generators, copied, further
 from .pipelines.loop import PipelineLoop
 
 
@@ -77,7 +77,7 @@ def choose(
     """
     each = 1 + config.scouts
     own = _one_each(kwargs.get("generator"), images)
-    seeds = [one for g in own for one in (_copy(g), *further(g, config.scouts))]
+    seeds = [one for g in own for one in (copied(g), *further(g, config.scouts))]
     starts = [g.get_state() for g in seeds]
     call = {k: v for k, v in kwargs.items() if not k.startswith("callback")}
     last = _Last()
@@ -92,8 +92,8 @@ def choose(
             scores = score(loop.decode(last.z0).clamp(0, 1), [i // each for i in range(images * each)], last.t)
     scores = scores.float().nan_to_num(nan=float("-inf")).view(images, each)
     best = scores.argmax(1).tolist()
-    for g, generator in enumerate(seeds):
-        generator.set_state(starts[g])
+    for generator, state in zip(seeds, starts, strict=True):
+        generator.set_state(state)
     chosen = [seeds[i * each + k] for i, k in enumerate(best)]
     return Chosen(chosen, scores.tolist(), [sum(spent[i * each : (i + 1) * each]) for i in range(images)])
 
@@ -105,9 +105,3 @@ def _one_each(given: Generators, images: int) -> list[torch.Generator]:
     if given is None:
         given = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
     return [given] if images == 1 else further(given, images)
-
-
-def _copy(generator: torch.Generator) -> torch.Generator:
-    made = torch.Generator(generator.device)
-    made.set_state(generator.get_state())
-    return made

@@ -17,6 +17,7 @@ from ..guidance.loop import Loop
 from ..pipelines.checks import check_arguments
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
+from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
 from ..rewards import Reward, is_differentiable, placed
 from ..rewards.base import check_scores
@@ -113,12 +114,12 @@ class Run(ExitStack):
 
     def others(self, n: int) -> list[Any]:
         """`n` further generators, or lists of them, each a fixed function of the user's; the user's stay as they are."""
-        found: list[list[torch.Generator]] = [[] for _ in range(n)]
+        each = []
         for generator, state in zip(self._generators, self._states, strict=True):
-            copy = torch.Generator(generator.device)
-            copy.set_state(state)
-            for i, seed in enumerate(torch.randint(2**62, (n,), generator=copy, device=generator.device).tolist()):
-                found[i].append(torch.Generator(generator.device).manual_seed(seed))
+            start = copied(generator)
+            start.set_state(state)
+            each.append(further(start, n))
+        found = [list(row) for row in zip(*each, strict=True)]
         return [one if isinstance(self.generator, list) else one[0] for one in found]
 
     def affords(self, trajectories: int = 1) -> bool:

@@ -30,6 +30,13 @@ class Noise:
             torch.cuda.set_rng_state_all(self.cuda)
 
 
+def copied(generator: torch.Generator) -> torch.Generator:
+    """Another generator that stands where this one does."""
+    made = torch.Generator(generator.device)
+    made.set_state(generator.get_state())
+    return made
+
+
 def further(generator: torch.Generator, n: int) -> list[torch.Generator]:
     """`n` other generators, a fixed function of where this one stands, which it moves by one draw."""
     seeds = torch.randint(2**62, (n,), generator=generator, device=generator.device).tolist()
