@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dymo.guidance.objectives import preference_loss, semantic_loss, word_map
 
@@ -73,3 +74,21 @@ def test_descending_the_preference_loss_raises_the_score(form):
     scores = torch.tensor([[20.0]], requires_grad=True)
     (slope,) = torch.autograd.grad(preference_loss(scores, form, 5.0, 100.0).sum(), scores)
     assert slope.item() < 0
+
+
+def test_the_loss_of_a_batch_is_that_of_its_words_maps_pair_by_pair():
+    maps = torch.rand(3, 16, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    both = ((1, 2), (5,))  # a word that two text encoders read, in the first by two pieces
+    several = [
+        Pairs(positive=((both, ((3,), (6,))),), negative=((both, ((4,), (7,))), (((3,), (6,)), ((4,), (7,))))),
+        Pairs(positive=(((1,), (2, 3)), ((4,), (5,)))),
+        Pairs(),
+    ]
+    by_hand = []
+    for sample, pairs in zip(maps, several, strict=True):
+        loss = torch.zeros((), dtype=maps.dtype)
+        for sign, chosen in ((-1, pairs.positive), (1, pairs.negative)):
+            cosines = [F.cosine_similarity(word_map(sample, s), word_map(sample, o), dim=0) for s, o in chosen]
+            loss = loss + sign * sum(cosines) / max(1, len(cosines))
+        by_hand.append(loss)
+    torch.testing.assert_close(semantic_loss(maps, several), torch.stack(by_hand))
