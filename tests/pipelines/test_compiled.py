@@ -1,5 +1,6 @@
 """Compiled runs: the numbers of the eager ones, nothing compiled after the rehearsal, nothing left behind."""
 
+import flows
 import pytest
 import tiny
 import torch
@@ -14,19 +15,23 @@ from dymo.pipelines.compiled import compiled, repeated
 SMALL = dict(block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",))
 
 
-def pipeline(xl):
-    if xl:
-        return tiny.sdxl(unet=tiny.unet_xl(**{**SMALL, "transformer_layers_per_block": (1,)}))
-    return tiny.sd(unet=tiny.unet(**SMALL))
+PIPELINES = {
+    "sd": lambda: tiny.sd(unet=tiny.unet(**SMALL)),
+    "sdxl": lambda: tiny.sdxl(unet=tiny.unet_xl(**{**SMALL, "transformer_layers_per_block": (1,)})),
+    "sd3": lambda: flows.sd3(),
+}
 
 
-@pytest.mark.parametrize("xl", [False, True])
-def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsal(xl):
-    pipe = pipeline(xl)
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsal(kind):
+    pipe = PIPELINES[kind]()
+    denoiser = pipe.transformer if kind == "sd3" else pipe.unet
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     # Semantic, mixed and preference steps.
-    settings = dict(preset="fast", borders=(700.0, 400.0), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview)
+    settings = dict(
+        preset="fast", borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview,
+    )  # fmt: skip
 
     def run(backend, graphs):
         seeds = [torch.Generator().manual_seed(i) for i in range(2)]
@@ -36,12 +41,13 @@ def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsa
                 graphs.append((type(event), counters["stats"]["unique_graphs"]))
 
         aligner = DyMO(tiny.brightness, compile=backend, **settings)
-        return aligner(pipe, [tiny.PROMPT] * 2, generator=seeds, listeners=[listen], **tiny.SMALL)
+        return aligner(pipe, [tiny.PROMPT] * 2, generator=seeds, listeners=[listen], **tiny.SMALL, **(flows.T5 if kind == "sd3" else {}))
 
-    # Of the two images one goes back once, at the first step: the other stays as it is, in the shapes of both.
-    settings["h"] = (2 / sum(run(False, []).trace.steps[0].gradient_norm), 0.0, 0.0)
+    # Of the two images one goes back once, and the other stays as it is, in the shapes of both. A flow has no way back from pure noise.
+    which = int(kind == "sd3")
+    settings["h"] = (2 / sum(run(False, []).trace.steps[which].gradient_norm), 0.0, 0.0)
     eager = run(False, [])
-    assert eager.trace.steps[0].recurrences in ([0, 1], [1, 0])
+    assert eager.trace.steps[which].recurrences in ([0, 1], [1, 0])
     assert {step.stage for step in eager.trace.steps} == {"semantic", "mixed", "preference"}
     before = counters["stats"]["unique_graphs"]
     for again in (False, True):
@@ -61,7 +67,7 @@ def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsa
                 torch.testing.assert_close(
                     torch.tensor(found.trace.maps[theirs.index][word]), torch.tensor(theirs_map), atol=1.5e-3, rtol=0
                 )
-    assert not any("forward" in vars(m) for part in (pipe.unet, preview) for m in part.modules())
+    assert not any("forward" in vars(m) for part in (denoiser, preview) for m in part.modules())
 
 
 def test_what_something_watches_or_wraps_is_not_compiled():
