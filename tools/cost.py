@@ -54,7 +54,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import CLIPModel, CLIPTokenizer
 
-from dymo import aligner
+from dymo import DyMO, generation
 from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
@@ -341,7 +341,7 @@ class Stack:
     ) -> None:
         preview = self.tiny if tiny else None
         # One step without classifier-free guidance would be optimised as a run of few steps.
-        front = aligner.DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", **overrides)
+        front = DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", **overrides)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words
@@ -356,7 +356,7 @@ class Stack:
     def _marked(self, account: Account) -> Iterator[None]:
         """The borders between the parts are told to `account`."""
 
-        decoder, scorer = aligner.decoder, aligner._scorer
+        decoder, scorer = generation.decoder, generation.Generation._scorer
         unet = self.denoiser
         for module in (unet, self.pipe.vae, self.tiny, getattr(self.reward, "model", None)):
             if module is not None:
@@ -367,8 +367,8 @@ class Stack:
         ]
         try:
             with (
-                mock.patch.object(aligner, "decoder", lambda vae: account.forward("decode", decoder(vae))),
-                mock.patch.object(aligner, "_scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
+                mock.patch.object(generation, "decoder", lambda vae: account.forward("decode", decoder(vae))),
+                mock.patch.object(generation.Generation, "_scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
                 mock.patch.object(Evaluator, "_pull", account.backward(Evaluator._pull)),
             ):
                 yield

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..aligner import DyMO, Parser
+from ..aligner import DyMO
 from ..pipelines.decode import load_preview
 from ..prompt import load_parser
+from ..prompts import Parser
 from .contract import Result
 
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..aligner import Parser
 from ..guidance.loop import Loop, Need
 from ..guidance.step import failure
 from ..pipelines.families import family_of
 from ..prompt import parse
+from ..prompts import Parser
 from .contract import Result
 from .run import Run
 

@@ -1,0 +1,291 @@
+"""One call of an aligner on one pipeline: what is opened around the loop, and what is chosen before and after it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .budget import Allotment
+from .config import Config
+from .errors import ConfigError
+from .events import Compiled, Listener, Started
+from .guidance.loop import Timestep
+from .guidance.objectives import Objective, Preference, SemanticAlignment
+from .guidance.schedule import stage
+from .guidance.watch import Watch
+from .methods.dymo import dymo
+from .methods.few_steps import MOST, few_steps
+from .methods.unguided import unguided
+from .pipelines.compiled import compiled, with_compiled
+from .pipelines.decode import decoder, decoding_vae
+from .pipelines.families import arguments, family_of
+from .pipelines.families.transformer import Transformer
+from .pipelines.hold import checkpointed, frozen
+from .pipelines.images import Noise, exchange, images_of
+from .pipelines.loop import PipelineLoop
+from .pipelines.weights import keeps_weights
+from .prompt.tokens import TokenPairs
+from .recorder import Recorder
+from .rehearsal import rehearsed
+from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
+from .scouts import choose
+from .trace import Trace
+
+if TYPE_CHECKING:
+    from .aligner import DyMO
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Generation:
+    """The aligned images of one call, or with on_hacking="best" of each the better one; `trace` is filled in.
+
+    config: the aligner's, with what is left to the pipeline's family filled in. pairs: one an image. kwargs: the pipeline's
+    arguments. repeats: images a prompt.
+    """
+
+    aligner: DyMO
+    config: Config
+    pipe: Any
+    trace: Trace
+    pairs: list[TokenPairs]
+    kwargs: dict[str, Any]
+    repeats: int
+    allotment: Allotment
+    listeners: list[Listener]
+    cancel: threading.Event | None
+    resting: set[int] = field(default_factory=set)
+    """The samples that the reward rests on."""
+
+    def __post_init__(self) -> None:
+        own = self.aligner.preview_vae
+        self.vae = decoding_vae(own if own is not None else self.pipe.vae)
+        self.plain_decode = self.guided_decode = decoder(self.vae)
+        if self.aligner.compile is not None:
+            part = getattr(self.vae, "decoder", None)
+            self.guided_decode = with_compiled(self.plain_decode, part, self.aligner.compile)
+
+    def run(self) -> Any:
+        """The pipeline's output, of its own class."""
+        aligner, device = self.aligner, self.pipe._execution_device
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+        rewards = [r for r in (aligner.reward, *aligner.watched.values()) if r is not None]
+        modules = [m for m in (*self.pipe.components.values(), self.vae) if isinstance(m, torch.nn.Module)]
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(placed(rewards, device, lean=aligner.compile is None))
+            if self.config.scouts:
+                with frozen(modules):
+                    self._begin_several_seeds()
+            plain = self._unguided() if aligner.on_hacking == "best" else None
+            objectives = self._objectives()
+            if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
+                stack.enter_context(frozen(modules))
+            denoiser = family_of(self.pipe).denoiser(self.pipe)
+            if objectives and self.config.checkpointing:
+                stack.enter_context(checkpointed((denoiser, self.vae)))
+            elif objectives and keeps_weights(denoiser):
+                stack.enter_context(checkpointed((denoiser,)))
+            if objectives and aligner.compile is not None:
+                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), aligner.compile))
+            output = self._steered(objectives)
+            if plain is not None:
+                output = self._better(output, plain)
+        if device.type == "cuda":
+            now = torch.cuda.max_memory_allocated(device)
+            self.trace.cost.peak_bytes = now if now > peak else None
+        return output
+
+    def decode(self, z0: Tensor) -> Tensor:
+        """Predictions (n, C, h, w) as images in [0, 1], counted."""
+        self.trace.cost.decodes += len(z0)
+        return self.guided_decode(z0)
+
+    def _steered(self, objectives: list[Objective]) -> Any:
+        config, trace, allotment, compile = self.config, self.trace, self.allotment, self.aligner.compile
+        words = [p.words for p in self.pairs]
+        recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch(), self.resting)
+        with self._loop(
+            self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel, compile=compile if objectives else None,
+            lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
+        ) as loop:  # fmt: skip
+            if loop.timesteps:
+                few = bool(objectives) and self._few(loop.timesteps)
+                if objectives and compile is not None and not few:
+                    self._rehearse(loop, recorder)
+                allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
+                if allotment.budget.seconds is not None:
+                    allotment.reserve = loop.seconds_to_decode()
+                if not few:
+                    _check_stages(config, objectives, loop.timesteps)
+                recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
+                (few_steps if few else dymo)(loop, objectives, config, allotment, recorder)
+                recorder.finish()
+        trace.cancelled = loop.cancelled
+        self._spent(loop.evaluations, "this run")
+        return loop.result
+
+    def _unguided(self) -> Any:
+        """The images as they would be without the aligner, from the same noise."""
+        if self.kwargs.get("output_type") == "latent" and isinstance(family_of(self.pipe), Transformer):
+            raise ConfigError(
+                f"on_hacking='best' compares images, and {type(self.pipe).__name__} gives latents in a form of its own: ask for "
+                "another output_type"
+            )
+        noise = Noise(self.kwargs.get("generator"))
+        own = {k: v for k, v in self.kwargs.items() if not k.startswith("callback_on_step_end")}
+        with PipelineLoop(self.pipe, own, decode=self.decode, cost=self.trace.cost) as loop:
+            unguided(loop)
+        noise.rewind()
+        self._spent(loop.evaluations, "the unguided image")
+        return loop.result
+
+    def _begin_several_seeds(self) -> None:
+        """Give the call the generators of the seeds that go on. Raises ConfigError where there is no choice."""
+        config, images, reward = self.config, len(self.trace.prompts), self.aligner.reward
+        if reward is None:
+            raise ConfigError(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
+        if self.kwargs.get("latents") is not None:
+            raise ConfigError(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
+        each = [pair for pair in self.pairs for _ in range(1 + config.scouts)]
+        words = config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs)
+        score = self._scorer(reward, guides=True)
+
+        def check(timesteps: Sequence[Timestep]) -> None:
+            if self._few(timesteps):
+                raise ConfigError(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
+
+        def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
+            found = score(images, samples, t)
+            return found.sum(0) if found.ndim == 2 else found
+
+        def open_loop(call: dict[str, Any]) -> PipelineLoop:
+            return self._loop(call, lean=words and not config.checkpointing)
+
+        chosen = choose(
+            self.pipe, self.kwargs, images, self.repeats, config, [SemanticAlignment(each)] if words else [], summed, open_loop, check,
+        )  # fmt: skip
+        self.trace.scouts = chosen.scores
+        self._spent(chosen.evaluations, "its seeds that were begun")
+        one = images == 1 and not isinstance(self.kwargs.get("generator"), list)
+        self.kwargs = {**self.kwargs, "generator": chosen.generators[0] if one else chosen.generators}
+
+    def _rehearse(self, loop: PipelineLoop, recorder: Recorder) -> None:
+        """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
+        aligner, before = self.aligner, vars(self.trace.cost).copy()
+        guided = family_of(self.pipe).guided(self.pipe, arguments(self.pipe, self.kwargs))
+        parts = (aligner.reward, aligner.preview_vae, *aligner.objectives)
+        kind = (aligner.compile, self.config, loop.shape, guided, tuple(map(id, parts)))
+        seconds = rehearsed(loop, self._objectives(), self.config, kind)
+        vars(self.trace.cost).update(before)
+        loop.evaluations = [0] * len(loop.evaluations)
+        if seconds:
+            self.trace.cost.compile_seconds = seconds
+            recorder.emit(Compiled(seconds))
+            log.info("compiled in %.0f s", seconds)
+
+    def _loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:
+        config = self.config
+        return PipelineLoop(
+            self.pipe, call, decode=self.decode, cost=self.trace.cost, map_size=config.map_size, map_layers=config.map_layers,
+            all_rows=config.map_rows == "all", **settings,
+        )  # fmt: skip
+
+    def _objectives(self) -> list[Objective]:
+        """What this run lowers."""
+        config, reward = self.config, self.aligner.reward
+        objectives: list[Objective] = []
+        if config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs):
+            objectives.append(SemanticAlignment(self.pairs))
+        if reward is not None:
+            generator = self.kwargs.get("generator")
+            first = generator[0] if isinstance(generator, list) else generator
+            objectives.append(
+                Preference(
+                    self._scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
+                    config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
+                    config.clamp, self.resting,
+                )
+            )  # fmt: skip
+        return [*objectives, *self.aligner.objectives]
+
+    def _scorer(self, reward: Reward, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
+        """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
+        score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
+
+        def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
+            self.trace.cost.reward_calls += len(samples) * guides
+            return score(images, [self.trace.texts[i] for i in samples], t)
+
+        return scored
+
+    def _watch(self) -> Watch | None:
+        aligner = self.aligner
+        if not aligner.watched or aligner.reward is None:
+            return None
+        return Watch(
+            {name: self._scorer(reward, guides=False) for name, reward in aligner.watched.items()},
+            {name: scale_of(reward) for name, reward in aligner.watched.items()},
+            scale_of(aligner.reward),
+            aligner.on_hacking,
+        )
+
+    def _better(self, aligned: Any, plain: Any) -> Any:
+        """Of each pair of images the one that the watched rewards put higher; the aligned one where they are even."""
+        watch, trace = self._watch(), self.trace
+        assert watch is not None
+        samples = list(range(len(trace.prompts)))
+        decode = decoder(decoding_vae(self.pipe.vae))
+        means = []
+        with torch.no_grad():
+            for name, end in (("aligned", aligned), ("unguided", plain)):
+                images = images_of(end, decode).clamp(0, 1).to(self.pipe._execution_device)
+                scores = watch.score(images, samples, None)
+                means.append(watch.mean(scores))
+                for reward, values in scores.items():
+                    trace.ends.setdefault(reward, {})[name] = values
+        take = [theirs > own for own, theirs in zip(*means, strict=True)]
+        trace.returned = ["unguided" if other else "aligned" for other in take]
+        return exchange(aligned, plain, take)
+
+    def _few(self, timesteps: Sequence[Timestep]) -> bool:
+        """Whether the run is steered as one of few steps. Raises ConfigError where it is to be and the sampler does not fit."""
+        wanted, single = self.config.few_steps, all(now.calls == 1 for now in timesteps)
+        if wanted == "always" and not single:
+            raise ConfigError(
+                f"few_steps='always': {type(self.pipe.scheduler).__name__} evaluates the denoiser twice a step; use LCMScheduler, "
+                "TCDScheduler or EulerDiscreteScheduler, or leave few_steps='auto'"
+            )
+        if wanted != "auto":
+            return wanted == "always"
+        guided = family_of(self.pipe).guided(self.pipe, arguments(self.pipe, self.kwargs))
+        few = single and len(timesteps) <= MOST and not guided
+        if few and len(timesteps) == 1:
+            log.info("one step: the initial noise is optimised, as ReNO does (arXiv 2406.04312)")
+        return few
+
+    def _spent(self, evaluations: Sequence[int], on: str) -> None:
+        """Book evaluations, one number an image."""
+        before = self.trace.evaluations or [0] * len(self.trace.prompts)
+        self.trace.evaluations = [a + b for a, b in zip(evaluations, before, strict=True)]
+        self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
+
+
+def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
+    """Warns where the reward acts at no step of the run: at one or two steps, all may lie in the semantic stage."""
+    stages = [stage(config, now) for now in timesteps]
+    if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
+        t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
+        warnings.warn(
+            f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
+            f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=5,
+        )  # fmt: skip

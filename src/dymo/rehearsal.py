@@ -1,0 +1,47 @@
+"""The first run of its kind under `compile=`: what torch makes of each stage is made before step 1."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Hashable, Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+
+from .config import Config
+from .errors import ConfigError
+from .guidance.objectives import Objective
+from .methods.dymo import rehearse
+from .pipelines.loop import PipelineLoop
+
+log = logging.getLogger(__name__)
+
+_DONE: WeakKeyDictionary[torch.nn.Module, set[Hashable]] = WeakKeyDictionary()
+"""Denoiser -> the kinds of runs of it that were compiled in this process."""
+
+
+def rehearsed(loop: PipelineLoop, objectives: Sequence[Objective], config: Config, kind: Hashable) -> float:
+    """Seconds that it took to compile, 0.0 where nothing had to be. Raises ConfigError where torch cannot compile."""
+    done = _DONE.setdefault(loop.denoiser, set())
+    if kind in done:
+        return 0.0
+    began, graphs = time.perf_counter(), _graphs()
+    log.info("compiling: the first image of a size waits for it")
+    try:
+        rehearse(loop, objectives, config, loop.timesteps)
+    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+        if not isinstance(error, torch._dynamo.exc.TorchDynamoException) and "nductor" not in type(error).__name__:
+            raise
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise ConfigError(
+            f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or leave out "
+            "compile=True"
+        ) from error
+    done.add(kind)
+    return time.perf_counter() - began if _graphs() > graphs else 0.0
+
+
+def _graphs() -> int:
+    """How many pieces of code torch has compiled in this process."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
