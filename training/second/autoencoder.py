@@ -120,6 +120,9 @@ def main() -> None:
         x, z, noisy = (v.to(args.device).contiguous(memory_format=torch.channels_last) for v in (x, z, noisy))
         return x, z, noisy
 
+    def sharp(step: int, steps: int) -> float:
+        return args.sharpness * min(1.0, max(0.0, 10 * (step / steps - 0.5)))
+
     # A quarter of the batch is enough for the encoders: the map they learn is close to linear.
     few = max(1, args.batch // 4)
     if "kl" in args.part:
@@ -129,9 +132,8 @@ def main() -> None:
             x, z, noisy = draw(generator)
             with autocast():
                 made, (mean, logvar) = model.decoder(noisy).float(), model.encoder(x[:few]).float().chunk(2, 1)
-            ramp = min(1.0, max(0.0, 10 * (step / args.steps - 0.5)))
             return {
-                "decoder": distance(made, x, args.sharpness * ramp),
+                "decoder": distance(made, x, sharp(step, args.steps)),
                 "encoder": F.l1_loss(mean, z[:few]) + F.mse_loss(mean, z[:few]),
                 "logvar": 1e-3 * (logvar - LOGVAR).square().mean(),
             }
@@ -150,7 +152,7 @@ def main() -> None:
                 made, latents = student.decode(noisy).sample.float(), student.encode(x[:few]).latents.float()
             return {
                 "teacher": 0.5 * distance(made, taught),
-                "truth": 0.5 * distance(made, x),
+                "truth": 0.5 * distance(made, x, sharp(step, args.tiny_steps)),
                 "encoder": F.l1_loss(latents, z[:few]) + F.mse_loss(latents, z[:few]),
             }
 

@@ -8,8 +8,10 @@ optimiser. The learning rate warms up, stays, and comes down over the last quart
 
 The grounding term (after TokenCompose, CVPR 2024) asks the cross-attention of each noun and colour token to stay
 inside its object: without it the maps of a model this small do not localise, and the semantic objective has nothing to
-read. The facts term asks the end token's state what the caption says: without it the text encoder hardly learns which thing
-stands on which side. Captions that say so are drawn more often, and so are noisy latents, in which the layout is decided.
+read. The word of a side ("left") is to stay inside the thing that stands there: a text encoder reads forwards, so it is the
+first that knows, and without it no place is learnt; noisy latents, in which the layout is decided, count more here. The facts
+term asks the end token's state what the caption says: without it the text encoder hardly learns which thing stands on which
+side. Captions that say so are drawn more often, and so are noisy latents.
 The naming term (in the spirit of REPA, ICLR 2025) has linear heads tell from the inner features which noun each
 cell shows; they are not exported. Without it the colours are learnt long before the nouns.
 """
@@ -37,6 +39,9 @@ from .scenes import dataset
 from .scorers import fact_loss, facts
 
 SHARD = 4000
+NOISY = 250
+"""Of the 1000 levels, the noisiest, at which the layout is decided."""
+SIDES = ("left", "right", "above", "below")
 NOUN_OF = {word: NOUNS.index(noun) for noun in NOUNS for word in (noun, PLURALS[noun])}
 
 
@@ -46,6 +51,12 @@ def word_positions(caption: str) -> list[tuple[int, int, int]]:
     colours = [i + 1 for i, w in enumerate(words) if w in COLOURS]
     nouns = [i + 1 for i, w in enumerate(words) if w in NOUN_OF]
     return [(c, n, NOUN_OF[words[n - 1]]) for c, n in zip(colours, nouns, strict=True)]
+
+
+def side_position(caption: str) -> int:
+    """The token that says on which side the first thing stands, 0 where none does."""
+    words = re.findall(r"\w+|,", caption)
+    return next((i + 1 for i, w in enumerate(words) if w in SIDES), 0)
 
 
 def by_thing(masks: torch.Tensor, nouns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,13 +86,13 @@ def training_set(cache: Path, shards: int, seed: int) -> tuple[torch.Tensor, tor
 
 
 def grounding_loss(
-    taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, kept: torch.Tensor
+    taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, weight: torch.Tensor
 ) -> torch.Tensor:
-    """mean over layers and tokens of (1 - attention inside / attention everywhere)^2.
+    """weighted mean over layers and tokens of (1 - attention inside / attention everywhere)^2.
 
-    masks (B, 3, 16, 16) in [0, 1]; positions (B, 3, 2) token indices, 0 where there is no such token; kept (B,) bool.
+    masks (B, 3, 16, 16) in [0, 1]; positions (B, 3, 3) token indices, 0 where there is no such token; weight (B,).
     """
-    real = (positions > 0) & kept[:, None, None]
+    real = (positions > 0) * weight[:, None, None]
     losses = []
     for name in taps.modules:
         module = taps.modules[name]
@@ -89,7 +100,7 @@ def grounding_loss(
         side = int(attention.shape[1] ** 0.5)
         inside = F.adaptive_avg_pool2d(masks, side).flatten(2)  # B 3 pixels
         maps = attention.gather(2, positions.flatten(1)[:, None].expand(-1, side * side, -1))
-        maps = maps.transpose(1, 2).unflatten(1, (MOST, 2))  # B thing word pixels
+        maps = maps.transpose(1, 2).unflatten(1, (MOST, 3))  # B thing word pixels
         share = (maps * inside[:, :, None]).sum(-1) / maps.sum(-1).clamp_min(1e-8)
         losses.append(((1 - share).square() * real).sum() / real.sum().clamp_min(1))
     return torch.stack(losses).mean()
@@ -145,11 +156,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600, help="of training, over all resumptions")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--grounding", type=float, default=0.1)
+    parser.add_argument("--grounding", type=float, default=0.3)
     parser.add_argument("--naming", type=float, default=0.4)
     parser.add_argument("--facts", type=float, default=0.02, help="weight of the facts term")
     parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
-    parser.add_argument("--noisy", type=float, default=0.4, help="share of the latents that are drawn from the noisier half")
+    parser.add_argument("--noisy", type=float, default=0.4, help=f"share of the latents that are drawn from the noisiest {NOISY} of 1000 levels")
     parser.add_argument("--shards", type=int, default=10, help=f"of {SHARD} scenes each")
     parser.add_argument("--start", type=Path, help="a folder with raw.safetensors (and ema.safetensors) to start from")
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="autocast")
@@ -170,10 +181,11 @@ def main() -> None:
     tok = stack.tokenizer()
     window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
     ids, empty = tok(captions, **window).input_ids, tok("", **window).input_ids[0]
-    positions = torch.zeros(len(captions), MOST, 2, dtype=torch.long)
+    positions = torch.zeros(len(captions), MOST, 3, dtype=torch.long)
     for i, caption in enumerate(captions):
-        for colour, noun, which in word_positions(caption):
-            positions[i, nouns[i].tolist().index(which)] = torch.tensor([colour, noun])
+        for k, (colour, noun, which) in enumerate(word_positions(caption)):
+            side = side_position(caption) if k == 0 else 0
+            positions[i, nouns[i].tolist().index(which)] = torch.tensor([colour, noun, side])
 
     said = torch.tensor([facts(caption) for caption in captions])
     sided = said[:, -len(NOUNS) * len(OPPOSITE) :].amax(1)
@@ -220,7 +232,7 @@ def main() -> None:
             tokens = torch.where(dropped[:, None], empty, ids[pick]).to(args.device)
             noisier = torch.rand(args.batch, generator=generator) < args.noisy
             t = torch.randint(0, 1000, (args.batch,), generator=generator)
-            t = torch.where(noisier, 500 + t // 2, t).to(args.device)
+            t = torch.where(noisier, 1000 - NOISY + t * NOISY // 1000, t).to(args.device)
             noise = torch.randn(z0.shape, generator=generator).to(args.device)
             a = abar[t][:, None, None, None]
             zt = (a.sqrt() * z0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
@@ -231,7 +243,7 @@ def main() -> None:
                 v = unet(zt, t, words.last_hidden_state).sample.float()
                 told = fact_loss(head(words.pooler_output).float(), said[pick].to(args.device))
                 told = (told * ~dropped.to(args.device)).mean()
-                ground = grounding_loss(taps, inside, positions[pick].to(args.device), ~dropped.to(args.device))
+                ground = grounding_loss(taps, inside, positions[pick].to(args.device), ~dropped.to(args.device) * (1 + 5 * (t >= 1000 - NOISY)))
                 name = naming.loss(inside, nouns[pick].to(args.device))
             snr = (a / (1 - a)).flatten()
             # min-SNR's weight, with a floor: what an object is gets decided where the noise is strong.

@@ -62,9 +62,7 @@ def text_encoder(tok: CLIPTokenizer) -> CLIPTextModel:
 
 
 def denoiser() -> UNet2DConditionModel:
-    """Widths that are multiples of 64, which bfloat16 on a CPU pays for. Only the padding of its convolutions tells a UNet
-    where a cell is: of 16 x 16 cells, and of 8 x 8, it tells too little, and "to the left of" is not learnt; of 4 x 4 all.
-    """
+    """Widths that are multiples of 64, which bfloat16 on a CPU pays for; at its lowest level of 4 x 4 cells it sees the whole image."""
     return UNet2DConditionModel(
         sample_size=16, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, block_out_channels=(64, 128, 128),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
@@ -74,8 +72,11 @@ def denoiser() -> UNet2DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
+    """Stable Diffusion's with noisier latents at the end: by its own 0.012 they still show where things are, so that nothing
+    said of places would be learnt, nor heeded from pure noise.
+    """
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing", rescale_betas_zero_snr=False,
     )  # fmt: skip
 
