@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--naming", type=float, default=0.4)
     parser.add_argument("--facts", type=float, default=0.02, help="weight of the facts term")
     parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
-    parser.add_argument("--noisy", type=float, default=0.4, help=f"share of the latents that are drawn from the noisiest {NOISY} of 1000 levels")
+    parser.add_argument("--noisy", type=float, default=0.3, help=f"share of the latents that are drawn from the noisiest {NOISY} of 1000 levels")
     parser.add_argument("--shards", type=int, default=10, help=f"of {SHARD} scenes each")
     parser.add_argument("--start", type=Path, help="a folder with raw.safetensors (and ema.safetensors) to start from")
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True, help="autocast")
