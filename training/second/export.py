@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderTiny, StableDiffusion3Pipeline, StableDiffusionPipeline
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
@@ -21,7 +21,7 @@ from dymo.rewards.aesthetic import AestheticReward
 from dymo.rewards.image_reward import ImageRewardModel
 from dymo.rewards.step_aware import StepAwareCLIP
 
-from . import stack
+from . import flow, stack, turbo
 from .aesthetic import mini_head
 from .autoencoder import kl, tiny
 from .fit import of_pair, part, trained
@@ -52,6 +52,33 @@ def export_pipeline(folder: Path, cache: Path) -> None:
         raise RuntimeError(f"the saved pipeline generates {image.shape}")
     same(unet, again.unet), same(text, again.text_encoder)
     print(f"pipeline: denoiser at step {saved['step']}")
+
+
+def export_turbo(folder: Path, cache: Path) -> None:
+    denoiser = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")["ema"]
+    tok = stack.tokenizer()
+    text, unet = stack.text_encoder(tok), trained("turbo", stack.denoiser(), cache)
+    text.load_state_dict(part(denoiser, "text."))
+    StableDiffusionPipeline(
+        vae=trained("autoencoder", kl(), cache).half(), text_encoder=text.eval().half(), tokenizer=tok, unet=unet.half(),
+        scheduler=turbo.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    same(unet, StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32).unet)
+
+
+def export_flow(folder: Path, cache: Path) -> None:
+    saved = torch.load(cache / "flow.pt", weights_only=True, map_location="cpu")
+    net, texts = flow.transformer(), flow.Texts(cache)
+    net.load_state_dict(part(saved["ema"], "transformer.")), texts.load_state_dict(part(saved["ema"], "texts."))
+    clip, t5 = texts.clip.eval().half(), texts.t5.eval().half()
+    StableDiffusion3Pipeline(
+        transformer=net.eval().half(), scheduler=flow.scheduler(), vae=trained("autoencoder", kl(), cache).half(),
+        text_encoder=clip, tokenizer=texts.clip_tokenizer, text_encoder_2=clip, tokenizer_2=texts.clip_tokenizer,
+        text_encoder_3=t5, tokenizer_3=texts.t5_tokenizer,
+    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    again = StableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    same(net, again.transformer), same(t5, again.text_encoder_3)
+    print(f"flow: at step {saved['step']}")
 
 
 def export_taesd(folder: Path, cache: Path) -> None:
@@ -133,6 +160,8 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path], None]]] = {
     "mini-aesthetic": (("pickscore", "aesthetic"), export_aesthetic),
     "mini-step-aware": (("step-aware",), export_step_aware),
     "judge": (("judge",), export_judge),
+    "turbo": (("denoiser", "autoencoder", "turbo"), export_turbo),
+    "flow": (("flow", "autoencoder"), export_flow),
 }
 
 

@@ -2,11 +2,13 @@
 
     python -m training.flow --minutes 200 [--device cpu] [--align 0.2]
 
-Rectified flow: z_s = (1 - s) z0 + s noise, the target is noise - z0, and s is logit-normal, shifted towards noise. It
-starts from the denoiser's text encoder. Two terms help a model this small: a naming term on two inner blocks, as in
-`training.denoiser`; and, with --align, the cosine between an inner block and the trained UNet's features of the
-nearly clean latents (REPA, ICLR 2025), through a head that is not kept. Resumes from its checkpoint in --cache; the
-learning rate comes down over the last quarter of --minutes.
+Rectified flow: z_s = (1 - s) z0 + s noise, the target is noise - z0, and s is logit-normal, shifted towards noise. As in
+SD3 the prompt is read twice: by CLIP, which starts as the denoiser's text encoder, and by a T5 encoder, which starts from
+nothing; each is left out now and then, so that neither leans on the other. As for the denoiser, captions with a side and
+noisy latents are drawn more often. Two terms help a model this small: a naming
+term on two inner blocks, as in `training.denoiser`; and, with --align, the cosine between an inner block and the trained
+UNet's features of the nearly clean latents (REPA, ICLR 2025), through a head that is not kept. Resumes from its
+checkpoint in --cache; the learning rate comes down over the last quarter of --minutes.
 """
 
 from __future__ import annotations
@@ -18,16 +20,26 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
 
 from . import stack
-from .denoiser import naming_loss, rate, training_set
+from .denoiser import naming_loss, rate, side_position, training_set
 from .fit import arguments, begin, part
-from .miniature.world import NOUNS
+from .miniature.world import NOUNS, WORDS
 
-SHIFT = 2.0
+SHIFT = 6.0
+"""As the denoiser's schedule, more noise than usual: of these latents even a thirtieth part still shows where things are."""
 WIDTH = 192
+ALONE = 0.1
+"""How often each of the two readings of a prompt is left out."""
 NAMED = (3, 5)
 """Blocks whose image tokens must tell nouns; the first is aligned too."""
 
@@ -44,6 +56,25 @@ def scheduler() -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
 
 
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """Each word of the world is one piece that begins with a space's mark; other words are spelt."""
+    words = [("▁" + word, -1.0) for word in sorted(WORDS)]
+    letters = [(symbol, -5.0) for symbol in ("▁", *(chr(code) for code in range(33, 127)))]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *words, *letters]
+    made = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=stack.WINDOW
+    )
+
+
+def t5_encoder(tok: PreTrainedTokenizerFast) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(vocab_size=len(tok), d_model=256, d_kv=64, d_ff=512, num_layers=2, num_heads=4, dropout_rate=0.0)
+    )
+
+
 def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
     """The denoiser's text encoder with a fresh projection: both text encoders of a StableDiffusion3Pipeline."""
     trained = stack.text_encoder(tok)
@@ -54,11 +85,24 @@ def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
     return made
 
 
-def embed(text: CLIPTextModelWithProjection, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As StableDiffusion3Pipeline has it without T5: states (B, 48, 256) of two equal encoders, then zeros; pooled (B, 256)."""
-    out = text(tokens, output_hidden_states=True)
-    states = torch.cat([out.hidden_states[-2]] * 2, -1)
-    return torch.cat([states, torch.zeros_like(states)], 1), torch.cat([out.text_embeds] * 2, -1)
+class Texts(nn.Module):
+    """Both readings of a prompt, as StableDiffusion3Pipeline joins them: the two CLIP encoders are the same one."""
+
+    def __init__(self, cache: Path):
+        super().__init__()
+        self.clip_tokenizer, self.t5_tokenizer = stack.tokenizer(), t5_tokenizer()
+        self.clip, self.t5 = text_encoder(self.clip_tokenizer, cache), t5_encoder(self.t5_tokenizer)
+
+    def ids(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Of CLIP and of T5, (B, 24) each."""
+        window = dict(padding="max_length", max_length=stack.WINDOW, truncation=True, return_tensors="pt")
+        return self.clip_tokenizer(prompts, **window).input_ids, self.t5_tokenizer(prompts, **window).input_ids
+
+    def forward(self, clip: Tensor, t5: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, 48, 256), CLIP's before T5's, and pooled (B, 256)."""
+        out = self.clip(clip, output_hidden_states=True)
+        states = torch.cat([out.hidden_states[-2]] * 2, -1)
+        return torch.cat([states, self.t5(t5).last_hidden_state], 1), torch.cat([out.text_embeds] * 2, -1)
 
 
 class Helpers(nn.Module):
@@ -68,13 +112,13 @@ class Helpers(nn.Module):
         super().__init__()
         self.naming = nn.ModuleList(nn.Conv2d(WIDTH, len(NOUNS) + 1, 1) for _ in NAMED)
         self.align = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1), nn.SiLU(), nn.Conv2d(WIDTH, aligned, 1))
-        self.features: list[torch.Tensor] = []
+        self.features: list[Tensor] = []
         for i in NAMED:
             model.transformer_blocks[i].register_forward_hook(
                 lambda _module, _inputs, output: self.features.append(output[1])
             )
 
-    def read(self) -> list[torch.Tensor]:
+    def read(self) -> list[Tensor]:
         """Features (B, width, 8, 8) of the last forward, which are then forgotten."""
         made = [x.transpose(1, 2).unflatten(2, (8, 8)) for x in self.features]
         self.features.clear()
@@ -96,17 +140,16 @@ class Teacher:
         self.seen = output
 
     @torch.no_grad()
-    def features(self, z0: torch.Tensor, noise: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def features(self, z0: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
         zt = self.a**0.5 * z0 + (1 - self.a) ** 0.5 * noise
         self.unet(zt, self.t, self.text(tokens).last_hidden_state)
         return F.avg_pool2d(self.seen, 2)
 
 
 @torch.no_grad()
-def generate(model, text, tok, prompts: list[str], scale: float, steps: int, seed: int) -> torch.Tensor:
+def generate(model, texts: Texts, prompts: list[str], scale: float, steps: int, seed: int) -> Tensor:
     """Latents (n, 16, 16, 16) by Euler steps with classifier-free guidance."""
-    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
-    states, pooled = embed(text, tok([""] * len(prompts) + prompts, **window).input_ids)
+    states, pooled = texts(*texts.ids([""] * len(prompts) + prompts))
     levels = scheduler()
     levels.set_timesteps(steps)
     z = torch.stack(
@@ -126,17 +169,18 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--naming", type=float, default=0.2)
     parser.add_argument("--align", type=float, default=0.0, help="weight of the alignment with the trained UNet")
+    parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
+    parser.add_argument("--noisy", type=float, default=0.3, help="share of the levels that are drawn from the noisiest quarter")
     parser.add_argument("--shards", type=int, default=10)
     args = parser.parse_args()
     begin(args)
     latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
-    tok = stack.tokenizer()
-    window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
-    ids, empty = tok(captions, **window).input_ids, tok("", **window).input_ids[0]
-    net, text = transformer(), text_encoder(tok, args.cache)
-    teacher = Teacher(args.cache, tok, args.device) if args.align else None
+    net, texts = transformer(), Texts(args.cache)
+    ids, empty = torch.stack(texts.ids(captions), 1), torch.stack(texts.ids([""]), 1)[0]  # (n, 2, 24)
+    often = 1 + (args.related - 1) * torch.tensor([float(side_position(caption) > 0) for caption in captions])
+    teacher = Teacher(args.cache, texts.clip_tokenizer, args.device) if args.align else None
     helpers = Helpers(net, stack.denoiser().config.block_out_channels[-1])
-    model = nn.ModuleDict({"transformer": net, "text": text, "helpers": helpers}).to(args.device)
+    model = nn.ModuleDict({"transformer": net, "texts": texts, "helpers": helpers}).to(args.device)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     checkpoint, step, spent = args.cache / "flow.pt", 0, 0.0
@@ -156,15 +200,18 @@ def main() -> None:
     running = torch.zeros(3)
     while spent < budget:
         generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-        pick = torch.randint(0, len(latents), (args.batch,), generator=generator)
+        pick = torch.multinomial(often, args.batch, replacement=True, generator=generator)
         z0 = latents[pick].float().to(args.device)
-        dropped = torch.rand(args.batch, generator=generator) < 0.1
-        tokens = torch.where(dropped[:, None], empty, ids[pick]).to(args.device)
-        s = torch.sigmoid(torch.randn(args.batch, generator=generator)).to(args.device)
+        dropped = torch.rand(args.batch, 2, generator=generator) < ALONE
+        dropped |= torch.rand(args.batch, 1, generator=generator) < 0.1  # for classifier-free guidance
+        tokens = torch.where(dropped[..., None], empty, ids[pick]).to(args.device)
+        s = torch.sigmoid(torch.randn(args.batch, generator=generator))
+        noisier = torch.rand(args.batch, generator=generator) < args.noisy
+        s = torch.where(noisier, 1 - torch.rand(args.batch, generator=generator) / 4, s).to(args.device)
         s = SHIFT * s / (1 + (SHIFT - 1) * s)
         noise = torch.randn(z0.shape, generator=generator).to(args.device)
         level = s[:, None, None, None]
-        states, pooled = embed(text, tokens)
+        states, pooled = texts(*tokens.unbind(1))
         v = net(torch.lerp(z0, noise, level), states, pooled, 1000 * s).sample
         features = helpers.read()
         labels = masks[pick].float().to(args.device) / 255
@@ -174,7 +221,7 @@ def main() -> None:
             torch.zeros(()),
         ]
         if teacher is not None:
-            taught = teacher.features(z0, noise, tokens)
+            taught = teacher.features(z0, noise, ids[pick, 0].to(args.device))
             losses[2] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
         factor = rate(step, spent, budget)
         for group in optimiser.param_groups:

@@ -2,7 +2,7 @@
 
     python -m training.measure [--guidance 2 3 4] [--n 64] [--sheet sheet.png] [--weights ema] [--linear]
 
-By the number of objects (captions of the tune split; single things of training): the share of images that show all
+By the number of things (captions of the tune split; single things of training): the share of images that show all
 that their caption says, and the share of things that the classifier names. Intervals are Wilson's, 95 %.
 """
 
@@ -83,7 +83,7 @@ def sheet(path: Path, images: torch.Tensor, texts: list[str], right: list[bool],
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--guidance", type=float, nargs="+", default=[3.0])
-    parser.add_argument("--n", type=int, default=64, help="images for each number of objects")
+    parser.add_argument("--n", type=int, default=64, help="images for each number of things")
     parser.add_argument("--inference-steps", type=int, default=25)
     parser.add_argument("--weights", choices=("ema", "model"), default="ema")
     parser.add_argument("--linear", action="store_true", help="decode by the linear inverse")
@@ -99,7 +99,7 @@ def main() -> None:
         else trained("autoencoder", kl(), args.cache)
     )
     namer = trained("classifier", Classifier(), args.cache) if (args.cache / "classifier.pt").exists() else None
-    asked = {1: single(args.n), 2: captions("tune", args.n, objects=2), 3: captions("tune", args.n, objects=3)}
+    asked = {1: single(args.n), 2: captions("tune", args.n, things=2), 3: captions("tune", args.n, things=3)}
     print(
         json.dumps(
             {"step": parts[3], "decoder": "learned" if vae else "linear", "inference_steps": args.inference_steps}
@@ -109,7 +109,7 @@ def main() -> None:
     texts: list[str] = []
     right: list[bool] = []
     for scale in args.guidance:
-        for objects, wanted in asked.items():
+        for things, wanted in asked.items():
             z = torch.cat(
                 [
                     generate(
@@ -123,13 +123,12 @@ def main() -> None:
             verdicts = [satisfied(c, seen) for c, seen in zip(wanted, judge.read(images), strict=True)]
             correct = [v.correct for v in verdicts]
             found = {
-                "guidance": scale, "objects": objects, "n": len(wanted), "correct": round(sum(correct) / len(wanted), 3),
+                "guidance": scale, "things": things, "n": len(wanted), "correct": round(sum(correct) / len(wanted), 3),
                 "interval": wilson(sum(correct), len(wanted)),
                 **{
                     key: round(sum(getattr(v, key) for v in verdicts) / len(wanted), 3) for key in ("objects", "counts", "colours")
                 },
             }  # fmt: skip
-            found["objects_there"], found["objects"] = found["objects"], objects
             if namer is not None:
                 nouns = torch.tensor(
                     [[NOUNS.index(t.noun) for t in c.things] + [-1] * (3 - len(c.things)) for c in wanted]

@@ -5,6 +5,7 @@ import pytest
 
 from training.second.miniature.world import (
     ALL_THINGS,
+    ASKED,
     COLOURS,
     MOST,
     NOUNS,
@@ -78,12 +79,14 @@ def test_a_text_gives_its_caption_back_and_has_only_known_words():
     assert shapes == {(1,), (2,), (3,), (1, 1), (2, 1), (1, 2), (1, 1, 1)}
 
 
-@pytest.mark.parametrize("objects", [2, 3, None])
-def test_captions_are_seeded_distinct_and_of_the_size_asked_for(objects):
-    found = captions("test", 96, objects=objects)
-    assert found == captions("test", 96, objects=objects) and found != captions("test", 96, seed=1, objects=objects)
+@pytest.mark.parametrize("things", [2, 3, None])
+def test_captions_are_seeded_distinct_and_the_hard_ones(things):
+    found = captions("test", 96, things=things)
+    assert found == captions("test", 96, things=things) and found != captions("test", 96, seed=1, things=things)
     assert len({frozenset(c.things) for c in found}) == 96
-    assert {len(c.instances) for c in found} == ({objects} if objects else {2, 3})
+    assert {len(c.things) for c in found} == ({things} if things else {2, 3})
+    assert {caption_shape(c) for c in found} == {counts for n, each in ASKED.items() if things in (None, n) for counts in each}
+    assert {c.relation for c in found} == set(RELATIONS[:4]) and max(len(c.instances) for c in found) == MOST
     assert all(len({t.colour for t in c.things}) == len(c.things) for c in found)
     assert any(held_out(t.noun, t.colour) for c in found for t in c.things)
 
@@ -94,4 +97,4 @@ def test_more_than_there_are_is_refused():
     with pytest.raises(ValueError, match="unknown split 'dev'"):
         captions("dev", 1)
     with pytest.raises(ValueError, match="choose 2, 3 or None"):
-        captions("test", 1, objects=4)
+        captions("test", 1, things=4)

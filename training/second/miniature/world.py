@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dymo.errors import RewardError
+
 NOUNS = (
     "anchor", "apple", "bell", "boat", "car", "cat", "chair", "crown", "duck", "fish",
     "hat", "heart", "house", "key", "lock", "moon", "shirt", "star", "tree", "umbrella",
@@ -107,6 +109,18 @@ SHAPES: dict[int, tuple[tuple[tuple[int, ...], float], ...]] = {
 """By the number of objects: the counts of a caption's things, and how often they are drawn."""
 
 
+ASKED: dict[int, tuple[tuple[int, ...], ...]] = {2: ((1, 1), (1, 1), (2, 1), (1, 2)), 3: ((1, 1, 1),)}
+"""By the number of things: their counts in `captions`, each as often as it stands here."""
+
+
+def _counted(rng: random.Random, things: tuple[Thing, ...], counts: tuple[int, ...], any_colour: bool) -> tuple[Thing, ...]:
+    """So many of each of several drawn things, of different nouns, and of different colours unless `any_colour`."""
+    while True:
+        drawn = [rng.choice(things) for _ in counts]
+        if len({t.noun for t in drawn}) == len(drawn) and (any_colour or len({t.colour for t in drawn}) == len(drawn)):
+            return tuple(Thing(t.noun, t.colour, n) for t, n in zip(drawn, counts, strict=True))
+
+
 def sample_caption(
     rng: random.Random,
     things: tuple[Thing, ...] = TRAINED_THINGS,
@@ -120,40 +134,37 @@ def sample_caption(
     """
     number = objects or rng.choices((1, 2, 3), shares)[0]
     counts = rng.choices([s for s, _ in SHAPES[number]], [w for _, w in SHAPES[number]])[0]
-    any_colour = not distinct and rng.random() < 0.2
-    while True:
-        drawn = [rng.choice(things) for _ in counts]
-        if len({t.noun for t in drawn}) == len(drawn) and (any_colour or len({t.colour for t in drawn}) == len(drawn)):
-            break
-    made = tuple(Thing(t.noun, t.colour, n) for t, n in zip(drawn, counts, strict=True))
+    made = _counted(rng, things, counts, not distinct and rng.random() < 0.2)
     # "next to" more than one thing would not say where.
     relations = RELATIONS if number == 2 else RELATIONS[:4]
     related = len(made) > 1 and rng.random() < (0.7 if number == 2 else 0.4)
     return Caption(made, rng.choice(relations) if related else "and")
 
 
-def _drawn(split: str, rng: random.Random, objects: int | None) -> Iterator[Caption]:
+def _drawn(split: str, rng: random.Random, number: int | None) -> Iterator[Caption]:
     things = TRAINED_THINGS if split == "train" else ALL_THINGS
     while True:
-        caption = sample_caption(rng, things, objects or rng.choice((2, 3)), distinct=True)
+        counts = rng.choice(ASKED[number or rng.choice((2, 3))])
+        caption = Caption(_counted(rng, things, counts, False), rng.choice(RELATIONS[:4]))
         if split_of(caption) == split:
             yield caption
 
 
-def captions(split: str, n: int, seed: int = 0, objects: int | None = None) -> list[Caption]:
+def captions(split: str, n: int, seed: int = 0, things: int | None = None) -> list[Caption]:
     """`n` captions of a split ("test" is never trained or tuned on), no two of the same things, seeded.
 
-    `objects` is 2 or 3, or None for both alike; different things have different colours. Noun-colour pairs that are
-    held out of training take part in "tune" and "test". Raises ValueError on an unknown split, and on more than 2000.
+    They are the hard ones: two things, one of which may be two objects, or three; all say on which side the first stands,
+    and different things have different colours. `things` is 2 or 3, or None for both alike. Noun-colour pairs that are held
+    out of training take part in "tune" and "test". Raises ValueError on an unknown split, and on more than 2000.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if objects not in (None, 2, 3):
-        raise ValueError(f"{objects!r} objects asked for: choose 2, 3 or None for both")
+    if things not in (None, 2, 3):
+        raise ValueError(f"{things!r} things asked for: choose 2, 3 or None for both")
     if n > 2000:
         raise ValueError(f"{n} captions asked for, but a split gives at most 2000")
     found: dict[frozenset[tuple[Thing, int]], Caption] = {}
-    for caption in _drawn(split, random.Random(f"{split}-{seed}-{objects}"), objects):
+    for caption in _drawn(split, random.Random(f"{split}-{seed}-{things}"), things):
         if len(found) == n:
             break
         found.setdefault(frozenset(Counter(caption.things).items()), caption)
@@ -196,3 +207,11 @@ def caption_of(text: str) -> Caption:
             f"blue cat and a green car', of the colours {', '.join(COLOURS)} and the things {', '.join(NOUNS)}"
         )
     return caption
+
+
+def read_caption(prompt: str) -> Caption:
+    """The truth of a prompt in the miniature's words. Raises RewardError for any other, which the judge cannot read."""
+    try:
+        return caption_of(prompt)
+    except ValueError as error:
+        raise RewardError(f"the judge cannot read the prompt: {error}") from None
