@@ -41,7 +41,7 @@ def main() -> None:
     def scored(z: torch.Tensor, index: int, embedded: torch.Tensor, words: list[str]) -> torch.Tensor:
         """The reward of the one-step predictions of latents (n, ...) at step `index`, (n,)."""
         output = guided(z, scheduler.timesteps[index], embedded)
-        here, _ = kind_of(scheduler).levels(scheduler, index)
+        here, _ = kind_of(scheduler).levels(scheduler, index, index)
         return reward.score(decode(predict_z0(z, output, here, scheduler.config.prediction_type)), words)
 
     def losses(generator: torch.Generator, step: int) -> torch.Tensor:
