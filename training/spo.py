@@ -42,7 +42,7 @@ def main() -> None:
         """The reward of the one-step predictions of latents (n, ...) at step `index`, (n,)."""
         output = guided(z, scheduler.timesteps[index], embedded)
         here, _ = kind_of(scheduler).levels(scheduler, index, index)
-        return reward.score(decode(predict_z0(z, output, here, scheduler.config.prediction_type)), words)
+        return reward.score(decode(predict_z0(z, output, here, scheduler.config.prediction_type)).clamp(0, 1), words)
 
     def losses(generator: torch.Generator, step: int) -> torch.Tensor:
         words = prompts(args.batch, args.seed * 1_000_003 + step)
