@@ -33,7 +33,7 @@ import json
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
@@ -409,6 +409,14 @@ def stack(family: str, mode: FakeTensorMode, reward: CLIPReward) -> Stack:
     return assembled(family, lambda build, dtype: without_weights(build, mode, dtype), reward)
 
 
+def stacks(families: Iterable[str]) -> Iterator[tuple[str, FakeTensorMode, Stack]]:
+    """Each family, the mode that its weights are fake in, and its stack; all have one reward."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    reward = reward_of(without_weights(clip_vit_h, mode))
+    for family in families:
+        yield family, mode, stack(family, mode, reward)
+
+
 def assembled(family: str, made: published.Fake, reward: CLIPReward, decoding: torch.dtype = torch.float) -> Stack:
     """A family as it is published, its modules made by `made(build, dtype)`; decoding: the precision of a UNet's own VAE."""
     if family in published.DENOISERS:
@@ -493,10 +501,7 @@ OF_TRANSFORMERS = (
 def measure(families: Sequence[str] = FAMILIES, say: Callable[[Row], None] = lambda _: None) -> list[Row]:
     """All evaluations of the report; `say` hears of each."""
     rows: list[Row] = []
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    reward = reward_of(without_weights(clip_vit_h, mode))
-    for family in families:
-        one = stack(family, mode, reward)
+    for family, mode, one in stacks(families):
 
         def note(
             setting: str, stage: str, account: Account, limit: float | None = None, views: int = 1, family: str = family
@@ -541,10 +546,7 @@ LAUNCHED = (
 def launched(families: Sequence[str] = FAMILIES, say: Callable[[Launched], None] = lambda _: None) -> list[Launched]:
     """The kernels and host reads of the report."""
     found: list[Launched] = []
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    reward = reward_of(without_weights(clip_vit_h, mode))
-    for family in families:
-        one = stack(family, mode, reward)
+    for family, _, one in stacks(families):
         limits = dict(zip(("semantic", "preference"), KERNELS.get(family, (None, None)), strict=True))
         for setting, stage, preset, tiny in LAUNCHED:
             (first, _), (kernels, reads) = one.launches(preset, tiny, **_in_stage(stage))

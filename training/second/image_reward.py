@@ -115,8 +115,10 @@ def main() -> None:
     fit("imagereward-cells", model, looking, args, steps=args.cells_steps, lr=1e-3, weight_decay=0.05)
 
     attention: list[torch.Tensor] = []
-    for layer in reward.text.encoder.layer:
+    hooks = [
         layer.crossattention.self.register_forward_hook(lambda _module, _inputs, output: attention.append(output[1]))
+        for layer in reward.text.encoder.layer
+    ]
 
     def losses(generator: torch.Generator, step: int) -> dict[str, torch.Tensor]:
         pick = torch.randint(0, GROUPS, (n,), generator=generator)
@@ -152,7 +154,8 @@ def main() -> None:
 
     fit("imagereward", model, losses, args, steps=args.steps, lr=args.lr, weight_decay=0.05)
 
-    reward.text.encoder.layer.apply(lambda m: m._forward_hooks.clear())
+    for hook in hooks:
+        hook.remove()
 
     def score(shown: torch.Tensor, texts: list[str]) -> np.ndarray:
         tokens = tok(texts, **window).to(args.device)

@@ -1,9 +1,11 @@
 """Measure the unguided denoiser: what the judge and the classifier read from its images, with intervals.
 
     python -m training.measure [--guidance 2 3 4] [--n 64] [--sheet sheet.png] [--weights ema] [--linear]
+    python -m training.measure --sides 256
 
 By the number of things (captions of the tune split; single things of training): the share of images that show all
 that their caption says, and the share of things that the classifier names. Intervals are Wilson's, 95 %.
+With --sides: the share of scenes whose loss at t is smaller with their own caption than with that of the opposite side.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,10 +24,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from . import stack
 from .autoencoder import kl
 from .classifier import Classifier, named
+from .denoiser import SHARD
 from .fit import arguments, begin, part, trained
-from .judge import trained_judge
+from .judge import OPPOSITE, trained_judge
 from .miniature.judge import satisfied
-from .miniature.world import ALL_THINGS, NOUNS, Caption, captions, sample_caption
+from .miniature.world import ALL_THINGS, NOUNS, Caption, caption_of, captions, sample_caption
+from .scenes import dataset
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -80,9 +85,29 @@ def sheet(path: Path, images: torch.Tensor, texts: list[str], right: list[bool],
     made.quantize(200).save(path, optimize=True)
 
 
+@torch.no_grad()
+def sides(parts, cache: Path, n: int, t: int) -> float:
+    """The share of `n` training scenes with a side whose captions the denoiser tells from their opposites at `t`."""
+    tok, text, unet, _ = parts
+    data, a = dataset(cache, SHARD, seed=0), stack.scheduler().alphas_cumprod[t]
+    said = [caption_of(str(caption)) for caption in data["captions"]]
+    chosen = [i for i, caption in enumerate(said) if caption.relation in OPPOSITE][:n]
+    z0 = stack.pca(cache).encode(torch.from_numpy(data["images"][chosen]))
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(t))
+    zt, v = a.sqrt() * z0 + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * z0
+
+    def losses(captions: list[Caption]) -> torch.Tensor:
+        ids = tok([c.text for c in captions], padding="max_length", max_length=stack.WINDOW, return_tensors="pt").input_ids
+        return (unet(zt, t, text(ids).last_hidden_state).sample - v).square().mean((1, 2, 3))
+
+    own = [said[i] for i in chosen]
+    return (losses(own) < losses([replace(c, relation=OPPOSITE[c.relation]) for c in own])).float().mean().item()
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--guidance", type=float, nargs="+", default=[3.0])
+    parser.add_argument("--sides", type=int, default=0, help="measure them, on so many scenes, and nothing else")
     parser.add_argument("--n", type=int, default=64, help="images for each number of things")
     parser.add_argument("--inference-steps", type=int, default=25)
     parser.add_argument("--weights", choices=("ema", "model"), default="ema")
@@ -91,6 +116,9 @@ def main() -> None:
     args = parser.parse_args()
     begin(args)
     parts = denoiser(args.cache, args.weights)
+    if args.sides:
+        print(json.dumps({"step": parts[3], **{f"sides at {t}": round(sides(parts, args.cache, args.sides, t), 3) for t in (999, 900, 700)}}))
+        return
     parts[1].to(args.device), parts[2].to(args.device)
     space, judge = stack.pca(args.cache), trained_judge(args.cache)
     vae = (

@@ -20,17 +20,17 @@ from .checkpoint import State, find_file, fitting, from_state, hollow, put, read
 from .open_clip import from_open_clip, open_clip_shapes
 from .preprocess import OPENAI_MEAN, OPENAI_STD, longest_side_pad, normalise, shortest_side_crop
 from .registry import Spec
-from .tower import TowerReward
+from .tower import PromptTowerReward
 
 VIT_H_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 Prepare = Callable[[Tensor, int], Tensor]  # images (B, 3, H, W) in [0, 1] and the tower's side -> (B, 3, side, side)
 
 
-class CLIPReward(TowerReward):
+class CLIPReward(PromptTowerReward):
     """points x cos(f_V(x), f_T(c)), about 18 to 25 for PickScore; text features are kept.
 
     model: a transformers CLIPModel, frozen here; tokenizer: its tokenizer. points: None for exp(logit_scale), else the
-    number (1: the cosine itself). clean: of a prompt, before the tokenizer. Other settings: those of `TowerReward`.
+    number (1: the cosine itself). clean: of a prompt, before the tokenizer. Other settings: those of `PromptTowerReward`.
     """
 
     model: CLIPModel

@@ -18,7 +18,7 @@ from .clip import load_tokenizer
 from .head import HIDDEN, AffineHead
 from .preprocess import OPENAI_MEAN, OPENAI_STD, normalise, shortest_side_crop
 from .registry import Spec
-from .tower import TowerReward
+from .tower import PromptTowerReward
 
 TOKENIZER = "google-bert/bert-base-uncased"
 # In the published file, left over from the model's pretraining and never used.
@@ -108,8 +108,8 @@ def image_reward_from_state(
     return from_state(partial(ImageRewardModel, sizes or Sizes()), state, name, dtype, published_name, UNUSED)
 
 
-class ImageReward(TowerReward):
-    """(head([CLS]) - mean) / std, about -2.3 to 2. Settings: those of `TowerReward`.
+class ImageReward(PromptTowerReward):
+    """(head([CLS]) - mean) / std, about -2.3 to 2. Settings: those of `PromptTowerReward`.
 
     The prompt's embedded tokens are kept; what lies behind them depends on the image.
     """

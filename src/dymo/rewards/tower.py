@@ -6,6 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,7 @@ MOST = 4096  # prompts whose features are kept; the oldest goes first
 
 
 class TowerReward(ABC):
-    """A reward that is a network, frozen here, differentiable from the images on. A subclass has `_score`, and
-    `_encode` where it keeps what it makes of prompts.
+    """A reward that is a network, frozen here, differentiable from the images on. A subclass adds `_score`.
 
     layers: those that `checkpointing` lets keep only their input for the backward, for a second forward.
     """
@@ -35,7 +35,6 @@ class TowerReward(ABC):
         self.model = model.eval().requires_grad_(False)
         self.name, self.scale = name, scale
         self.resolution = resolution
-        self._kept: dict[str, Tensor] = {}
         self._joins = not checkpointing
         self.layers = list(layers)
         # transformers' own switch acts in training mode alone; a frozen reward is never in it.
@@ -53,12 +52,34 @@ class TowerReward(ABC):
     def to(self, device: torch.device | str) -> TowerReward:
         """Move the model; returns self."""
         self.model.to(device)
-        self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
         return self
 
     def at_work(self) -> AbstractContextManager[None]:
         """For one run, when the model is where it is to be: fewer operations, for a copy of some of its weights."""
         return joined(self.model) if self._joins else nullcontext()
+
+    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
+        """images (B, 3, H, W) in [0, 1], one prompt each -> (B,). Raises RewardError on anything else."""
+        check_images(self.name, images, prompts)
+        return full_precision(self._score(full_precision(images), prompts, timestep))
+
+    @abstractmethod
+    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
+        """The scores (B,) of images in full precision."""
+
+
+class PromptTowerReward(TowerReward):
+    """One whose reading of a prompt does not depend on the image, and is kept. A subclass adds `_encode`."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self._kept: dict[str, Tensor] = {}
+
+    def to(self, device: torch.device | str) -> PromptTowerReward:
+        """Move the model and what is kept; returns self."""
+        self._kept = {prompt: features.to(device) for prompt, features in self._kept.items()}
+        super().to(device)
+        return self
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         """What `_encode` makes of B prompts, once of each: (B, ...), without a gradient."""
@@ -71,15 +92,6 @@ class TowerReward(ABC):
             del self._kept[next(iter(self._kept))]
         return found
 
-    def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
-        """images (B, 3, H, W) in [0, 1], one prompt each -> (B,). Raises RewardError on anything else."""
-        check_images(self.name, images, prompts)
-        return full_precision(self._score(full_precision(images), prompts, timestep))
-
     @abstractmethod
-    def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
-        """The scores (B,) of images in full precision."""
-
     def _encode(self, prompts: list[str]) -> Sequence[Tensor]:
         """What is kept of n prompts, one tensor each."""
-        raise NotImplementedError

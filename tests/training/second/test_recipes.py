@@ -9,8 +9,9 @@ import torch
 from training.second import checkpoints, stack
 from training.second.autoencoder import distance, high_frequencies
 from training.second.classifier import named
-from training.second.denoiser import by_thing, naming_loss, rate, word_positions
+from training.second.denoiser import by_thing, naming_loss, rate, side_position, word_positions
 from training.second.fit import arguments, fit
+from training.second.image_reward import finding_loss
 from training.second.measure import wilson
 from training.second.miniature.world import ALL_THINGS, NOUNS, WORDS, caption_of, sample_caption
 from training.second.scenes import stands
@@ -35,6 +36,41 @@ def test_word_positions_point_at_the_words_tokens():
         assert [which for _, _, which in found] == [NOUNS.index(t.noun) for t in caption.things]
         for (colour, noun, _), thing in zip(found, caption.things, strict=True):
             assert tokens[colour - 1] == f"{thing.colour}</w>" and tokens[noun - 1].startswith(thing.noun[:3])
+
+
+def test_the_word_of_a_side_is_found():
+    said = {"to the left of": "left", "to the right of": "right", "above": "above", "below": "below"}
+    tok, rng, seen = stack.tokenizer(), random.Random(1), set()
+    for _ in range(100):
+        caption = sample_caption(rng, ALL_THINGS)
+        at = side_position(caption.text)
+        word = tok.tokenize(caption.text)[at - 1].removesuffix("</w>") if at else ""
+        assert word == said.get(caption.relation, "")
+        seen.add(word)
+    assert seen == {"", "left", "right", "above", "below"}
+
+
+def test_finding_is_least_where_words_lead_to_their_cells_or_to_the_first_token_for_none():
+    at = torch.tensor([[[2, 1], [5, 4], [0, 0]]])  # two things, their nouns at 2 and 5 and colours at 1 and 4
+    same = torch.zeros(1, 3, 3, 2, dtype=torch.bool)
+    same[0, 0, 0] = True  # the first thing is the first object
+    same[0, 1, 1, 0] = True  # of the second only the noun is shown
+    cover = torch.zeros(1, 3, 64)
+    cover[0, 0, 10], cover[0, 1, 20] = 1, 1
+
+    def led(to):
+        found = torch.zeros(1, 4, 8, 65)
+        for token, cell in to.items():
+            found[0, :2, token, cell] = 1
+        return found
+
+    first, both = led({2: 11, 1: 11, 5: 21, 4: 0}), led({2: 11, 1: 11, 5: 0, 4: 0})
+    assert finding_loss([first, both], at, same, cover).item() == pytest.approx(0, abs=1e-3)
+    for wrong in ([both, both], [first, first], [led({2: 12, 1: 11, 5: 21, 4: 0}), both]):
+        assert finding_loss(wrong, at, same, cover).item() > 1
+    unasked = first.clone()
+    unasked[:, 2:] = 1 / 65
+    assert torch.equal(finding_loss([unasked], at, same, cover), finding_loss([first], at, same, cover))
 
 
 def test_equal_objects_become_one_thing():
