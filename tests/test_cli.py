@@ -419,6 +419,14 @@ def test_a_device_that_is_not_there(no_model, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "more, said", [(["--device", "cpu"], "--graphs needs CUDA, and the device is cpu"), (["--compile"], "--graphs and --compile are two ways"),
+                   (["--offload", "sequential"], "--offload sequential moves them")],
+)  # fmt: skip
+def test_graphs_where_they_cannot_be(no_model, tmp_path, more, said):
+    refused(invoke("generate", PROMPT, "--graphs", *more, "--outdir", tmp_path / "out"), said)
+
+
 def test_graph_as_tree_and_json():
     tree = invoke("graph", PROMPT)
     assert tree.exit_code == 0 and re.search(r"apple +6–11", tree.output) and re.search(r"green +18–23", tree.output)

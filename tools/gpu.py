@@ -3,8 +3,8 @@
     python -m tools.gpu [--minutes 8] [--out docs/gpu.md]
     python -m tools.gpu --tiny --device cpu --out FILE.md     the same on small architectures, to try the program
 
-Milliseconds of an unguided evaluation and of each kind of guided one (semantic, mixed, preference), eager, compiled and, for
-fixed shapes, as a CUDA graph, with 1, 4 and 8 images at once; kernels launched, peak memory, and the share of the rate at which
+Milliseconds of an unguided evaluation and of each kind of guided one (semantic, mixed, preference), eager, as CUDA graphs and
+compiled, with 1, 4 and 8 images at once; kernels launched, peak memory, and the share of the rate at which
 this chip multiplies large matrices; an SD1.5 image of 300 guided evaluations from start to end, and an SDXL one of 30 steps with 4
 images; beside it the reference's way (11 views, explicit attention, a second image); and half precision against float32 on the
 embedded miniature. The most important come first: what does not fit into the minutes is listed with that as the reason.
@@ -37,13 +37,7 @@ from dymo import DyMO, load_miniature, load_reward
 from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
-from dymo.guidance.objectives import semantic_loss
 from dymo.miniature import MINIATURE_DEFAULTS
-from dymo.pipelines.attention import lean_processors
-from dymo.pipelines.block import OneBlock
-from dymo.pipelines.decode import decoder
-from dymo.pipelines.families import family_of
-from dymo.pipelines.rows import map_tensors
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
 from dymo.rewards.clip import CLIPReward
@@ -56,6 +50,7 @@ LIMITS = {("SD1.5", "preference"): 1.5, ("SD1.5", "semantic"): 1.6, ("SDXL", "pr
 """Of an unguided evaluation, compiled or graphed."""
 STEPS = 6
 """Of a run that is timed, all in one stage."""
+CHANNELS_LAST = "channels last"
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
 
 
@@ -204,7 +199,9 @@ class Runs:
 
     def aligner(self, stage: str, preset: str = "fast", tiny: bool = True, **settings: Any) -> DyMO:
         preview = self.one.tiny if tiny else None
-        settings = {"recurrences": 0, "few_steps": "never"} | cost._in_stage(stage) | settings
+        # Steps that are left unguided are captured too; a run without objectives is the pipeline's own.
+        of_stage = {"unguided_tail": 1.0} if stage == "unguided" and settings.get("compile") else cost._in_stage(stage)
+        settings = {"recurrences": 0, "few_steps": "never"} | of_stage | settings
         return DyMO(self.one.reward, preset, preview_vae=preview, **settings)
 
     def evaluation(self, aligner: Any, images: int, **more: Any) -> float:
@@ -263,19 +260,38 @@ class Runs:
         if count:
             found.kernels, flops = self.counted(aligner, images)
             found.share = flops / seconds / self.machine.rate
+            found.note = self.longest(aligner, images)
         return found
+
+    def longest(self, aligner: Any, images: int, n: int = 3) -> str:
+        """The kernels that took longest in a run of two steps, with their milliseconds; on CUDA alone."""
+        if self.machine.device.type != "cuda":
+            return ""
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CUDA]) as found:
+            self.call(aligner, 2, images)
+            self.machine.wait()
+        kernels = sorted(found.key_averages(), key=lambda x: -x.self_device_time_total)[:n]
+        return ", ".join(f"{kernel.key.split('<')[0][:60]} {kernel.self_device_time_total / 1000:.1f} ms" for kernel in kernels)
 
     # Kinds of measurements.
 
     def plain(self, stage: str, images: int, mode: str = "eager") -> Line:
-        if mode == "channels last":
+        last = mode.endswith(CHANNELS_LAST)
+        if last:
             self.one.denoiser.to(memory_format=torch.channels_last)
-        backend: bool | str = False if mode != "compiled" else "eager" if self.machine.tiny else True
         try:
-            return self.line(stage, mode, images, self.aligner(stage, compile=backend), mode == "eager")
+            return self.line(stage, mode, images, self.aligner(stage, compile=self.backend(mode)), mode == "eager")
         finally:
-            if mode == "channels last":
+            if last:
                 self.one.denoiser.to(memory_format=torch.contiguous_format)
+
+    def backend(self, mode: str) -> bool | str:
+        """`compile=` of a mode."""
+        if mode.startswith("compiled"):
+            return "eager" if self.machine.tiny else True
+        return "graphs" if mode.startswith("graphs") else False
 
     def whole_decoder(self, stage: str) -> Line:
         return self.line(f"{stage}, default", "eager", 1, self.aligner(stage, "default", tiny=False), True)
@@ -293,78 +309,9 @@ class Runs:
         finally:
             unet.set_attn_processor(own)
 
-    def graphed(self, stage: str) -> Line:
-        """An evaluation's denoiser, decoder, reward and gradient as one CUDA graph, outside of the pipeline's loop."""
-        if self.machine.device.type != "cuda":
-            return Line(self.family, stage, "CUDA graph", 1, note="CUDA graphs need CUDA")
-        self.machine.restart()
-        function = self._evaluation(stage)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                function()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            function()
-        seconds = self.machine.timed(graph.replay)
-        return Line(self.family, stage, "CUDA graph", 1, 1000 * seconds, 1, peak=self.machine.peak())
-
-    def _evaluation(self, stage: str) -> Callable[[], Any]:
-        """One evaluation with the arguments of a run's own, without the loop around it."""
-        seen: list[tuple[tuple, dict]] = []
-        unet, pipe = self.one.denoiser, self.one.pipe
-        handle = unet.register_forward_pre_hook(lambda _module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
-        self.call(self.aligner("unguided"), 1, 1)
-        handle.remove()
-        family, (args, kwargs) = family_of(pipe), map_tensors(torch.Tensor.detach, seen[0])
-        forward, sample = unet.forward, family.sample(args, kwargs)
-        spread = family.spread(args, {**kwargs, "return_dict": False}, len(sample))
-        if spread is None:
-            raise NotImplementedError("only a UNet's evaluation is written out here")
-        args, kwargs = spread
-        if stage == "unguided":
-            return torch.no_grad()(lambda: forward(*args, **kwargs))
-        n, reward, decode = len(sample) // 2, self.one.reward, decoder(self.one.tiny)
-        if stage == "preference":
-
-            def preference() -> Any:
-                with torch.no_grad():
-                    z0 = forward(*args, **kwargs)[0][n:].float()
-                z0.requires_grad_()
-                return torch.autograd.grad(reward._score(decode(z0).clamp(0, 1), [cost.GRAPH.prompt], None).sum(), z0)
-
-            return preference
-        taps: Any = family.taps(pipe, sample.shape[-2:], None, None)
-        unet.set_attn_processor(lean_processors(unet, keep=False))
-        taps.__enter__()
-        leaf = sample.clone().requires_grad_()
-        words = [_PAIRS]
-
-        def cut(_module: Any, _inputs: Any, output: Any) -> Any:
-            torch.set_grad_enabled(False)
-            return map_tensors(torch.Tensor.detach, output)
-
-        assert taps.last is not None
-        taps.last.register_forward_hook(cut)
-
-        def semantic() -> Any:
-            taps.clear()
-            taps.watch(True)
-            with OneBlock(2, 1) as rows, torch.enable_grad():
-                given = map_tensors(lambda x: rows.shown(leaf if x is sample else x) if x.ndim and len(x) == len(sample) else x, (args, kwargs))
-                forward(*given[0], **given[1])
-            with torch.enable_grad():
-                loss = semantic_loss(taps.maps(lambda x: x, slice(None)), words)
-            return torch.autograd.grad(loss.sum(), leaf)
-
-        return semantic
-
     def image(self, steps: int, recurrences: int, images: int, mode: str = "eager") -> Line:
         """From start to end, decoded."""
-        backend = {"eager": False, "compiled": "eager" if self.machine.tiny else True}[mode]
-        aligner = DyMO(self.one.reward, "fast", preview_vae=self.one.tiny, recurrences=recurrences, compile=backend)
+        aligner = DyMO(self.one.reward, "fast", preview_vae=self.one.tiny, recurrences=recurrences, compile=self.backend(mode))
         self.machine.restart()
         self.machine.wait()
         began = time.perf_counter()
@@ -377,27 +324,21 @@ class Runs:
         return Line(self.family, what, mode, images, 1000 * seconds, peak=self.machine.peak(), note=note)
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    positive: tuple = (((2,), (3,)), ((7,), (8,)))
-    negative: tuple = (((3,), (8,)),)
-
-
-_PAIRS = _Pairs()
-
-
 def precision(machine: Machine) -> list[Line]:
     """The miniature in half precision against itself in float32: how far the gradients' norms and the images are apart."""
     found: dict[torch.dtype, Any] = {}
     kinds = [torch.float, torch.bfloat16, torch.half]
     for kind in kinds:
-        pipe = load_miniature(torch_dtype=kind).to(machine.device)
+        pipe = load_miniature(dtype=kind).to(machine.device)
         pipe.set_progress_bar_config(disable=True)
         call = {**MINIATURE_DEFAULTS, "num_inference_steps": 3 if machine.tiny else 25}
         aligner = DyMO(load_reward("mini-pickscore"), "fast", recurrences=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found[kind] = aligner(pipe, cost.GRAPH.prompt, output_type="pt", generator=torch.Generator().manual_seed(0), **call)
+            # Older torch draws other noise in half precision.
+            side = pipe.unet.config.sample_size
+            latents = torch.randn(1, pipe.unet.config.in_channels, side, side, generator=torch.Generator().manual_seed(0)).to(machine.device, kind)
+            found[kind] = aligner(pipe, cost.GRAPH.prompt, graph=cost.GRAPH, output_type="pt", latents=latents, **call)
     whole = found[torch.float]
     lines = []
     for kind in kinds[1:]:
@@ -419,30 +360,37 @@ Job = tuple[str, str, int, Callable[[], Line]]
 """What, how, how many images, and the work."""
 
 
-def plan(machine: Machine, family: str, reward: CLIPReward) -> Iterator[Job]:
-    """The measurements of a family, which is built when the first is asked for."""
+def plan(machine: Machine, family: str, reward: CLIPReward, first: bool) -> Iterator[Job]:
+    """The measurements of a family, which is built when the first is asked for: those that matter most, or the others."""
     runs = Runs(machine, stack(family, machine, reward), family)
     unet = family not in published.DENOISERS
-    for stage in STAGES:
-        yield stage, "eager", 1, functools.partial(runs.plain, stage, 1)
-    if not unet:
+
+    def plain(stages: Sequence[str], mode: str, images: int = 1) -> Iterator[Job]:
+        for stage in stages:
+            yield stage, mode, images, functools.partial(runs.plain, stage, images, mode)
+
+    def image(mode: str) -> Iterator[Job]:
+        steps, recurrences, images = (50, 5, 1) if family == "SD1.5" else (30, 0, 4)
+        steps, recurrences = (2, min(recurrences, 1)) if machine.tiny else (steps, recurrences)
+        yield "an image", mode, images, functools.partial(runs.image, steps, recurrences, images, mode)
+
+    several = ("unguided", "semantic", "preference")
+    if first:
+        yield from plain(STAGES, "eager")
+        if unet:
+            yield from plain(STAGES, "graphs")
+            yield from plain(several, f"graphs, {CHANNELS_LAST}")
+            yield from image("graphs")
+            for stage in ("semantic", "preference"):
+                yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
         return
-    for stage in ("unguided", "semantic", "preference"):
-        yield stage, "compiled", 1, functools.partial(runs.plain, stage, 1, "compiled")
-        yield stage, "CUDA graph", 1, functools.partial(runs.graphed, stage)
-        yield stage, "channels last", 1, functools.partial(runs.plain, stage, 1, "channels last")
-    if family == "SD1.5":
-        few = (2, 1) if machine.tiny else (50, 5)
-        for mode in ("eager", "compiled"):
-            yield "an image", mode, 1, functools.partial(runs.image, *few, 1, mode)
-    else:
-        yield "an image", "eager", 4, functools.partial(runs.image, 2 if machine.tiny else 30, 0, 4)
-    for stage in ("semantic", "preference"):
-        yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
-    yield "preference, default", "eager", 1, functools.partial(runs.whole_decoder, "preference")
-    for images in (4, 8):
-        for stage in ("unguided", "semantic", "preference"):
-            yield stage, "eager", images, functools.partial(runs.plain, stage, images)
+    if unet:
+        for images in (4, 8):
+            yield from plain(several, "graphs", images)
+            yield from plain(several, "eager", images)
+        yield "preference, default", "eager", 1, functools.partial(runs.whole_decoder, "preference")
+        yield from image("eager")
+        yield from plain(several, "compiled")
 
 
 def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], None]) -> list[Line]:
@@ -463,12 +411,12 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
 
     machine.calibrate()
     reward = CLIPReward(machine.make(_small_clip if machine.tiny else cost.clip_vit_h, torch.half), cost._tokenizer(), "ViT-H/14")
-    for family in families:
+    for first, family in [(True, f) for f in families] + [(False, f) for f in families]:
         if machine.left() <= 0:
-            note(skipped(family, "every line"))
+            note(skipped(family, "every line" if first else "the rest"))
             continue
         try:
-            for what, mode, images, work in plan(machine, family, reward):
+            for what, mode, images, work in plan(machine, family, reward, first):
                 if machine.left() <= 0:
                     note(skipped(family, what, mode, images))
                     continue
@@ -480,7 +428,7 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
         except Exception as error:
             note(failed(error, family, "every line"))
         machine.restart()
-        if family == families[0] and machine.left() > 0:
+        if first and family == families[-1] and machine.left() > 0:
             try:
                 note(*precision(machine))
             except Exception as error:
@@ -493,17 +441,19 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
 
 def report(machine: Machine, lines: Sequence[Line]) -> str:
     """The page."""
-    plain = {(x.family, x.images): x.milliseconds for x in lines if x.what == "unguided" and x.mode == "eager"}
+    plain = {(x.family, x.images, x.mode): x.milliseconds for x in lines if x.what == "unguided"}
     columns = [
-        *(Column(name) for name in ("family", "what", "how")), Column("images", 0), Column("ms", 1), Column("x unguided", 2),
+        *(Column(name) for name in ("family", "what", "how")), Column("images", 0), Column("ms", 1), Column("x unguided", 2), Column("x eager", 2),
         Column("kernels", 0), Column("share of rate, %", 0), Column("peak GB", 1), Column("note"),
     ]  # fmt: skip
     rows = []
     for x in lines:
-        base = plain.get((x.family, x.images))
-        times = x.milliseconds / base if x.milliseconds and base and not x.what.startswith("an image") else None
+        ratios = [
+            x.milliseconds / base if x.milliseconds and base and not x.what.startswith("an image") else None
+            for base in (plain.get((x.family, x.images, mode)) for mode in (x.mode, "eager"))
+        ]
         share = None if x.share is None else 100 * x.share
-        rows.append((x.family, x.what, x.mode, x.images, x.milliseconds, times, x.kernels, share, x.peak, x.note))
+        rows.append((x.family, x.what, x.mode, x.images, x.milliseconds, *ratios, x.kernels, share, x.peak, x.note))
     tiny = ", SMALL ARCHITECTURES: these numbers say that the program runs, and nothing else" if machine.tiny else ""
     versions = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
     head = [
@@ -512,13 +462,29 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
         f"`python -m tools.gpu` on {machine.name()}, {versions}, random weights{tiny}. Half precision (bfloat16 for the transformers), "
         "reward CLIP ViT-H/14, the preset `fast` with the tiny decoder unless said, classifier-free guidance.",
         "",
-        "ms: of one evaluation, for all its images; of the whole image where it says so. x unguided: of the eager unguided one of as "
-        f"many images. share of rate: of {machine.rate / cost.TERA:.0f} TFLOP/s, at which this device multiplies large matrices. The "
-        "reference's way: 11 views, the gradient through everything, attention written out, and a second image beside. CUDA graph: the "
-        "denoiser, decoder, reward and gradient of an evaluation, without the loop around them.",
+        "ms: of one evaluation, for all its images; of the whole run where it says so. x unguided: of the unguided one of as many images, "
+        "run in the same way; x eager: of the eager unguided one. share of rate: of "
+        f"{machine.rate / cost.TERA:.0f} TFLOP/s, at which this device multiplies large matrices. graphs: `compile='graphs'`; compiled: "
+        "`compile=True`. The reference's way: 11 views, the gradient through everything, attention written out, and a second image beside.",
         "",
     ]  # fmt: skip
-    return "\n".join(head) + Table(columns, rows).to_markdown() + "\n"
+    return "\n".join([*head, Table(columns, rows).to_markdown(), "", *_limits(lines, plain)]) + "\n"
+
+
+def _limits(lines: Sequence[Line], plain: dict) -> list[str]:
+    """What is asked of one image's guided evaluation beside an unguided one run in the same way, and whether it is so."""
+    made = []
+    for (family, stage), limit in LIMITS.items():
+        ratios = {
+            x.mode: x.milliseconds / base
+            for x in lines
+            if (x.family, x.what, x.images) == (family, stage, 1) and x.milliseconds and x.mode != "eager"
+            if (base := plain.get((family, 1, x.mode)))
+        }
+        if ratios:
+            mode = min(ratios, key=lambda name: ratios[name])
+            made.append(f"- {'yes' if ratios[mode] <= limit else 'NO'}: {family}, {stage}: {ratios[mode]:.2f} ({mode}); at most {limit:g}")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

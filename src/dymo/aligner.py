@@ -66,7 +66,9 @@ class DyMO:
 
     compile: run the denoiser, the decoder and the reward through torch.compile, block by block; True, or the name of one of its
     backends. The first image of a size waits for it, a minute or more (`trace.cost.compile_seconds`); later ones of the process
-    do not, and torch keeps what it compiled on disk. In a batch all images then take part in every evaluation.
+    do not, and torch keeps what it compiled on disk. "graphs", on CUDA: the denoiser's forward and backward, the decoder and the
+    reward are captured as CUDA graphs at their first evaluation in a run, and replayed. In a batch all images then take part in every
+    evaluation.
 
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 
@@ -106,7 +108,7 @@ class DyMO:
         self.objectives = list(objectives)
         self.preview_vae = preview_vae
         if not isinstance(compile, (bool, str)) or compile == "":
-            raise ConfigError(f"compile={compile!r}: give True, False, or the name of a backend of torch.compile")
+            raise ConfigError(f"compile={compile!r}: give True, False, 'graphs', or the name of a backend of torch.compile")
         self.compile: str | None = "inductor" if compile is True else compile or None
 
     def __repr__(self) -> str:

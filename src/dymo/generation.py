@@ -28,6 +28,7 @@ from .pipelines.compiled import compiled, with_compiled
 from .pipelines.decode import decoder, decoding_vae
 from .pipelines.families import arguments, family_of
 from .pipelines.families.transformer import Transformer
+from .pipelines.graphed import Graphs
 from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from .aligner import DyMO
 
 log = logging.getLogger(__name__)
+
+GRAPHS = "graphs"
+"""`compile=` by CUDA graphs, which torch.compile has nothing to do with."""
 
 
 @dataclass
@@ -70,9 +74,10 @@ class Generation:
         own = self.aligner.preview_vae
         self.vae = decoding_vae(own if own is not None else self.pipe.vae)
         self.plain_decode = self.guided_decode = decoder(self.vae)
-        if self.aligner.compile is not None:
-            part = getattr(self.vae, "decoder", None)
-            self.guided_decode = with_compiled(self.plain_decode, part, self.aligner.compile)
+        self.compile = None if self.aligner.compile == GRAPHS else self.aligner.compile
+        self.graphs = _graphs(self.pipe, self.aligner.reward) if self.aligner.compile == GRAPHS else None
+        if self.compile is not None:
+            self.guided_decode = with_compiled(self.plain_decode, getattr(self.vae, "decoder", None), self.compile)
 
     def run(self) -> Any:
         """The pipeline's output, of its own class."""
@@ -82,7 +87,7 @@ class Generation:
         modules = [m for m in (*self.pipe.components.values(), self.vae) if isinstance(m, torch.nn.Module)]
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(placed(rewards, device, lean=aligner.compile is None))
+            stack.enter_context(placed(rewards, device, lean=self.compile is None))
             if self.config.scouts:
                 with frozen(modules):
                     self._begin_several_seeds()
@@ -95,8 +100,8 @@ class Generation:
                 stack.enter_context(checkpointed((denoiser, self.vae)))
             elif objectives and keeps_weights(denoiser):
                 stack.enter_context(checkpointed((denoiser,)))
-            if objectives and aligner.compile is not None:
-                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), aligner.compile))
+            if objectives and self.compile is not None:
+                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), self.compile))
             output = self._steered(objectives)
             if plain is not None:
                 output = self._better(output, plain)
@@ -108,14 +113,17 @@ class Generation:
     def decode(self, z0: Tensor) -> Tensor:
         """Predictions (n, C, h, w) as images in [0, 1], counted."""
         self.trace.cost.decodes += len(z0)
+        if self.graphs is not None:
+            return self.graphs("decoder", lambda z: (self.plain_decode(z),), [z0])[0]
         return self.guided_decode(z0)
 
     def _steered(self, objectives: list[Objective]) -> Any:
-        config, trace, allotment, compile = self.config, self.trace, self.allotment, self.aligner.compile
+        config, trace, allotment, compile = self.config, self.trace, self.allotment, self.compile
         words = [p.words for p in self.pairs]
         recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch(), self.resting)
         with self._loop(
             self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel, compile=compile if objectives else None,
+            graphs=self.graphs if objectives else None,
             lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
         ) as loop:  # fmt: skip
             if loop.timesteps:
@@ -224,7 +232,10 @@ class Generation:
 
         def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
             self.trace.cost.reward_calls += len(samples) * guides
-            return score(images, [self.trace.texts[i] for i in samples], t)
+            texts = [self.trace.texts[i] for i in samples]
+            if self.graphs is None or not guides or getattr(reward, "reads_timestep", False):
+                return score(images, texts, t)
+            return self.graphs(("reward", *texts), lambda x: (score(x, texts, t),), [images])[0]
 
         return scored
 
@@ -278,6 +289,21 @@ class Generation:
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
         self.trace.evaluations = [a + b for a, b in zip(evaluations, before, strict=True)]
         self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
+
+
+def _graphs(pipe: Any, reward: Reward | None) -> Graphs:
+    """For compile='graphs'. Raises ConfigError where they cannot be."""
+    device = pipe._execution_device
+    if device.type != "cuda":
+        raise ConfigError(f"compile='graphs': CUDA graphs need CUDA, and the pipeline is on {device}: use compile=True, or leave it out")
+    denoiser: Any = family_of(pipe).denoiser(pipe)
+    if any(hasattr(m, "_hf_hook") for m in denoiser.modules()):
+        raise ConfigError("compile='graphs': the denoiser is offloaded, and a graph needs its weights where they are: leave out one of the two")
+    if isinstance(reward, CombinedReward) and reward.conflicts == "project":
+        raise ConfigError(
+            "compile='graphs': a graph passes a gradient back once, and conflicts='project' asks for one of each reward: leave out one of the two"
+        )
+    return Graphs()
 
 
 def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:

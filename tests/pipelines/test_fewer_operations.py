@@ -152,3 +152,12 @@ def test_after_a_run_the_denoiser_has_its_own_attention():
     )
     assert {Lean} in seen
     assert all(pipe.unet.attn_processors[name] is x for name, x in before.items())
+
+
+def test_rows_that_do_not_lie_one_behind_the_other_are_reshaped():
+    """One row can be flattened without a copy where all of them cannot: what attention hands on, on a GPU."""
+    x = torch.randn(4, 2, 6).transpose(0, 1)
+    with OneBlock(2, 1) as rows:
+        found = rows.shown(x).view(4, 6) * 2
+    torch.testing.assert_close(found, 2 * x[1])
+    torch.testing.assert_close(OneBlock.whole(found), 2 * x.reshape(8, 6))

@@ -12,6 +12,7 @@ from transformers import CLIPModel
 
 from dymo import RewardError, load_reward
 from dymo.rewards.clip import CLIPReward, clip_from_state, open_clip_text, vit_h_config
+from dymo.rewards.joined import joined
 from dymo.rewards.preprocess import longest_side_pad, normalise, shortest_side_crop
 
 PROMPTS = ["a red car", "an apple", "a red car"]
@@ -269,3 +270,25 @@ def test_r3_hps_cleans_the_text_as_open_clip_does(folder):
         reward = load_reward(name, source=folder)
         made = [reward.score(images, [prompt]) for prompt in ("caf\u00c3\u00a9 &amp; bar", "caf\u00e9 & bar")]
         assert torch.equal(*made) == alike, name
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_patches_by_a_product_are_the_convolutions(bias):
+    conv = torch.nn.Conv2d(3, 8, 4, 4, bias=bias).requires_grad_(False)
+    model = torch.nn.ModuleDict({"patch_embedding": conv})
+    x, seed = torch.randn(2, 3, 14, 9, requires_grad=True), torch.randn(2, 8, 3, 2)
+    expected = conv(x)
+    (gradient,) = torch.autograd.grad(expected, x, seed)
+    with joined(model):
+        assert "forward" in vars(conv)
+        found = conv(x)
+    assert "forward" not in vars(conv)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, x, seed)[0], gradient)
+
+
+@pytest.mark.parametrize("changes", [{"stride": 2}, {"padding": 1}, {"groups": 2, "in_channels": 4}])
+def test_another_convolution_stays(changes):
+    conv = torch.nn.Conv2d(**{"in_channels": 3, "out_channels": 8, "kernel_size": 4, "stride": 4} | changes).requires_grad_(False)
+    with joined(torch.nn.ModuleDict({"patch_embedding": conv})):
+        assert "forward" not in vars(conv)

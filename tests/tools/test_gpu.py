@@ -22,23 +22,21 @@ def test_an_evaluation_is_timed_and_counted(runs):
         assert line.milliseconds > 0 and line.kernels > 100 and line.share > 0 and not line.note
     assert runs.plain("unguided", 1, "channels last").milliseconds > 0
     text = gpu.report(runs.machine, [runs.plain("unguided", 1), line])
-    assert "SMALL ARCHITECTURES" in text and "| SD1.5" in text
+    assert "SMALL ARCHITECTURES" in text and "| SD1.5" in text and "- yes" not in text
 
 
-def test_what_a_graph_would_hold_is_the_evaluation_of_the_run(runs):
-    """A gradient to the latents of the prompt's row alone; the straight-through one to the prediction."""
-    processors = dict(runs.one.denoiser.attn_processors)
-    assert runs._evaluation("unguided")()[0].shape == (2, 4, 8, 8)
-    (prediction,) = runs._evaluation("preference")()
-    assert prediction.shape == (1, 4, 8, 8) and prediction.abs().max() > 0
-    (latents,) = runs._evaluation("semantic")()
-    assert not latents[:1].any() and latents[1:].abs().max() > 0
-    runs.one.denoiser.set_attn_processor(processors)
+def test_a_guided_evaluation_is_compared_with_an_unguided_one_run_in_the_same_way(runs):
+    lines = [gpu.Line("SD1.5", *line) for line in (
+        ("unguided", "eager", 1, 30.0), ("unguided", "graphs", 1, 10.0), ("semantic", "graphs", 1, 15.0), ("preference", "graphs", 1, 20.0),
+    )]  # fmt: skip
+    text = gpu.report(runs.machine, lines)
+    assert "- yes: SD1.5, semantic: 1.50 (graphs); at most 1.6" in text and "- NO: SD1.5, preference: 2.00 (graphs); at most 1.5" in text
 
 
 def test_when_the_minutes_are_spent_every_line_says_so():
     lines = gpu.measure(gpu.Machine(torch.device("cpu"), 0, tiny=True), ["SD1.5"], lambda line: None)
-    assert [line.note for line in lines] == ["skipped: the 0 minutes are spent"]
+    assert [line.what for line in lines] == ["every line", "the rest"]
+    assert {line.note for line in lines} == {"skipped: the 0 minutes are spent"}
 
 
 def test_without_an_accelerator_one_line_says_so(monkeypatch, capsys, tmp_path):

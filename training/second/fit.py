@@ -30,6 +30,7 @@ def arguments(description: str | None, parts: tuple[str, ...] = ()) -> argparse.
 
 def begin(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")  # TF32 where there is such a thing
     torch.manual_seed(args.seed)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -172,12 +173,15 @@ def main() -> None:
     parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
     parser.add_argument("--noisy", type=float, default=0.3, help="share of the levels that are drawn from the noisiest quarter")
     parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--bfloat16", action="store_true", help="autocast")
+    parser.add_argument("--compile", action="store_true", help="the transformer's blocks, for a GPU")
     args = parser.parse_args()
     begin(args)
     latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
     net, texts = transformer(), Texts(args.cache)
     ids, empty = torch.stack(texts.ids(captions), 1), torch.stack(texts.ids([""]), 1)[0]  # (n, 2, 24)
     often = 1 + (args.related - 1) * torch.tensor([float(side_position(caption) > 0) for caption in captions])
+    latents, masks, nouns, ids, empty, often = (x.to(args.device) for x in (latents, masks, nouns, ids, empty, often))
     teacher = Teacher(args.cache, texts.clip_tokenizer, args.device) if args.align else None
     helpers = Helpers(net, stack.denoiser().config.block_out_channels[-1])
     model = nn.ModuleDict({"transformer": net, "texts": texts, "helpers": helpers}).to(args.device)
@@ -187,43 +191,48 @@ def main() -> None:
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
         model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
-        optimiser.load_state_dict(saved["optimiser"])
+        if saved["optimiser"]:
+            optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["spent"]
         print(f"flow: resuming at step {step}", flush=True)
+    if args.compile:
+        for block in net.transformer_blocks:
+            block.compile()
+    autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
     budget, before, began = 60 * args.minutes, spent, time.time()
+    fresh = 0 if checkpoint.exists() and saved["optimiser"] else step
 
     def save() -> None:
         state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
         torch.save(state | {"step": step, "spent": spent}, checkpoint.with_suffix(".partial"))
         checkpoint.with_suffix(".partial").rename(checkpoint)
 
-    running = torch.zeros(3)
+    running = torch.zeros(3, device=args.device)
     while spent < budget:
-        generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
+        rand = partial(torch.rand, generator=generator, device=args.device)
+        randn = partial(torch.randn, generator=generator, device=args.device)
         pick = torch.multinomial(often, args.batch, replacement=True, generator=generator)
-        z0 = latents[pick].float().to(args.device)
-        dropped = torch.rand(args.batch, 2, generator=generator) < ALONE
-        dropped |= torch.rand(args.batch, 1, generator=generator) < 0.1  # for classifier-free guidance
-        tokens = torch.where(dropped[..., None], empty, ids[pick]).to(args.device)
-        s = torch.sigmoid(torch.randn(args.batch, generator=generator))
-        noisier = torch.rand(args.batch, generator=generator) < args.noisy
-        s = torch.where(noisier, 1 - torch.rand(args.batch, generator=generator) / 4, s).to(args.device)
+        z0 = latents[pick].float()
+        dropped = rand(args.batch, 2) < ALONE
+        dropped |= rand(args.batch, 1) < 0.1  # for classifier-free guidance
+        tokens = torch.where(dropped[..., None], empty, ids[pick])
+        s = torch.where(rand(args.batch) < args.noisy, 1 - rand(args.batch) / 4, torch.sigmoid(randn(args.batch)))
         s = SHIFT * s / (1 + (SHIFT - 1) * s)
-        noise = torch.randn(z0.shape, generator=generator).to(args.device)
-        level = s[:, None, None, None]
-        states, pooled = texts(*tokens.unbind(1))
-        v = net(torch.lerp(z0, noise, level), states, pooled, 1000 * s).sample
-        features = helpers.read()
-        labels = masks[pick].float().to(args.device) / 255
+        noise = randn(z0.shape)
+        with autocast():
+            states, pooled = texts(*tokens.unbind(1))
+            v = net(torch.lerp(z0, noise, s[:, None, None, None]), states, pooled, 1000 * s).sample.float()
+        features = [x.float() for x in helpers.read()]
         losses = [
             (v - (noise - z0)).square().mean(),
-            naming_loss(helpers.naming, features, labels, nouns[pick].to(args.device)),
-            torch.zeros(()),
+            naming_loss(helpers.naming, features, masks[pick].float() / 255, nouns[pick]),
+            torch.zeros((), device=args.device),
         ]
         if teacher is not None:
-            taught = teacher.features(z0, noise, ids[pick, 0].to(args.device))
+            taught = teacher.features(z0, noise, ids[pick, 0])
             losses[2] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
-        factor = rate(step, spent, budget)
+        factor = rate(step - fresh, spent, budget)
         for group in optimiser.param_groups:
             group["lr"] = args.lr * factor
         optimiser.zero_grad()
@@ -235,7 +244,7 @@ def main() -> None:
             decay = min(0.998, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
         spent = before + time.time() - began
-        running += torch.tensor([loss.item() for loss in losses]) / 50
+        running += torch.stack(losses).detach() / 50
         if step % 50 == 0:
             print(
                 f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} aligned {running[2]:.4f} "

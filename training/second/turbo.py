@@ -1,6 +1,6 @@
 """Distil the denoiser into a student of one to eight steps: latent consistency distillation (Luo et al., arXiv 2310.04378).
 
-    python -m training.turbo [--steps 1500] [--guidance 3]
+    python -m training.turbo [--steps 1500] [--guidance 4]
 
 f(z_t, t) = c_skip(t) z_t + c_out(t) z0'(z_t, t), as `LCMScheduler` has it, is asked to be the same at both ends of one
 DDIM step of the teacher, whose classifier-free guidance the student takes over: it generates at guidance scale 1. The
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--guidance", type=float, default=3.0, help="the teacher's scale")
+    parser.add_argument("--guidance", type=float, default=4.0, help="the teacher's scale")
     parser.add_argument("--shards", type=int, default=10)
     args = parser.parse_args()
     begin(args)
@@ -55,6 +55,7 @@ def main() -> None:
     tok = stack.tokenizer()
     window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
     ids, empty = tok(captions, **window).input_ids, tok("", **window).input_ids
+    latents, ids = latents.to(args.device), ids.to(args.device)
     saved = torch.load(args.cache / "denoiser.pt", weights_only=True, map_location="cpu")["ema"]
     teacher, student, text = stack.denoiser(), stack.denoiser(), stack.text_encoder(tok)
     for model in (teacher, student):
@@ -79,7 +80,7 @@ def main() -> None:
 
     def losses(generator: torch.Generator, step: int) -> dict[str, Tensor]:
         pick = torch.randint(0, len(latents), (args.batch,), generator=generator)
-        z0 = latents[pick].float().to(args.device)
+        z0 = latents[pick.to(args.device)].float()
         gap = 1000 // GRID
         t = (torch.randint(1, GRID + 1, (args.batch,), generator=generator) * gap - 1).to(args.device)
         before = (t - gap).clamp_min(0)
@@ -87,7 +88,7 @@ def main() -> None:
         a, s = at(t)
         z = (a * z0 + s * noise).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            words = text(ids[pick].to(args.device)).last_hidden_state
+            words = text(ids[pick.to(args.device)]).last_hidden_state
             with autocast():
                 both = teacher(
                     torch.cat([z, z]), torch.cat([t, t]), torch.cat([nothing.expand_as(words), words])

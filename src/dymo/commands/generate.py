@@ -143,6 +143,10 @@ def check(settings: Generate) -> Job:
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
     models.check_offload(settings.offload, settings.device or "")
+    if settings.graphs and settings.compile:
+        raise ConfigError("--graphs and --compile are two ways: leave out one")
+    if settings.graphs and settings.offload != "none":
+        raise ConfigError(f"--graphs needs the denoiser's weights where they are, and --offload {settings.offload} moves them: leave out one")
     straight = config.preference_weight == 0 or config.gradient == "straight-through"
     if settings.offload == "model" and settings.preview_vae is None and not straight:
         raise ConfigError(
@@ -173,6 +177,8 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
 
     device = models.choose_device(settings.device)
     models.check_offload(settings.offload, device)
+    if settings.graphs and not device.startswith("cuda"):
+        raise ConfigError(f"--graphs needs CUDA, and the device is {device}: leave it out, or take --compile")
     extra = dict(job.overrides)
     models.quiet_libraries()
     if settings.parser != "spacy":
@@ -188,8 +194,8 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             extra |= {"watch": list(settings.watch), "on_hacking": settings.on_hacking}
         if settings.preview_vae is not None:
             extra["preview_vae"] = models.load_preview_vae(settings.preview_vae, pipe)
-        if settings.compile:
-            extra["compile"] = True
+        if settings.compile or settings.graphs:
+            extra["compile"] = "graphs" if settings.graphs else True
         aligner = dymo.DyMO(reward, preset=settings.preset, **extra)
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
@@ -333,7 +339,7 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
         record |= {
             "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
             "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
-            "compile": settings.compile,
+            "compile": "graphs" if settings.graphs else settings.compile,
             "graph": result.trace.graphs[0],
             "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
             "evaluations": result.trace.evaluations[0], "seconds": round(result.trace.cost.seconds, 3),

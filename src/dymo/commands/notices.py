@@ -31,6 +31,7 @@ _KEYWORD = re.compile(
 # Calls and assignments of the library's remedies -> the options that do the same.
 _CALLS = (
     (re.compile(r"(?<![\w.'\"-])compile=True"), "--compile"),
+    (re.compile(r"(?<![\w.'\"-])compile='graphs'"), "--graphs"),
     (re.compile(r"pipe\.scheduler = (\w+)\.from_config\(pipe\.scheduler\.config\)"), r"--scheduler \1"),
     (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
 )

@@ -154,6 +154,9 @@ class Generate(Parsing):
     compile: bool = _machine(
         "Compile the model's blocks first: the first image of a size waits, a minute or more, and every evaluation is faster.", default=False
     )
+    graphs: bool = _machine(
+        "On CUDA: replay each kind of evaluation as a CUDA graph, so that it waits for its arithmetic and not for its launches.", default=False
+    )
     compare: bool = _output("Generate the unguided images too, and a contact sheet.", default=False)
     outdir: Path = _output("Folder of the results.", default=Path("outputs"))
     overwrite: bool = _overwrite()

@@ -123,7 +123,9 @@ def _sized(func: Any, whole: Tensor, shown: Tensor, out: Tensor, rest: tuple, kw
     """Operations that are told the new size."""
     if not out.ndim or (shown.shape[0] and whole.shape[0] % shown.shape[0]):
         raise Mixed(f"{func} without rows")
-    return func(whole, [out.shape[0] * (whole.shape[0] // shown.shape[0]), *out.shape[1:]])
+    size = [out.shape[0] * (whole.shape[0] // shown.shape[0]), *out.shape[1:]]
+    # Rows that do not lie one behind the other are copied, where the one that is shown needs no copy.
+    return func(whole, size) if func.overloadpacket is _aten.expand else whole.reshape(size)
 
 
 def _alike(func: Any, whole: Tensor, shown: Tensor, out: Any, rest: tuple, kwargs: dict) -> Any:

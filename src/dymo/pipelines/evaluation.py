@@ -18,10 +18,12 @@ from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
+from .graphed import Graphs
 from .kernel import KernelTaps
 from .packing import Packing
 from .rows import map_tensors
 from .schedulers import limited, prediction_of
+from .taps import AttentionTaps
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +36,18 @@ class Evaluator:
     given: the arguments of the pipeline's call. whole: the graph of the whole trajectory is kept, and each forward
     checkpointed. map_size, map_layers, all_rows: which attention maps. at_once: rows of guidance that have no graph run in one
     forward with those that have one, which keeps the whole batch's activations. fixed: all samples run whichever are asked for,
-    so that shapes stay. Use it as part of `stack`, which takes the
-    hooks off again.
+    so that shapes stay. graphs: forwards are captured by it, where the maps are read by `AttentionTaps` or none are. Use it as part
+    of `stack`, which takes the hooks off again.
     """
 
     def __init__(
         self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
         map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool, at_once: bool = False,
-        fixed: bool = False,
+        fixed: bool = False, graphs: Graphs | None = None,
     ):  # fmt: skip
         self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
         self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
-        self.at_once, self.fixed = at_once, fixed
+        self.at_once, self.fixed, self.graphs = at_once, fixed, graphs
         self.forward = family.denoiser(pipe).forward
         self.packing: Packing | None = None
         """Of the latents, where the pipeline keeps them as a sequence."""
@@ -58,7 +60,7 @@ class Evaluator:
         self.outputs: list[tuple[Branches, Tensor]] = []
         """Of each call of the denoiser in an evaluation."""
         self._call = 0
-        self._cut = self._look = False
+        self._cut = self._look = self._capturing = False
 
     def begin(self) -> None:
         """The pipeline's loop body begins, again or anew: the next call of the denoiser is the first of an evaluation."""
@@ -174,10 +176,17 @@ class Evaluator:
         spread = self.family.spread(args, kwargs, batch)
         if spread is None:
             return None
-        with OneBlock(branches.count, at) as rows:
-            args, kwargs = map_tensors(lambda x: rows.shown(x) if x.ndim and x.shape[0] == batch else x, spread)
-            own = self._run(args, kwargs, None, cut=need.through == "maps", read=need.maps, count=batch)
-            found = rows.whole(own)
+
+        def run(given: Any) -> tuple[Tensor, Tensor]:
+            with OneBlock(branches.count, at) as rows:
+                args, kwargs = map_tensors(lambda x: rows.shown(x) if x.ndim and x.shape[0] == batch else x, given)
+                own = self._run(args, kwargs, None, cut=need.through == "maps", read=need.maps, count=batch)
+                return rows.whole(own), own
+
+        if self._captures(self.family.sample(args, kwargs), need.maps):
+            found, own = self._captured((branches, need), run, spread, need.maps, batch)
+        else:
+            found, own = run(spread)
         if need.through != "conditional":
             return found
         blocks = list(found.chunk(branches.count))
@@ -221,6 +230,10 @@ class Evaluator:
         if read and isinstance(self.taps, KernelTaps):
             self.taps.places = self.family.places(self.pipe, args, kwargs, self.taps.tokens)
 
+        if not look and self._captures(sample, read):
+            given = self.family.spread(args, kwargs, self.family.sample(args, kwargs).shape[0]) or (args, kwargs)
+            return self._captured((cut, read), lambda x: (self._run(*x, None, cut, read=read, count=count),), given, read, count)[0]
+
         def forward(*args: Any, **kwargs: Any) -> Tensor:
             self.cost.denoiser_calls += 1
             self.cost.denoiser_rows += count
@@ -244,6 +257,38 @@ class Evaluator:
             if self.taps is not None:
                 self.taps.watch(False)
             torch.set_grad_enabled(mode)
+
+    def _captures(self, sample: Tensor, read: bool) -> bool:
+        """Whether a forward is to run as a graph: not in one that is being captured, nor where a gradient is wanted of what has none."""
+        return (
+            self.graphs is not None and not self._capturing and not self.whole
+            and (sample.requires_grad or not torch.is_grad_enabled())
+            and (not read or isinstance(self.taps, AttentionTaps))
+        )  # fmt: skip
+
+    def _captured(
+        self, name: Any, run: Callable[[Any], tuple[Tensor, ...]], given: Any, read: bool, count: int
+    ) -> tuple[Tensor, ...]:
+        """What `run(given)` returns, with what the taps see in it, by a graph. count: the rows that it runs."""
+        assert self.graphs is not None
+        taps, calls, rows = self.taps, self.cost.denoiser_calls, self.cost.denoiser_rows
+
+        def function(given: Any) -> tuple[Tensor, ...]:
+            if taps is not None:
+                taps.clear()
+            found = run(given)
+            return (*found, *taps.kept()) if read and isinstance(taps, AttentionTaps) else found
+
+        self._capturing = True
+        try:
+            found = self.graphs.on_tree(("denoiser", name), function, given, self.pipe._execution_device)
+        finally:
+            self._capturing = False
+            self.cost.denoiser_calls, self.cost.denoiser_rows = calls + 1, rows + count
+        if read and isinstance(taps, AttentionTaps):
+            found = found[: -taps.keep(found)]
+        # Samplers keep outputs for later steps.
+        return tuple(x.clone() for x in found)
 
     def _count_backward(self, rows: int) -> None:
         self.cost.denoiser_backwards += rows

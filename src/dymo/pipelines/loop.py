@@ -31,6 +31,7 @@ from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
+from .graphed import Graphs
 from .hold import is_compiled, parked, patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
@@ -48,14 +49,15 @@ class PipelineLoop:
     trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
     free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
     lean: fewer operations, and a few more bytes: attention by `Lean` where it can be, rows with and without a graph in one forward.
-    compile: a backend of torch.compile for the denoiser's repeated blocks; all samples then run in every evaluation.
+    compile: a backend of torch.compile for the denoiser's repeated blocks; graphs: captures its forwards. With either, all samples
+    run in every evaluation.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
         words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
         all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None, lean: bool = False,
-        compile: str | None = None,
+        compile: str | None = None, graphs: Graphs | None = None,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
@@ -69,9 +71,9 @@ class PipelineLoop:
         self._lean = lean and not is_compiled(self.denoiser)
         self._evaluator = Evaluator(
             pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows,
-            self._lean and compile is None, compile is not None,
+            self._lean and compile is None, compile is not None or graphs is not None, graphs,
         )  # fmt: skip
-        self._compile = compile
+        self._compile, self._keeps_words = compile, compile is None and graphs is None
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -283,9 +285,9 @@ class PipelineLoop:
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)
         if self._lean and own:
-            keeps = self._compile is None  # what is kept is looked up in a way that cannot be compiled
+            # What is kept of the words is looked up in a way that cannot be compiled or captured.
             join = attention.joins(pipe._execution_device)
-            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, keeps))
+            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._keeps_words))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):

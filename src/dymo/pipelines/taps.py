@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +62,20 @@ class AttentionTaps(AbstractContextManager):
         self.keys.clear()
         for processor in self._lean.values():
             processor.seen = None
+
+    def kept(self) -> list[Tensor]:
+        """Queries and keys of each module, in order."""
+        self._collect()
+        return [x for name in self.modules for x in (self.queries[name], self.keys[name])]
+
+    def keep(self, tensors: Sequence[Tensor]) -> int:
+        """Take the last of `tensors` for what `kept` gives, and tell how many these are."""
+        n = 2 * len(self.modules)
+        for name, q, k in zip(self.modules, tensors[-n::2], tensors[1 - n :: 2], strict=True):
+            self.queries[name], self.keys[name] = q, k
+            if name in self._lean:
+                self._lean[name].seen = (q, k)
+        return n
 
     @staticmethod
     def _keep(name: str, kept: dict[str, Tensor]) -> Callable[..., None]:

@@ -1,0 +1,64 @@
+"""Functions of tensors as CUDA graphs, for the length of a run: captured at the first call of a kind, replayed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .rows import map_tensors
+
+Function = Callable[..., tuple[Tensor, ...]]
+Capture = Callable[[Function, tuple[Tensor, ...]], Function]
+
+
+class Graphs:
+    """Calls functions by what was captured of them; a gradient passes through, once for each call.
+
+    A function gives the same as before where its tensors do: what else it reads must stay as it is while this lives. What it
+    returns is overwritten by the next call of its kind. capture: (function, sample tensors) -> a function that replays it.
+    """
+
+    def __init__(self, capture: Capture | None = None):
+        self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2)
+        self._captured: dict[Hashable, tuple[Function, Function]] = {}
+
+    def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors.
+
+        Raises ConfigError where it cannot be captured, as where it waits for the device.
+        """
+        kind = (name, torch.is_grad_enabled(), *((x.shape, x.dtype, x.device, x.requires_grad) for x in tensors))
+        if kind not in self._captured:
+            samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in tensors)
+            try:
+                # The function is kept too: the graph reads tensors that only it holds.
+                self._captured[kind] = self.capture(function, samples), function
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                what: Any = name
+                while isinstance(what, tuple):
+                    what = what[0]
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise ConfigError(
+                    f"compile='graphs': the {what} cannot be captured as a CUDA graph ({reason}): leave out compile='graphs'"
+                ) from error
+        return self._captured[kind][0](*tensors)
+
+    def on_tree(
+        self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device
+    ) -> tuple[Tensor, ...]:
+        """`function(tree)`, of tensors inside of nested arguments; those on another device are brought to this one."""
+        tensors: list[Tensor] = []
+        shape = repr(map_tensors(lambda x: tensors.append(x.to(device)), tree))
+
+        def of_tensors(*given: Tensor) -> tuple[Tensor, ...]:
+            rest = iter(given)
+            return function(map_tensors(lambda _: next(rest), tree))
+
+        return self((name, shape), of_tensors, tensors)

@@ -1,0 +1,111 @@
+"""Captured runs: the eager ones' numbers, from what was traced at the first call of each kind and nothing else."""
+
+import pytest
+import tiny
+import torch
+from diffusers import AutoencoderTiny
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from dymo import ConfigError, DyMO, generation
+from dymo.pipelines.graphed import Graphs
+
+TRACED: list = []
+
+
+def trace(function, samples):
+    """What `torch.cuda.make_graphed_callables` does, on any device: the operations of one forward and one backward, replayed.
+
+    Whatever the function does in Python happens while it is traced, as with a CUDA graph.
+    """
+    TRACED.append(function)
+    seeds = [torch.zeros_like(x) for x in function(*samples) if x.requires_grad]
+
+    def joint(given, seeds):
+        found = function(*given)
+        if not seeds:
+            return [x.detach() for x in found], []
+        back = torch.autograd.grad([x for x in found if x.requires_grad], [x for x in given if x.requires_grad], seeds)
+        return [x.detach() for x in found], list(back)
+
+    kept = [x.requires_grad for x in function(*samples)]
+    replay = make_fx(joint)(list(samples), seeds)
+
+    class Replayed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *given):
+            ctx.save_for_backward(*given)
+            return tuple(replay(list(given), seeds)[0])
+
+        @staticmethod
+        def backward(ctx, *grads):
+            given = ctx.saved_tensors
+            back = iter(replay(list(given), [g for g, keeps in zip(grads, kept, strict=True) if keeps])[1])
+            return tuple(next(back) if x.requires_grad else None for x in samples)
+
+    return Replayed.apply
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    TRACED.clear()
+    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(trace))
+    return TRACED
+
+
+@pytest.mark.parametrize(
+    "kind, gradient", [("sd", "straight-through"), ("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")]
+)
+def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
+    pipe = getattr(tiny, kind)()
+    torch.manual_seed(3)
+    preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+    settings = dict(
+        preset="fast", borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview,
+        gradient=gradient,
+    )  # fmt: skip
+
+    def run(compile):
+        seeds = [torch.Generator().manual_seed(i) for i in range(2)]
+        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **tiny.SMALL)
+
+    settings["h"] = (2 / sum(run(False).trace.steps[0].gradient_norm), 0.0, 0.0)
+    eager = run(False)
+    assert eager.trace.steps[0].recurrences in ([0, 1], [1, 0])
+    assert {step.stage for step in eager.trace.steps} == {"semantic", "mixed", "preference"}
+    assert not traced
+    found = run("graphs")
+    assert 4 <= len(traced) <= 6  # the denoiser with and without a graph, the decoder, the reward
+    assert found.trace.evaluations == eager.trace.evaluations
+    torch.testing.assert_close(found.images, eager.images, atol=1e-4, rtol=0)
+    for mine, theirs in zip(found.trace.steps, eager.trace.steps, strict=True):
+        assert mine.recurrences == theirs.recurrences
+        assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-4)
+        for name in theirs.losses:
+            assert mine.losses[name] == pytest.approx(theirs.losses[name], abs=1e-4)
+
+
+def test_a_function_is_captured_once_a_kind(traced):
+    graphs, factor = Graphs(trace), torch.tensor(3.0)
+    x = torch.randn(4, requires_grad=True)
+    for value in (x, x * 2, x - 1):
+        (found,) = graphs("tripled", lambda y: (y * factor,), [value])
+        (g,) = torch.autograd.grad(found.sum(), value)
+        torch.testing.assert_close(found, 3 * value)
+        torch.testing.assert_close(g, torch.full((4,), 3.0))
+    assert len(traced) == 1
+    graphs("tripled", lambda y: (y * factor,), [x.detach()])
+    graphs("tripled", lambda y: (y * factor,), [x[:2]])
+    assert len(traced) == 3
+
+
+def test_what_cannot_be_captured_is_refused_by_name():
+    def fails(*_):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(ConfigError, match="the decoder cannot be captured .*not permitted.*leave out compile='graphs'"):
+        Graphs(fails)("decoder", lambda x: (x,), [torch.zeros(1)])
+
+
+def test_graphs_without_cuda_are_refused_before_anything_runs():
+    with pytest.raises(ConfigError, match="need CUDA, and the pipeline is on cpu"):
+        DyMO(tiny.brightness, compile="graphs")(tiny.sd(), tiny.PROMPT, **tiny.SMALL)
