@@ -232,7 +232,7 @@ class Evaluator:
 
         if not look and self._captures(sample, read):
             given = self.family.spread(args, kwargs, self.family.sample(args, kwargs).shape[0]) or (args, kwargs)
-            return self._captured((cut, read), lambda x: (self._run(*x, None, cut, read=read, count=count),), given, read, count)[0]
+            return self._captured((cut, read), lambda x: (self._run(x[0], x[1], None, cut, read=read, count=count),), given, read, count)[0]
 
         def forward(*args: Any, **kwargs: Any) -> Tensor:
             self.cost.denoiser_calls += 1
