@@ -34,15 +34,9 @@ def run(pipe, images=2, seeds=None, **settings):
     return aligner(pipe, [GRAPH.prompt] * len(seeds), graph=[GRAPH] * len(seeds), generator=seeds, **tiny.SMALL)
 
 
-def same(found, expected, images, gradients):
-    torch.testing.assert_close(found.images.float().cpu(), expected.images.float().cpu(), atol=images, rtol=0)
-    for mine, theirs in zip(found.trace.steps, expected.trace.steps, strict=True):
-        assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=gradients)
-
-
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_a_run_is_the_cpus(kind):
-    same(run(getattr(tiny, kind)().to("cuda")), run(getattr(tiny, kind)()), 1e-3, 1e-3)
+    tiny.assert_same_run(run(getattr(tiny, kind)().to("cuda")), run(getattr(tiny, kind)()), 1e-3, 1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -54,7 +48,7 @@ def test_graphs_give_the_eager_run(kind, gradient, dtype):
     settings["h"] = (2 / sum(norms), 0.0, 0.0)
     eager, found = run(pipe, **settings), run(pipe, compile="graphs", **settings)
     exact = dtype == torch.float32
-    same(found, eager, 1e-4 if exact else 0.02, 1e-3 if exact else 0.05)
+    tiny.assert_same_run(found, eager, 1e-4 if exact else 0.02, 1e-3 if exact else 0.05)
     assert found.trace.evaluations == eager.trace.evaluations
 
 

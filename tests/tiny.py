@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -22,6 +23,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 PROMPT = "a red apple and a green car"
 SMALL = dict(num_inference_steps=4, height=32, width=32, output_type="pt")
+
+
+def assert_same_run(found, expected, images: float = 1e-4, numbers: float = 1e-4) -> None:
+    """The outputs of two aligned runs agree in their images, recurrences, losses (absolutely) and gradients' norms (relatively)."""
+    torch.testing.assert_close(found.images.float().cpu(), expected.images.float().cpu(), atol=images, rtol=0)
+    for mine, theirs in zip(found.trace.steps, expected.trace.steps, strict=True):
+        assert mine.recurrences == theirs.recurrences
+        assert mine.gradient_norm == pytest.approx(theirs.gradient_norm, rel=numbers)
+        for name in theirs.losses:
+            assert mine.losses[name] == pytest.approx(theirs.losses[name], abs=numbers)
 
 
 @functools.cache

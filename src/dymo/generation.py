@@ -78,6 +78,8 @@ class Generation:
         self.graphs = _graphs(self.pipe, self.aligner.reward) if self.aligner.compile == GRAPHS else None
         if self.compile is not None:
             self.guided_decode = with_compiled(self.plain_decode, getattr(self.vae, "decoder", None), self.compile)
+        elif self.graphs is not None:
+            self.guided_decode = self.graphs.of_one("decoder", self.plain_decode)
 
     def run(self) -> Any:
         """The pipeline's output, of its own class."""
@@ -113,8 +115,6 @@ class Generation:
     def decode(self, z0: Tensor) -> Tensor:
         """Predictions (n, C, h, w) as images in [0, 1], counted."""
         self.trace.cost.decodes += len(z0)
-        if self.graphs is not None:
-            return self.graphs("decoder", lambda z: (self.plain_decode(z),), [z0])[0]
         return self.guided_decode(z0)
 
     def _steered(self, objectives: list[Objective]) -> Any:
@@ -235,7 +235,7 @@ class Generation:
             texts = [self.trace.texts[i] for i in samples]
             if self.graphs is None or not guides or getattr(reward, "reads_timestep", False):
                 return score(images, texts, t)
-            return self.graphs(("reward", *texts), lambda x: (score(x, texts, t),), [images])[0]
+            return self.graphs.of_one(("reward", *texts), lambda x: score(x, texts, t))(images)
 
         return scored
 

@@ -50,6 +50,10 @@ class Graphs:
                 ) from error
         return self._captured[kind][0](*tensors)
 
+    def of_one(self, name: Hashable, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """A function of one tensor to one, by its graph."""
+        return lambda x: self(name, lambda y: (function(y),), [x])[0]
+
     def on_tree(
         self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device
     ) -> tuple[Tensor, ...]:
