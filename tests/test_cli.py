@@ -450,10 +450,10 @@ def test_c7_the_version():
 
 
 def test_c2_the_words_of_the_miniature_are_listed():
-    from dymo.miniature.world import captions, vocabulary
+    from dymo.miniature.world import VOCABULARY, captions
 
     said = invoke("demo", "--words").stdout
-    assert all(word in said for words in vocabulary().values() for word in words)
+    assert all(word in said for words in VOCABULARY.values() for word in words)
     for caption in captions("test", 20):
         check_miniature_words(caption.text)
 
@@ -502,12 +502,12 @@ def test_different_prompts_have_different_files():
 
 @pytest.mark.miniature
 def test_generate_with_the_real_miniature(tmp_path):
-    words = ("--steps", "3", "--preset", "fast", "--set", "recurrences=0", "--compare", "--device", "cpu")
+    words = ("--steps", "3", "--preset", "fast", "--set", "recurrences=0", "--set", "scouts=0", "--compare", "--device", "cpu")
     result = invoke("generate", PROMPT, "--seeds", "4", *words, "--outdir", tmp_path)
     assert result.exit_code == 0, result.output
     stem = tmp_path / "a-red-apple-and-a-green-car-0004"
     parameters, data = read_png(f"{stem}.png")
-    assert (parameters.steps, parameters.width, data["evaluations"]) == (3, 64, 3)
+    assert (parameters.steps, parameters.width, data["evaluations"]) == (3, 128, 3)
     trace = Trace.from_json((tmp_path / f"{stem.name}-trace.json").read_text())
     assert len(trace.steps) == 3 and trace.graphs[0]["prompt"] == PROMPT
     aligned, unguided = (Image.open(f"{stem}{end}.png") for end in ("", "-unguided"))

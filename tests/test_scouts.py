@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import tiny
 import torch
 
-from dymo import Budget, ConfigError, DyMO
+from dymo import PRESETS, Budget, ConfigError, DyMO
+from dymo.events import Begun
 from dymo.pipelines.images import further
 
 SETTINGS = dict(semantic_weight=0, borders=(600, 600), recurrences=0)
@@ -69,10 +72,36 @@ def test_the_pipeline_is_as_before_and_the_generator_has_moved_on():
     assert torch.equal(pipe(tiny.PROMPT, generator=seeded(), **tiny.SMALL).images, before)
 
 
+def test_the_seeds_steps_are_told_with_their_predictions():
+    told = []
+    found = DyMO(tiny.brightness, **SETTINGS, **{**SCOUTS, "scout_until": 400})(
+        tiny.sd(), tiny.PROMPT, generator=seeded(), listeners=[told.append], **tiny.SMALL
+    )
+    begun = [event for event in told if isinstance(event, Begun)]
+    assert told[: len(begun)] == begun  # before `Started`
+    assert [(e.seed, e.seeds, e.step, e.steps) for e in begun] == [(k, 3, n, 2) for k in range(3) for n in (1, 2)]
+    assert [e.preview().mean().item() for e in begun[1::2]] == pytest.approx(found.trace.scouts[0], abs=1e-5)
+
+
+def test_a_run_that_is_cancelled_among_its_seeds_ends_there():
+    stop, told = threading.Event(), []
+
+    def listen(event):
+        told.append(event)
+        if isinstance(event, Begun) and event.seed == 1:
+            stop.set()
+
+    found = DyMO(tiny.brightness, **SETTINGS, **{**SCOUTS, "scout_until": 400})(
+        tiny.sd(), tiny.PROMPT, generator=seeded(), listeners=[listen], cancel=stop, **tiny.SMALL
+    )
+    assert found.trace.cancelled and not found.trace.steps and not found.trace.scouts
+    assert sum(isinstance(event, Begun) for event in told) == 3
+
+
 def test_a_budget_pays_for_the_seeds_too():
     free = run(recurrences=3, budget=Budget(evaluations=11), **SCOUTS)
     assert free.trace.evaluations[0] <= 11
-    with pytest.raises(ConfigError, match=r"evaluations=6.*4 steps of the trajectory and the 3 of its seeds that were begun"):
+    with pytest.raises(ConfigError, match=r"evaluations=6 do not reach for the 4 of the trajectory and the 3 of its seeds that are begun"):
         run(budget=Budget(evaluations=6), **SCOUTS)
 
 
@@ -88,3 +117,24 @@ def test_what_cannot_be_scouted_is_refused():
         run(pipe=pipe, few_steps="always", **SCOUTS)
     with pytest.raises(ConfigError, match="scouts=-1"):
         DyMO(tiny.brightness, scouts=-1)
+
+
+@pytest.mark.parametrize(
+    "reward, settings, call, reason",
+    [
+        (None, {}, {}, "they are compared by the reward, and there is none"),
+        (tiny.brightness, {}, {"latents": torch.zeros(1, 4, 16, 16)}, "latents= says where the image begins"),
+        (tiny.brightness, {"few_steps": "always"}, {}, "a run of few steps improves its noise itself"),
+        (tiny.brightness, {"scout_until": 900}, {}, "the run begins at t = 75"),
+        (tiny.brightness, {}, {"budget": Budget(evaluations=5)}, "evaluations=5 do not reach for the 4"),
+    ],
+)
+def test_a_preset_whose_seeds_cannot_be_begun_goes_on_with_one_and_says_why(reward, settings, call, reason):
+    """It gives what the same settings with scouts=0 give; asked for by the user, they are refused (above)."""
+    settings = {"preset": "fast", "recurrences": 0, **settings}
+    found, one = (
+        DyMO(reward, **settings, **more)(tiny.sd(), tiny.PROMPT, generator=seeded(), **call, **tiny.SMALL)
+        for more in ({}, {"scouts": 0})
+    )
+    assert PRESETS["fast"].scouts and not found.trace.scouts and reason in found.trace.one_seed
+    assert one.trace.one_seed is None and torch.equal(found.images, one.images)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,9 +20,9 @@ SCORERS = ("mini-pickscore", "mini-hps")
 
 @dataclass
 class Arm:
-    """Per picture: scores of each scorer, 1.0 where the judge finds every thing in its colour, NFE, seconds.
+    """Per image: scores of each scorer, 1.0 where the judge finds all that the prompt says, NFE, seconds.
 
-    With several seeds a prompt, the pictures of the first seed come first, then those of the second, and so on.
+    With several seeds a prompt, the images of the first seed come first, then those of the second, and so on.
     """
 
     name: str
@@ -36,10 +35,6 @@ class Arm:
     denoiser_backwards: int = 0
     failures: dict[str, int] = field(default_factory=dict)
 
-    def by_prompt(self, values: Sequence[float], first: int | None = None) -> list[float]:
-        """The mean over its seeds of each prompt, of the `first` prompts or of all: prompts are what is resampled."""
-        return [fmean(values[i :: self.prompts]) for i in range(first or self.prompts)]
-
 
 class Bench:
     """The miniature with its scorers and its judge, loaded once."""
@@ -50,19 +45,19 @@ class Bench:
         self.judge = load_judge()
         self.scorers = {name: load_reward(name) for name in SCORERS}
 
-    def measure(self, arm: Arm, captions: Sequence[Caption], pictures: torch.Tensor) -> None:
-        """Fill in what the pictures (n, 3, 64, 64) in [0, 1] show."""
+    def measure(self, arm: Arm, captions: Sequence[Caption], images: torch.Tensor) -> None:
+        """Fill in what the images (n, 3, 128, 128) in [0, 1] show."""
         with torch.no_grad():
             for name, scorer in self.scorers.items():
-                arm.scores[name] = scorer.score(pictures, [c.text for c in captions]).tolist()
-        seen = self.judge.read(pictures)
+                arm.scores[name] = scorer.score(images, [c.text for c in captions]).tolist()
+        seen = self.judge.read(images)
         arm.correct = [float(satisfied(c, s).correct) for c, s in zip(captions, seen, strict=True)]
 
     def run(
         self, name: str, captions: Sequence[Caption], seed: int, aligner: DyMO | None, seeds: int = 1, **settings: Any
     ) -> Arm:
-        """`seeds` pictures a caption, from the seeds `seed`, `seed` + 1, ...; unguided where `aligner` is None."""
-        arm, pictures, every = Arm(name, len(captions)), [], [*captions] * seeds
+        """`seeds` images a caption, from the seeds `seed`, `seed` + 1, ...; unguided where `aligner` is None."""
+        arm, images, every = Arm(name, len(captions)), [], [*captions] * seeds
         for start in range(0, len(every), BATCH):
             part = every[start : start + BATCH]
             generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
@@ -80,18 +75,6 @@ class Bench:
                 for why, n in made.trace.failures.items():
                     arm.failures[why] = arm.failures.get(why, 0) + n
             arm.seconds += [(time.perf_counter() - began) / len(part)] * len(part)
-            pictures.append(made.images.float())
-        self.measure(arm, every, torch.cat(pictures))
-        return arm
-
-    def best_of(self, n: int, captions: Sequence[Caption], seed: int, guide: str, seeds: int = 1) -> Arm:
-        """The best of `n` unguided pictures by the scorer `guide`, `seeds` times a caption; rounds lie 10,000 apart."""
-        rounds = [self.run(f"round {i}", captions, seed + 10_000 * i, None, seeds) for i in range(n)]
-        best = [max(range(n), key=lambda i: rounds[i].scores[guide][k]) for k in range(len(captions) * seeds)]
-        arm = Arm(f"best of {n} by {guide}", len(captions))
-        arm.scores = {name: [rounds[i].scores[name][k] for k, i in enumerate(best)] for name in SCORERS}
-        arm.correct = [rounds[i].correct[k] for k, i in enumerate(best)]
-        arm.evaluations = [sum(r.evaluations[k] for r in rounds) for k in range(len(best))]
-        arm.seconds = [sum(r.seconds[k] for r in rounds) for k in range(len(best))]
-        arm.denoiser_rows = sum(r.denoiser_rows for r in rounds)
+            images.append(made.images.float())
+        self.measure(arm, every, torch.cat(images))
         return arm

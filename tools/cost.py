@@ -341,7 +341,7 @@ class Stack:
     ) -> None:
         preview = self.tiny if tiny else None
         # One step without classifier-free guidance would be optimised as a run of few steps.
-        front = DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", **overrides)
+        front = DyMO(self.reward, preset, preview_vae=preview, recurrences=0, few_steps="never", scouts=0, **overrides)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
             warnings.filterwarnings("ignore", "the reward is used at none")  # one step, in the stage of the words

@@ -5,10 +5,10 @@
 mini-pickscore guides, mini-hps is watched. Three claims, on held-out prompts with one seed each:
 
 - "hard" (the preference alone, from the first step on, with long steps) raises the alarm for a good part of the
-  pictures, "moderate" (the preset "fast") for few;
-- with on_hacking="best", the hard run returns no picture that mini-hps puts below the unguided one of the same seed.
+  images, "moderate" (the preset "fast") for few;
+- with on_hacking="best", the hard run returns no image that mini-hps puts below the unguided one of the same seed.
 
-Everything is scored anew here on the pictures returned. Exit status 1 where a claim does not hold.
+Everything is scored anew here on the images returned. Exit status 1 where a claim does not hold.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ HARD: dict[str, Any] = {
     "semantic_weight": 0, "borders": (1000, 700), "eta": 0.5, "max_step": 0.3, "damping": 0.0, "recurrences": 2,
 }  # fmt: skip
 FEW, MANY = 0.125, 0.25
-"""Shares of the pictures that a moderate run may alarm, and that a hard one must."""
+"""Shares of the images that a moderate run may alarm, and that a hard one must."""
 ROUNDING = 1e-4
 """Points by which scoring in another batch may move a score."""
 
 
 @dataclass
 class Arm:
-    """Per picture: the guide's and the watched score, whether its alarm rang; which end was returned."""
+    """Per image: the guide's and the watched score, whether its alarm rang; which end was returned."""
 
     name: str
     guide: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Bench:
         self.scorers = {name: load_reward(name) for name in (GUIDE, WATCHED)}
 
     def run(self, name: str, prompts: Sequence[str], aligner: DyMO | None) -> Arm:
-        """One picture a prompt, seeds SEED, SEED + 1, ...; unguided where `aligner` is None."""
+        """One image a prompt, seeds SEED, SEED + 1, ...; unguided where `aligner` is None."""
         arm = Arm(name)
         for start in range(0, len(prompts), BATCH):
             part = list(prompts[start : start + BATCH])
@@ -108,10 +108,10 @@ def verdicts(unguided: Arm, moderate: Arm, hard: Arm, best: Arm) -> list[tuple[s
     shares = [sum(arm.rang) / len(arm.rang) for arm in (moderate, hard)]
     below = sum(own < plain - ROUNDING for own, plain in zip(best.watched, unguided.watched, strict=True))
     return [
-        (f"moderate alarms at most {FEW:.1%} of the pictures: {shares[0]:.1%}", shares[0] <= FEW),
+        (f"moderate alarms at most {FEW:.1%} of the images: {shares[0]:.1%}", shares[0] <= FEW),
         (f"hard alarms at least {MANY:.1%}: {shares[1]:.1%}", shares[1] >= MANY),
-        (f"hard alarms more than moderate: {more.text(2)} a picture", more.low > 0),
-        (f'with "best" no picture is below the unguided one on {WATCHED}: {below} are', below == 0),
+        (f"hard alarms more than moderate: {more.text(2)} a image", more.low > 0),
+        (f'with "best" no image is below the unguided one on {WATCHED}: {below} are', below == 0),
     ]
 
 
@@ -138,7 +138,7 @@ def main() -> int:
     print(made.to_text(), *lines, sep="\n")
     if args.out:
         command = "python -m tools.hacking" + (f" --prompts {args.prompts}" if args.prompts != 32 else "")
-        head = f"# The hacking watch on the miniature\n\n`{command}`: mean per picture.\n"
+        head = f"# The hacking watch on the miniature\n\n`{command}`: mean per image.\n"
         write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
     return 0 if all(holds for _, holds in claims) else 1
 

@@ -24,9 +24,9 @@ from dymo.pipelines.families import family_of
 from dymo.pipelines.taps import AttentionTaps
 from dymo.report.interval import paired_bootstrap
 from training.denoiser import word_positions
-from training.scenes import Painter
+from training.scenes import Composer
 
-LIMITS = {"nouns": 75.0, "colours": 65.0}
+LIMITS = {"nouns": 90.0, "colours": 80.0}
 
 
 def main() -> int:
@@ -37,16 +37,16 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     args = parser.parse_args()
     pipe, rng = load_miniature(), random.Random(12)
-    painter, chosen = Painter(args.cache), captions("test", args.scenes)
+    composer, chosen = Composer(args.cache), captions("test", args.scenes)
     generator = torch.Generator().manual_seed(12)
     layers, (side, _) = family_of(pipe).attention(pipe, (16, 16), args.map_size)
     hits: dict[str, list[float]] = {"nouns": [], "colours": []}
     abar = pipe.scheduler.alphas_cumprod[args.timestep]
     with torch.no_grad(), AttentionTaps(layers) as taps:
         for caption in chosen:
-            scene = painter.paint(caption, rng)
-            picture = torch.from_numpy(scene.picture).permute(2, 0, 1)[None].float() / 127.5 - 1
-            z0 = pipe.vae.encode(picture).latent_dist.mean * pipe.vae.config.scaling_factor
+            scene = composer.compose(caption, rng)
+            image = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float() / 127.5 - 1
+            z0 = pipe.vae.encode(image).latent_dist.mean * pipe.vae.config.scaling_factor
             z = abar.sqrt() * z0 + (1 - abar).sqrt() * torch.randn(z0.shape, generator=generator)
             ids = pipe.tokenizer(
                 caption.text, padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt"
@@ -54,8 +54,10 @@ def main() -> int:
             taps.clear()
             pipe.unet(z, args.timestep, pipe.text_encoder(ids.input_ids).last_hidden_state)
             maps = taps.maps()[0]
-            inside = F.adaptive_avg_pool2d(torch.from_numpy(scene.masks).float(), side).flatten(1)
-            for mask, (colour, noun) in zip(inside, word_positions(caption.text), strict=True):
+            cells = F.adaptive_avg_pool2d(torch.from_numpy(scene.masks).float(), side).flatten(1)
+            # A thing's words point at any of its objects: "two red apples" has two masks.
+            inside = [cells[[i == k for i in caption.instances]].amax(0) for k in range(len(caption.things))]
+            for mask, (colour, noun, _) in zip(inside, word_positions(caption.text), strict=True):
                 for kind, position in (("nouns", noun), ("colours", colour)):
                     hits[kind].append(float(mask[word_map(maps, (position,)).argmax()] >= 0.25))
     good = True

@@ -31,15 +31,16 @@ def value(text: str) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=24)
+    parser.add_argument("--things", type=int, choices=(2, 3), help="in each prompt; otherwise of both kinds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=1, help="pictures a prompt")
+    parser.add_argument("--seeds", type=int, default=1, help="images a prompt")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--guidance-scale", type=float)
     parser.add_argument("--set", nargs="*", action="append", default=[], dest="settings")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    bench, chosen = Bench(load_miniature()), captions("tune", args.prompts)
+    bench, chosen = Bench(load_miniature()), captions("tune", args.prompts, things=args.things)
     call = {} if args.guidance_scale is None else {"guidance_scale": args.guidance_scale}
     for line in args.settings:
         settings = {key: value(text) for key, _, text in (item.partition("=") for item in line)}

@@ -32,10 +32,10 @@ def truncated(loop: Loop, first: int) -> None:
 
 
 def prompts(n: int, seed: int) -> list[str]:
-    """Captions of two things that the test split does not have."""
+    """Captions of two and three things that the test split does not have."""
     rng, found = random.Random(f"align-{seed}"), []
     while len(found) < n:
-        caption = sample_caption(rng, p_two=1.0)
+        caption = sample_caption(rng, objects=rng.choice((2, 3)))
         if split_of(caption) == "train":
             found.append(caption.text)
     return found

@@ -1,18 +1,18 @@
-"""What makes a clean scene look like a generated one: for readers of pictures that must not be thrown by a generator's faults.
+"""What makes a clean scene look like a generated one: for readers of images that must not be thrown by a generator's faults.
 
-Every function takes and gives pictures (B, 3, 64, 64) in [0, 1] and draws from the generator it is given.
+Every function takes and gives images (B, 3, 128, 128) in [0, 1] and draws from the generator it is given.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 
-from .stack import PATCH, PatchPCA
+from .scenes import SIZE
+from .stack import PatchPCA
 
 
-def to_pictures(stored: torch.Tensor) -> torch.Tensor:
+def to_images(stored: torch.Tensor) -> torch.Tensor:
     """(n, H, W, 3) uint8 -> (n, 3, H, W) float in [0, 1]."""
     return stored.permute(0, 3, 1, 2).float() / 255
 
@@ -34,47 +34,45 @@ def noise(like: torch.Tensor, grain: int, generator: torch.Generator) -> torch.T
 
 
 def round_trip(
-    space: PatchPCA, pictures: torch.Tensor, generator: torch.Generator, strength: float = 0.5
+    space: PatchPCA, images: torch.Tensor, generator: torch.Generator, strength: float = 0.5
 ) -> torch.Tensor:
     """Through the linear latent space and back, with up to `strength` of noise on the latents: what the denoiser works in."""
-    z = space.encode(pictures.permute(0, 2, 3, 1) * 255)
+    z = space.encode(images.permute(0, 2, 3, 1) * 255)
     grain = 1 if torch.rand((), generator=generator) < 0.5 else 4
     z = z + uniform(len(z), 0, strength, generator) * noise(z, grain, generator)
-    patches = (rearrange(z, "n c h w -> n h w c") * space.scale) @ space.basis.T + space.mean
-    back = rearrange(patches, "n h w (p q c) -> n c (h p) (w q)", p=PATCH, q=PATCH)
-    return (back + 1) / 2
+    return space.decode(z)
 
 
-def blur(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A Gaussian blur of deviation 0.5 to 2 pixels, one for the batch."""
-    sigma = 0.5 + 1.5 * torch.rand((), generator=generator)
-    kernel = torch.exp(-0.5 * (torch.arange(-4, 5) / sigma).square())
-    kernel = (kernel / kernel.sum()).view(1, 1, 9, 1).expand(3, 1, 9, 1)
-    soft = F.conv2d(F.pad(pictures, (0, 0, 4, 4), mode="replicate"), kernel, groups=3)
-    return F.conv2d(F.pad(soft, (4, 4, 0, 0), mode="replicate"), kernel.transpose(2, 3), groups=3)
+def blur(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A Gaussian blur of deviation 1 to 4 pixels, one for the batch."""
+    sigma = 1 + 3 * torch.rand((), generator=generator)
+    kernel = torch.exp(-0.5 * (torch.arange(-8, 9) / sigma).square())
+    kernel = (kernel / kernel.sum()).view(1, 1, 17, 1).expand(3, 1, 17, 1)
+    soft = F.conv2d(F.pad(images, (0, 0, 8, 8), mode="replicate"), kernel, groups=3)
+    return F.conv2d(F.pad(soft, (8, 8, 0, 0), mode="replicate"), kernel.transpose(2, 3), groups=3)
 
 
 def appearance(
-    pictures: torch.Tensor, space: PatchPCA, generator: torch.Generator, strength: float = 1.0
+    images: torch.Tensor, space: PatchPCA, generator: torch.Generator, strength: float = 1.0
 ) -> torch.Tensor:
     """Tint, latent round trip, blur and noise, each on a part of the batch. Colours stay nameable: the tint is small."""
-    n = len(pictures)
+    n = len(images)
     gains = 1 + 0.06 * strength * torch.randn(n, 3, 1, 1, generator=generator)
     contrast, shift = (
         uniform(n, 1 - 0.2 * strength, 1 + 0.1 * strength, generator),
         0.05 * strength * torch.randn(n, 1, 1, 1, generator=generator),
     )
-    pictures = ((pictures * gains - 0.5) * contrast + 0.5 + shift).clamp(0, 1)
+    images = ((images * gains - 0.5) * contrast + 0.5 + shift).clamp(0, 1)
     through = chosen(n, 0.5, generator)
-    pictures = torch.lerp(pictures, round_trip(space, pictures, generator, 0.6 * strength), through)
-    pictures = torch.lerp(pictures, blur(pictures, generator), chosen(n, 0.2 * strength, generator))
-    grain = (1, 2, 4, 8)[int(torch.randint(0, 4, (), generator=generator))]
+    images = torch.lerp(images, round_trip(space, images, generator, 0.6 * strength), through)
+    images = torch.lerp(images, blur(images, generator), chosen(n, 0.2 * strength, generator))
+    grain = (1, 2, 4, 8, 16)[int(torch.randint(0, 5, (), generator=generator))]
     level = chosen(n, 0.4, generator) * uniform(n, 0, 0.1 * strength, generator)
-    return (pictures + level * noise(pictures, grain, generator)).clamp(0, 1)
+    return (images + level * noise(images, grain, generator)).clamp(0, 1)
 
 
 def warp_grid(n: int, generator: torch.Generator, strength: float = 1.0) -> torch.Tensor:
-    """Sampling grids (n, 64, 64, 2): a small affine map and a smooth displacement of up to some pixels."""
+    """Sampling grids (n, 128, 128, 2): a small affine map and a smooth displacement of up to some pixels."""
     angle, scale = (
         0.12 * strength * torch.randn(n, generator=generator),
         1 + 0.1 * strength * torch.randn(n, generator=generator),
@@ -84,17 +82,17 @@ def warp_grid(n: int, generator: torch.Generator, strength: float = 1.0) -> torc
         [scale * angle.cos(), -scale * angle.sin(), shift[:, 0], scale * angle.sin(), scale * angle.cos(), shift[:, 1]],
         1,
     )
-    grid = F.affine_grid(rows.view(n, 2, 3), [n, 1, 64, 64], align_corners=False)
+    grid = F.affine_grid(rows.view(n, 2, 3), [n, 1, SIZE, SIZE], align_corners=False)
     bend = F.interpolate(
-        torch.randn(n, 2, 5, 5, generator=generator), size=(64, 64), mode="bicubic", align_corners=True
+        torch.randn(n, 2, 5, 5, generator=generator), size=(SIZE, SIZE), mode="bicubic", align_corners=True
     )
     return grid + 0.035 * strength * torch.rand(n, 1, 1, 1, generator=generator) * bend.permute(0, 2, 3, 1)
 
 
 def melt_grid(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Sampling grids (n, 64, 64, 2) that bend an object past recognition: its colour stays, its shape does not."""
-    still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 1, 64, 64], align_corners=False)
+    """Sampling grids (n, 128, 128, 2) that bend an object past recognition: its colour stays, its shape does not."""
+    still = F.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 1, SIZE, SIZE], align_corners=False)
     bend = F.interpolate(
-        torch.randn(n, 2, 9, 9, generator=generator), size=(64, 64), mode="bicubic", align_corners=True
+        torch.randn(n, 2, 9, 9, generator=generator), size=(SIZE, SIZE), mode="bicubic", align_corners=True
     )
     return still + uniform(n, 0.16, 0.26, generator) * bend.permute(0, 2, 3, 1)

@@ -1,8 +1,8 @@
-"""Diffusion-DPO on the miniature: the denoiser's LoRA from pairs of pictures of one prompt.
+"""Diffusion-DPO on the miniature: the denoiser's LoRA from pairs of images of one prompt.
 
     python -m training.diffusion_dpo [--steps 400] [--minutes 10]
 
-The pairs are those that the scorers learn from: a clean picture against its spoilt twin, a right one against a wrong.
+The pairs are those that the scorers learn from: a clean image against its spoilt twin, a right one against a wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         rows = torch.randint(0, GROUPS, (args.batch,), generator=generator).numpy()
         # The first of a group is right and clean; the second is spoilt, the third wrong.
         others = torch.randint(1, 3, (args.batch,), generator=generator).numpy()
-        pair = [denoising.latents(data["pictures"][rows, which]) for which in (0 * others, others)]
+        pair = [denoising.latents(data["images"][rows, which]) for which in (0 * others, others)]
         words = denoising.words([str(data["right"][row]) for row in rows])
         noise, t = denoising.draw(args.batch, generator)
         with lora.reference(pipe.unet):

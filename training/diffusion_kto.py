@@ -1,4 +1,4 @@
-"""Diffusion-KTO on the miniature: the denoiser's LoRA from single pictures that are liked or not.
+"""Diffusion-KTO on the miniature: the denoiser's LoRA from single images that are liked or not.
 
     python -m training.diffusion_kto [--steps 400] [--minutes 10]
 
@@ -26,7 +26,7 @@ def main() -> None:
         liked = torch.rand(args.batch, generator=generator) < 0.5
         disliked = torch.randint(1, 4, (args.batch,), generator=generator)
         which = torch.where(liked, 0, disliked).numpy()
-        z0 = denoising.latents(data["pictures"][rows, which])
+        z0 = denoising.latents(data["images"][rows, which])
         words = denoising.words([str(data["right"][row]) for row in rows])
         noise, t = denoising.draw(args.batch, generator)
         with lora.reference(pipe.unet):

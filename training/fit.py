@@ -30,6 +30,7 @@ def arguments(description: str | None, parts: tuple[str, ...] = ()) -> argparse.
 
 def begin(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")  # TF32 where there is such a thing
     torch.manual_seed(args.seed)
 
 
@@ -53,7 +54,9 @@ def fit(
     checkpoint, step, began, running = args.cache / f"{name}.pt", 0, time.time(), {}
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
-        model.load_state_dict(saved["model"]), optimiser.load_state_dict(saved["optimiser"])
+        model.load_state_dict(saved["model"])
+        if saved["optimiser"]:  # weights that were kept in half precision come without one
+            optimiser.load_state_dict(saved["optimiser"])
         step = saved["step"]
         print(f"{name}: resuming at step {step}", flush=True)
 

@@ -120,7 +120,7 @@ class _Progress:
 
 
 class Denoising:
-    """Errors of the denoiser on painted pictures: the noise and the level are drawn once for all that is compared."""
+    """Errors of the denoiser on generated images: the noise and the level are drawn once for all that is compared."""
 
     def __init__(self, pipe: Any, cache: Path):
         from . import stack
@@ -128,9 +128,9 @@ class Denoising:
         self.pipe = pipe
         self.space = stack.PatchPCA(**torch.load(cache / "pca.pt", weights_only=True))
 
-    def latents(self, pictures: np.ndarray) -> torch.Tensor:
-        """Pictures (n, 64, 64, 3) uint8 -> (n, 8, 16, 16)."""
-        return self.space.encode(torch.from_numpy(pictures)).to(self.pipe.device)
+    def latents(self, images: np.ndarray) -> torch.Tensor:
+        """Images (n, 128, 128, 3) uint8 -> (n, 16, 16, 16)."""
+        return self.space.encode(torch.from_numpy(images)).to(self.pipe.device)
 
     def words(self, prompts: list[str]) -> torch.Tensor:
         """Embeddings of prompts, (n, tokens, d)."""
@@ -138,7 +138,7 @@ class Denoising:
             return self.pipe.encode_prompt(prompts, self.pipe.device, 1, False)[0]
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noise (n, 8, 16, 16) and levels (n,)."""
+        """Noise (n, 16, 16, 16) and levels (n,)."""
         shape = (n, self.pipe.unet.config.in_channels, *[self.pipe.unet.config.sample_size] * 2)
         noise = torch.randn(shape, generator=generator)
         t = torch.randint(0, self.pipe.scheduler.config.num_train_timesteps, (n,), generator=generator)

@@ -12,11 +12,11 @@ from einops import rearrange
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dymo.miniature.world import ALL_THINGS, RELATIONS
+from dymo.miniature.world import WORDS
 
 WINDOW = 24  # tokens, start and end among them
-LATENT_CHANNELS = 8
-PATCH = 4
+LATENT_CHANNELS = 16
+PATCH = 8
 
 
 def joined(word: str, merges: list[tuple[str, str]]) -> list[str]:
@@ -35,11 +35,9 @@ def tokenizer() -> CLIPTokenizer:
     Its merges join each word from the left, in alphabetical order: a trainer's break ties at random, and then every
     process would number the words in its own way.
     """
-    corpus = [thing.text for thing in ALL_THINGS] + [f"and {relation}" for relation in RELATIONS]
-    words = sorted(set(itertools.chain.from_iterable(line.split() for line in corpus)))
     alphabet = sorted(ByteLevel.alphabet())
     merges: list[tuple[str, str]] = []
-    for word in words:
+    for word in sorted(WORDS):
         pieces = joined(word, merges)
         for first, second in zip(itertools.accumulate(pieces), pieces[1:], strict=False):
             merges.append((first, second))
@@ -47,7 +45,7 @@ def tokenizer() -> CLIPTokenizer:
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     made = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=WINDOW)
-    for word in words:
+    for word in (*sorted(WORDS), ","):
         if len(made(word).input_ids) != 3:
             raise RuntimeError(f"the tokenizer splits {word!r} into {made.tokenize(word)}")
     return made
@@ -64,37 +62,45 @@ def text_encoder(tok: CLIPTokenizer) -> CLIPTextModel:
 
 
 def denoiser() -> UNet2DConditionModel:
+    """Widths that are multiples of 64, which bfloat16 on a CPU pays for; at its lowest level of 4 x 4 cells it sees the whole image."""
     return UNet2DConditionModel(
-        sample_size=16, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, block_out_channels=(48, 96),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1, cross_attention_dim=128, attention_head_dim=(2, 4), norm_num_groups=16,
+        sample_size=16, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, block_out_channels=(64, 128, 128),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1, cross_attention_dim=128, attention_head_dim=(2, 4, 4), norm_num_groups=16,
     )  # fmt: skip
 
 
 def scheduler() -> DDIMScheduler:
+    """Stable Diffusion's with noisier latents at the end: by its own 0.012 they still show where things are, so that nothing
+    said of places would be learnt, nor heeded from pure noise.
+    """
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.02, beta_schedule="scaled_linear", prediction_type="v_prediction",
         clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing", rescale_betas_zero_snr=False,
     )  # fmt: skip
 
 
 class PatchPCA:
-    """The latent space: the leading principal components of 4x4 patches, each scaled by the root of its deviation.
+    """The latent space: the leading principal components of 8x8 patches, each scaled by the root of its deviation.
 
-    A linear map needs no training, so the denoiser's can start at once; the autoencoder then learns to invert it.
-    `basis` (48, 8), `mean` (48,), `scale` (8,).
+    A linear map needs no training, so that the denoiser's can start at once; the autoencoder then learns to invert it.
+    `basis` (192, 16), `mean` (192,), `scale` (16,).
     """
 
     def __init__(self, basis: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor):
         self.basis, self.mean, self.scale = basis, mean, scale
 
     @classmethod
-    def fit(cls, pictures: np.ndarray) -> PatchPCA:
-        """From pictures (n, 64, 64, 3) uint8."""
-        patches = cls.patches(torch.from_numpy(pictures)).flatten(0, 2).double()
-        mean = patches.mean(0)
-        covariance = (patches - mean).T @ (patches - mean) / len(patches)
-        variance, vectors = torch.linalg.eigh(covariance)
+    def fit(cls, images: np.ndarray) -> PatchPCA:
+        """From images (n, 128, 128, 3) uint8."""
+        width = 3 * PATCH**2
+        total, product, n = torch.zeros(width).double(), torch.zeros(width, width).double(), 0
+        for part in torch.from_numpy(images).split(200):
+            patches = cls.patches(part).flatten(0, 2).double()
+            total, product, n = total + patches.sum(0), product + patches.T @ patches, n + len(patches)
+        mean = total / n
+        variance, vectors = torch.linalg.eigh(product / n - torch.outer(mean, mean))
         top = slice(-LATENT_CHANNELS, None)
         vectors, variance = vectors[:, top].flip(1), variance[top].flip(0)
         # The sign of an eigenvector is free; fix it so that a seed gives one latent space everywhere.
@@ -103,21 +109,28 @@ class PatchPCA:
         return cls(vectors.float(), mean.float(), (kept.sqrt() * kept.mean().sqrt()).float())
 
     @staticmethod
-    def patches(pictures: torch.Tensor) -> torch.Tensor:
-        """(n, H, W, 3) uint8 -> (n, H/4, W/4, 48) in [-1, 1]."""
-        return rearrange(pictures.float() / 127.5 - 1, "n (h p) (w q) c -> n h w (p q c)", p=PATCH, q=PATCH)
+    def patches(images: torch.Tensor) -> torch.Tensor:
+        """(n, H, W, 3) uint8 -> (n, H/8, W/8, 192) in [-1, 1]."""
+        return rearrange(images.float() / 127.5 - 1, "n (h p) (w q) c -> n h w (p q c)", p=PATCH, q=PATCH)
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(n, H, W, 3) uint8 -> latents (n, 8, H/4, W/4)."""
-        return rearrange((self.patches(pictures) - self.mean) @ self.basis / self.scale, "n h w c -> n c h w")
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, H, W, 3), 0 to 255 -> latents (n, 16, H/8, W/8)."""
+        return rearrange((self.patches(images) - self.mean) @ self.basis / self.scale, "n h w c -> n c h w")
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The linear inverse: latents (n, 16, h, w) -> images (n, 3, 8h, 8w), about in [0, 1]."""
+        patches = (rearrange(latents, "n c h w -> n h w c") * self.scale) @ self.basis.T + self.mean
+        return rearrange(patches, "n h w (p q c) -> n c (h p) (w q)", p=PATCH, q=PATCH) / 2 + 0.5
 
     def state(self) -> dict[str, torch.Tensor]:
         return {"basis": self.basis, "mean": self.mean, "scale": self.scale}
 
 
-def pca(cache: Path, pictures: np.ndarray) -> PatchPCA:
-    """The PCA of the first 4000 pictures, kept in `cache` so that every recipe has the same latent space."""
+def pca(cache: Path, images: np.ndarray | None = None) -> PatchPCA:
+    """The PCA of `images`, kept in `cache` so that every recipe has the same latent space."""
     path = cache / "pca.pt"
     if not path.exists():
-        torch.save(PatchPCA.fit(pictures[:4000]).state(), path)
+        if images is None:
+            raise FileNotFoundError(f"{path} does not exist: run training.denoiser first, which fits the latent space")
+        torch.save(PatchPCA.fit(images).state(), path)
     return PatchPCA(**torch.load(path, weights_only=True))

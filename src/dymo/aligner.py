@@ -92,7 +92,7 @@ class DyMO:
     ):
         _check_place(overrides)
         self.config: Config = preset_config(preset, **overrides)
-        self.preset = preset
+        self.preset, self.asked = preset, frozenset(overrides)
         wanted = reward is not None and self.config.preference_weight > 0
         checkpointing = self.config.checkpointing
         self.reward = load_reward(reward, checkpointing=checkpointing) if wanted and reward is not None else None
@@ -180,7 +180,7 @@ class DyMO:
         try:
             with held(pipe, (family_of(pipe).denoiser(pipe), pipe.scheduler)):
                 output = Generation(
-                    self, config, pipe, trace, [pairs[i] for i in samples], said.call(pipe), repeats, allotment, listeners, cancel
+                    self, config, pipe, trace, [pairs[i] for i in samples], said.call(pipe), allotment, listeners, cancel
                 ).run()
         except BaseException as error:
             emit(Failed(error))

@@ -70,14 +70,17 @@ class Config:
     """Rows of the cross-attention maps that are read; None takes the family's."""
     map_layers: tuple[int, ...] | None = None
     """Numbers of the attention layers whose maps are read, from 0 in the order of the forward pass; None takes the family's."""
+    map_encoders: tuple[int, ...] | None = None
+    """Where several text encoders read the prompt, the numbers of those whose tokens count, from 0 in the order of the tokens
+    (SD3: CLIP, T5); None: all."""
 
     # Step length.
     step_rule: StepRule = "polyak"
     """Displacement of z_{t-1}: eta ||eps|| / ||g||^2 g, or eta ||eps_cond - eps_uncond|| g / ||g||."""
-    eta: ByStage = (0.1, 0.08, 0.05)
+    eta: ByStage = (0.3, 0.08, 0.02)
     damping: float = 1.0
     """||g_t|| under which a step fades away, >= 0 (0: never)."""
-    max_step: float | None = 0.03
+    max_step: float | None = 0.06
     """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode); None: no limit."""
 
     # Dynamic time travel.
@@ -181,11 +184,13 @@ class Config:
             )
         if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
             raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
-        if self.map_layers is not None:
-            layers = self.map_layers
-            if not isinstance(layers, (tuple, list)) or not layers or not all(type(i) is int and i >= 0 for i in layers):
-                raise ConfigError(f"map_layers={layers!r}: give numbers of attention layers from 0 on, as (6, 7, 8), or None")
-            object.__setattr__(self, "map_layers", tuple(dict.fromkeys(layers)))
+        for name, what, example in (("map_layers", "attention layers", "(6, 7, 8)"), ("map_encoders", "text encoders", "(0,)")):
+            chosen = getattr(self, name)
+            if chosen is None:
+                continue
+            if not isinstance(chosen, (tuple, list)) or not chosen or not all(type(i) is int and i >= 0 for i in chosen):
+                raise ConfigError(f"{name}={chosen!r}: give numbers of {what} from 0 on, as {example}, or None")
+            object.__setattr__(self, name, tuple(dict.fromkeys(chosen)))
 
 
 def _is_number(value: Any) -> bool:
@@ -201,17 +206,17 @@ _OFFICIAL: dict[str, Any] = dict(
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
-    # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h; these are the default's.
+    # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h.
     "paper": Config(
-        few_steps="never", gradient="full", damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True
+        few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True
     ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(
         **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5)
     ),
-    "fast": Config(gradient="straight-through"),
+    "fast": Config(gradient="straight-through", scouts=3, scout_until=500.0),
     # Two to three evaluations a step where the layout is not yet what the words say, and in the mixed stage.
-    "thorough": Config(gradient="straight-through", h=(100.0, 4.0, 0.0)),
+    "thorough": Config(gradient="straight-through", h=(100.0, 4.0, 0.0), scouts=3, scout_until=400.0),
 }
 
 

@@ -28,6 +28,20 @@ class Started(Event):
 
 
 @dataclass(frozen=True)
+class Begun(Event):
+    """With scouts, before `Started`: step `step` of `steps`, from 1, of seed `seed` of `seeds`, from 0, is done.
+
+    `preview()` as for `Accepted`. The reward then chooses among the seeds.
+    """
+
+    seed: int
+    seeds: int
+    step: int
+    steps: int
+    preview: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Compiled(Event):
     """With compile=True, before the first step of the first image of a size: everything that the run needs is compiled."""
 

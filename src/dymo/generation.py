@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .budget import Allotment
+from .budget import Allotment, Budget
 from .config import Config
 from .errors import ConfigError
-from .events import Compiled, Listener, Started
+from .events import Begun, Compiled, Listener, Started
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
@@ -37,7 +37,7 @@ from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
 from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
-from .scouts import choose
+from .scouts import Chosen, NoChoice, choose
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Generation:
     """The aligned images of one call, or with on_hacking="best" of each the better one; `trace` is filled in.
 
     config: the aligner's, with what is left to the pipeline's family filled in. pairs: one an image. kwargs: the pipeline's
-    arguments. repeats: images a prompt.
+    arguments.
     """
 
     aligner: DyMO
@@ -63,7 +63,6 @@ class Generation:
     trace: Trace
     pairs: list[TokenPairs]
     kwargs: dict[str, Any]
-    repeats: int
     allotment: Allotment
     listeners: list[Listener]
     cancel: threading.Event | None
@@ -158,34 +157,66 @@ class Generation:
         return loop.result
 
     def _begin_several_seeds(self) -> None:
-        """Give the call the generators of the seeds that go on. Raises ConfigError where there is no choice."""
-        config, images, reward = self.config, len(self.trace.prompts), self.aligner.reward
+        """Give the call the generators of the seeds that go on.
+
+        Where there is no choice, the reason is in the trace; raises NoChoice where the user asked for `scouts` himself.
+        """
+        noise = Noise(self.kwargs.get("generator"))
+        try:
+            chosen = self._chosen()
+        except NoChoice as reason:
+            noise.rewind()
+            if "scouts" in self.aligner.asked:
+                raise
+            self.trace.one_seed = str(reason)
+            log.info("one seed: %s", reason)
+            return
+        if chosen is None:  # cancelled
+            noise.rewind()
+            return
+        self.trace.scouts = chosen.scores
+        self._spent(chosen.evaluations, "its seeds that were begun")
+        one = len(chosen.generators) == 1 and not isinstance(self.kwargs.get("generator"), list)
+        self.kwargs = {**self.kwargs, "generator": chosen.generators[0] if one else chosen.generators}
+
+    def _chosen(self) -> Chosen | None:
+        """The seed of each image; None where the run is cancelled. Raises NoChoice."""
+        config, reward, limit = self.config, self.aligner.reward, self.allotment.budget.evaluations
         if reward is None:
-            raise ConfigError(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
+            raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
         if self.kwargs.get("latents") is not None:
-            raise ConfigError(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
-        each = [pair for pair in self.pairs for _ in range(1 + config.scouts)]
-        words = config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs)
+            raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
         score = self._scorer(reward, guides=True)
 
-        def check(timesteps: Sequence[Timestep]) -> None:
+        words = [o for o in self._objectives() if isinstance(o, SemanticAlignment)]
+
+        def allow(timesteps: Sequence[Timestep], steps: int) -> Allotment:
             if self._few(timesteps):
-                raise ConfigError(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
+                raise NoChoice(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
+            first, run = (sum(now.calls for now in those) for those in (timesteps[:steps], timesteps))
+            if limit is None:
+                return Allotment()
+            if (1 + config.scouts) * first + run > limit:
+                raise NoChoice(
+                    f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
+                    f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
+                )
+            # What a seed may spend, as an allotment counts it: with the rest of its trajectory.
+            return Allotment(Budget(evaluations=(limit - run) // (1 + config.scouts) + run - first))
 
         def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
             found = score(images, samples, t)
             return found.sum(0) if found.ndim == 2 else found
 
         def open_loop(call: dict[str, Any]) -> PipelineLoop:
-            return self._loop(call, lean=words and not config.checkpointing)
+            return self._loop(call, lean=bool(words) and not config.checkpointing, graphs=self.graphs, cancel=self.cancel)
 
-        chosen = choose(
-            self.pipe, self.kwargs, images, self.repeats, config, [SemanticAlignment(each)] if words else [], summed, open_loop, check,
-        )  # fmt: skip
-        self.trace.scouts = chosen.scores
-        self._spent(chosen.evaluations, "its seeds that were begun")
-        one = images == 1 and not isinstance(self.kwargs.get("generator"), list)
-        self.kwargs = {**self.kwargs, "generator": chosen.generators[0] if one else chosen.generators}
+        def tell(seed: int, steps: int, step: int, z0: Tensor) -> None:
+            event = Begun(seed, 1 + config.scouts, step, steps, lambda: self.plain_decode(z0).clamp(0, 1))
+            for listener in self.listeners:
+                listener(event)
+
+        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell)
 
     def _rehearse(self, loop: PipelineLoop, recorder: Recorder) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
@@ -285,9 +316,9 @@ class Generation:
         return few
 
     def _spent(self, evaluations: Sequence[int], on: str) -> None:
-        """Book evaluations, one number an image."""
+        """Book evaluations, one number an image; none at all where the run ended before its first."""
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
-        self.trace.evaluations = [a + b for a, b in zip(evaluations, before, strict=True)]
+        self.trace.evaluations = [a + b for a, b in zip(evaluations or [0] * len(before), before, strict=True)]
         self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import ConfigError, did_you_mean
 
-BUILT_IN = {"dymo.rewards": ("dymo.miniature.rewards",)}
+BUILT_IN = {"dymo.rewards": ("dymo.miniature.plugins",)}
 """Group -> modules of this package whose table `PLUGINS` (name -> object) belongs to it.
 
 Not entry points: these exist only once a package is installed, and are stale in a source checkout after a change.

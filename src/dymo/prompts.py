@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .config import Config
-from .errors import PromptError, PromptWarning
+from .errors import ConfigError, PromptError, PromptWarning
 from .pipelines.families import Encoder, arguments, family_of
 from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
@@ -40,7 +40,7 @@ def understand(
     pairs: list[TokenPairs] = []
     encoders: Sequence[Encoder] = ()
     if config.semantic_weight > 0:
-        encoders = family_of(pipe).encoders(pipe, arguments(pipe, said.kwargs))
+        encoders = _chosen(family_of(pipe).encoders(pipe, arguments(pipe, said.kwargs)), config.map_encoders)
     for i, one in enumerate(several):
         try:
             graph, found = _read(pipe, said, i, one, encoders, config, parser)
@@ -121,3 +121,13 @@ def _text_of(kwargs: dict, name: str, index: int) -> str | None:
     """The text that an encoder reads in place of the prompt, of one prompt of the call; None: the prompt itself."""
     found = None if name == "prompt" else kwargs.get(name)
     return found[index] if isinstance(found, (list, tuple)) else found
+
+
+def _chosen(encoders: Sequence[Encoder], numbers: tuple[int, ...] | None) -> list[Encoder]:
+    """The text encoders of those numbers, all without any. Raises ConfigError where there is none of a number."""
+    if numbers is None:
+        return list(encoders)
+    if wrong := [i for i in numbers if i >= len(encoders)]:
+        have = f"{len(encoders)} text encoders, 0 to {len(encoders) - 1}" if encoders else "one text encoder alone"
+        raise ConfigError(f"map_encoders={numbers!r}: the words' tokens are those of {have}, and there is no {wrong[0]}")
+    return [encoders[i] for i in sorted(numbers)]

@@ -81,6 +81,8 @@ class Trace:
 
     scouts: list[list[float]] = field(default_factory=list)
     """With scouts: the reward of each image's seeds where they were compared, its own seed first; the highest went on."""
+    one_seed: str | None = None
+    """Why no further seeds were begun, where the preset has scouts."""
     cancelled: bool = False
     """Whether the run was stopped before its last step."""
     texts: list[str] = field(default_factory=list)

@@ -120,7 +120,7 @@ def test_c6_counted_operations_are_those_of_the_denoiser_and_what_surrounds_it(t
 
 
 @pytest.mark.miniature
-def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
+def test_what_another_row_spent_is_the_budget_of_the_same_images(tmp_path):
     matches = [
         {"name": by, "method": "best-of-n", "match": {"row": "a", "by": by}}
         for by in ("evaluations", "seconds", "tflop")
@@ -138,14 +138,21 @@ def test_what_another_row_spent_is_the_budget_of_the_batch(tmp_path):
     keys = {row.name: [Key(plan.hash_of(row), prompt, 0) for prompt in plan.prompts] for row in plan.rows}
     for key, evaluations, seconds in zip(keys["a"], (10, 13), (1.5, 2.0), strict=True):
         store.put(key, {"evaluations": evaluations, "seconds": seconds, "tflop": 0.3 * evaluations}, b"")
-    budget = {row.name: worker._budget(row, keys[row.name], 1e11) for row in plan.rows}
-    assert budget == {
-        "a": None, "evaluations": Budget(evaluations=20), "seconds": Budget(seconds=3.5), "own": Budget(evaluations=30),
-        "tflop": Budget(evaluations=40),  # 3.9 TFLOP at 0.1 an evaluation, rounded up to whole trajectories
+    budgets = {row.name: worker._budgets(row, keys[row.name], 1e11) for row in plan.rows}
+
+    def both(name, **budget):
+        return {Budget(**budget): keys[name]}
+
+    # 10 and 13 evaluations; 3.0 and 3.9 TFLOP at 0.1 an evaluation: rounded up to whole trajectories.
+    each = {Budget(evaluations=10 * (i + 1)): keys["evaluations"][i : i + 1] for i in range(2)}
+    dearer = {Budget(evaluations=30 + 10 * i): keys["tflop"][i : i + 1] for i in range(2)}
+    assert budgets == {
+        "a": {None: keys["a"]}, "evaluations": each, "seconds": both("seconds", seconds=3.5), "tflop": dearer,
+        "own": both("own", evaluations=30),
     }  # fmt: skip
     store.image_path(keys["a"][1]).unlink()
     with pytest.raises(ConfigError, match="is not there"):
-        worker._budget(plan.rows[1], keys["evaluations"], 1e11)
+        worker._budgets(plan.rows[1], keys["evaluations"], 1e11)
 
 
 @pytest.mark.miniature
@@ -326,6 +333,20 @@ def test_trained_weights_are_in_the_pipeline_for_a_while(tmp_path):
     ):
         pass
     assert pipe.unet is own
+
+
+def test_a_row_may_have_its_own_sampler():
+    pipe = tiny.sd()
+    own = pipe.scheduler
+    with pytest.raises(RuntimeError), variant(pipe, scheduler="dpm++ 2m karras") as made:
+        assert made is pipe and pipe.scheduler.config.use_karras_sigmas
+        raise RuntimeError
+    assert pipe.scheduler is own
+    rows = [{"method": "plain", "name": "a"}, {"method": "plain", "name": "b", "scheduler": "dpm++ 2m"}]
+    plan = Comparison.read({"rows": rows, "prompts": ["a red apple"], "scheduler": "euler"})
+    assert [plan.settings_of(row)["scheduler"] for row in plan.rows] == ["euler", "dpm++ 2m"]
+    with pytest.raises(ConfigError, match=r"row.*'elur'"):
+        Comparison.read({"rows": [{"method": "plain", "scheduler": "elur"}], "prompts": ["a red apple"]})
 
 
 def test_a_lora_that_a_trainer_saved_loads_by_its_file(tmp_path):

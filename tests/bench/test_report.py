@@ -14,9 +14,10 @@ from dymo.bench.report import digits, images_table, summarise, write_report
 from dymo.bench.results import ACCOUNT, RowResult, collect, compare, paired
 from dymo.bench.store import Key, Store
 from dymo.bench.worker import scores_of
+from dymo.miniature.world import Caption, Thing
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow", "purple", "orange")
-PROMPTS = [f"a {a} apple and a {b} car" for a in COLOURS[:2] for b in COLOURS[2:]]
+PROMPTS = [Caption((Thing("apple", a), Thing("car", b))).text for a in COLOURS[:2] for b in COLOURS[2:]]
 PLAN = Comparison.read({
     "rows": [
         "plain", {"name": "DyMO", "method": "dymo", "settings": {"preset": "fast"}},

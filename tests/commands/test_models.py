@@ -17,6 +17,7 @@ from dymo.cli import app
 from dymo.commands import models
 from dymo.commands.sources import check_model, single_file
 from dymo.errors import ConfigError, PipelineError
+from dymo.pipelines.variants import make_scheduler
 from dymo.report.png import read_png
 
 PROMPT = "a red apple"
@@ -215,7 +216,7 @@ def test_a_lora_of_the_hub_is_found_offline_where_it_was_downloaded(tmp_path, mo
 
 def test_a_sampler_by_its_name_has_the_options_that_diffusers_users_write():
     own = tiny.scheduler(diffusers.PNDMScheduler)
-    made = models.make_scheduler("DPM++ 2M SDE Karras", own)
+    made = make_scheduler("DPM++ 2M SDE Karras", own)
     written = diffusers.DPMSolverMultistepScheduler.from_config(
         own.config, algorithm_type="sde-dpmsolver++", use_karras_sigmas=True
     )
@@ -230,23 +231,23 @@ def test_a_sampler_by_its_name_has_the_options_that_diffusers_users_write():
 
 def test_a_name_without_spacing_means_none_and_a_class_means_the_model_s():
     own = diffusers.EulerDiscreteScheduler(use_karras_sigmas=True)
-    assert models.make_scheduler("euler", own).config.use_karras_sigmas is False
-    assert models.make_scheduler("euler exponential", own).config.use_exponential_sigmas is True
-    assert models.make_scheduler("EulerDiscreteScheduler", own).config.use_karras_sigmas is True
+    assert make_scheduler("euler", own).config.use_karras_sigmas is False
+    assert make_scheduler("euler exponential", own).config.use_exponential_sigmas is True
+    assert make_scheduler("EulerDiscreteScheduler", own).config.use_karras_sigmas is True
 
 
 def test_a_sampler_of_another_kind_of_model_is_refused():
     flow = diffusers.FlowMatchEulerDiscreteScheduler()
-    with pytest.raises(ConfigError, match="--scheduler 'euler': EulerDiscreteScheduler is not for this model"):
-        models.make_scheduler("euler", flow)
+    with pytest.raises(ConfigError, match="'euler': EulerDiscreteScheduler is not for this model"):
+        make_scheduler("euler", flow)
     wan = diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     with pytest.raises(ConfigError, match="trained by flow matching and comes with UniPCMultistepScheduler"):
-        models.make_scheduler("euler", wan)
-    assert models.make_scheduler("unipc", wan).config.use_flow_sigmas is True
+        make_scheduler("euler", wan)
+    assert make_scheduler("unipc", wan).config.use_flow_sigmas is True
     with pytest.raises(ConfigError, match="trained by noise prediction and comes with DDIMScheduler"):
-        models.make_scheduler("FlowMatchEulerDiscreteScheduler", tiny.scheduler())
+        make_scheduler("FlowMatchEulerDiscreteScheduler", tiny.scheduler())
     with pytest.raises(ConfigError, match="diffusers has no class of this name"):
-        models.make_scheduler("NoSuchScheduler", tiny.scheduler())
+        make_scheduler("NoSuchScheduler", tiny.scheduler())
 
 
 def test_a_scheduler_that_cannot_be_steered_is_refused_before_weights_are_read(tmp_path, monkeypatch):
@@ -261,7 +262,7 @@ def test_a_scheduler_that_cannot_be_steered_is_refused_before_weights_are_read(t
 
 def test_a_sampler_whose_library_is_not_installed_is_refused_for_the_reason_that_remains():
     with pytest.raises(PipelineError, match="DPMSolverSDEScheduler cannot be steered"):
-        models.make_scheduler("dpm++ sde", tiny.scheduler(), steered=True)
+        make_scheduler("dpm++ sde", tiny.scheduler(), steered=True)
 
 
 # Precision, variants, offloading

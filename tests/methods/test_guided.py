@@ -1,5 +1,7 @@
 """The methods that push the latent on its way: FreeDoM and Attend-and-Excite."""
 
+from itertools import pairwise
+
 import pytest
 import tiny
 import torch
@@ -8,6 +10,8 @@ import toys
 from dymo import Budget, ConfigError, SemanticGraph, parse
 from dymo.methods import load_method
 from dymo.methods.attend_excite import descend, excitation
+from dymo.methods.run import Run
+from dymo.prompt import token_pairs
 from dymo.rewards import load_reward
 
 U = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -71,6 +75,35 @@ def test_the_update_is_plain_descent_and_leaves_a_failed_sample_alone():
     gradient[1, 0, 0, 0] = float("nan")
     moved = descend(z, gradient, 2.0)
     assert moved[0].eq(0).all() and torch.equal(moved[1], z[1])
+
+
+def test_attend_and_excite_gives_the_neglected_subject_more_attention():
+    """At each of the rounds of one step, on random weights."""
+    pipe, call = tiny.sd(), dict(tiny.SMALL, height=64, width=64)
+    words = token_pairs(parse(tiny.PROMPT), pipe.tokenizer).words
+    subjects = [[words[entity.text] for entity in parse(tiny.PROMPT).entities]]
+    losses = []
+
+    class Watched:
+        def __init__(self, loop):
+            self.loop = loop
+
+        def __iter__(self):
+            return iter(self.loop)
+
+        def __getattr__(self, name):
+            return getattr(self.loop, name)
+
+        def predict(self, z=None, need=None):
+            seen = self.loop.predict(z, need=need) if need else self.loop.predict(z)
+            if need:
+                losses.append(excitation(seen.maps, subjects, seen.grid).item())
+            return seen
+
+    method = load_method("attend-excite", length=1.0, until=0.25, thresholds=((0.0, 1.5),), rounds=5)
+    with Run(pipe, [tiny.PROMPT], None, None, toys.seeds(0), call) as run:
+        run.generate(lambda loop: method.steps(Watched(loop), subjects, lambda _: True))
+    assert len(losses) == 5 and all(after < before for before, after in pairwise(losses)), losses
 
 
 def test_attend_and_excite_looks_and_moves_in_the_first_half_and_keeps_its_account():

@@ -30,7 +30,8 @@ def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsa
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     # Semantic, mixed and preference steps.
     settings = dict(
-        preset="fast", borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview,
+        preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
+        preview_vae=preview,
     )  # fmt: skip
 
     def run(backend, graphs):

@@ -52,6 +52,20 @@ def traced(monkeypatch):
     return TRACED
 
 
+def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
+    pipe = tiny.sd()
+    settings = dict(preset="fast", scouts=2, scout_until=400, h=0.0, eta=0.02, record_maps=True)
+
+    def run(compile):
+        seeds = [torch.Generator().manual_seed(i) for i in range(2)]
+        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **tiny.SMALL)
+
+    eager, found = run(False), run("graphs")
+    assert 3 <= len(traced) <= 6
+    torch.testing.assert_close(torch.tensor(found.trace.scouts), torch.tensor(eager.trace.scouts))
+    tiny.assert_same_run(found, eager)
+
+
 @pytest.mark.parametrize(
     "kind, gradient", [("sd", "straight-through"), ("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")]
 )
@@ -60,7 +74,8 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     settings = dict(
-        preset="fast", borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True, preview_vae=preview,
+        preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
+        preview_vae=preview,
         gradient=gradient,
     )  # fmt: skip
 

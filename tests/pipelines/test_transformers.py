@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 
-from dymo import Budget, ConfigError, DyMO, PipelineError, SemanticGraph
+from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
@@ -22,8 +22,11 @@ from dymo.pipelines.hold import frozen, parked
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import at_pixels, timesteps
+from dymo.prompt import parse
 from dymo.prompt.encoders import joint_pairs
+from dymo.prompts import understand
 from dymo.trace import Cost
+from dymo.wording import word
 
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
@@ -384,3 +387,17 @@ def test_the_page_s_table_names_the_families_and_their_layers():
         held[kind] = ", ".join(f"{first}-{last} of {depth}" for depth, (first, last) in read.items())
     assert written == held
     assert {type(plain(name)[0].transformer).__name__ for name in flows.FAMILIES} == set(FAMILIES)
+
+
+def test_the_maps_of_one_text_encoder_alone():
+    case = CASES["sd3.5"]
+    pipe = case.make()
+    both, clip, t5 = (
+        understand(pipe, word(pipe, {**case.kwargs, "prompt": case.prompt}), GRAPH, Config(map_encoders=chosen), parse)[1][0].words["apple"]
+        for chosen in (None, (0,), (1,))
+    )
+    assert len(both) == 2 and clip == both[:1] and t5 == both[1:]
+    with pytest.raises(ConfigError, match=r"map_encoders=\(2,\).*2 text encoders, 0 to 1, and there is no 2"):
+        DyMO(None, map_encoders=(2,))(pipe, case.prompt, graph=GRAPH, **case.kwargs)
+    with pytest.raises(ConfigError, match="one text encoder alone"):
+        DyMO(None, map_encoders=[1])(tiny.sd(), tiny.PROMPT, graph=GRAPH, **tiny.SMALL)

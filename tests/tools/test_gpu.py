@@ -25,12 +25,16 @@ def test_an_evaluation_is_timed_and_counted(runs):
     assert "SMALL ARCHITECTURES" in text and "| SD1.5" in text and "- yes" not in text
 
 
-def test_a_guided_evaluation_is_compared_with_an_unguided_one_run_in_the_same_way(runs):
+def test_a_guided_evaluation_is_compared_with_the_fastest_unguided_one(runs):
     lines = [gpu.Line("SD1.5", *line) for line in (
-        ("unguided", "eager", 1, 30.0), ("unguided", "graphs", 1, 10.0), ("semantic", "graphs", 1, 15.0), ("preference", "graphs", 1, 20.0),
+        ("unguided", "eager", 1, 5.0), ("unguided", "graphs", 1, 12.0), ("unguided", "graphs, channels last", 1, 10.0),
+        ("semantic", "graphs, channels last", 1, 15.0), ("preference", "graphs", 1, 20.0), ("preference", "eager", 1, 9.0),
+        ("an image: 50 steps, 300 evaluations each", "graphs", 1, 13_000.0),
     )]  # fmt: skip
     text = gpu.report(runs.machine, lines)
-    assert "- yes: SD1.5, semantic: 1.50 (graphs); at most 1.6" in text and "- NO: SD1.5, preference: 2.00 (graphs); at most 1.5" in text
+    assert "- yes: SD1.5, semantic: 1.50 (graphs, channels last); at most 1.6" in text
+    assert "- NO: SD1.5, preference: 2.00 (graphs; unguided: graphs, channels last); at most 1.5" in text
+    assert "- NO: SD1.5, an image: 50 steps, 300 evaluations each: 13.0 s; at most 12" in text
 
 
 def test_when_the_minutes_are_spent_every_line_says_so():

@@ -24,7 +24,7 @@ from ..config import preset
 from ..errors import ConfigError, RewardError, did_you_mean
 from ..methods import load_method
 from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
-from ..miniature.rewards import caption_of
+from ..miniature.world import read_caption
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import read_lora
 from ..rewards import spec_of
@@ -41,7 +41,7 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
     try:
         spec_of(name)
         for prompt in prompts if name == JUDGE else ():
-            caption_of(prompt)
+            read_caption(prompt)
     except RewardError as error:
         raise ConfigError(str(error)) from error
 
@@ -96,6 +96,7 @@ class RowSpec(_Part):
     match: Match | None = None
     call: dict[str, Any] = {}  # arguments of the pipeline's call, over the comparison's; null takes one away
     pipeline: str | None = None
+    scheduler: str | None = None  # in place of the pipeline's
     unet: str | None = None
     lora: LoraSpec = None
     """Trained weights for this row: a hub id, a folder, a safetensors file, or a file of the miniature's weights; LoRAs with
@@ -119,6 +120,11 @@ class RowSpec(_Part):
             preset(method.preset, **method.settings)  # type: ignore[attr-defined]
         if self.budget is not None and self.match is not None:
             raise ConfigError("give budget or match, not both")
+        if self.scheduler is not None:
+            try:
+                read_sampler(self.scheduler)
+            except ConfigError as error:
+                raise ConfigError(f"scheduler: {error}") from error
         places = [
             ("pipeline", self.pipeline),
             ("unet", self.unet),
@@ -238,7 +244,7 @@ class Comparison(_Part):
     def settings_of(self, row: RowSpec) -> dict[str, Any]:
         """Everything that an image of `row` depends on, but the prompt and the seed."""
         found = row.model_dump(mode="json", exclude={"name"})
-        found |= self.model_dump(include={"scheduler", "dtype", "batch"})
+        found |= self.model_dump(include={"dtype", "batch"}) | {"scheduler": row.scheduler or self.scheduler}
         found |= {"call": self.call_of(row), "reward": self.reward_of(row), "version": VERSION}
         # What is not used leaves no mark, so that results of before stand.
         found |= self.model_dump(include={"variant", "revision", "pipeline_config"}, exclude_none=True)

@@ -26,7 +26,7 @@ _COLUMNS = ("prompt", "text", "caption", "Prompt", "Prompts", "prompts")
 def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     """`n` prompts (all, where None), the first ones of a file or set; distinct, in order.
 
-    source: "miniature" (its held-out two-object captions; `seed` draws them); a .txt (one a line), .jsonl or .parquet
+    source: "miniature" (its held-out captions of two and of three things; `seed` draws them); a .txt (one a line), .jsonl or .parquet
     file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """

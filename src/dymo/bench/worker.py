@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -56,14 +57,15 @@ class Worker:
     def generate(self, row: RowSpec, keys: Sequence[Key]) -> None:
         """Put the images of `keys`, all of one seed, into the store. Raises DyMOError where the row cannot be run."""
         flops = self._flops(row)
-        made = self._run(row, [key.prompt for key in keys], keys[0].seed, self._budget(row, keys, flops))
-        cost = made.trace.cost
-        shared = {name: getattr(cost, name) / len(keys) for name in SHARED}
-        shared |= {"peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures}
-        for key, image, evaluations in zip(keys, to_pil(made.images), made.trace.evaluations, strict=True):
-            said = {"prompt": key.prompt, "seed": key.seed, "row": row.name, "method": row.method}
-            spent = {"evaluations": int(evaluations), "tflop": int(evaluations) * flops / 1e12}
-            self.store.put(key, {**said, **spent, **shared, "scores": {}}, png_bytes(image, data=said))
+        for budget, those in self._budgets(row, keys, flops).items():
+            made = self._run(row, [key.prompt for key in those], those[0].seed, budget)
+            cost = made.trace.cost
+            shared = {name: getattr(cost, name) / len(those) for name in SHARED}
+            shared |= {"peak_mb": cost.peak_bytes and cost.peak_bytes / 1e6, "failures": made.trace.failures}
+            for key, image, evaluations in zip(those, to_pil(made.images), made.trace.evaluations, strict=True):
+                said = {"prompt": key.prompt, "seed": key.seed, "row": row.name, "method": row.method}
+                spent = {"evaluations": int(evaluations), "tflop": int(evaluations) * flops / 1e12}
+                self.store.put(key, {**said, **spent, **shared, "scores": {}}, png_bytes(image, data=said))
 
     def measure(self, keys: Sequence[Key]) -> None:
         """Add to the records of `keys` the scores of the metrics that have not scored them."""
@@ -102,37 +104,39 @@ class Worker:
         return known
 
     def _pipe(self, row: RowSpec) -> Any:
-        """The row's pipeline with the row's trained weights in it."""
+        """The row's pipeline with the row's trained weights and sampler in it."""
         name = row.pipeline or self.plan.pipeline
         if name not in self._pipes:
             self._pipes[name] = self.load(name)
         unet = row.unet or self.plan.unet
         loras = [(located(source), strength) for source, strength in self.plan.loras_of(row)]
-        wanted = (name, unet, *loras)
+        wanted = (name, unet, row.scheduler, *loras)
         if self._variant is None or wanted != self._variant[0]:
             self.close()
             unet = unet and located(unet)
-            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], unet, loras))
+            self._variant = wanted, self._open.enter_context(variant(self._pipes[name], unet, loras, row.scheduler))
         return self._variant[1]
 
-    def _budget(self, row: RowSpec, keys: Sequence[Key], flops: float) -> Budget | None:
-        """The row's own, or what the other row spent on these images."""
+    def _budgets(self, row: RowSpec, keys: Sequence[Key], flops: float) -> dict[Budget | None, list[Key]]:
+        """The row's own budget, or what the other row spent: of seconds on all these images, else on each of them."""
         steps = self.plan.call_of(row).get("num_inference_steps") or 1
         if row.budget is not None:
             trajectories = row.budget.trajectories
-            return Budget(row.budget.evaluations or (trajectories and trajectories * steps), row.budget.seconds)
+            return {Budget(row.budget.evaluations or (trajectories and trajectories * steps), row.budget.seconds): list(keys)}
         if row.match is None:
-            return None
+            return {None: list(keys)}
         base = self.plan.hash_of(self.plan.row(row.match.row))
         spent = [self.store.record(key._replace(configuration=base)) for key in keys]
         there = [record for record in spent if record is not None]
         if len(there) < len(keys):
             raise ConfigError(f"row {row.name!r}: the image of {row.match.row!r} that sets its budget is not there")
         if row.match.by == "seconds":
-            return Budget(seconds=sum(record["seconds"] for record in there))
-        most = max(record[row.match.by] for record in there)
-        wanted = most if row.match.by == "evaluations" else most * 1e12 / flops
-        return Budget(evaluations=-int(-wanted // steps) * steps)
+            return {Budget(seconds=sum(record["seconds"] for record in there)): list(keys)}
+        each: dict[Budget | None, list[Key]] = defaultdict(list)
+        for key, record in zip(keys, there, strict=True):
+            wanted = record["evaluations"] if row.match.by == "evaluations" else record["tflop"] * 1e12 / flops
+            each[Budget(evaluations=-int(-wanted // steps) * steps)].append(key)
+        return each
 
 
 def scores_of(metric: str) -> str:

@@ -1,4 +1,4 @@
-"""`dymo demo`: the embedded miniature, unguided and aligned with the same seeds, and by how much that helped."""
+"""`dymo demo`: the embedded miniature, unguided and aligned, and by how much that helped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
     from ..miniature import world
 
     if settings.words:
-        say(console, *(f"{kind}: {', '.join(known)}" for kind, known in world.vocabulary().items()))
+        say(console, *(f"{kind}: {', '.join(known)}" for kind, known in world.VOCABULARY.items()))
         say(console, f'as in: dymo generate "{world.captions("test", 1)[0].text}"')
         return
     prompts, seed = settings.prompts, settings.seed
@@ -75,7 +75,7 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
         pipe = models.load_pipeline(None)
         rewards = {name: dymo.load_reward(name) for name in (GUIDE, HELD_OUT)}
         aligner = dymo.DyMO(rewards[GUIDE], preset=PRESET)
-    captions = world.captions("test", prompts, seed)
+    captions = world.in_turns("test", prompts, seed)
     texts = [caption.text for caption in captions]
     unguided = _generate("unguided", lambda texts, listeners, **call: pipe(texts, **call), texts, seed, notes)
     aligned = _generate("aligned", partial(aligner, pipe), texts, seed, notes)
@@ -205,7 +205,7 @@ def _write(
     names = [of.name for of in conditions]
     write_bytes(outdir / "sheet.png", png_bytes(contact_sheet(names, rows, panels=2 if len(rows) > 4 else 1)))
     first = contact_sheet(names, [row._replace(note="") for row in rows[:FIRST]], panels=2 if len(rows) > 2 else 1)
-    said = f"The first {min(FIRST, len(rows))} of {len(rows)} held-out prompts, not the best; the same seeds. "
+    said = f"The first {min(FIRST, len(rows))} of {len(rows)} held-out prompts, not the best. Aligned: the seed and three more are begun. "
     drawn = beside(first, plots[0], said + gain(unguided, aligned), "The guidance of the first image:")
     overview = write_bytes(outdir / "overview.png", png_bytes(drawn))
     page = _page(entries, table, unguided, aligned)
@@ -215,14 +215,16 @@ def _write(
 
 def _page(entries: Sequence[Entry], table: Table, unguided: Condition, aligned: Condition) -> Page:
     lead = (
-        f"Of {len(entries)} images of two things, {sum(unguided.correct)} show both in their colours and places when "
-        f"the pipeline runs unguided, {sum(aligned.correct)} when DyMO guides it: same model, same seeds, no training."
+        f"Of {len(entries)} images of two or three things, {sum(unguided.correct)} show all that the prompt says when "
+        f"the pipeline runs unguided, {sum(aligned.correct)} when DyMO guides it: same model, no training."
     )
     notes = (
         f"{GUIDE} guides; {HELD_OUT} and the judge are never shown to the method. The judge reads from the pixels which "
-        "things are there, in which colours, and where; an image is correct (✓) if all is as the prompt says.",
+        "things are there, in which colours, how many, and where; an image is correct (✓) if all is as the prompt says.",
         "An evaluation (NFE) is one forward pass of the denoiser, with its unconditional half; a guided one also has a "
         "backward pass. The interval is the paired bootstrap's over the prompts.",
+        "Unguided images are those of the seed; guided ones begin with it and three more, of which the one goes on that the reward puts "
+        "highest before it has steered any.",
     )
     facts = [("model", MINIATURE), ("reward", GUIDE), ("preset", PRESET)]
     facts += [(name.replace("_", " "), f"{value:g}") for name, value in MINIATURE_DEFAULTS.items()]

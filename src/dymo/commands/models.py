@@ -7,7 +7,6 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,41 +122,15 @@ def load_pipeline(
 def _chosen(own: Any, name: str | None, steered: bool) -> Any:
     """A model's own scheduler, or the one of that name. Raises PipelineError where it has to be steered and cannot be."""
     from ..pipelines.schedulers import kind_of
+    from ..pipelines.variants import make_scheduler
 
-    made = own if name is None else make_scheduler(name, own, steered)
+    try:
+        made = own if name is None else make_scheduler(name, own, steered)
+    except ConfigError as error:
+        raise ConfigError(f"--scheduler {error}") from error
     if steered:
         kind_of(made)
     return made
-
-
-def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
-    """The scheduler that a name of `read_sampler` stands for, of the configuration of a model's own one.
-
-    Raises ConfigError where diffusers has none of this name, or where it is not for models of this kind; with `steered`
-    PipelineError, where it lacks a library with which it could not be steered either.
-    """
-    import diffusers
-
-    from ..pipelines.schedulers import kind_of
-
-    sampler = read_sampler(name)
-    kind = getattr(diffusers, sampler.kind, None)
-    if kind is None:
-        raise ConfigError(f"--scheduler {name!r}: diffusers has no class of this name; as DDIMScheduler")
-    flow = type(own).__name__.startswith("FlowMatch") or bool(own.config.get("use_flow_sigmas"))
-    if kind is not type(own) and flow != kind.__name__.startswith("FlowMatch"):
-        trained = "flow matching" if flow else "noise prediction"
-        raise ConfigError(
-            f"--scheduler {name!r}: {kind.__name__} is not for this model, which is trained by {trained} and comes with "
-            f"{type(own).__name__}; leave it out"
-        )
-    try:
-        return kind.from_config(own.config, **sampler.options)
-    except (ImportError, ValueError, NotImplementedError) as error:
-        if steered and isinstance(error, ImportError):
-            with suppress(AttributeError):  # an object without a configuration: its class alone may tell
-                kind_of(object.__new__(kind))
-        raise ConfigError(f"--scheduler {name!r}: cannot be made ({' '.join(str(error).split())})") from error
 
 
 def _own_scheduler(place: str, revision: str | None) -> Any:

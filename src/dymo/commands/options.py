@@ -65,15 +65,14 @@ def read_lines(file: Path) -> list[str]:
 
 def check_miniature_words(prompt: str) -> None:
     """Raises PromptError on a prompt with words that the embedded miniature was not trained on."""
-    from ..miniature.world import vocabulary
+    from ..miniature.world import WORDS
 
-    known = {word for phrases in vocabulary().values() for phrase in phrases for word in phrase.split()}
     words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)
-    unknown = [word for word in dict.fromkeys(words) if word.lower() not in known]
+    unknown = [word for word in dict.fromkeys(words) if word.lower() not in WORDS]
     if unknown:
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
-            f"{did_you_mean(unknown[0].lower(), known)}; `dymo demo --words` lists what it knows, and --model names "
+            f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and --model names "
             "another model"
         )
 

@@ -164,14 +164,14 @@ class Generate(Parsing):
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Common):
-    """Generate with the **embedded miniature**, unguided and aligned with the same seeds, and show by how much it helped.
+    """Generate with the **embedded miniature**, unguided and aligned, and show by how much it helped.
 
-    Writes the images, a contact sheet, the traces with their plots, `report.html` and `report.md`; prints the table:
+    Writes the images, an overview, a contact sheet, the traces with their plots, `report.html` and `report.md`; prints the table:
     the guiding reward, a held-out reward, the accuracy by an independent judge, evaluations and seconds.
     """
 
     outdir: Path = _output("Folder of the results.", default=Path("outputs/demo"))
-    prompts: int = _plain("How many held-out prompts of two objects.", default=16)
+    prompts: int = _plain("How many held-out prompts of two and three things.", default=16)
     seed: int = _plain("Chooses the prompts and the noise.", default=0)
     overwrite: bool = _overwrite()
     words: bool = _plain("List the words that the miniature knows, and stop.", default=False)

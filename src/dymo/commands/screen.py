@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ..events import Accepted, Event, Started
+from ..events import Accepted, Begun, Event, Started
 from ..report.table import Table
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,11 @@ def watched(console: Console, description: str, steps: int | None) -> Iterator[A
 
     def listen(event: Event) -> None:
         logger.debug("%s", event)
-        if isinstance(event, Started):
-            bar.update(task, total=event.steps)
+        if isinstance(event, Begun):
+            done = event.seed * event.steps + event.step
+            bar.update(task, total=event.seeds * event.steps, completed=done, said=f"seed {event.seed + 1} of {event.seeds} begun")
+        elif isinstance(event, Started):
+            bar.reset(task, total=event.steps, said="")
         elif isinstance(event, Accepted):
             said = event.step.stage
             if known := [value for value in event.step.reward if value is not None]:

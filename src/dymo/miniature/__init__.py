@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from ..errors import ConfigError, did_you_mean
 
 WEIGHTS = Path(__file__).parent / "weights"
-MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 1.5}
-"""What the embedded miniature is judged with: at 3 it obeys so well by itself that little is left to mend."""
+MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 4.0}
+"""What the embedded miniature is judged with: the guidance scale at which it is best unguided (training/measured.jsonl)."""
 
 
-def load_miniature(**kwargs: Any) -> Any:
-    """The miniature's StableDiffusionPipeline (64x64 images, latents 8x16x16), by plain `from_pretrained`."""
-    from diffusers import StableDiffusionPipeline
+Kind = Literal["unet", "turbo", "flow"]
+PIPELINES: dict[str, tuple[str, str]] = {
+    "unet": ("pipeline", "StableDiffusionPipeline"),
+    "turbo": ("turbo", "StableDiffusionPipeline"),
+    "flow": ("flow", "StableDiffusion3Pipeline"),
+}
+"""Kind -> its folder in `WEIGHTS` and its class. All generate 128x128 images by latents of 16x16x16."""
 
-    return StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", **kwargs)
+
+def load_miniature(kind: Kind = "unet", **kwargs: Any) -> Any:
+    """One of the miniature's pipelines by plain `from_pretrained`, in float32 unless `dtype` says otherwise.
+
+    "unet": a StableDiffusionPipeline with DDIM. "turbo": its student for one to eight steps without guidance (LCM).
+    "flow": a StableDiffusion3Pipeline (MM-DiT, CLIP and a small T5), which was trained with max_sequence_length=24. Raises
+    ConfigError on another kind, or where its weights are not in this package.
+    """
+    if kind not in PIPELINES:
+        raise ConfigError(f"load_miniature({kind!r}){did_you_mean(str(kind), PIPELINES)}: choose one of {', '.join(PIPELINES)}")
+    folder, name = PIPELINES[kind]
+    if not (WEIGHTS / folder).is_dir():
+        raise ConfigError(f"load_miniature({kind!r}): its weights are not in this package: train them by training/README.md")
+    import diffusers
+    import torch
+
+    # The files are in half precision, and the parts of transformers would take theirs as it is.
+    if not {"dtype", "torch_dtype"} & kwargs.keys():
+        kwargs["dtype"] = torch.float32
+    return getattr(diffusers, name).from_pretrained(WEIGHTS / folder, **kwargs)
 
 
 def load_tiny_decoder() -> Any:
     """The distilled AutoencoderTiny of the same latent space, for `preview_vae=`."""
+    import torch
     from diffusers import AutoencoderTiny
 
-    return AutoencoderTiny.from_pretrained(WEIGHTS / "taesd").eval()
+    return AutoencoderTiny.from_pretrained(WEIGHTS / "taesd", dtype=torch.float32).eval()
 
 
 def load_judge() -> Any:
-    """The judge of `judge.py`, which reads objects, colours and places from pixels."""
+    """The judge of `judge.py`, which reads things, colours, counts and places from pixels."""
     from .judge import Judge
 
     return Judge.from_pretrained(WEIGHTS / "judge")

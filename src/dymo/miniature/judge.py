@@ -1,11 +1,12 @@
-"""The miniature's judge: reads from an image which objects it shows, in which colours, and where.
+"""The miniature's judge: reads from an image which objects it shows, in which colours, how many, and where.
 
-It is a segmenter trained on scenes whose truth is known, and nothing is ever guided by it: a scorer that an aligner
+It is a detector trained on scenes whose truth is known, and nothing is ever guided by it: a scorer that an aligner
 pushed against can be fooled, a judge that never saw the aligner's gradient measures what the image became.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,41 +17,43 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .world import COLOURS, NOUNS, Caption, Thing
+from .world import COLOURS, NOUNS, Caption
 
 CELLS = 16  # the grid, a side
 COLOUR_NAMES = tuple(COLOURS)
-MIN_AREA = 7 / CELLS**2  # of the image: the thinnest object whole (a key) covers twice this
-MIN_CONFIDENCE = 0.55  # mean probability of the noun in its region
+MIN_CONFIDENCE = 0.5  # of an object's centre
+MIN_SLOPE = 0.75  # along a relation's axis against across it: scenes have 1, between the centres of the boxes
 MIN_OFFSET = 0.1  # of the image's side, between the centres of things one of which is "above" the other
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An object read from an image; centre (x, y) and area as fractions of the image."""
+    """An object read from an image; centre (x, y) as fractions of the image, confidence in [0, 1]."""
 
     noun: str
     colour: str
     centre: tuple[float, float]
-    area: float
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What of a caption an image shows.
 
-    objects: every noun is there. colours: each of its nouns that is there (one at least) has its colour.
-    relation: whether the relation holds, None where the caption leaves it open. correct: objects and colours.
+    objects: each noun is there, as often as the caption says or oftener; counts: exactly as often; colours: every
+    object of a noun of the caption has the caption's colour; relation: they stand as it says, None if it says
+    nothing; correct: all of these.
     """
 
     objects: bool
+    counts: bool
     colours: bool
     relation: bool | None
     correct: bool
 
 
 class Residual(nn.Module):
-    """x (B, width, H, W) -> the same shape."""
+    """Two 3x3 convolutions with batch norms around a shortcut: (B, C, H, W) -> the same shape."""
 
     def __init__(self, width: int, dilation: int):
         super().__init__()
@@ -64,32 +67,38 @@ class Residual(nn.Module):
 
 
 class Judge(nn.Module):
-    """Fully convolutional: (B, 3, 64, 64) in [0, 1] -> a noun and a colour, or background, for each of 16x16 cells.
+    """Images (B, 3, 128, 128) in [0, 1] -> for each of 16x16 cells, which noun has its centre there, and the colour.
 
-    Background is the last class of both heads.
+    The last class of the colours is the background.
     """
 
-    def __init__(self, width: int = 64, depth: int = 4):
+    def __init__(self, width: int = 96, depth: int = 4):
         super().__init__()
         self.config = {"width": width, "depth": depth}
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width // 2, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(),
-            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        )  # fmt: skip
+        stem = []
+        for c_in, c_out, side in ((3, width // 3, 5), (width // 3, 2 * width // 3, 3), (2 * width // 3, width, 3)):
+            stem += [nn.Conv2d(c_in, c_out, side, stride=2, padding=side // 2, bias=False), nn.BatchNorm2d(c_out)]
+            stem += [nn.ReLU()]
+        self.stem = nn.Sequential(*stem)
         self.trunk = nn.Sequential(*(Residual(width, 1 + i % 2) for i in range(depth)))
-        self.noun = nn.Conv2d(width, len(NOUNS) + 1, 1)
+        self.centre = nn.Conv2d(width, len(NOUNS), 1)
         self.colour = nn.Conv2d(width, len(COLOURS) + 1, 1)
+        nn.init.constant_(self.centre.bias, -4.0)  # centres are rare
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 128, 128) in [0, 1] -> (B, width, 16, 16)."""
+        return self.trunk(self.stem(images * 2 - 1))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noun logits (B, 13, 16, 16) and colour logits (B, 9, 16, 16)."""
-        features = self.trunk(self.stem(images * 2 - 1))
-        return self.noun(features), self.colour(features)
+        """Logits of the nouns' centres (B, 20, 16, 16) and of the colours (B, 9, 16, 16)."""
+        features = self.features(images)
+        return self.centre(features), self.colour(features)
 
     @torch.no_grad()
     def read(self, images: torch.Tensor) -> list[list[Seen]]:
-        """What each of the images (B, 3, 64, 64) in [0, 1] shows, largest first."""
-        nouns, colours = self(images.to(self.noun.weight))
-        return [_objects(n, c) for n, c in zip(nouns.softmax(1).cpu(), colours.softmax(1).cpu(), strict=True)]
+        """What each of the images (B, 3, 128, 128) in [0, 1] shows, surest first."""
+        centres, colours = self(images.to(self.centre.weight))
+        return [_objects(n, c) for n, c in zip(centres.sigmoid().cpu(), colours.softmax(1).cpu(), strict=True)]
 
     def save_pretrained(self, folder: str | Path) -> None:
         folder = Path(folder)
@@ -103,52 +112,28 @@ class Judge(nn.Module):
         config.pop("_class_name", None)
         judge = cls(**config)
         judge.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-        return judge.eval().requires_grad_(False)
+        return judge.float().eval().requires_grad_(False)
 
 
-def _regions(labels: torch.Tensor, background: int) -> list[torch.Tensor]:
-    """Boolean masks of the connected regions (eight neighbours) of equal label (H, W), background left out."""
-    height, width = labels.shape
-    rows, found = labels.tolist(), []
-    free = {(y, x) for y in range(height) for x in range(width) if rows[y][x] != background}
-    while free:
-        frontier, mask = [free.pop()], torch.zeros(height, width, dtype=torch.bool)
-        while frontier:
-            y, x = frontier.pop()
-            mask[y, x] = True
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & free
-            same = {cell for cell in near if rows[cell[0]][cell[1]] == rows[y][x]}
-            free -= same
-            frontier.extend(same)
-        found.append(mask)
-    return found
-
-
-def _objects(nouns: torch.Tensor, colours: torch.Tensor) -> list[Seen]:
-    """From class probabilities (13, H, W) and (9, H, W): the regions that are large and sure enough."""
+def _objects(centres: torch.Tensor, colours: torch.Tensor) -> list[Seen]:
+    """From probabilities (20, H, W) and (9, H, W): the peaks among their 5x5 neighbours that are sure enough."""
     seen = []
-    height, width = nouns.shape[1:]
-    for mask in _regions(nouns.argmax(0), len(NOUNS)):
-        area = mask.sum().item() / (height * width)
-        weights = nouns[:, mask].mean(1)
-        noun = int(weights[:-1].argmax())
-        if area < MIN_AREA or weights[noun] < MIN_CONFIDENCE:
-            continue
-        ys, xs = mask.nonzero(as_tuple=True)
-        centre = ((xs.float().mean().item() + 0.5) / width, (ys.float().mean().item() + 0.5) / height)
-        colour = int(colours[:-1, mask].mean(1).argmax())
-        seen.append(Seen(NOUNS[noun], COLOUR_NAMES[colour], centre, area))
-    return sorted(seen, key=lambda s: -s.area)
-
-
-def _best(thing: Thing, seen: Iterable[Seen]) -> Seen | None:
-    """The region that shows `thing`: of its noun, in its colour if there is one, the largest."""
-    named = [s for s in seen if s.noun == thing.noun]
-    return max(named, key=lambda s: (s.colour == thing.colour, s.area), default=None)
+    height, width = centres.shape[1:]
+    best = centres.amax(0)
+    peaks = (best >= MIN_CONFIDENCE) & (best == F.max_pool2d(best[None], 5, stride=1, padding=2)[0])
+    for y, x in peaks.nonzero().tolist():
+        near = slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2)
+        # The centre, finer than a cell: the mean of the neighbourhood's cells.
+        weight = best[near]
+        ys, xs = torch.meshgrid(*(torch.arange(s.start, min(s.stop, CELLS)).float() for s in near), indexing="ij")
+        centre = tuple(((v * weight).sum() / weight.sum() + 0.5).item() / n for v, n in ((xs, width), (ys, height)))
+        colour = int(colours[:-1, near[0], near[1]].mean((1, 2)).argmax())
+        seen.append(Seen(NOUNS[int(centres[:, y, x].argmax())], COLOUR_NAMES[colour], centre, best[y, x].item()))
+    return sorted(seen, key=lambda s: -s.confidence)
 
 
 def _holds(relation: str, first: Seen, second: Seen) -> bool:
-    """Whether the centres stand so: far enough along the relation's axis, and not farther across it."""
+    """Whether the centres stand so: far enough along the relation's axis, and not much farther across it."""
     dx, dy = second.centre[0] - first.centre[0], second.centre[1] - first.centre[1]
     along, across = {
         "to the left of": (dx, dy),
@@ -157,18 +142,19 @@ def _holds(relation: str, first: Seen, second: Seen) -> bool:
         "below": (-dy, dx),
         "next to": (abs(dx), dy),
     }[relation]
-    return along >= MIN_OFFSET and along >= abs(across)
+    return along >= MIN_OFFSET and along >= MIN_SLOPE * abs(across)
 
 
 def satisfied(caption: Caption, seen: Iterable[Seen]) -> Verdict:
-    """Compare what was seen with what the caption asks; things beyond the caption's are not held against it."""
+    """Compare what was seen with all that the caption says; objects of other nouns are not held against the image."""
     seen = list(seen)
-    best = [_best(thing, seen) for thing in caption.things]
-    objects = all(b is not None for b in best)
-    right = [b.colour == thing.colour for b, thing in zip(best, caption.things, strict=True) if b is not None]
-    colours = bool(right) and all(right)
+    shown = [[s for s in seen if s.noun == thing.noun] for thing in caption.things]
+    pairs = list(zip(caption.things, shown, strict=True))
+    objects = all(len(found) >= thing.count for thing, found in pairs)
+    counts = all(len(found) == thing.count for thing, found in pairs)
+    colours = objects and all(s.colour == thing.colour for thing, found in pairs for s in found)
     relation = None
-    if len(best) == 2 and caption.relation != "and":
-        first, second = best
-        relation = first is not None and second is not None and _holds(caption.relation, first, second)
-    return Verdict(objects, colours, relation, objects and colours)
+    if len(caption.things) > 1 and caption.relation != "and":
+        others = list(itertools.chain.from_iterable(shown[1:]))
+        relation = objects and all(_holds(caption.relation, a, b) for a in shown[0] for b in others)
+    return Verdict(objects, counts, colours, relation, counts and colours and relation is not False)

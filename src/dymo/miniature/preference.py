@@ -35,7 +35,7 @@ class ConvPreference(nn.Module):
     """
 
     name = "mini-hps"
-    resolution = 64
+    resolution = 128
     reads_timestep = False
     cosine_scale: float | None = None
     scale = 1.6
@@ -46,7 +46,7 @@ class ConvPreference(nn.Module):
         self.config = {"vocab_size": vocab_size, "width": width, "window": window, "pad_token_id": pad_token_id}
         self.tokenizer = tokenizer
         self.image = nn.Sequential(
-            nn.Conv2d(3, width // 3, 4, stride=2, padding=1), nn.GELU(),
+            nn.Conv2d(3, width // 3, 8, stride=4, padding=2), nn.GELU(),
             nn.Conv2d(width // 3, 2 * width // 3, 4, stride=2, padding=1), Block(2 * width // 3), Block(2 * width // 3),
             nn.Conv2d(2 * width // 3, width, 4, stride=2, padding=1), Block(width), Block(width), Block(width),
         )  # fmt: skip

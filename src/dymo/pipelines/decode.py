@@ -21,7 +21,9 @@ def decoding_vae(vae: Any) -> Any:
     The pipeline's own upcast comes only at the end. Its file says `force_upcast` (SDXL's); where that is but the class's
     default (SD1.5's), half precision is what pipelines use. The copy is made once, without the hooks of an offload.
     """
-    said = getattr(vae.config, "force_upcast", False) and "force_upcast" not in vae.config.get("_use_default_values", ())
+    said = getattr(vae.config, "force_upcast", False) and "force_upcast" not in vae.config.get(
+        "_use_default_values", ()
+    )
     if vae.dtype != torch.float16 or not said:
         return vae
     if vae not in _IN_FLOAT:

@@ -1,4 +1,4 @@
-"""Trained weights put into a pipeline for a while: another UNet, a LoRA."""
+"""What is put into a pipeline for a while: another UNet, LoRAs, another sampler."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError
+from .sampler_names import read_sampler
 
 logger = logging.getLogger(__name__)
 
@@ -107,17 +108,54 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-@contextmanager
-def variant(pipe: Any, unet: str | None = None, loras: Sequence[tuple[str, float]] = ()) -> Iterator[Any]:
-    """A pipeline of the same components with another UNet, and LoRAs inside; the given one is as it was afterwards."""
-    made = pipe if unet is None else _with(pipe, unet=load_unet(unet, pipe))
+def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:
+    """The scheduler that a name of `read_sampler` stands for, of the configuration of a model's own one.
+
+    Raises ConfigError where diffusers has none of this name, or where it is not for models of this kind; with `steered`
+    PipelineError, where it lacks a library with which it could not be steered either.
+    """
+    import diffusers
+
+    from .schedulers import kind_of
+
+    sampler = read_sampler(name)
+    kind = getattr(diffusers, sampler.kind, None)
+    if kind is None:
+        raise ConfigError(f"{name!r}: diffusers has no class of this name; as DDIMScheduler")
+    flow = type(own).__name__.startswith("FlowMatch") or bool(own.config.get("use_flow_sigmas"))
+    if kind is not type(own) and flow != kind.__name__.startswith("FlowMatch"):
+        trained = "flow matching" if flow else "noise prediction"
+        raise ConfigError(
+            f"{name!r}: {kind.__name__} is not for this model, which is trained by {trained} and comes with "
+            f"{type(own).__name__}; leave it out"
+        )
     try:
+        return kind.from_config(own.config, **sampler.options)
+    except (ImportError, ValueError, NotImplementedError) as error:
+        if steered and isinstance(error, ImportError):
+            with suppress(AttributeError):  # an object without a configuration: its class alone may tell
+                kind_of(object.__new__(kind))
+        raise ConfigError(f"{name!r}: cannot be made ({' '.join(str(error).split())})") from error
+
+
+@contextmanager
+def variant(
+    pipe: Any, unet: str | None = None, loras: Sequence[tuple[str, float]] = (), scheduler: str | None = None
+) -> Iterator[Any]:
+    """A pipeline of the same components with another UNet or sampler, and LoRAs inside; the given one is as it was afterwards."""
+    made = pipe if unet is None else _with(pipe, unet=load_unet(unet, pipe))
+    own = made.scheduler
+    try:
+        if scheduler is not None:
+            made.register_modules(scheduler=make_scheduler(scheduler, own))
         if loras:
             load_loras(made, loras)
         yield made
     finally:
         if loras and hasattr(made, "unload_lora_weights"):
             made.unload_lora_weights()
+        if made.scheduler is not own:
+            made.register_modules(scheduler=own)
 
 
 def _with(pipe: Any, **components: Any) -> Any:

@@ -39,7 +39,6 @@ def _words(graph: SemanticGraph) -> list[dict[str, Any]]:
 
 def unknown_to_miniature(prompt: str) -> list[str]:
     """The words of a prompt that the embedded miniature was not trained on."""
-    from ..miniature.world import vocabulary
+    from ..miniature.world import WORDS
 
-    known = {word for phrases in vocabulary().values() for phrase in phrases for word in phrase.split()}
-    return [word for word in dict.fromkeys(_WORD.findall(prompt)) if word.lower() not in known]
+    return [word for word in dict.fromkeys(_WORD.findall(prompt)) if word.lower() not in WORDS]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ..aligner import DyMO
-from ..events import Accepted, Cancelled, Event, Started
+from ..events import Accepted, Begun, Cancelled, Event, Started
 from ..report.png import Parameters
 from ..rewards import load_reward
 from ..trace import Step, Trace
@@ -139,25 +139,28 @@ class _Watching:
         if isinstance(event, Started):
             self.steps = event.steps
             self.tell("", 0)
+        elif isinstance(event, Begun):
+            self.steps = event.seeds * event.steps
+            self.show(event, False)
+            self.tell(f"seed {event.seed + 1} of {event.seeds} begun, of which one goes on", event.seed * event.steps + event.step)
         elif isinstance(event, Accepted):
             self.latest = event
             self.done.append(event.step)
             self.maps = {key.partition(":")[2]: value for key, value in event.maps.items()} or self.maps
-            if time.monotonic() - self.last >= EVERY or event.step.index + 1 == self.steps:
-                self.shown = data_url(self.predicted())
-                self.last = time.monotonic()
+            self.show(event, event.step.index + 1 == self.steps)
             self.tell(event.step.stage, event.step.index + 1)
         elif isinstance(event, Cancelled):
             self.run.change(message="Stopped: this is what there was.")
 
+    def show(self, event: Accepted | Begun, at_once: bool) -> None:
+        """Put its prediction on the page, where the one there is old enough."""
+        if at_once or time.monotonic() - self.last >= EVERY:
+            self.shown = data_url(_image(event))
+            self.last = time.monotonic()
+
     def predicted(self) -> Any:
         """The latest one-step prediction as an image; None before the first step."""
-        if self.latest is None:
-            return None
-        with torch.no_grad():
-            pixels = self.latest.preview()[0]
-        array = (pixels.detach().float().cpu() * 255).round().byte().permute(1, 2, 0).numpy()
-        return Image.fromarray(array)
+        return None if self.latest is None else _image(self.latest)
 
     def tell(self, stage: str, step: int) -> None:
         self.run.change(
@@ -168,12 +171,20 @@ class _Watching:
         )  # fmt: skip
 
 
+def _image(event: Accepted | Begun) -> Image.Image:
+    """What it previews."""
+    with torch.no_grad():
+        pixels = event.preview()[0]
+    return Image.fromarray((pixels.detach().float().cpu() * 255).round().byte().permute(1, 2, 0).numpy())
+
+
 def _note(trace: Trace) -> str:
     """What of the guidance was not done, and why; "" where all was."""
     left = ", ".join(f"{count} for {why}" for why, count in trace.failures.items())
     cut = ", ".join(trace.truncated[0]) if trace.truncated else ""
     parts = [f"evaluations left unguided: {left}"] if left else []
-    return "; ".join([*parts, *([f"words beyond the text encoder's window: {cut}"] if cut else [])])
+    parts += [f"words beyond the text encoder's window: {cut}"] if cut else []
+    return "; ".join([*parts, *([f"no further seeds were begun: {trace.one_seed}"] if trace.one_seed else [])])
 
 
 def _generator(seed: int) -> Any:

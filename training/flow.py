@@ -1,0 +1,262 @@
+"""Train the miniature's flow transformer: SD3's architecture, small, on the denoiser's latents (Esser et al., 2024).
+
+    python -m training.flow --minutes 200 [--device cpu] [--align 0.2]
+
+Rectified flow: z_s = (1 - s) z0 + s noise, the target is noise - z0, and s is logit-normal, shifted towards noise. As in
+SD3 the prompt is read twice: by CLIP, which starts as the denoiser's text encoder, and by a T5 encoder, which starts from
+nothing; each is left out now and then, so that neither leans on the other. As for the denoiser, captions with a side and
+noisy latents are drawn more often. Two terms help a model this small: a naming
+term on two inner blocks, as in `training.denoiser`; and, with --align, the cosine between an inner block and the trained
+UNet's features of the nearly clean latents (REPA, ICLR 2025), through a head that is not kept. Resumes from its
+checkpoint in --cache; the learning rate comes down over the last quarter of --minutes.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+from dymo.miniature.world import NOUNS, WORDS
+
+from . import stack
+from .denoiser import naming_loss, rate, side_position, training_set
+from .fit import arguments, begin, part
+
+SHIFT = 6.0
+"""As the denoiser's schedule, more noise than usual: of these latents even a thirtieth part still shows where things are."""
+WIDTH = 192
+ALONE = 0.1
+"""How often each of the two readings of a prompt is left out."""
+NAMED = (3, 5)
+"""Blocks whose image tokens must tell nouns; the first is aligned too."""
+
+
+def transformer() -> SD3Transformer2DModel:
+    return SD3Transformer2DModel(
+        sample_size=16, patch_size=2, in_channels=stack.LATENT_CHANNELS, out_channels=stack.LATENT_CHANNELS, num_layers=8,
+        attention_head_dim=32, num_attention_heads=WIDTH // 32, joint_attention_dim=256, caption_projection_dim=WIDTH,
+        pooled_projection_dim=256, pos_embed_max_size=16, qk_norm="rms_norm",
+    )  # fmt: skip
+
+
+def scheduler() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """Each word of the world is one piece that begins with a space's mark; other words are spelt."""
+    words = [("▁" + word, -1.0) for word in sorted(WORDS)]
+    letters = [(symbol, -5.0) for symbol in ("▁", *(chr(code) for code in range(33, 127)))]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *words, *letters]
+    made = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=stack.WINDOW
+    )
+
+
+def t5_encoder(tok: PreTrainedTokenizerFast) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(vocab_size=len(tok), d_model=256, d_kv=64, d_ff=512, num_layers=2, num_heads=4, dropout_rate=0.0)
+    )
+
+
+def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
+    """The denoiser's text encoder with a fresh projection: both text encoders of a StableDiffusion3Pipeline."""
+    trained = stack.text_encoder(tok)
+    saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+    trained.load_state_dict(part(saved["ema"], "text."))
+    made = CLIPTextModelWithProjection(CLIPTextConfig(**trained.config.to_diff_dict()))
+    made.load_state_dict(trained.state_dict(), strict=False)
+    return made
+
+
+class Texts(nn.Module):
+    """Both readings of a prompt, as StableDiffusion3Pipeline joins them: the two CLIP encoders are the same one."""
+
+    def __init__(self, cache: Path):
+        super().__init__()
+        self.clip_tokenizer, self.t5_tokenizer = stack.tokenizer(), t5_tokenizer()
+        self.clip, self.t5 = text_encoder(self.clip_tokenizer, cache), t5_encoder(self.t5_tokenizer)
+
+    def ids(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Of CLIP and of T5, (B, 24) each."""
+        window = dict(padding="max_length", max_length=stack.WINDOW, truncation=True, return_tensors="pt")
+        return self.clip_tokenizer(prompts, **window).input_ids, self.t5_tokenizer(prompts, **window).input_ids
+
+    def forward(self, clip: Tensor, t5: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, 48, 256), CLIP's before T5's, and pooled (B, 256)."""
+        out = self.clip(clip, output_hidden_states=True)
+        states = torch.cat([out.hidden_states[-2]] * 2, -1)
+        return torch.cat([states, self.t5(t5).last_hidden_state], 1), torch.cat([out.text_embeds] * 2, -1)
+
+
+class Helpers(nn.Module):
+    """The heads of the naming and the alignment terms, and the image tokens they read."""
+
+    def __init__(self, model: SD3Transformer2DModel, aligned: int):
+        super().__init__()
+        self.naming = nn.ModuleList(nn.Conv2d(WIDTH, len(NOUNS) + 1, 1) for _ in NAMED)
+        self.align = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1), nn.SiLU(), nn.Conv2d(WIDTH, aligned, 1))
+        self.features: list[Tensor] = []
+        for i in NAMED:
+            model.transformer_blocks[i].register_forward_hook(
+                lambda _module, _inputs, output: self.features.append(output[1])
+            )
+
+    def read(self) -> list[Tensor]:
+        """Features (B, width, 8, 8) of the last forward, which are then forgotten."""
+        made = [x.transpose(1, 2).unflatten(2, (8, 8)) for x in self.features]
+        self.features.clear()
+        return made
+
+
+class Teacher:
+    """The trained UNet's second up block at little noise: features (B, 128, 8, 8) of latents and their words."""
+
+    def __init__(self, cache: Path, tok, device: str, t: int = 60):
+        saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+        self.unet, self.text = stack.denoiser(), stack.text_encoder(tok)
+        self.unet.load_state_dict(part(saved["ema"], "unet.")), self.text.load_state_dict(part(saved["ema"], "text."))
+        self.unet.to(device).eval(), self.text.to(device).eval()
+        self.t, self.a, self.seen = t, stack.scheduler().alphas_cumprod[t].item(), None
+        self.unet.up_blocks[1].register_forward_hook(self._keep)
+
+    def _keep(self, _module, _inputs, output) -> None:
+        self.seen = output
+
+    @torch.no_grad()
+    def features(self, z0: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
+        zt = self.a**0.5 * z0 + (1 - self.a) ** 0.5 * noise
+        self.unet(zt, self.t, self.text(tokens).last_hidden_state)
+        return F.avg_pool2d(self.seen, 2)
+
+
+@torch.no_grad()
+def generate(model, texts: Texts, prompts: list[str], scale: float, steps: int, seed: int) -> Tensor:
+    """Latents (n, 16, 16, 16) by Euler steps with classifier-free guidance."""
+    states, pooled = texts(*texts.ids([""] * len(prompts) + prompts))
+    levels = scheduler()
+    levels.set_timesteps(steps)
+    z = torch.stack(
+        [torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(prompts))]
+    )
+    for t in levels.timesteps:
+        v = model(torch.cat([z, z]), states, pooled, t.expand(2 * len(z))).sample
+        without, with_words = v.chunk(2)
+        z = levels.step(without + scale * (with_words - without), t, z).prev_sample
+    return z
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.set_defaults(minutes=200.0)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--naming", type=float, default=0.2)
+    parser.add_argument("--align", type=float, default=0.0, help="weight of the alignment with the trained UNet")
+    parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
+    parser.add_argument("--noisy", type=float, default=0.3, help="share of the levels that are drawn from the noisiest quarter")
+    parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--bfloat16", action="store_true", help="autocast")
+    parser.add_argument("--compile", action="store_true", help="the transformer's blocks, for a GPU")
+    args = parser.parse_args()
+    begin(args)
+    latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
+    net, texts = transformer(), Texts(args.cache)
+    ids, empty = torch.stack(texts.ids(captions), 1), torch.stack(texts.ids([""]), 1)[0]  # (n, 2, 24)
+    often = 1 + (args.related - 1) * torch.tensor([float(side_position(caption) > 0) for caption in captions])
+    latents, masks, nouns, ids, empty, often = (x.to(args.device) for x in (latents, masks, nouns, ids, empty, often))
+    teacher = Teacher(args.cache, texts.clip_tokenizer, args.device) if args.align else None
+    helpers = Helpers(net, stack.denoiser().config.block_out_channels[-1])
+    model = nn.ModuleDict({"transformer": net, "texts": texts, "helpers": helpers}).to(args.device)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    checkpoint, step, spent = args.cache / "flow.pt", 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
+        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
+        if saved["optimiser"]:
+            optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["spent"]
+        print(f"flow: resuming at step {step}", flush=True)
+    if args.compile:
+        for block in net.transformer_blocks:
+            block.compile()
+    autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
+    budget, before, began = 60 * args.minutes, spent, time.time()
+    fresh = 0 if checkpoint.exists() and saved["optimiser"] else step
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
+        torch.save(state | {"step": step, "spent": spent}, checkpoint.with_suffix(".partial"))
+        checkpoint.with_suffix(".partial").rename(checkpoint)
+
+    running = torch.zeros(3, device=args.device)
+    while spent < budget:
+        generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
+        rand = partial(torch.rand, generator=generator, device=args.device)
+        randn = partial(torch.randn, generator=generator, device=args.device)
+        pick = torch.multinomial(often, args.batch, replacement=True, generator=generator)
+        z0 = latents[pick].float()
+        dropped = rand(args.batch, 2) < ALONE
+        dropped |= rand(args.batch, 1) < 0.1  # for classifier-free guidance
+        tokens = torch.where(dropped[..., None], empty, ids[pick])
+        s = torch.where(rand(args.batch) < args.noisy, 1 - rand(args.batch) / 4, torch.sigmoid(randn(args.batch)))
+        s = SHIFT * s / (1 + (SHIFT - 1) * s)
+        noise = randn(z0.shape)
+        with autocast():
+            states, pooled = texts(*tokens.unbind(1))
+            v = net(torch.lerp(z0, noise, s[:, None, None, None]), states, pooled, 1000 * s).sample.float()
+        features = [x.float() for x in helpers.read()]
+        losses = [
+            (v - (noise - z0)).square().mean(),
+            naming_loss(helpers.naming, features, masks[pick].float() / 255, nouns[pick]),
+            torch.zeros((), device=args.device),
+        ]
+        if teacher is not None:
+            taught = teacher.features(z0, noise, ids[pick, 0])
+            losses[2] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
+        factor = rate(step - fresh, spent, budget)
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * factor
+        optimiser.zero_grad()
+        (losses[0] + args.naming * losses[1] + args.align * losses[2]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        with torch.no_grad():
+            decay = min(0.998, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+        spent = before + time.time() - began
+        running += torch.stack(losses).detach() / 50
+        if step % 50 == 0:
+            print(
+                f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} aligned {running[2]:.4f} "
+                f"lr {args.lr * factor:.1e} {spent:.0f} s",
+                flush=True,
+            )
+            running.zero_()
+        if step % 100 == 0:
+            save()
+    save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""What replaces `src/dymo/miniature`: the world, the judge and the second preference model."""
