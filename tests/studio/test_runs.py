@@ -32,7 +32,11 @@ def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe, mon
     worker(Told(Settings(**studio.settings(count=2, seed=5))))
     last, seen = told[-1], [view["now"] for view in told if view["now"]]
     assert [image["seed"] for image in last["images"]] == [5, 6] and all(image["unguided"] for image in last["images"])
-    aligned = list({now["step"]: now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")}.values())
+    every = [now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")]
+    begun = [now for now in every if "begun" in now["stage"]]
+    assert [now["step"] for now in begun] == list(range(1, begun[0]["steps"] + 1)) and every[: len(begun)] == begun
+    assert begun[-1]["stage"] == "seed 4 of 4 begun, of which one goes on" and all(now["preview"] for now in begun)
+    aligned = list({now["step"]: now for now in every[len(begun) :]}.values())
     assert [now["step"] for now in aligned] == [0, 1, 2, 3, 4] and all(now["preview"] for now in aligned[1:])
     assert len({now["preview"] for now in aligned[1:]}) == 4 and set(aligned[1]["maps"]) == {
         "red",
@@ -87,14 +91,15 @@ def test_the_graph_by_hand_is_what_guides(studio):
     assert record["graph"]["entities"][1]["same_as"] == 0
 
 
-def test_a_stop_keeps_the_last_prediction_and_the_rest_is_not_begun(studio, pipe, monkeypatch):
+@pytest.mark.parametrize("step_taken, among_the_seeds", [(2, True), (10, False)])
+def test_a_stop_keeps_the_last_prediction_and_the_rest_is_not_begun(step_taken, among_the_seeds, studio, pipe, monkeypatch):
     monkeypatch.setattr("dymo.studio.work.EVERY", 0.0)
     runs = []
     step = pipe.scheduler.__class__.step
 
     def stopping(self, *given, **more):
         runs.append(1)
-        if len(runs) == 2:
+        if len(runs) == step_taken:
             studio.post(f"/api/runs/{run}/stop", {})
         return step(self, *given, **more)
 
@@ -102,7 +107,8 @@ def test_a_stop_keeps_the_last_prediction_and_the_rest_is_not_begun(studio, pipe
     run = studio.start(count=3)
     last = studio.views(run)[-1]
     assert last["state"] == "stopped" and len(last["images"]) == 1 and not last["images"][0]["unguided"]
-    assert 1 <= last["images"][0]["stopped_after"] < 4
+    after = last["images"][0]["stopped_after"]
+    assert after == 0 if among_the_seeds else 1 <= after < 4
     monkeypatch.undo()
     name = last["images"][0]["name"]
     assert not (studio.folder / f"{name}-unguided.png").exists() and (studio.folder / f"{name}.png").is_file()

@@ -133,14 +133,14 @@ class _Watching:
         self.shown: str | None = None
         self.maps: dict[str, list] = {}
         self.done: list[Step] = []
-        self.latest: Accepted | None = None
+        self.latest: Accepted | Begun | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self.steps = event.steps
             self.tell("", 0)
         elif isinstance(event, Begun):
-            self.steps = event.seeds * event.steps
+            self.latest, self.steps = event, event.seeds * event.steps
             self.show(event, False)
             self.tell(f"seed {event.seed + 1} of {event.seeds} begun, of which one goes on", event.seed * event.steps + event.step)
         elif isinstance(event, Accepted):

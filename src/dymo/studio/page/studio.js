@@ -267,7 +267,7 @@ function result(image, running = false) {
   $("made").hidden = false;
   const facts = [`Seed ${image.seed}`];
   if (image.evaluations) facts.push(`${image.evaluations} evaluations`, `${Number(image.seconds).toFixed(1)} s`);
-  if (image.stopped_after) facts.push(`stopped after ${image.stopped_after} steps`);
+  if (image.stopped_after != null) facts.push(image.stopped_after ? `stopped after ${image.stopped_after} steps` : "stopped after its seeds were begun");
   if (image.note) facts.push(image.note);
   $("facts").textContent = facts.join(" · ");
   $("download").href = url; $("download").download = `${image.name}.png`;
