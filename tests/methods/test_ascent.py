@@ -172,3 +172,15 @@ def test_a_budget_bounds_the_updates():
 def test_a_scorer_without_gradient_is_refused_with_the_way_out():
     with pytest.raises(RewardError, match="best-of-n"):
         load_method("reno").run(toys.pipeline(), "x", BlackBoxReward(lambda p, t: [0.0]), **toys.CALL)
+
+
+def test_the_way_back_computes_the_decoder_again_in_the_pieces_of_the_way_there():
+    """A checkpoint in a checkpoint: pieces of another cut do not fit what was kept."""
+    pipe, seen = tiny.sd(), []
+    block = pipe.vae.decoder.mid_block
+    handle = block.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled() and pipe.vae.is_gradient_checkpointing))
+    call = dict(num_inference_steps=2, height=64, width=64, output_type="pt", guidance_scale=1.0)
+    load_method("reno", iterations=1).run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call)
+    handle.remove()
+    # There, back, and once more without a gradient.
+    assert seen == [True, True, False] and not pipe.vae.is_gradient_checkpointing

@@ -167,12 +167,13 @@ class Run(ExitStack):
         if algorithm is None:
             found = self._untouched(kwargs)
         else:
+            if whole and not self._whole:
+                # Until the end: what the way back computes again must be cut into the same pieces.
+                self.enter_context(checkpointed([self.pipe.vae]))
             self._whole |= whole
             with ExitStack() as stack:
                 stack.enter_context(torch.enable_grad())
                 self._freeze(stack)
-                if whole:
-                    stack.enter_context(checkpointed([self.pipe.vae]))
                 loop = stack.enter_context(
                     PipelineLoop(self.pipe, kwargs, decode=self.decode, cost=self.trace.cost, start=start, words=words, whole=whole)
                 )
