@@ -127,6 +127,7 @@ def test_what_cannot_be_scouted_is_refused():
         (tiny.brightness, {"few_steps": "always"}, {}, "a run of few steps improves its noise itself"),
         (tiny.brightness, {"scout_until": 900}, {}, "the run begins at t = 75"),
         (tiny.brightness, {}, {"budget": Budget(evaluations=5)}, "evaluations=5 do not reach for the 4"),
+        (tiny.brightness, {}, {"budget": Budget(seconds=600)}, "seconds=600 are kept for the steps of one seed"),
     ],
 )
 def test_a_preset_whose_seeds_cannot_be_begun_goes_on_with_one_and_says_why(reward, settings, call, reason):

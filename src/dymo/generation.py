@@ -181,13 +181,15 @@ class Generation:
 
     def _chosen(self) -> Chosen | None:
         """The seed of each image; None where the run is cancelled. Raises NoChoice."""
-        config, reward, limit = self.config, self.aligner.reward, self.allotment.budget.evaluations
+        config, reward, budget = self.config, self.aligner.reward, self.allotment.budget
+        limit = budget.evaluations
         if reward is None:
             raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
         if self.kwargs.get("latents") is not None:
             raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
+        if budget.seconds is not None and "scouts" not in self.aligner.asked:
+            raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed")
         score = self._scorer(reward, guides=True)
-
         words = [o for o in self._objectives() if isinstance(o, SemanticAlignment)]
 
         def allow(timesteps: Sequence[Timestep], steps: int) -> Allotment:
@@ -195,21 +197,22 @@ class Generation:
                 raise NoChoice(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
             first, run = (sum(now.calls for now in those) for those in (timesteps[:steps], timesteps))
             if limit is None:
-                return Allotment()
+                return Allotment(Budget(bytes=budget.bytes))
             if (1 + config.scouts) * first + run > limit:
                 raise NoChoice(
                     f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
                     f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
                 )
             # What a seed may spend, as an allotment counts it: with the rest of its trajectory.
-            return Allotment(Budget(evaluations=(limit - run) // (1 + config.scouts) + run - first))
+            return Allotment(Budget(evaluations=(limit - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))
 
         def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
             found = score(images, samples, t)
             return found.sum(0) if found.ndim == 2 else found
 
         def open_loop(call: dict[str, Any]) -> PipelineLoop:
-            return self._loop(call, lean=bool(words) and not config.checkpointing, graphs=self.graphs, cancel=self.cancel)
+            lean = bool(words) and not config.checkpointing and budget.bytes is None
+            return self._loop(call, lean=lean, graphs=self.graphs, cancel=self.cancel)
 
         def tell(seed: int, steps: int, step: int, z0: Tensor) -> None:
             event = Begun(seed, 1 + config.scouts, step, steps, lambda: self.plain_decode(z0).clamp(0, 1))
