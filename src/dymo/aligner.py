@@ -15,18 +15,18 @@ from typing import Any, get_args
 import torch
 
 from .budget import Allotment, Budget
-from .config import PRESETS, Config, Gradient, OnHacking
+from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener
-from .generation import Generation
+from .generation import Generation, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
 from .pipelines.checks import check_arguments, check_offload, check_pipeline
 from .pipelines.families import family_of
 from .pipelines.hold import held
-from .pipelines.weights import check_weights, quantised
+from .pipelines.weights import check_weights
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .prompts import GraphLike, Parser, texts, understand
@@ -223,11 +223,7 @@ class DyMO:
 
     def _config_for(self, pipe: Any) -> Config:
         """The settings with what is left to the pipeline's family filled in."""
-        if self.config.gradient != "auto":
-            return self.config
-        family = family_of(pipe)
-        found: Gradient = "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
-        return dataclasses.replace(self.config, gradient=found)
+        return self.config if self.config.gradient != "auto" else dataclasses.replace(self.config, gradient=gradient_of(pipe))
 
 
 def _of_the_call() -> list[str]:

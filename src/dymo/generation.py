@@ -7,14 +7,14 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .budget import Allotment, Budget
-from .config import Config
+from .config import Config, Gradient
 from .errors import ConfigError
 from .events import Begun, Compiled, Listener, Started
 from .guidance.loop import Timestep
@@ -32,7 +32,7 @@ from .pipelines.graphed import Graphs
 from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
-from .pipelines.weights import keeps_weights
+from .pipelines.weights import keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
@@ -135,6 +135,9 @@ class Generation:
                 if not few:
                     _check_stages(config, objectives, loop.timesteps)
                 recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
+                if few and "gradient" not in self.aligner.asked:
+                    # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
+                    config = replace(config, gradient=gradient_of(self.pipe))
                 (few_steps if few else dymo)(loop, objectives, config, allotment, recorder)
                 recorder.finish()
         trace.cancelled = loop.cancelled
@@ -323,6 +326,12 @@ class Generation:
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
         self.trace.evaluations = [a + b for a, b in zip(evaluations or [0] * len(before), before, strict=True)]
         self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
+
+
+def gradient_of(pipe: Any) -> Gradient:
+    """What gradient="auto" is for this pipeline: its family's, but for quantised weights."""
+    family = family_of(pipe)
+    return "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
 
 
 def _graphs(pipe: Any, reward: Reward | None) -> Graphs:

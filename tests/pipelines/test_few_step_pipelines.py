@@ -60,3 +60,16 @@ def test_a_sampler_that_evaluates_twice_is_refused_where_few_steps_are_asked_for
     pipe = pipe_with(HeunDiscreteScheduler)
     with pytest.raises(ConfigError, match="few_steps='always': HeunDiscreteScheduler evaluates the denoiser twice"):
         DyMO(REWARD, few_steps="always")(pipe, tiny.PROMPT, num_inference_steps=3, **CALL)
+
+
+def test_a_single_step_takes_the_whole_budget():
+    found = DyMO(REWARD, "fast")(tiny.sd(), tiny.PROMPT, num_inference_steps=1, budget=Budget(evaluations=13), **CALL)
+    assert 12 <= found.trace.evaluations[0] <= 13
+
+
+def test_at_few_steps_the_gradient_of_a_preset_goes_through_the_denoiser_and_the_user_s_as_he_says():
+    def backwards(**settings):
+        found = DyMO(REWARD, "fast", semantic_weight=0, updates=2, draws=0, **settings)(tiny.sd(), tiny.PROMPT, num_inference_steps=2, **CALL)
+        return found.trace.cost.denoiser_backwards
+
+    assert backwards() == backwards(gradient="full") > 0 == backwards(gradient="straight-through")

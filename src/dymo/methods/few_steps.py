@@ -98,14 +98,14 @@ def _best(
 
 def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
     """How often a level is evaluated again: by the configuration, or half of the budget at the first level and the rest
-    evenly. One evaluation of each guided level is kept for going back to its best.
+    evenly (all of it where there is one level). One evaluation of each guided level is kept for going back to its best.
     """
     wanted = config.updates if now.index == 0 else config.draws
     limit = allotment.budget.evaluations
     if limit is None:
         return wanted
     free = limit - allotment.before - max(allotment.spent.values(), default=0)
-    share = max(min(4, free - 2 * now.steps), free // 2) if now.index == 0 else free // (now.steps - now.index)
+    share = max(min(4, free - 2 * now.steps), free // 2) if 0 == now.index < now.steps - 1 else free // (now.steps - now.index)
     return max(0, min(share, free - 2 * (now.steps - now.index - 1)) - 2)
 
 
