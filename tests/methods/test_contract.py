@@ -62,7 +62,7 @@ def test_the_users_generator_decides_and_is_where_one_run_leaves_it(name):
 
 def test_dymo_is_the_library_itself():
     pipe, reward = tiny.sd(), load_reward(tiny.brightness)
-    direct = DyMO(reward, preset="fast", eta=0.2)(pipe, tiny.PROMPT, generator=toys.seeds(0), **CALL)
+    direct = DyMO(reward, preset="fast", eta=0.2)(pipe, tiny.PROMPT, generator=toys.seeds(0), budget=Budget(seconds=600), **CALL)
     found = load_method("dymo", preset="fast", settings={"eta": 0.2}).run(
         pipe, tiny.PROMPT, reward, Budget(seconds=600), toys.seeds(0), **CALL
     )

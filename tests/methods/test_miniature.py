@@ -12,7 +12,7 @@ PROMPTS = [caption.text for caption in captions("tune", 4)]
 CALL = dict(num_inference_steps=8, guidance_scale=2.0, output_type="pt")
 QUICK = {
     "best-of-n": {"n": 3}, "reno": {"iterations": 2}, "embedding": {"iterations": 3, "lr": 0.05}, "dno": {"iterations": 3},
-    "freedom": {}, "fk-steering": {"k": 3}, "dymo": {"preset": "fast", "settings": {"semantic_weight": 0.0}},
+    "freedom": {}, "fk-steering": {"k": 3}, "dymo": {"preset": "fast", "settings": {"semantic_weight": 0.0, "scouts": 0}},
 }  # fmt: skip
 
 pytestmark = pytest.mark.miniature

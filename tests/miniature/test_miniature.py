@@ -107,22 +107,27 @@ def test_the_judge_and_its_verdicts():
     assert not satisfied(caption, [apple]).correct
 
 
+@pytest.fixture(scope="module")
+def own(pipe):
+    """Images with their prompts."""
+    texts = [c.text for c in captions("test", 12)]
+    return texts, pipe(texts, num_inference_steps=15, generator=generators(12), output_type="pt").images
+
+
 @pytest.mark.parametrize("name", ["mini-pickscore", "mini-hps"])
-def test_a_scorer_prefers_the_images_own_prompts(pipe, name):
-    chosen = captions("test", 12)
-    texts = [c.text for c in chosen]
-    images = pipe(texts, num_inference_steps=15, generator=generators(12), output_type="pt").images
+def test_a_scorer_prefers_the_images_own_prompts(own, name):
+    texts, images = own
     with torch.no_grad():
         scorer = load_reward(name)
-        own, other = scorer.score(images, texts), scorer.score(images, texts[1:] + texts[:1])
-    assert (own > other).float().mean() >= 0.75
+        right, other = scorer.score(images, texts), scorer.score(images, texts[1:] + texts[:1])
+    assert (right > other).float().mean() >= 0.75
 
 
 def test_guidance_raises_its_own_reward(pipe):
-    texts = [c.text for c in captions("tune", 6)]
-    settings = dict(num_inference_steps=12, output_type="pt")
-    plain = pipe(texts, generator=generators(6), **settings).images
-    aligned = DyMO("mini-pickscore", preset="fast", max_recurrences=1)(pipe, texts, generator=generators(6), **settings)
+    texts = [c.text for c in captions("tune", 4)]
+    settings = dict(num_inference_steps=10, output_type="pt")
+    plain = pipe(texts, generator=generators(4), **settings).images
+    aligned = DyMO("mini-pickscore", preset="fast", max_recurrences=1)(pipe, texts, generator=generators(4), **settings)
     reward = load_reward("mini-pickscore")
     with torch.no_grad():
         assert reward.score(aligned.images, texts).mean() > reward.score(plain, texts).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 import pytest
 import tiny
@@ -12,6 +13,7 @@ from dymo import DyMO, load_miniature
 from dymo.guidance.gradient import gradient
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import Preference, SemanticAlignment
+from dymo.miniature import load_tiny_decoder
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.hold import frozen
 from dymo.pipelines.loop import PipelineLoop
@@ -21,6 +23,7 @@ from dymo.trace import Cost
 PROMPT = "a red apple to the left of a green car"
 
 
+@functools.cache
 def gradients(dtype, strength=1.0, semantic=True):
     """The gradient of each step of a short unguided run on the miniature, at latents that do not depend on the precision."""
     from dymo import load_reward
@@ -33,10 +36,11 @@ def gradients(dtype, strength=1.0, semantic=True):
         objectives.append(SemanticAlignment([token_pairs(parse(PROMPT), pipe.tokenizer)]))
     call = dict(prompt=PROMPT, num_inference_steps=4, guidance_scale=1.5, output_type="latent")
     found = []
-    modules = [pipe.unet, pipe.vae, pipe.text_encoder]
+    vae = pipe.vae if semantic else load_tiny_decoder().to(dtype)
+    modules = [pipe.unet, vae, pipe.text_encoder]
     with torch.enable_grad(), frozen(modules):
         loop = PipelineLoop(
-            pipe, {**call, "generator": torch.Generator().manual_seed(0)}, decode=decoder(pipe.vae), cost=Cost()
+            pipe, {**call, "generator": torch.Generator().manual_seed(0)}, decode=decoder(vae), cost=Cost()
         )
         with loop:
             for now in loop:
