@@ -22,7 +22,7 @@ from dymo.bench.results import RowResult, collect
 from dymo.bench.runner import Rank, work_here
 from dymo.bench.store import open_run
 from dymo.commands.models import load_pipeline
-from dymo.miniature.world import caption_of, captions
+from dymo.miniature.world import caption_of, in_turns
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
 from dymo.report.verdict import Difference, differences
@@ -93,18 +93,16 @@ class Study:
     claims: Callable[[Found], list[tuple[str, bool]]]
     prompts: int
     seeds: int = 3
-    things: tuple[int, ...] = (2, 3)
     measures: tuple[Measure, ...] = MEASURES
     about: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def plan(self, prompts: int, seeds: int, batch: int = BATCH) -> Comparison:
         """As many prompts of each number of things, taking turns."""
-        each = [captions("test", prompts // len(self.things), things=n) for n in self.things]
         return Comparison.read(
             {
                 "title": self.title, "rows": list(self.rows), "seeds": list(range(seeds)), "batch": batch,
-                "prompts": [caption.text for pair in zip(*each, strict=True) for caption in pair],
+                "prompts": [caption.text for caption in in_turns("test", prompts)],
                 "reward": "mini-pickscore", "metrics": ["mini-pickscore", "mini-hps", "judge"], **self.settings,
             }
         )  # fmt: skip
@@ -143,10 +141,10 @@ class Study:
         command += f" --prompts {args.prompts}" if args.prompts != self.prompts else ""
         command += f" --seeds {args.seeds}" if args.seeds != self.seeds else ""
         command += f" --device {args.device} --batch {args.batch}" if args.device != "cpu" else ""
-        of = " and ".join(f"{'half of ' if len(self.things) > 1 else ''}{('one', 'two', 'three')[n - 1]} things" for n in self.things)
         return (
-            f"# {self.title}\n\n`{command}`: {self.about}\n\n{args.prompts} held-out prompts ({of}), {args.seeds} seeds each, guided by "
-            "mini-pickscore; an image is right where it shows all that its prompt says (things, colours, counts, places). ▲ and ▼ mark "
+            f"# {self.title}\n\n`{command}`: {self.about}\n\n{args.prompts} held-out prompts (half of two things and half of three things), "
+            f"{args.seeds} seeds each, guided by mini-pickscore; an image is right where it shows all that its "
+            "prompt says (things, colours, counts, places). ▲ and ▼ mark "
             f"what the data show: the risk of any false one among the {len(said)} differences here is at most 5 % (sign-flip tests "
             f"over the prompts, Holm's correction), and the intervals are of {100 * (1 - level):.4g} %."
         )

@@ -34,6 +34,7 @@ from dymo.pipelines.families.unet import cross_attentions
 from dymo.pipelines.taps import AttentionTaps, probabilities
 
 from . import stack
+from .fit import keep, resume
 from .judge import OPPOSITE
 from .scenes import dataset
 from .scorers import fact_loss, facts
@@ -203,24 +204,9 @@ def main() -> None:
         ema.load_state_dict({k: v.float() for k, v in load_file(args.start / "ema.safetensors").items()})
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     abar = stack.scheduler().alphas_cumprod.to(args.device)
-    checkpoint, plateau, step, spent = args.cache / "denoiser.pt", args.cache / "denoiser-plateau.pt", 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
-        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
-        if saved["optimiser"]:
-            optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["spent"]
-        print(f"resuming at step {step}, {spent:.0f} s", flush=True)
+    checkpoint, plateau = args.cache / "denoiser.pt", args.cache / "denoiser-plateau.pt"
+    step, spent, fresh = resume(checkpoint, model, ema, optimiser, args.device)
     budget, before, began = 60 * args.minutes, spent, time.time()
-    fresh = 0 if checkpoint.exists() and saved["optimiser"] else step
-
-    def save(path: Path) -> None:
-        state = {
-            "model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent,
-        }  # fmt: skip
-        torch.save(state, path.with_suffix(".partial"))
-        path.with_suffix(".partial").rename(path)
-
     running = torch.zeros(4)
     with AttentionTaps(cross_attentions(unet)) as taps:
         while spent < budget:
@@ -270,10 +256,10 @@ def main() -> None:
                 )
                 running.zero_()
             if was < 0.75 * budget <= spent:
-                save(plateau)
+                keep(plateau, model, ema, optimiser, step, spent)
             if step % 200 == 0:
-                save(checkpoint)
-    save(checkpoint)
+                keep(checkpoint, model, ema, optimiser, step, spent)
+    keep(checkpoint, model, ema, optimiser, step, spent)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,27 @@ def fit(
     return step >= steps
 
 
+def resume(
+    checkpoint: Path, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, device: str
+) -> tuple[int, float, int]:
+    """Load what `keep` wrote, where it did: the step, the seconds spent, and the step since which the optimiser is new."""
+    if not checkpoint.exists():
+        return 0, 0.0, 0
+    saved = torch.load(checkpoint, weights_only=True, map_location=device)
+    model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
+    if saved["optimiser"]:
+        optimiser.load_state_dict(saved["optimiser"])
+    print(f"{checkpoint.stem}: resuming at step {saved['step']}, {saved['spent']:.0f} s", flush=True)
+    return saved["step"], saved["spent"], 0 if saved["optimiser"] else saved["step"]
+
+
+def keep(checkpoint: Path, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
+    """Write the checkpoint, whole or not at all."""
+    state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state | {"step": step, "spent": spent}, checkpoint.with_suffix(".partial"))
+    checkpoint.with_suffix(".partial").rename(checkpoint)
+
+
 def trained(name: str, model: nn.Module, cache: Path) -> nn.Module:
     """`model` with the weights of the checkpoint `name`, for inference."""
     model.load_state_dict(torch.load(cache / f"{name}.pt", weights_only=True, map_location="cpu")["model"])

@@ -35,7 +35,7 @@ from dymo.miniature.world import NOUNS, WORDS
 
 from . import stack
 from .denoiser import naming_loss, rate, side_position, training_set
-from .fit import arguments, begin, part
+from .fit import arguments, begin, keep, part, resume
 
 SHIFT = 6.0
 """As the denoiser's schedule, more noise than usual: of these latents even a thirtieth part still shows where things are."""
@@ -188,26 +188,13 @@ def main() -> None:
     model = nn.ModuleDict({"transformer": net, "texts": texts, "helpers": helpers}).to(args.device)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    checkpoint, step, spent = args.cache / "flow.pt", 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=args.device)
-        model.load_state_dict(saved["model"]), ema.load_state_dict(saved["ema"])
-        if saved["optimiser"]:
-            optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["spent"]
-        print(f"flow: resuming at step {step}", flush=True)
+    checkpoint = args.cache / "flow.pt"
+    step, spent, fresh = resume(checkpoint, model, ema, optimiser, args.device)
     if args.compile:
         for block in net.transformer_blocks:
             block.compile()
     autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
     budget, before, began = 60 * args.minutes, spent, time.time()
-    fresh = 0 if checkpoint.exists() and saved["optimiser"] else step
-
-    def save() -> None:
-        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
-        torch.save(state | {"step": step, "spent": spent}, checkpoint.with_suffix(".partial"))
-        checkpoint.with_suffix(".partial").rename(checkpoint)
-
     running = torch.zeros(3, device=args.device)
     while spent < budget:
         generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
@@ -254,8 +241,8 @@ def main() -> None:
             )
             running.zero_()
         if step % 100 == 0:
-            save()
-    save()
+            keep(checkpoint, model, ema, optimiser, step, spent)
+    keep(checkpoint, model, ema, optimiser, step, spent)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from training import checkpoints, stack
 from training.autoencoder import distance, high_frequencies
 from training.classifier import named
 from training.denoiser import by_thing, naming_loss, rate, side_position, word_positions
-from training.fit import arguments, fit
+from training.fit import arguments, fit, keep, resume
 from training.image_reward import finding_loss
 from training.measure import wilson
 from training.scenes import stands
@@ -190,3 +190,24 @@ def test_sides_are_read_from_the_masks_and_are_what_the_caption_says():
     assert torch.equal(left_and_right, said) and not one_noun.any()
     below = sides(masks.transpose(2, 3), nouns).view(2, len(NOUNS), 4)[0]
     assert torch.equal(below, torch.tensor(facts(f"a red {NOUNS[4]} above a blue {NOUNS[7]}"))[-80:].view(len(NOUNS), 4))
+
+
+def test_a_run_goes_on_from_what_it_kept(tmp_path):
+    def parts(fill):
+        model, ema = (torch.nn.Linear(2, 1) for _ in range(2))
+        for module, value in ((model, fill), (ema, 2 * fill)):
+            torch.nn.init.constant_(module.weight, value)
+        return model, ema, torch.optim.AdamW(model.parameters(), lr=0.1)
+
+    file, made = tmp_path / "x.pt", parts(3.0)
+    assert resume(file, *made, "cpu") == (0, 0.0, 0)
+    made[0](torch.ones(1, 2)).sum().backward()
+    made[2].step()
+    keep(file, *made, step=7, spent=1.5)
+    other = parts(0.0)
+    assert resume(file, *other, "cpu") == (7, 1.5, 0) and not file.with_suffix(".partial").exists()
+    assert torch.equal(other[0].weight, made[0].weight) and torch.equal(other[1].weight, made[1].weight)
+    assert len(other[2].state_dict()["state"]) == 2
+    saved = torch.load(file, weights_only=True)
+    torch.save(saved | {"optimiser": None}, file)
+    assert resume(file, *parts(0.0), "cpu") == (7, 1.5, 7)
