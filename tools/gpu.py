@@ -50,7 +50,7 @@ LIMITS = {("SD1.5", "preference"): 1.5, ("SD1.5", "semantic"): 1.6, ("SDXL", "pr
 """Of an unguided evaluation, compiled or graphed."""
 SECONDS = 12.0
 """Of an SD1.5 image of 300 guided evaluations."""
-STEPS = 6
+STEPS = 13
 """Of a run that is timed, all in one stage."""
 CHANNELS_LAST = "channels last"
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]

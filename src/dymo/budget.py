@@ -66,6 +66,11 @@ class Allotment:
         self.prices: dict[str, float] = {}
         self.kept: dict[tuple[str, str], int] = {}
 
+    @property
+    def limited(self) -> bool:
+        """Whether evaluations or seconds are counted out: a step's share of them needs the size of its gradient."""
+        return self.budget.evaluations is not None or self.budget.seconds is not None
+
     def open(self, steps: int, evaluations: int | None = None) -> None:
         """The run is about to begin, of so many steps and evaluations (one a step unless said otherwise).
 

@@ -78,7 +78,7 @@ class Generation:
         if self.compile is not None:
             self.guided_decode = with_compiled(self.plain_decode, getattr(self.vae, "decoder", None), self.compile)
         elif self.graphs is not None:
-            self.guided_decode = self.graphs.of_one("decoder", self.plain_decode)
+            self.guided_decode = self.graphs.of_one("decoder", decoder(self.vae, channels_last=self.vae.dtype != torch.float32))
 
     def run(self) -> Any:
         """The pipeline's output, of its own class."""

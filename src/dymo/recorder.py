@@ -6,6 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,9 +24,24 @@ from .trace import Step, Trace
 
 log = logging.getLogger(__name__)
 
+Place = Callable[[list[float]], None]
+
+
+@dataclass
+class _Sent:
+    """Values on their way to the host, in one transfer, and the steps that are ended once they are there."""
+
+    values: Tensor
+    arrived: torch.cuda.Event | None
+    """None: they are there."""
+    places: list[tuple[int, Place]]
+    """How many go where."""
+    ended: list[tuple[Step, Tensor]]
+
 
 class Recorder(Observer):
-    """The observer of one run. Values stay on their device until the algorithm itself reads: one transfer for all.
+    """The observer of one run. Values reach the host in one transfer a step: where the algorithm itself reads, or, where it
+    does not, while the next step is already on its way.
 
     words: per sample, word -> token positions. decode: z0' -> images, for previews. resting: samples that the reward no
     longer steers, which the watch adds to.
@@ -40,8 +56,10 @@ class Recorder(Observer):
         self.step = Step(0, 0.0, "unguided")
         self.images: dict[int, Tensor] = {}
         self.evaluation = 0
-        self._unread: list[tuple[Tensor, Callable[[list[float]], None]]] = []
+        self._unread: list[tuple[Tensor, Place]] = []
         self._ended: list[tuple[Step, Tensor]] = []
+        self._sent: list[_Sent] = []
+        self._was_read = False
         self._said: set[str] = set()
 
     def emit(self, event: Event) -> None:
@@ -55,7 +73,7 @@ class Recorder(Observer):
         self.step = Step(
             now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if short else None] * n
         )
-        self.evaluation, self.images = 0, {}
+        self.evaluation, self.images, self._was_read = 0, {}, False
         if short:
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
             self._warn(
@@ -85,17 +103,13 @@ class Recorder(Observer):
         self.evaluation += 1
 
     def read(self, *values: Tensor) -> list[list[float]]:
-        unread, self._unread = self._unread, []
-        tensors = [*(tensor for tensor, _ in unread), *values]
-        flat = torch.cat([tensor.detach().float() for tensor in tensors]).tolist() if tensors else []
-        lists, at = [], 0
-        for tensor in tensors:
-            lists.append(flat[at : at + len(tensor)])
-            at += len(tensor)
-        for (_, place), found in zip(unread, lists, strict=False):
-            place(found)
-        self._tell()
-        return lists[len(unread) :]
+        found: list[list[float]] = []
+        self._unread += [(value, found.append) for value in values]
+        self._send()
+        while self._sent:
+            self._receive()
+        self._was_read = True
+        return found
 
     def granted(self, rows: Rows, recurrences: list[int]) -> None:
         for i, r in zip(rows, recurrences, strict=True):
@@ -107,16 +121,39 @@ class Recorder(Observer):
             self._watch(self.watch, self.step)
         self.trace.steps.append(self.step)
         self._ended.append((self.step, z0))
-        if not self._unread:
-            self._tell()
+        if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
+            return
+        self._send()
+        # The host goes on by one step before it waits for what this one gave.
+        while self._sent and (len(self._sent) > 1 or self._sent[0].arrived is None):
+            self._receive()
 
     def finish(self) -> None:
         """Read what is left, and tell of the last steps."""
         self.read()
 
-    def _tell(self) -> None:
+    def _send(self) -> None:
+        """Bring to the host what is not yet there; it arrives in its own time."""
+        unread, self._unread = self._unread, []
         ended, self._ended = self._ended, []
-        for step, z0 in ended:
+        values, arrived = torch.empty(0), None
+        if unread:
+            values = torch.cat([tensor.detach().float() for tensor, _ in unread])
+            if values.is_cuda:
+                values, arrived = values.to("cpu", non_blocking=True), torch.cuda.Event()
+                arrived.record()
+        self._sent.append(_Sent(values, arrived, [(len(tensor), place) for tensor, place in unread], ended))
+
+    def _receive(self) -> None:
+        """Wait for what was sent first, put it into the trace, and tell of the steps that ended with it."""
+        sent = self._sent.pop(0)
+        if sent.arrived is not None:
+            sent.arrived.synchronize()
+        flat, at = sent.values.tolist() if sent.places else [], 0
+        for length, place in sent.places:
+            place(flat[at : at + length])
+            at += length
+        for step, z0 in sent.ended:
             log.debug("step %d, t = %g, %s: recurrences %s", step.index, step.timestep, step.stage, step.recurrences)
             if self.listeners:
                 maps = self.trace.maps.get(step.index, {})

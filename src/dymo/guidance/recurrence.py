@@ -18,3 +18,10 @@ def recurrences(config: Config, stage: int, size: float) -> int:
         return 0
     wanted = config.h[stage] * size
     return int(wanted if config.max_recurrences is None else min(wanted, config.max_recurrences))
+
+
+def recurs(config: Config, stage: int) -> bool:
+    """Whether r_t can be above 0 in this stage at all: where it cannot, nobody waits for ||g_t||."""
+    if config.recurrences != "dynamic":
+        return config.recurrences > 0
+    return config.h[stage] > 0 and config.max_recurrences != 0

@@ -24,7 +24,7 @@ from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
-from ..guidance.recurrence import recurrences
+from ..guidance.recurrence import recurrences, recurs
 from ..guidance.schedule import STAGES, Stage, change, stage, weights
 from ..guidance.step import Move, move
 
@@ -61,11 +61,11 @@ def dymo(
             z0 = put(z0, rows, seen.z0.detach())
             if config.change_since == "evaluation":
                 before = z0
-            if rounds == 0 and acting:
+            # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
+            back = rounds == 0 and bool(acting) and now.here.a > 0 and recurs(config, STAGES.index(kind))
+            if rounds == 0 and acting and (back or allotment.limited):
                 sizes, codes = observer.read(moved.size, moved.code)
                 allotment.count(rows, kind, now.calls)
-                # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
-                back = now.here.a > 0
                 r_t = [
                     recurrences(config, STAGES.index(kind), g) if back and c == 0 else 0
                     for g, c in zip(sizes, codes, strict=True)

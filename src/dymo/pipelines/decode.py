@@ -50,12 +50,12 @@ def load_preview(source: str, like: Any) -> Any:
     return vae.eval().to(like._execution_device)
 
 
-def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
+def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
     `vae`: an AutoencoderKL, an AutoencoderTiny (whose scaling factor is 1) or an AutoencoderDC; Qwen-Image's, which takes
     an image for a video of one frame; or FLUX.2's, whose latents are 2 x 2 patches, normalised by the statistics of a batch
-    normalisation.
+    normalisation. channels_last: the memory format that convolutions in half precision are quick in on CUDA, from the start.
     """
     video = hasattr(vae.config, "temperal_downsample")
     normed = getattr(vae, "bn", None)
@@ -72,7 +72,10 @@ def decoder(vae: Any) -> Callable[[Tensor], Tensor]:
         if mean is not None and std is not None:
             z = z0 * z0.new_tensor(std).view(1, -1, 1, 1) / factor + z0.new_tensor(mean).view(1, -1, 1, 1)
         z = z.unsqueeze(2) if video else z
-        images = vae.decode(z.to(vae.dtype), return_dict=False)[0]
+        z = z.to(vae.dtype)
+        if channels_last and z.ndim == 4:
+            z = z.contiguous(memory_format=torch.channels_last)
+        images = vae.decode(z, return_dict=False)[0]
         return (images[:, :, 0] if video else images).float() / 2 + 0.5
 
     def safe(z0: Tensor) -> Tensor:
