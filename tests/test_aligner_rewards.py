@@ -195,6 +195,18 @@ def test_best_books_what_the_unguided_picture_costs_and_keeps_the_budget():
         run(aligner, budget=Budget(evaluations=7))
 
 
+def test_best_compares_with_the_user_s_own_seed_wherever_the_aligned_image_begins():
+    pipe, settings = tiny.sd(), dict(scouts=3, scout_until=600.0, recurrences=0)
+    plain = pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images
+    aligner = DyMO(tiny.brightness, watch=darkness, on_hacking="best", **{**BRIGHT, **settings})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RewardHackingWarning)
+        found = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+    (scores,) = found.trace.scouts
+    assert scores.index(max(scores)) != 0  # the seed that goes on is another one
+    assert found.trace.returned == ["unguided"] and torch.equal(found.images, plain)
+
+
 def test_best_calls_the_user_s_callback_for_its_own_trajectory_alone():
     seen = []
 

@@ -1,6 +1,6 @@
 """The few-step miniature at four steps and at one: DyMO, best-of-N and ReNO at equal evaluations.
 
-    python -m tools.few_steps [--prompts 64] [--seeds 3] [--run runs/few_steps] [--out docs/few_steps.md]
+    python -m tools.few_steps [--prompts 192] [--seeds 3] [--run runs/few_steps] [--out docs/few_steps.md]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from dymo.bench.plan import Comparison
 from dymo.miniature import WEIGHTS
 
-from .held_out import ALL, Found, Study, text
+from .held_out import ALL, HPS, Found, Study, text
 
 FOUR, ONE = "DyMO, 4 steps", "DyMO, 1 step"
 SPENT = {FOUR: 48, ONE: 13}
@@ -48,12 +48,12 @@ def claims(found: Found) -> list[tuple[str, bool]]:
         more = found.said[FOUR, f"{other}, 4 steps", ALL]
         made.append((f"{FOUR}, is ahead of {other} on the judge: {text(more, 1)}", more.word == "higher"))
     same = found.said[ONE, "ReNO, 1 step", ALL]
-    made.append((f"{ONE}, is not told apart from ReNO on the judge: {text(same, 1)}", same.word not in ("higher", "lower")))
+    made.append((f"{ONE}, is not behind ReNO on the judge: {text(same, 1)}", same.word != "lower"))
     return made
 
 
 STUDY = Study(
-    "few_steps", "Few steps on the miniature", rows(), pairs, claims, prompts=64,
+    "few_steps", "Few steps on the miniature", rows(), pairs, claims, prompts=192, measures=(ALL, HPS),
     about="the student of few steps, without classifier-free guidance; each method has the same evaluations.",
     settings={"pipeline": str(WEIGHTS / "turbo")},
 )  # fmt: skip

@@ -95,7 +95,8 @@ class Config:
     """Whether a run is steered as `methods/few_steps.py` says: "always", "never", or "auto", which does so for at most 8 steps
     without classifier-free guidance (LCM, Turbo, Lightning, Hyper, schnell)."""
     updates: int = 12
-    """How often the initial noise is improved there, >= 0; a Budget of evaluations decides instead."""
+    """Evaluations of the first level there beyond the first, >= 0: other noises, then steps along the gradient from the best; a
+    Budget of evaluations decides instead."""
     draws: int = 2
     """Draws of each later level there, beyond the first, >= 0; a Budget of evaluations decides instead."""
 
@@ -215,8 +216,8 @@ PRESETS: dict[str, Config] = {
         **_OFFICIAL, unguided_tail=4 / 50, semantic_weight=50.0, eta=(1.0, 1.0, 3.0), h=(0.5, 0.5, 1.5)
     ),
     "fast": Config(gradient="straight-through", scouts=3, scout_until=500.0),
-    # Two to three evaluations a step where the layout is not yet what the words say, and in the mixed stage.
-    "thorough": Config(gradient="straight-through", h=(100.0, 4.0, 0.0), scouts=3, scout_until=400.0),
+    # Twice as many seeds, told apart a little earlier.
+    "thorough": Config(gradient="straight-through", scouts=7, scout_until=600.0),
 }
 
 

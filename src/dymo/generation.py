@@ -89,10 +89,10 @@ class Generation:
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(placed(rewards, device, lean=self.compile is None))
+            plain = self._unguided() if aligner.on_hacking == "best" else None
             if self.config.scouts:
                 with frozen(modules):
                     self._begin_several_seeds()
-            plain = self._unguided() if aligner.on_hacking == "best" else None
             objectives = self._objectives()
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
@@ -138,7 +138,10 @@ class Generation:
                 if few and "gradient" not in self.aligner.asked:
                     # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
                     config = replace(config, gradient=gradient_of(self.pipe))
-                (few_steps if few else dymo)(loop, objectives, config, allotment, recorder)
+                if few:
+                    few_steps(loop, objectives, config, allotment, recorder, fresh=self.kwargs.get("latents") is None)
+                else:
+                    dymo(loop, objectives, config, allotment, recorder)
                 recorder.finish()
         trace.cancelled = loop.cancelled
         self._spent(loop.evaluations, "this run")
@@ -201,13 +204,14 @@ class Generation:
             first, run = (sum(now.calls for now in those) for those in (timesteps[:steps], timesteps))
             if limit is None:
                 return Allotment(Budget(bytes=budget.bytes))
-            if (1 + config.scouts) * first + run > limit:
+            left = limit - self.allotment.before
+            if (1 + config.scouts) * first + run > left:
                 raise NoChoice(
                     f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
                     f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
                 )
             # What a seed may spend, as an allotment counts it: with the rest of its trajectory.
-            return Allotment(Budget(evaluations=(limit - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))
+            return Allotment(Budget(evaluations=(left - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))
 
         def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
             found = score(images, samples, t)

@@ -81,7 +81,7 @@ class Recorder(Observer):
                 f"give more {short}, " + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
             )  # fmt: skip
 
-    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
+    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:
         step, rows, n = self.step, seen.rows, len(self.trace.prompts)
         for name in losses:
             loss = losses[name] if losses[name].ndim == 1 else losses[name].sum(0)
@@ -89,10 +89,11 @@ class Recorder(Observer):
             self._keep(step.losses.setdefault(name, [None] * n), rows, loss)
         if "reward" in seen.notes:
             self._keep(step.reward, rows, seen.notes["reward"])
-        if self.evaluation == 0:
-            self._keep(step.gradient_norm, rows, moved.size)
-        self._keep(step.displacement, rows, moved.length)
-        self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
+        if moved is not None:
+            if self.evaluation == 0:
+                self._keep(step.gradient_norm, rows, moved.size)
+            self._keep(step.displacement, rows, moved.length)
+            self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
         if self.watch is not None and "reward" in seen.notes:
             images = zip(rows, seen.images.detach().clamp(0, 1), strict=True)
             self.images |= {i: image for i, image in images if i not in self.resting}

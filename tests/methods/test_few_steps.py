@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
@@ -9,7 +11,7 @@ from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
 from dymo.budget import Allotment, Budget
 from dymo.config import Config
 from dymo.guidance.loop import Timestep
-from dymo.methods.few_steps import few_steps
+from dymo.methods.few_steps import FRESH, few_steps
 
 CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)
 
@@ -32,17 +34,49 @@ def losses(loop, index, sample):
     return [-(U * z0[rows.index(sample)]).sum().item() for rows, _, z0 in loop.seen[index] if sample in rows]
 
 
-def test_the_first_noise_moves_on_its_shell_and_against_the_loss():
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_first_noise_is_chosen_among_several_and_moves_on_its_shell_against_the_loss(fresh):
     z = start()
     loop = Recorded(z.clone())
-    few_steps(loop, [Linear(U)], CONFIG)
-    first = [part for rows, part, _ in loop.seen[0] if len(rows) == 3]
-    assert len(first) == CONFIG.updates + 1
+    few_steps(loop, [Linear(U)], CONFIG, fresh=fresh)
+    first = [part for rows, part, _ in loop.seen[0] if len(rows) == 3][: CONFIG.updates + 1]
+    drawn = round(FRESH * CONFIG.updates) if fresh else 0
     for part in first:
         torch.testing.assert_close(part.flatten(1).norm(dim=1), z.flatten(1).norm(dim=1), rtol=1e-5, atol=0)
     for sample in range(3):
         course = losses(loop, 0, sample)
-        assert course[1] < course[0] and min(course) < course[0] - 0.5
+        best = course.index(min(course[: drawn + 1]))
+        along = (first[drawn + 1] - first[best])[sample].flatten() @ U.flatten()
+        assert along > 0 and course[drawn + 1] < course[best] and min(course) < course[best] - 0.3
+        if fresh:  # other noise, not a step
+            others = torch.stack([part[sample].flatten() for part in first[: drawn + 1]])
+            assert torch.corrcoef(others).triu(1).abs().max() < 0.7
+
+
+def test_a_run_that_does_not_begin_at_noise_keeps_its_beginning():
+    class Later(Recorded):
+        def __iter__(self):
+            for now in super().__iter__():
+                self.now = dataclasses.replace(now, done=0.5 + now.done / 2)
+                yield self.now
+
+    z = start()
+    loop, kept = Later(z.clone()), Recorded(z.clone())
+    few_steps(loop, [Linear(U)], CONFIG)
+    few_steps(kept, [Linear(U)], CONFIG, fresh=False)
+    assert all(torch.equal(a, b) for (_, a, _), (_, b, _) in zip(loop.seen[0], kept.seen[0], strict=True))
+
+
+def test_words_steer_and_the_reward_chooses():
+    loop = Recorded(start())
+    few_steps(loop, [Linear(-5 * U, "semantic", "maps"), Linear(U)], dataclasses.replace(CONFIG, semantic_weight=1.0))
+    for i in range(3):
+        first = [(z0[rows.index(i)], z[rows.index(i)]) for rows, z, z0 in loop.seen[0] if i in rows]
+        drawn = round(FRESH * CONFIG.updates)
+        pleased = [(U * z0).sum() for z0, _ in first]
+        assert max(pleased) == max(pleased[: drawn + 1])  # the words drag it down from there
+        best = first[pleased.index(max(pleased))][1]
+        assert any(torch.equal(best, z[rows.index(i)]) for rows, z, _ in loop.seen[0][-1:] if i in rows)
 
 
 def test_later_levels_are_drawn_from_the_prediction_and_the_best_goes_on():

@@ -1,5 +1,8 @@
 """Captured runs: the eager ones' numbers, from what was traced at the first call of each kind and nothing else."""
 
+import gc
+import weakref
+
 import pytest
 import tiny
 import torch
@@ -7,6 +10,7 @@ from diffusers import AutoencoderTiny
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dymo import ConfigError, DyMO, generation
+from dymo.pipelines import attention
 from dymo.pipelines.graphed import Graphs
 
 TRACED: list = []
@@ -64,6 +68,29 @@ def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
     assert 3 <= len(traced) <= 6
     torch.testing.assert_close(torch.tensor(found.trace.scouts), torch.tensor(eager.trace.scouts))
     tiny.assert_same_run(found, eager)
+
+
+def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
+    """Attention processors hold copies of weights, and go with the loop that made them."""
+    pipe, held = tiny.sd(), []
+
+    def capture(function, samples):
+        held.extend(map(weakref.ref, pipe.unet.attn_processors.values()))
+        replay = trace(function, samples)
+        TRACED.clear()
+
+        def checked(*given):
+            gc.collect()
+            assert held and all(one() is not None for one in held)
+            return replay(*given)
+
+        return checked
+
+    monkeypatch.setattr(attention, "joins", lambda _device: True)
+    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(capture))
+    aligner = DyMO(tiny.brightness, preset="fast", scouts=2, scout_until=400, compile="graphs")
+    found = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+    assert len(found.trace.scouts[0]) == 3
 
 
 @pytest.mark.parametrize(

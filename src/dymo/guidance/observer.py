@@ -17,8 +17,8 @@ class Observer:
     def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
         """A step begins; `short`: it would be guided, were more of the budget's "seconds" or "bytes" left."""
 
-    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move) -> None:
-        """One guided evaluation is done: weights and losses (n,) by objective's name."""
+    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:
+        """One evaluation with objectives is done: weights and losses (n,) by objective's name; moved: where they steer, too."""
 
     def read(self, *values: Tensor) -> list[list[float]]:
         """The values (n,) on the host, in one transfer."""

@@ -1,16 +1,17 @@
 """Guidance of pipelines that take few steps (LCM, TCD, Turbo, Lightning, Hyper), over any loop.
 
-    at the first level, z = z_T, R_0 times:
+    at the first level, several z = z_T, and from the one with the highest reward, R_0 times:
         g          <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z                  both objectives
         z          <-  ||z_T|| (z + d) / ||z + d||,  d the displacement by g   another noise, on the same shell
     at each later level, R times:
         z          <-  a z0'_{t+1} + s noise                                   another draw of the same level
-    of all that were evaluated at the level, the z with the lowest loss goes on:
-        z_{t-1}    <-  sampler(z, eps) + d
+    of all that were evaluated at the level, the z with the highest reward goes on:
+        z_{t-1}    <-  sampler(z, eps)
 
 A prediction of such a model is an image from the first step on, so that rewards hold there; and what the first step
 has laid out, later ones hardly change: the first level is the place to choose the noise (ReNO, arXiv 2406.04312, whose
-regularisation of the norm is the shell here), later levels the place to choose among draws (arXiv 2501.09685).
+regularisation of the norm is the shell here), later levels the place to choose among draws (arXiv 2501.09685). The
+gradient is the words' above all: the reward's soon finds images that please it alone, and chooses well among others.
 """
 
 from __future__ import annotations
@@ -23,23 +24,28 @@ from torch import Tensor
 from ..budget import Allotment
 from ..config import Config
 from ..guidance.gradient import gradient
-from ..guidance.loop import Loop, Need, Seen, Timestep, pick, put
+from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.schedule import STAGES, Stage
-from ..guidance.step import Move, move, norms
+from ..guidance.step import move, norms
 
 MOST = 8
 """Steps up to which a run without classifier-free guidance is taken for one of few steps."""
-FIRST: tuple[float, float] = (1.0, 0.5)
+FIRST: tuple[float, float] = (1.0, 0.1)
 """w_A and w_R at the first level."""
+FRESH = 0.4
+"""Share of the first level's further evaluations that goes to other noises."""
 
 
 def few_steps(
     loop: Loop, objectives: Sequence[Objective], config: Config, allotment: Allotment | None = None,
-    observer: Observer | None = None,
+    observer: Observer | None = None, fresh: bool = True,
 ) -> None:  # fmt: skip
-    """Run `loop` from noise to image. All quantities are per sample."""
+    """Run `loop` from noise to image. All quantities are per sample.
+
+    fresh: whether the image may begin at other noise; where a run does not begin at noise (img2img), it never does.
+    """
     allotment, observer = allotment or Allotment(), observer or Observer()
     before: Tensor | None = None  # z0' of the level before
     for now in loop:
@@ -48,7 +54,7 @@ def few_steps(
         kind: Stage = "unguided" if not acting else "mixed" if before is None else "preference"
         observer.begin(now, kind, None)
         if acting:
-            z, z0 = _best(loop, acting, config, allotment, observer, now, kind, before)
+            z, z0 = _best(loop, acting, config, allotment, observer, now, kind, before, fresh and now.done == 0)
         else:
             seen = loop.predict()
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
@@ -60,38 +66,37 @@ def few_steps(
 
 def _best(
     loop: Loop, acting: Sequence[Objective], config: Config, allotment: Allotment, observer: Observer, now: Timestep, kind: Stage,
-    before: Tensor | None,
+    before: Tensor | None, fresh: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """z_{t-1} and z0' of the best z of one level."""
-    every, need = list(range(loop.samples)), _need(acting, config)
+    every, need = list(range(loop.samples)), _need(acting, config) if before is None else PREDICTION
     again = _tries(config, allotment, now)
+    drawn = round(FRESH * again) if fresh else 0
     observer.granted(every, [again] * loop.samples)
     seen = loop.predict(None, every, need)
     shell = norms(seen.z)
-    best, least = seen.z, torch.full((loop.samples,), torch.inf, device=seen.z.device)
+    best, way, least = seen.z, torch.zeros_like(seen.z), torch.full((loop.samples,), torch.inf, device=seen.z.device)
     for r in range(again + 1):
-        moved, loss = _guide(acting, config, kind, seen, observer)
+        d, loss = _guide(acting, config, kind, seen, observer)
         better = loss < least
-        best, least = _where(better, seen.z, best), torch.where(better, loss, least)
+        best, way, least = _where(better, seen.z, best), _where(better, d, way), torch.where(better, loss, least)
         allotment.count(every, kind)
         if r == again or not allotment.guides(now.steps - now.index, kind):
             break
-        if before is None:
-            z = seen.z + moved.displacement * (now.here.radius / now.there.radius)
-            z = z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
-        else:
+        if before is not None:
             z = now.here.a * before + now.here.s * loop.noise(every)
+        elif r < drawn:
+            z = _on_shell(loop.noise(every), shell)
+        else:
+            z = _on_shell(best + way if r == drawn else seen.z + d, shell)
         seen = loop.predict(z, every, need)
-    # A single step has chosen its noise by gradients: its image stays one that the model makes.
-    after = float(now.steps > 1)
-    z_next, z0 = loop.sampler_step(seen) + after * moved.displacement, seen.z0.detach()
+    z_next, z0 = loop.sampler_step(seen), seen.z0.detach()
     # Where the last one was not the best: evaluate the best again, and go on from there.
     (last,) = observer.read(better)
     if back := [i for i in every if not last[i]]:
-        seen = loop.predict(pick(best, back), back, need)
-        moved, _ = _guide(acting, config, kind, seen, observer)
+        seen = loop.predict(pick(best, back), back)
         allotment.count(back, kind)
-        z_next = put(z_next, back, loop.sampler_step(seen) + after * moved.displacement)
+        z_next = put(z_next, back, loop.sampler_step(seen))
         z0 = put(z0, back, seen.z0.detach())
     return z_next, z0
 
@@ -117,15 +122,27 @@ def _need(acting: Sequence[Objective], config: Config) -> Need:
 
 def _guide(
     acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer
-) -> tuple[Move, Tensor]:  # fmt: skip
-    """The displacement by the weighted gradient at what was seen, and the weighted loss (n,)."""
-    w_A, w_R = FIRST if kind == "mixed" else (0.0, 1.0)
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The displacement of z by the weighted gradient at what was seen, none at later levels; and what is compared, (n,): the
+    loss of the objectives on images, or of all where there is none.
+    """
+    first = kind == "mixed"
+    w_A, w_R = FIRST if first else (0.0, 1.0)
     one = seen.eps.new_ones(len(seen.rows))
     w, losses = weighted(acting, config.semantic_weight * w_A * one, config.preference_weight * w_R * one, seen)
-    moved = move(config, STAGES.index(kind), gradient([w[name] * losses[name] for name in losses], seen), seen)
+    here, there = seen.timestep.here.radius, seen.timestep.there.radius
+    moved = move(config, STAGES.index(kind), gradient([w[n] * losses[n] for n in losses], seen), seen) if first else None
     observer.evaluated(seen, w, losses, moved)
-    total = sum(w[name] * (loss if loss.ndim == 1 else loss.sum(0)).detach() for name, loss in losses.items())
-    return moved, torch.nan_to_num(total, nan=torch.inf)
+    on_images = [o.name for o in acting if o.needs == "image"]
+    parts = [w[n] * (losses[n] if losses[n].ndim == 1 else losses[n].sum(0)).detach() for n in on_images or losses]
+    total = torch.stack(parts).sum(0)
+    d = torch.zeros_like(seen.z) if moved is None else moved.displacement * (here / there)
+    return d, torch.nan_to_num(total, nan=torch.inf)
+
+
+def _on_shell(z: Tensor, shell: Tensor) -> Tensor:
+    """z, each sample at the norm that it began with."""
+    return z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
 
 
 def _where(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
