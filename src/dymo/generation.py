@@ -276,7 +276,8 @@ class Generation:
             texts = [self.trace.texts[i] for i in samples]
             if self.graphs is None or not guides or getattr(reward, "reads_timestep", False):
                 return score(images, texts, t)
-            return self.graphs.of_one(("reward", *texts), lambda x: score(x, texts, t))(images)
+            # Scores are compared with later ones, which the graph would write over them.
+            return self.graphs.of_one(("reward", *texts), lambda x: score(x, texts, t))(images).clone()
 
         return scored
 

@@ -19,7 +19,8 @@ TRACED: list = []
 def trace(function, samples):
     """What `torch.cuda.make_graphed_callables` does, on any device: the operations of one forward and one backward, replayed.
 
-    Whatever the function does in Python happens while it is traced, as with a CUDA graph.
+    Whatever the function does in Python happens while it is traced, as with a CUDA graph; and what a replay gives lies where the
+    last one's did.
     """
     TRACED.append(function)
     seeds = [torch.zeros_like(x) for x in function(*samples) if x.requires_grad]
@@ -32,18 +33,26 @@ def trace(function, samples):
         return [x.detach() for x in found], list(back)
 
     kept = [x.requires_grad for x in function(*samples)]
-    replay = make_fx(joint)(list(samples), seeds)
+    operations = make_fx(joint)(list(samples), seeds)
+    places = {}
+
+    def replay(given, seeds, part):
+        found = operations(given, seeds)[part]
+        memory = places.setdefault(part, [x.clone() for x in found])
+        for place, x in zip(memory, found, strict=True):
+            place.data.copy_(x)
+        return [place.data for place in memory]
 
     class Replayed(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *given):
             ctx.save_for_backward(*given)
-            return tuple(replay(list(given), seeds)[0])
+            return tuple(replay(list(given), seeds, 0))
 
         @staticmethod
         def backward(ctx, *grads):
             given = ctx.saved_tensors
-            back = iter(replay(list(given), [g for g, keeps in zip(grads, kept, strict=True) if keeps])[1])
+            back = iter(replay(list(given), [g for g, keeps in zip(grads, kept, strict=True) if keeps], 1))
             return tuple(next(back) if x.requires_grad else None for x in samples)
 
     return Replayed.apply
