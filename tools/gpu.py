@@ -516,9 +516,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = Machine(torch.device(device), chosen.minutes, chosen.tiny, chosen.kernels)
     families = chosen.family or (FAMILIES[:2] if chosen.tiny else FAMILIES)
 
+    said: list[Line] = []
+
     def say(x: Line) -> None:
         found = x.note if x.milliseconds is None else f"{x.milliseconds:.1f} ms {x.note}"
         print(f"{x.family}, {x.what}, {x.mode}, {x.images}: {found}", file=sys.stderr, flush=True)
+        said.append(x)
+        write_text(chosen.out, report(machine, said))  # a run that is cut off leaves what it has found
 
     lines = measure(machine, families, say)
     print(write_text(chosen.out, report(machine, lines)))

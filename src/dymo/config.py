@@ -83,6 +83,10 @@ class Config:
     max_step: float | None = 0.06
     """No displacement is longer than this times ||eps|| (a vanishing gradient makes Polyak's step explode); None: no limit."""
 
+    eta_steps: int | None = 25
+    """Steps of the run that `eta` and `max_step` are for: a shorter one moves further in each, a longer one less, in proportion, but
+    at most 2.5 times as far; None: the same in each step, however many there are."""
+
     # Dynamic time travel.
     recurrences: int | Literal["dynamic"] = "dynamic"
     """r_t for every guided step, or "dynamic": floor(h_t ||g_t||)."""
@@ -164,10 +168,10 @@ class Config:
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
             ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
-            ("updates", 0, None), ("draws", 0, None), ("scouts", 0, None), ("scout_until", 0, 1000),
+            ("updates", 0, None), ("draws", 0, None), ("scouts", 0, None), ("scout_until", 0, 1000), ("eta_steps", 1, None),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is None and name in ("max_step", "max_recurrences"):
+            if value is None and name in ("max_step", "max_recurrences", "eta_steps"):
                 continue
             if not _is_number(value) or value < low or (high is not None and value > high):
                 raise ConfigError(
@@ -176,7 +180,7 @@ class Config:
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
-        for name in ("max_recurrences", "views", "updates", "draws", "scouts"):
+        for name in ("max_recurrences", "views", "updates", "draws", "scouts", "eta_steps"):
             if not isinstance(getattr(self, name), int | None):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
         if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
@@ -202,14 +206,15 @@ def _is_number(value: Any) -> bool:
 _OFFICIAL: dict[str, Any] = dict(
     few_steps="never", borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
     weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, map_rows="all",
-    step_rule="residual", max_step=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
+    step_rule="residual", max_step=None, eta_steps=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
     # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h.
     "paper": Config(
-        few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, max_recurrences=None, wholes_and_parts=True
+        few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, eta_steps=None, max_recurrences=None,
+        wholes_and_parts=True,
     ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
 from dymo.guidance.step import FAILURES, damped, failure, move, norms
 
-PLAIN = dict(damping=0.0, max_step=None)
+PLAIN = dict(damping=0.0, max_step=None, eta_steps=None)
 
 
 HERE, THERE = Level(0.6, 0.8), Level(0.8, 0.6)
@@ -46,8 +48,25 @@ def test_lengths_are_the_same_in_both_coordinates():
 
 def test_a_vanishing_gradient_cannot_make_the_step_explode():
     g, eps = torch.full((1, 4), 1e-12), torch.ones(1, 4)
-    made = move(Config(eta=1.0, damping=0.0, max_step=0.25), 0, g, seen(eps))
+    made = move(Config(eta=1.0, damping=0.0, max_step=0.25, eta_steps=None), 0, g, seen(eps))
     assert made.length.item() == norms(made.displacement).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("max_step", [None, 0.01])
+def test_a_stage_moves_as_far_whatever_the_steps(max_step):
+    g, eps = torch.randn(2, 1, 4, 4, 4)
+    lengths = {}
+    for steps in (5, 12, 25, 100):
+        config = Config(eta=0.3, damping=0.0, max_step=max_step)
+        now = [dataclasses.replace(seen(eps), timestep=Timestep(i, steps, 500.0, HERE, THERE, i / steps)) for i in range(steps)]
+        lengths[steps] = sum(move(config, 0, g, one).length.item() for one in now)
+        plain = move(dataclasses.replace(config, eta_steps=None), 0, g, now[0]).length.item()
+        assert steps != 25 or lengths[steps] == pytest.approx(25 * plain)
+    assert lengths[12] == pytest.approx(lengths[25]) == pytest.approx(lengths[100])
+    assert lengths[5] == pytest.approx(0.5 * lengths[25])  # no step is more than 2.5 times as long
+    # The last 10 of 25 steps, as with img2img.
+    part = dataclasses.replace(seen(eps), timestep=Timestep(3, 10, 500.0, HERE, THERE, 18 / 25))
+    assert move(Config(eta=0.3, damping=0.0, max_step=max_step), 0, g, part).length.item() == pytest.approx(lengths[25] / 25)
 
 
 def test_failures_are_told_apart_and_do_not_move():

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ..config import Config
 from ..errors import ConfigError
-from .loop import Seen
+from .loop import Seen, Timestep
 
+FURTHEST = 2.5
+"""Most that a step of a short run is longer."""
 FAILURES = (None, "nan", "infinite", "zero")
 """Why a gradient cannot be used, by code."""
 
@@ -45,6 +47,14 @@ def damped(length: Tensor, size: Tensor, damping: float) -> Tensor:
     return length * size**2 / (size**2 + damping**2).clamp_min(1e-30)
 
 
+def pace(config: Config, now: Timestep) -> float:
+    """By how much a step of this run is longer than one of a run of `config.eta_steps` steps, so that a stage moves as far."""
+    if config.eta_steps is None:
+        return 1.0
+    whole = round((now.steps - now.index) / (1 - now.done))  # with img2img a run is a part of its schedule
+    return min(FURTHEST, config.eta_steps / whole)
+
+
 @dataclass
 class Move:
     """The displacement of z_{t-1} (B, ...), zero where the gradient failed; its length, ||g|| and code of failure, (B,)."""
@@ -62,6 +72,7 @@ def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
     rule needs classifier-free guidance and there is none.
     """
     here, there = seen.timestep.here.radius, seen.timestep.there.radius
+    further = pace(config, seen.timestep)
     gradient = gradient.float() * here
     size, code, noise = norms(gradient), failure(gradient), norms(seen.eps)
     if config.step_rule == "residual":
@@ -70,13 +81,13 @@ def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
                 "step_rule='residual' measures its steps by classifier-free guidance, and there is none: give "
                 "guidance_scale= above 1, or set step_rule='polyak'"
             )
-        length = residual_length(config.eta[stage], seen.residual)
+        length = residual_length(further * config.eta[stage], seen.residual)
     else:
-        length = polyak_length(config.eta[stage], noise, size)
+        length = polyak_length(further * config.eta[stage], noise, size)
     if config.damping:
         length = damped(length, size, config.damping)
     if config.max_step is not None:
-        length = torch.minimum(length, config.max_step * noise)
+        length = torch.minimum(length, further * config.max_step * noise)
     usable = code == 0
     length = torch.where(usable, length, 0.0)
     shape = (-1, *[1] * (gradient.ndim - 1))

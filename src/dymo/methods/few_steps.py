@@ -17,6 +17,7 @@ gradient is the words' above all: the reward's soon finds images that please it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ def few_steps(
     fresh: whether the image may begin at other noise; where a run does not begin at noise (img2img), it never does.
     """
     allotment, observer = allotment or Allotment(), observer or Observer()
+    config = replace(config, eta_steps=None)
     before: Tensor | None = None  # z0' of the level before
     for now in loop:
         here = [o for o in objectives if before is None or o.needs == "image"]
