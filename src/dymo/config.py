@@ -102,7 +102,8 @@ class Config:
     """Evaluations of the first level there beyond the first, >= 0: other noises, then steps along the gradient from the best; a
     Budget of evaluations decides instead."""
     draws: int = 2
-    """Draws of each later level there, beyond the first, >= 0; a Budget of evaluations decides instead."""
+    """Evaluations of each later level there beyond the first, >= 0: likewise, or other noise alone below the last border; a
+    Budget of evaluations decides instead."""
 
     # Several seeds.
     scouts: int = 0

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from dymo.budget import Allotment, Budget
 from dymo.config import Config
 from dymo.guidance.levels import Level, predict_noise, predict_z0
 from dymo.guidance.loop import PREDICTION, Seen, Timestep
+from dymo.guidance.observer import Observer
 from dymo.methods.dymo import dymo
 
 M, C, STEPS = 0.4, 0.8, 8
@@ -157,3 +159,22 @@ def test_neither_diffusers_nor_transformers_is_imported():
     code = "import sys, dymo.methods.dymo, dymo.guidance.objectives; print(sorted({'diffusers', 'transformers'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "config, budget, reads",
+    [(dict(h=0.0), None, 0), (dict(h=1.0), None, STEPS), (dict(h=1.0, max_recurrences=0), None, 0), (dict(recurrences=0), None, 0),
+     (dict(recurrences=1), None, STEPS), (dict(h=0.0), Budget(evaluations=2 * STEPS), STEPS), (dict(h=0.0), Budget(seconds=1e6), STEPS)],
+)  # fmt: skip
+def test_nobody_waits_for_the_size_of_a_gradient_that_decides_nothing(config, budget, reads):
+    class Counted(Observer):
+        count = 0
+
+        def read(self, *values):
+            self.count += 1
+            return super().read(*values)
+
+    z, observer = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64), Counted()
+    loop = Gaussian(z)
+    dymo(loop, [Linear(U)], Config(**PREFERENCE, eta=0.01, **config), Allotment(budget or Budget()), observer)
+    assert observer.count == reads

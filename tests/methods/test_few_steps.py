@@ -98,6 +98,30 @@ def test_later_levels_are_drawn_from_the_prediction_and_the_best_goes_on():
         assert abs(noise.mean()) < 0.05 and noise.std() == pytest.approx(1, abs=0.05)
 
 
+def test_the_image_is_the_best_prediction_of_the_levels_after_the_first():
+    class Worse(Recorded):
+        """Whose last level is as good as the one before for the first half of the samples, and much worse for the others."""
+
+        def predict(self, *args, **kwargs):
+            seen = super().predict(*args, **kwargs)
+            if self.now.index == STEPS - 1:
+                less = torch.tensor([5.0 * (i >= 100) for i in seen.rows], dtype=torch.float64)
+                seen = dataclasses.replace(seen, z0=seen.z0 - less.view(-1, 1, 1, 1) * U)
+                self.seen[self.now.index][-1] = (seen.rows, seen.z.detach().clone(), seen.z0.detach().clone())
+            return seen
+
+    loop = Worse(start(200))
+    few_steps(loop, [Linear(U)], CONFIG)
+    last = 0
+    for i in range(200):
+        found = {index: max(-x for x in losses(loop, index, i)) for index in range(STEPS)}
+        best = max(range(1, STEPS), key=found.__getitem__)
+        if best < STEPS - 1:
+            assert (U * loop.z[i]).sum().item() == pytest.approx(found[best], abs=1e-4)
+        last += best == STEPS - 1
+    assert 50 < last <= 100
+
+
 def test_without_an_objective_it_is_the_plain_run():
     loop, plain = Gaussian(start()), Gaussian(start())
     few_steps(loop, [], CONFIG)

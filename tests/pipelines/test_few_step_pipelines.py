@@ -41,11 +41,13 @@ def test_the_reward_acts_at_every_step_and_one_step_is_better_for_it(kind, steps
     assert all(step.weights["preference"][0] > 0 for step in trace.steps)
 
 
-def test_both_objectives_act_at_the_first_step_and_a_budget_is_kept():
+def test_both_objectives_act_until_the_last_border_and_a_budget_is_kept():
     pipe = pipe_with(LCMScheduler)
     made = DyMO(REWARD, preset="fast")(pipe, tiny.PROMPT, num_inference_steps=3, budget=Budget(evaluations=14), **CALL)
-    first, *later = made.trace.steps
-    assert set(first.weights) == {"semantic", "preference"} and all(set(s.weights) == {"preference"} for s in later)
+    first, *_, last = made.trace.steps
+    both, alone = {"semantic", "preference"}, {"preference"}
+    assert first.stage == "mixed" and last.stage == "preference"
+    assert all(set(s.weights) == (both if s.stage == "mixed" else alone) for s in made.trace.steps)
     assert 9 <= made.trace.evaluations[0] <= 14
 
 

@@ -1,12 +1,13 @@
 """Guidance of pipelines that take few steps (LCM, TCD, Turbo, Lightning, Hyper), over any loop.
 
-    at the first level, several z = z_T, and from the one with the highest reward, R_0 times:
+    at each level, R times:
+        z          <-  a z0'_{t+1} + s noise                                   another draw of the level (another z_T at the first)
+        and from the best of these, above the last border of the stages,
         g          <-  d (w_A L_A(M) + w_R L_R(D(z0'))) / d z                  both objectives
-        z          <-  ||z_T|| (z + d) / ||z + d||,  d the displacement by g   another noise, on the same shell
-    at each later level, R times:
-        z          <-  a z0'_{t+1} + s noise                                   another draw of the same level
+        z          <-  ||z|| (z + d) / ||z + d||,  d the displacement by g     on the same shell
     of all that were evaluated at the level, the z with the highest reward goes on:
         z_{t-1}    <-  sampler(z, eps)
+    of all levels after the first, the z0' with the highest reward is the image.
 
 A prediction of such a model is an image from the first step on, so that rewards hold there; and what the first step
 has laid out, later ones hardly change: the first level is the place to choose the noise (ReNO, arXiv 2406.04312, whose
@@ -28,15 +29,17 @@ from ..guidance.gradient import gradient
 from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, resting, weighted
 from ..guidance.observer import Observer
-from ..guidance.schedule import STAGES, Stage
+from ..guidance.schedule import STAGES, Stage, stage
 from ..guidance.step import move, norms
 
 MOST = 8
 """Steps up to which a run without classifier-free guidance is taken for one of few steps."""
-FIRST: tuple[float, float] = (1.0, 0.1)
-"""w_A and w_R at the first level."""
+WEIGHTS: tuple[float, float] = (1.0, 0.1)
+"""w_A and w_R where a gradient steers."""
 FRESH = 0.4
-"""Share of the first level's further evaluations that goes to other noises."""
+"""Share of such a level's further evaluations that goes to other noise."""
+Image = tuple[Tensor, Tensor]
+"""z0' (n, c, h, w), and the loss that it is compared by, (n,)."""
 
 
 def few_steps(
@@ -50,13 +53,18 @@ def few_steps(
     allotment, observer = allotment or Allotment(), observer or Observer()
     config = replace(config, eta_steps=None)
     before: Tensor | None = None  # z0' of the level before
+    image: Image | None = None  # the best of the levels after the first
     for now in loop:
-        here = [o for o in objectives if before is None or o.needs == "image"]
-        acting = [o for o in here if len(resting(o)) < loop.samples]
-        kind: Stage = "unguided" if not acting else "mixed" if before is None else "preference"
+        steered = before is None or stage(config, now) != "preference"
+        acting = [o for o in objectives if (steered or o.needs == "image") and len(resting(o)) < loop.samples]
+        kind: Stage = "unguided" if not acting else "mixed" if steered else "preference"
         observer.begin(now, kind, None)
         if acting:
-            z, z0 = _best(loop, acting, config, allotment, observer, now, kind, before, fresh and now.done == 0)
+            z, z0, worth = _best(loop, acting, config, allotment, observer, now, kind, before, fresh and now.done == 0)
+            if before is not None and any(o.needs == "image" for o in acting):
+                image = _better(image, (z0, worth))
+                if now.index == now.steps - 1 and now.there.s == 0:
+                    z = _where(worth <= image[1], z, now.there.a * image[0])
         else:
             seen = loop.predict()
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
@@ -69,11 +77,11 @@ def few_steps(
 def _best(
     loop: Loop, acting: Sequence[Objective], config: Config, allotment: Allotment, observer: Observer, now: Timestep, kind: Stage,
     before: Tensor | None, fresh: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """z_{t-1} and z0' of the best z of one level."""
-    every, need = list(range(loop.samples)), _need(acting, config) if before is None else PREDICTION
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """z_{t-1} and z0' of the best z of one level, and what it was compared by."""
+    every, need = list(range(loop.samples)), _need(acting, config) if kind == "mixed" else PREDICTION
     again = _tries(config, allotment, now)
-    drawn = round(FRESH * again) if fresh else 0
+    drawn = again if kind == "preference" else round(FRESH * again) if fresh or before is not None else 0
     observer.granted(every, [again] * loop.samples)
     seen = loop.predict(None, every, need)
     shell = norms(seen.z)
@@ -85,10 +93,8 @@ def _best(
         allotment.count(every, kind)
         if r == again or not allotment.guides(now.steps - now.index, kind):
             break
-        if before is not None:
-            z = now.here.a * before + now.here.s * loop.noise(every)
-        elif r < drawn:
-            z = _on_shell(loop.noise(every), shell)
+        if r < drawn:
+            z = _on_shell(loop.noise(every), shell) if before is None else now.here.a * before + now.here.s * loop.noise(every)
         else:
             z = _on_shell(best + way if r == drawn else seen.z + d, shell)
         seen = loop.predict(z, every, need)
@@ -100,7 +106,15 @@ def _best(
         allotment.count(back, kind)
         z_next = put(z_next, back, loop.sampler_step(seen))
         z0 = put(z0, back, seen.z0.detach())
-    return z_next, z0
+    return z_next, z0, least
+
+
+def _better(one: Image | None, other: Image) -> Image:
+    """Sample by sample the one that is worth more: has the lower loss."""
+    if one is None:
+        return other
+    rows = other[1] <= one[1]
+    return _where(rows, other[0], one[0]), torch.where(rows, other[1], one[1])
 
 
 def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
@@ -125,18 +139,18 @@ def _need(acting: Sequence[Objective], config: Config) -> Need:
 def _guide(
     acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The displacement of z by the weighted gradient at what was seen, none at later levels; and what is compared, (n,): the
-    loss of the objectives on images, or of all where there is none.
+    """The displacement of z by the weighted gradient at what was seen, none where only draws are compared; and by what they are,
+    (n,): the loss of the objectives on images, or of all where there is none.
     """
-    first = kind == "mixed"
-    w_A, w_R = FIRST if first else (0.0, 1.0)
+    steers = kind == "mixed"
+    w_A, w_R = WEIGHTS if steers else (0.0, 1.0)
     one = seen.eps.new_ones(len(seen.rows))
     w, losses = weighted(acting, config.semantic_weight * w_A * one, config.preference_weight * w_R * one, seen)
     here, there = seen.timestep.here.radius, seen.timestep.there.radius
-    moved = move(config, STAGES.index(kind), gradient([w[n] * losses[n] for n in losses], seen), seen) if first else None
+    moved = move(config, STAGES.index(kind), gradient([w[n] * losses[n] for n in losses], seen), seen) if steers else None
     observer.evaluated(seen, w, losses, moved)
     on_images = [o.name for o in acting if o.needs == "image"]
-    parts = [w[n] * (losses[n] if losses[n].ndim == 1 else losses[n].sum(0)).detach() for n in on_images or losses]
+    parts = [(w[n] > 0) * (losses[n] if losses[n].ndim == 1 else losses[n].sum(0)).detach() for n in on_images or losses]
     total = torch.stack(parts).sum(0)
     d = torch.zeros_like(seen.z) if moved is None else moved.displacement * (here / there)
     return d, torch.nan_to_num(total, nan=torch.inf)
