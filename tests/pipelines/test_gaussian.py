@@ -76,6 +76,7 @@ def test_guidance_by_a_linear_reward_moves_the_latent_as_computed_by_hand(gradie
         borders=(1000, 1000),
         recurrences=0,
         eta=eta,
+        eta_steps=None,
         max_step=1e9,
         damping=0.0,
         gradient=gradient,

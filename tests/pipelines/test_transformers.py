@@ -299,7 +299,8 @@ def test_few_steps_without_guidance_are_steered_as_such():
     """FLUX's pipeline does not say whether it is guided: its family does."""
     settings = dict(borders=(1000, 1000), semantic_weight=0, updates=2, draws=1)
     few = run(DyMO(tiny.brightness, **settings), "flux-schnell")
-    assert few.trace.evaluations == [3 + 2 + 2] and few.images.isfinite().all()
+    (evaluations,) = few.trace.evaluations
+    assert 3 + 2 + 2 <= evaluations <= 4 + 3 + 3 and few.images.isfinite().all()  # once more where the last was not the best
     for name in ("flux-true-cfg", "lumina2", "sd3.5"):
         assert run(DyMO(tiny.brightness, recurrences=0, **settings), name).trace.evaluations == [flows.STEPS]
 
