@@ -23,7 +23,7 @@ INTENTS: dict[Intent, tuple[str, dict[str, Any]]] = {
     "memory": ("fast", {"checkpointing": True}),
 }
 """What the user wants -> a preset and what differs from it. What each is worth is measured in docs/quality.md."""
-SHARES: dict[Spending, float | None] = {"quick": 1.0, "usual": 3.5, "open": None}
+SHARES: dict[Spending, float | None] = {"quick": 1.0, "usual": 5.0, "open": None}
 """Evaluations that an image may take, in terms of its steps."""
 MOST_SEEDS = 8
 NUMBERS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "record_maps")

@@ -1,0 +1,14 @@
+"""What the page lets an image spend, against what its intents take."""
+
+import pytest
+
+from dymo.config import PRESETS
+from dymo.studio.settings import INTENTS, SHARES
+
+
+@pytest.mark.parametrize("intent", INTENTS)
+@pytest.mark.parametrize("steps", [25, 30, 50])
+def test_the_usual_spending_reaches_for_the_seeds_that_an_intent_begins(intent, steps):
+    config = PRESETS[INTENTS[intent][0]]
+    above = sum(1000 * (1 - i / steps) >= config.scout_until for i in range(steps)) if config.scouts else 0
+    assert (1 + config.scouts) * above + steps <= SHARES["usual"] * steps
