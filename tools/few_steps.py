@@ -48,7 +48,7 @@ def claims(found: Found) -> list[tuple[str, bool]]:
         more = found.said[FOUR, f"{other}, 4 steps", ALL]
         made.append((f"{FOUR}, is ahead of {other} on the judge: {text(more, 1)}", more.word == "higher"))
     same = found.said[ONE, "ReNO, 1 step", ALL]
-    made.append((f"{ONE}, is not behind ReNO on the judge: {text(same, 1)}", same.word != "lower"))
+    made.append((f"{ONE}, is not told apart from ReNO on the judge: {text(same, 1)}", same.word not in ("higher", "lower")))
     return made
 
 

@@ -5,7 +5,8 @@
 The decoder's sharpness; what the judge reads from real and from spoilt scenes, and whether it takes exchanged colours and places;
 whether mini-imagereward tells nouns and colours apart; and which nouns a classifier, trained on real scenes alone, names in images
 that the pipeline generates unguided. Needs the emoji of the training recipes (npm; --cache keeps them), and the weights in
-`training/checkpoints`. Exit status 1 where a limit does not hold. The attention maps are measured by `tools.pointing`.
+`training/checkpoints`. What it finds goes into `training/figures.json` too, from which the model card is made. Exit status 1 where a
+limit does not hold. The attention maps are measured by `tools.pointing`.
 """
 
 from __future__ import annotations

@@ -135,10 +135,10 @@ class Generation:
                 if not few:
                     _check_stages(config, objectives, loop.timesteps)
                 recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
-                if few and "gradient" not in self.aligner.asked:
-                    # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
-                    config = replace(config, gradient=gradient_of(self.pipe))
                 if few:
+                    if "gradient" not in self.aligner.asked:
+                        # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
+                        config = replace(config, gradient=gradient_of(self.pipe))
                     few_steps(loop, objectives, config, allotment, recorder, fresh=self.kwargs.get("latents") is None)
                 else:
                     dymo(loop, objectives, config, allotment, recorder)

@@ -101,7 +101,7 @@ def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "kind, gradient", [("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")]
+    "kind, gradient", [("sd", "straight-through"), ("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")]
 )
 def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
     pipe = getattr(tiny, kind)()

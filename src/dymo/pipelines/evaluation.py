@@ -272,10 +272,8 @@ class Evaluator:
         """What `run(given)` returns, with what the taps see in it, by a graph. count: the rows that it runs."""
         assert self.graphs is not None
         taps, calls, rows = self.taps, self.cost.denoiser_calls, self.cost.denoiser_rows
-        # Processors hold weights that the graph reads, and this loop may end before the graph does.
-        processors = getattr(self.family.denoiser(self.pipe), "attn_processors", None)
 
-        def function(given: Any, _holds: Any = processors) -> tuple[Tensor, ...]:
+        def function(given: Any) -> tuple[Tensor, ...]:
             if taps is not None:
                 taps.clear()
             found = run(given)
@@ -283,7 +281,9 @@ class Evaluator:
 
         self._capturing = True
         try:
-            found = self.graphs.on_tree(("denoiser", name), function, given, self.pipe._execution_device)
+            # Processors own weights that the graph reads, and this loop may end before the graph does.
+            owners = getattr(self.family.denoiser(self.pipe), "attn_processors", None)
+            found = self.graphs.on_tree(("denoiser", name), function, given, self.pipe._execution_device, owners)
         finally:
             self._capturing = False
             self.cost.denoiser_calls, self.cost.denoiser_rows = calls + 1, rows + count

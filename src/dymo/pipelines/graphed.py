@@ -25,10 +25,11 @@ class Graphs:
 
     def __init__(self, capture: Capture | None = None):
         self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2)
-        self._captured: dict[Hashable, tuple[Function, Function]] = {}
+        self._captured: dict[Hashable, tuple[Function, Function, Any]] = {}
 
-    def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors.
+    def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor], owners: Any = None) -> tuple[Tensor, ...]:
+        """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors; owners: of other tensors
+        that it reads, to be kept as long as its graph.
 
         Raises ConfigError where it cannot be captured, as where it waits for the device.
         """
@@ -37,7 +38,7 @@ class Graphs:
             samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in tensors)
             try:
                 # The function is kept too: the graph reads tensors that only it holds.
-                self._captured[kind] = self.capture(function, samples), function
+                self._captured[kind] = self.capture(function, samples), function, owners
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -55,7 +56,7 @@ class Graphs:
         return lambda x: self(name, lambda y: (function(y),), [x])[0]
 
     def on_tree(
-        self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device
+        self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device, owners: Any = None
     ) -> tuple[Tensor, ...]:
         """`function(tree)`, of tensors inside of nested arguments; those on another device are brought to this one."""
         tensors: list[Tensor] = []
@@ -65,4 +66,4 @@ class Graphs:
             rest = iter(given)
             return function(map_tensors(lambda _: next(rest), tree))
 
-        return self((name, shape), of_tensors, tensors)
+        return self((name, shape), of_tensors, tensors, owners)
