@@ -3,8 +3,8 @@
     python -m training.checkpoints save [--into training/checkpoints] [--cache .cache]
     python -m training.checkpoints restore
 
-`save` writes the latent space, the classifier, the flow transformer, and the denoiser's raw weights from before the
-learning rate came down. `restore` puts all but these where the recipes look for it; go on with
+`save` writes the latent space, the classifier, and the denoiser's raw weights from before the learning rate came down.
+`restore` puts the first two where the recipes look for them; go on with
 `python -m training.denoiser --start training/checkpoints/denoiser`.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-PARTS = ("classifier", "flow")
+PARTS = ("classifier",)
 """Checkpoints of `fit.fit`."""
 
 

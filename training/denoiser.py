@@ -23,6 +23,7 @@ import copy
 import math
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ from safetensors.torch import load_file
 
 from dymo.miniature.world import COLOURS, MOST, NOUNS, PLURALS
 from dymo.pipelines.families.unet import cross_attentions
-from dymo.pipelines.taps import AttentionTaps, probabilities
+from dymo.pipelines.taps import AttentionTaps
 
 from . import stack
 from .fit import keep, resume
@@ -86,22 +87,31 @@ def training_set(cache: Path, shards: int, seed: int) -> tuple[torch.Tensor, tor
     return latents, masks, nouns, captions
 
 
+def word_tokens(captions: list[str], nouns: torch.Tensor) -> torch.Tensor:
+    """Positions (n, 3, 3) of each thing's colour, noun and side, 0 where there is none; nouns (n, 3) as `by_thing` gives them."""
+    positions = torch.zeros(len(captions), MOST, 3, dtype=torch.long)
+    for i, caption in enumerate(captions):
+        for k, (colour, noun, which) in enumerate(word_positions(caption)):
+            side = side_position(caption) if k == 0 else 0
+            positions[i, nouns[i].tolist().index(which)] = torch.tensor([colour, noun, side])
+    return positions
+
+
 def grounding_loss(
-    taps: AttentionTaps, masks: torch.Tensor, positions: torch.Tensor, weight: torch.Tensor
+    layers: Iterable[torch.Tensor], masks: torch.Tensor, positions: torch.Tensor, weight: torch.Tensor
 ) -> torch.Tensor:
     """weighted mean over layers and tokens of (1 - attention inside / attention everywhere)^2.
 
-    masks (B, 3, 16, 16) in [0, 1]; positions (B, 3, 3) token indices, 0 where there is no such token; weight (B,).
+    layers: maps (B, pixels, tokens); masks (B, 3, 16, 16) in [0, 1]; positions (B, 3, k) token indices, 0 where there is no
+    such token; weight (B, 1) or (B, k).
     """
-    real = (positions > 0) * weight[:, None, None]
+    real = (positions > 0) * weight[:, None]
     losses = []
-    for name in taps.modules:
-        module = taps.modules[name]
-        attention = probabilities(taps.queries[name], taps.keys[name], module.heads, module.scale).mean(1)  # B pixels tokens
+    for attention in layers:
         side = int(attention.shape[1] ** 0.5)
         inside = F.adaptive_avg_pool2d(masks, side).flatten(2)  # B 3 pixels
         maps = attention.gather(2, positions.flatten(1)[:, None].expand(-1, side * side, -1))
-        maps = maps.transpose(1, 2).unflatten(1, (MOST, 3))  # B thing word pixels
+        maps = maps.transpose(1, 2).unflatten(1, (MOST, -1))  # B thing word pixels
         share = (maps * inside[:, :, None]).sum(-1) / maps.sum(-1).clamp_min(1e-8)
         losses.append(((1 - share).square() * real).sum() / real.sum().clamp_min(1))
     return torch.stack(losses).mean()
@@ -182,12 +192,7 @@ def main() -> None:
     tok = stack.tokenizer()
     window = dict(padding="max_length", max_length=stack.WINDOW, return_tensors="pt")
     ids, empty = tok(captions, **window).input_ids, tok("", **window).input_ids[0]
-    positions = torch.zeros(len(captions), MOST, 3, dtype=torch.long)
-    for i, caption in enumerate(captions):
-        for k, (colour, noun, which) in enumerate(word_positions(caption)):
-            side = side_position(caption) if k == 0 else 0
-            positions[i, nouns[i].tolist().index(which)] = torch.tensor([colour, noun, side])
-
+    positions = word_tokens(captions, nouns)
     said = torch.tensor([facts(caption) for caption in captions])
     sided = said[:, -len(NOUNS) * len(OPPOSITE) :].amax(1)
     often = 1 + (args.related - 1) * sided
@@ -229,7 +234,8 @@ def main() -> None:
                 v = unet(zt, t, words.last_hidden_state).sample.float()
                 told = fact_loss(head(words.pooler_output).float(), said[pick].to(args.device))
                 told = (told * ~dropped.to(args.device)).mean()
-                ground = grounding_loss(taps, inside, positions[pick].to(args.device), ~dropped.to(args.device) * (1 + 5 * (t >= 1000 - NOISY)))
+                counted = ~dropped.to(args.device) * (1 + 5 * (t >= 1000 - NOISY))
+                ground = grounding_loss(taps.layers().values(), inside, positions[pick].to(args.device), counted[:, None])
                 name = naming.loss(inside, nouns[pick].to(args.device))
             snr = (a / (1 - a)).flatten()
             # min-SNR's weight, with a floor: what an object is gets decided where the noise is strong.

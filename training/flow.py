@@ -1,19 +1,23 @@
 """Train the miniature's flow transformer: SD3's architecture, small, on the denoiser's latents (Esser et al., 2024).
 
-    python -m training.flow --minutes 200 [--device cpu] [--align 0.2]
+    python -m training.flow --minutes 200 [--device cpu] [--align 0.2] [--start src/dymo/miniature/weights/flow]
 
 Rectified flow: z_s = (1 - s) z0 + s noise, the target is noise - z0, and s is logit-normal, shifted towards noise. As in
 SD3 the prompt is read twice: by CLIP, which starts as the denoiser's text encoder, and by a T5 encoder, which starts from
 nothing; each is left out now and then, so that neither leans on the other. As for the denoiser, captions with a side and
-noisy latents are drawn more often. Two terms help a model this small: a naming
-term on two inner blocks, as in `training.denoiser`; and, with --align, the cosine between an inner block and the trained
-UNet's features of the nearly clean latents (REPA, ICLR 2025), through a head that is not kept. Resumes from its
-checkpoint in --cache; the learning rate comes down over the last quarter of --minutes.
+noisy latents are drawn more often. Three terms help a model this small: a naming term on two inner blocks and a grounding
+term on the attention of the middle ones, as in `training.denoiser`, the latter for each of a word's two tokens; and, with --align, the
+cosine between an inner block and the trained UNet's features of the nearly clean latents (REPA, ICLR 2025), through a head
+that is not kept. Without the grounding term the words' maps do not tell where their things are, and the semantic objective
+has nothing to read. With --mistold, captions say something else than their images now and then (`training.mistold`).
+Resumes from its checkpoint in --cache; --start begins from a saved pipeline instead, with a fresh optimiser and fresh heads.
+The learning rate comes down over the last quarter of --minutes.
 """
 
 from __future__ import annotations
 
 import copy
+import random
 import time
 from functools import partial
 from pathlib import Path
@@ -31,19 +35,25 @@ from transformers import (
     T5EncoderModel,
 )
 
-from dymo.miniature.world import NOUNS, WORDS
+from dymo.miniature.world import NOUNS, WORDS, caption_of
+from dymo.pipelines.kernel import KernelTaps, Places
 
 from . import stack
-from .denoiser import naming_loss, rate, side_position, training_set
+from .denoiser import grounding_loss, naming_loss, rate, side_position, training_set, word_tokens
 from .fit import arguments, begin, keep, part, resume
+from .mistold import mistold, shown_tokens
 
 SHIFT = 6.0
 """As the denoiser's schedule, more noise than usual: of these latents even a thirtieth part still shows where things are."""
 WIDTH = 192
+NOISY = 0.95
+"""Levels above this decide the layout: grounding counts more there."""
 ALONE = 0.1
 """How often each of the two readings of a prompt is left out."""
 NAMED = (3, 5)
 """Blocks whose image tokens must tell nouns; the first is aligned too."""
+GROUNDED = (2, 3, 4, 5)
+"""Blocks whose words must draw attention inside their things; by default guidance reads the first two."""
 
 
 def transformer() -> SD3Transformer2DModel:
@@ -90,10 +100,15 @@ def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
 class Texts(nn.Module):
     """Both readings of a prompt, as StableDiffusion3Pipeline joins them: the two CLIP encoders are the same one."""
 
-    def __init__(self, cache: Path):
+    def __init__(self, cache: Path, start: Path | None = None):
+        """As at the start of training, with the denoiser's text encoder from `cache`, or as the pipeline in `start` has them."""
         super().__init__()
         self.clip_tokenizer, self.t5_tokenizer = stack.tokenizer(), t5_tokenizer()
-        self.clip, self.t5 = text_encoder(self.clip_tokenizer, cache), t5_encoder(self.t5_tokenizer)
+        if start is None:
+            self.clip, self.t5 = text_encoder(self.clip_tokenizer, cache), t5_encoder(self.t5_tokenizer)
+        else:
+            self.clip = CLIPTextModelWithProjection.from_pretrained(start / "text_encoder", dtype=torch.float32)
+            self.t5 = T5EncoderModel.from_pretrained(start / "text_encoder_3", dtype=torch.float32)
 
     def ids(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Of CLIP and of T5, (B, 24) each."""
@@ -105,6 +120,19 @@ class Texts(nn.Module):
         out = self.clip(clip, output_hidden_states=True)
         states = torch.cat([out.hidden_states[-2]] * 2, -1)
         return torch.cat([states, self.t5(t5).last_hidden_state], 1), torch.cat([out.text_embeds] * 2, -1)
+
+
+def taps(model: SD3Transformer2DModel) -> KernelTaps:
+    """Of the grounded blocks' attention: their maps are of 64 cells and 48 tokens, CLIP's before T5's."""
+    modules = {f"{i}": model.transformer_blocks[i].attn for i in GROUNDED}
+    side = model.config.sample_size // model.config.patch_size
+    last = model.transformer_blocks[GROUNDED[-1]]
+    return KernelTaps(modules, (side, side), 1, last, Places(0, side * side, 2 * stack.WINDOW))
+
+
+def both_tokens(positions: Tensor) -> Tensor:
+    """Positions (n, 3, k) of words in CLIP's tokens, 0 for none -> (n, 3, 2 k): T5's, which have no start token, after them."""
+    return torch.cat([positions, torch.where(positions > 0, positions - 1 + stack.WINDOW, 0)], 2)
 
 
 class Helpers(nn.Module):
@@ -170,19 +198,33 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--naming", type=float, default=0.2)
+    parser.add_argument("--grounding", type=float, default=0.3)
     parser.add_argument("--align", type=float, default=0.0, help="weight of the alignment with the trained UNet")
     parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
     parser.add_argument("--noisy", type=float, default=0.3, help="share of the levels that are drawn from the noisiest quarter")
+    parser.add_argument("--mistold", type=float, default=0.0, help="share of the captions that say something else than their images")
     parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--start", type=Path, help="the folder of a saved pipeline to start from")
     parser.add_argument("--bfloat16", action="store_true", help="autocast")
     parser.add_argument("--compile", action="store_true", help="the transformer's blocks, for a GPU")
     args = parser.parse_args()
     begin(args)
     latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
-    net, texts = transformer(), Texts(args.cache)
+    rng, positions = random.Random(args.seed), word_tokens(captions, nouns)
+    for i, caption in enumerate(captions):
+        if rng.random() < args.mistold:
+            captions[i] = mistold(caption_of(caption), rng).text
+            positions[i] = shown_tokens(captions[i], caption_of(caption), nouns[i].tolist())
+    net, texts = transformer(), Texts(args.cache, args.start)
+    if args.start:
+        kept = SD3Transformer2DModel.from_pretrained(args.start / "transformer", torch_dtype=torch.float32)
+        net.load_state_dict(kept.state_dict())
     ids, empty = torch.stack(texts.ids(captions), 1), torch.stack(texts.ids([""]), 1)[0]  # (n, 2, 24)
     often = 1 + (args.related - 1) * torch.tensor([float(side_position(caption) > 0) for caption in captions])
-    latents, masks, nouns, ids, empty, often = (x.to(args.device) for x in (latents, masks, nouns, ids, empty, often))
+    positions = both_tokens(positions)
+    latents, masks, nouns, ids, empty, often, positions = (
+        x.to(args.device) for x in (latents, masks, nouns, ids, empty, often, positions)
+    )
     teacher = Teacher(args.cache, texts.clip_tokenizer, args.device) if args.align else None
     helpers = Helpers(net, stack.denoiser().config.block_out_channels[-1])
     model = nn.ModuleDict({"transformer": net, "texts": texts, "helpers": helpers}).to(args.device)
@@ -191,11 +233,12 @@ def main() -> None:
     checkpoint = args.cache / "flow.pt"
     step, spent, fresh = resume(checkpoint, model, ema, optimiser, args.device)
     if args.compile:
-        for block in net.transformer_blocks:
-            block.compile()
+        for i, block in enumerate(net.transformer_blocks):
+            if i not in GROUNDED:  # what the taps read is not seen in compiled code
+                block.compile()
     autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
     budget, before, began = 60 * args.minutes, spent, time.time()
-    running = torch.zeros(3, device=args.device)
+    running, grounded = torch.zeros(4, device=args.device), taps(net).__enter__()
     while spent < budget:
         generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
         rand = partial(torch.rand, generator=generator, device=args.device)
@@ -208,23 +251,28 @@ def main() -> None:
         s = torch.where(rand(args.batch) < args.noisy, 1 - rand(args.batch) / 4, torch.sigmoid(randn(args.batch)))
         s = SHIFT * s / (1 + (SHIFT - 1) * s)
         noise = randn(z0.shape)
+        grounded.clear()
         with autocast():
             states, pooled = texts(*tokens.unbind(1))
             v = net(torch.lerp(z0, noise, s[:, None, None, None]), states, pooled, 1000 * s).sample.float()
         features = [x.float() for x in helpers.read()]
+        inside = masks[pick].float() / 255
+        read = (~dropped).repeat_interleave(positions.shape[2] // 2, 1)  # (B, 6): of each token of a thing
         losses = [
             (v - (noise - z0)).square().mean(),
-            naming_loss(helpers.naming, features, masks[pick].float() / 255, nouns[pick]),
+            naming_loss(helpers.naming, features, inside, nouns[pick]),
+            grounding_loss(grounded.layers().values(), inside, positions[pick], read * (1 + 5 * (s > NOISY)[:, None])),
             torch.zeros((), device=args.device),
         ]
         if teacher is not None:
             taught = teacher.features(z0, noise, ids[pick, 0])
-            losses[2] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
+            losses[3] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
         factor = rate(step - fresh, spent, budget)
         for group in optimiser.param_groups:
             group["lr"] = args.lr * factor
         optimiser.zero_grad()
-        (losses[0] + args.naming * losses[1] + args.align * losses[2]).backward()
+        loss = losses[0] + args.naming * losses[1] + args.align * losses[3]
+        (loss + args.grounding * min(1, step / 200) * losses[2]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
@@ -235,8 +283,8 @@ def main() -> None:
         running += torch.stack(losses).detach() / 50
         if step % 50 == 0:
             print(
-                f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} aligned {running[2]:.4f} "
-                f"lr {args.lr * factor:.1e} {spent:.0f} s",
+                f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} grounding {running[2]:.4f} "
+                f"aligned {running[3]:.4f} lr {args.lr * factor:.1e} {spent:.0f} s",
                 flush=True,
             )
             running.zero_()
