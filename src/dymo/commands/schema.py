@@ -73,6 +73,7 @@ _steps = partial(_image, "Steps of the sampler. [default: the pipeline's own]")
 _guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own]")
 _SCHEDULERS = f"{', '.join(SAMPLERS)}; most also with a spacing, as `dpm++ 2m karras`; or a diffusers class. [default: the model's own]"
 _scheduler = partial(_image, _SCHEDULERS, "NAME")
+_pipeline_kwargs = partial(_image, "More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
 _unet = partial(_image, "Another UNet in the model, as those of Diffusion-DPO.", "ID_OR_PATH")
 
 
@@ -125,7 +126,7 @@ class Generate(Parsing):
     revision: str | None = _revision()
     loras: list[str] = _lora()
     unet: str | None = _unet()
-    pipeline_kwargs: str | None = _image("More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
+    pipeline_kwargs: str | None = _pipeline_kwargs()
     reward: str | None = _method(
         "The reward that guides: a name of `dymo rewards list`, a local folder, or FILE.py:NAME. "
         "[default: mini-pickscore for the miniature, else pickscore]", "NAME"
@@ -216,6 +217,7 @@ class Maps(Parsing):
     scheduler: str | None = _scheduler()
     variant: str | None = _variant()
     revision: str | None = _revision()
+    pipeline_kwargs: str | None = _pipeline_kwargs()
     preset: str = _method(f"Whose steps count as early: one of {', '.join(PRESETS)}.", "NAME", default=PRESET)
     json: bool = _plain("Print JSON.", default=False)
     device: str | None = _device()
