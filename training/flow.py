@@ -238,58 +238,59 @@ def main() -> None:
                 block.compile()
     autocast = partial(torch.autocast, args.device.split(":")[0], torch.bfloat16, enabled=args.bfloat16)
     budget, before, began = 60 * args.minutes, spent, time.time()
-    running, grounded = torch.zeros(4, device=args.device), taps(net).__enter__()
-    while spent < budget:
-        generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
-        rand = partial(torch.rand, generator=generator, device=args.device)
-        randn = partial(torch.randn, generator=generator, device=args.device)
-        pick = torch.multinomial(often, args.batch, replacement=True, generator=generator)
-        z0 = latents[pick].float()
-        dropped = rand(args.batch, 2) < ALONE
-        dropped |= rand(args.batch, 1) < 0.1  # for classifier-free guidance
-        tokens = torch.where(dropped[..., None], empty, ids[pick])
-        s = torch.where(rand(args.batch) < args.noisy, 1 - rand(args.batch) / 4, torch.sigmoid(randn(args.batch)))
-        s = SHIFT * s / (1 + (SHIFT - 1) * s)
-        noise = randn(z0.shape)
-        grounded.clear()
-        with autocast():
-            states, pooled = texts(*tokens.unbind(1))
-            v = net(torch.lerp(z0, noise, s[:, None, None, None]), states, pooled, 1000 * s).sample.float()
-        features = [x.float() for x in helpers.read()]
-        inside = masks[pick].float() / 255
-        read = (~dropped).repeat_interleave(positions.shape[2] // 2, 1)  # (B, 6): of each token of a thing
-        losses = [
-            (v - (noise - z0)).square().mean(),
-            naming_loss(helpers.naming, features, inside, nouns[pick]),
-            grounding_loss(grounded.layers().values(), inside, positions[pick], read * (1 + 5 * (s > NOISY)[:, None])),
-            torch.zeros((), device=args.device),
-        ]
-        if teacher is not None:
-            taught = teacher.features(z0, noise, ids[pick, 0])
-            losses[3] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
-        factor = rate(step - fresh, spent, budget)
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * factor
-        optimiser.zero_grad()
-        loss = losses[0] + args.naming * losses[1] + args.align * losses[3]
-        (loss + args.grounding * min(1, step / 200) * losses[2]).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        with torch.no_grad():
-            decay = min(0.998, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-        spent = before + time.time() - began
-        running += torch.stack(losses).detach() / 50
-        if step % 50 == 0:
-            print(
-                f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} grounding {running[2]:.4f} "
-                f"aligned {running[3]:.4f} lr {args.lr * factor:.1e} {spent:.0f} s",
-                flush=True,
-            )
-            running.zero_()
-        if step % 100 == 0:
-            keep(checkpoint, model, ema, optimiser, step, spent)
+    running = torch.zeros(4, device=args.device)
+    with taps(net) as grounded:
+        while spent < budget:
+            generator = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + step)
+            rand = partial(torch.rand, generator=generator, device=args.device)
+            randn = partial(torch.randn, generator=generator, device=args.device)
+            pick = torch.multinomial(often, args.batch, replacement=True, generator=generator)
+            z0 = latents[pick].float()
+            dropped = rand(args.batch, 2) < ALONE
+            dropped |= rand(args.batch, 1) < 0.1  # for classifier-free guidance
+            tokens = torch.where(dropped[..., None], empty, ids[pick])
+            s = torch.where(rand(args.batch) < args.noisy, 1 - rand(args.batch) / 4, torch.sigmoid(randn(args.batch)))
+            s = SHIFT * s / (1 + (SHIFT - 1) * s)
+            noise = randn(z0.shape)
+            grounded.clear()
+            with autocast():
+                states, pooled = texts(*tokens.unbind(1))
+                v = net(torch.lerp(z0, noise, s[:, None, None, None]), states, pooled, 1000 * s).sample.float()
+            features = [x.float() for x in helpers.read()]
+            inside = masks[pick].float() / 255
+            read = (~dropped).repeat_interleave(positions.shape[2] // 2, 1)  # (B, 6): of each token of a thing
+            losses = [
+                (v - (noise - z0)).square().mean(),
+                naming_loss(helpers.naming, features, inside, nouns[pick]),
+                grounding_loss(grounded.layers().values(), inside, positions[pick], read * (1 + 5 * (s > NOISY)[:, None])),
+                torch.zeros((), device=args.device),
+            ]
+            if teacher is not None:
+                taught = teacher.features(z0, noise, ids[pick, 0])
+                losses[3] = 1 - F.cosine_similarity(helpers.align(features[0]), taught, dim=1).mean()
+            factor = rate(step - fresh, spent, budget)
+            for group in optimiser.param_groups:
+                group["lr"] = args.lr * factor
+            optimiser.zero_grad()
+            loss = losses[0] + args.naming * losses[1] + args.align * losses[3]
+            (loss + args.grounding * min(1, step / 200) * losses[2]).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            with torch.no_grad():
+                decay = min(0.998, (1 + step) / (10 + step))
+                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+            spent = before + time.time() - began
+            running += torch.stack(losses).detach() / 50
+            if step % 50 == 0:
+                print(
+                    f"flow: step {step} loss {running[0]:.4f} naming {running[1]:.4f} grounding {running[2]:.4f} "
+                    f"aligned {running[3]:.4f} lr {args.lr * factor:.1e} {spent:.0f} s",
+                    flush=True,
+                )
+                running.zero_()
+            if step % 100 == 0:
+                keep(checkpoint, model, ema, optimiser, step, spent)
     keep(checkpoint, model, ema, optimiser, step, spent)
 
 
