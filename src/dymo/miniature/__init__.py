@@ -25,8 +25,9 @@ def load_miniature(kind: Kind = "unet", **kwargs: Any) -> Any:
     """One of the miniature's pipelines by plain `from_pretrained`, in float32 unless `dtype` says otherwise.
 
     "unet": a StableDiffusionPipeline with DDIM. "turbo": its student for one to eight steps without guidance (LCM).
-    "flow": a StableDiffusion3Pipeline (MM-DiT, CLIP and a small T5), which was trained with max_sequence_length=24. Raises
-    ConfigError on another kind, or where its weights are not in this package.
+    "flow": a StableDiffusion3Pipeline (MM-DiT, CLIP and a small T5), to be called with guidance_scale=3 and max_sequence_length=24: it
+    was trained with so many tokens of T5, and with the pipeline's default of 256 its images are of no use. Raises ConfigError on another
+    kind, or where its weights are not in this package.
     """
     if kind not in PIPELINES:
         raise ConfigError(f"load_miniature({kind!r}){did_you_mean(str(kind), PIPELINES)}: choose one of {', '.join(PIPELINES)}")
