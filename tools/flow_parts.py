@@ -10,7 +10,8 @@ from functools import partial
 
 from dymo.bench.plan import Comparison
 
-from .flow import BOTH, SEMANTIC, SETTINGS, UNTIL
+from . import flow
+from .flow import BOTH, SETTINGS, UNTIL
 from .held_out import HPS, Found, Study, text
 from .quality import dymo
 
@@ -19,12 +20,13 @@ BEST = "best-of-N, equal TFLOP"
 
 def rows() -> list[dict]:
     fast = partial(dymo, scout_until=UNTIL)
+    plain, words, both = flow.rows()
     return [
-        {"name": "unguided"},
-        dymo(SEMANTIC, reward=False, recurrences=0),
+        plain,
+        words,
         dymo("preference alone", semantic_weight=0, recurrences=0, scouts=0),
         dymo("both, one seed", scouts=0),
-        fast(BOTH),
+        both,
         fast(f"{BOTH}, gradient full", gradient="full"),
         fast(f"{BOTH}, borders not moved", resolution_shift=False),
         fast(f"{BOTH}, CLIP's maps", map_encoders=[0]),
@@ -40,7 +42,8 @@ def pairs(plan: Comparison) -> list[tuple[str, str]]:
 
 def claims(found: Found) -> list[tuple[str, bool]]:
     full = found.said[f"{BOTH}, gradient full", BOTH, HPS]
-    return [(f"through the denoiser the preference gains no more mini-hps than past it: {text(full, 2)}", full.word != "higher")]
+    said = "a gradient of the preference through the denoiser is not shown to gain more mini-hps than one past it"
+    return [(f"{said}: {text(full, 2)}", full.word != "higher")]
 
 
 STUDY = Study(

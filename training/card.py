@@ -59,9 +59,10 @@ Both were trained on one H200 (`--device cuda`) in 15 minutes together: `turbo` 
 192 with the alignment term on 60,000 scenes, then 2,142 of batch 1,024 without it on 60,000 others, both without the grounding term. At its
 end the flow kept 88 to 91 % of the hard prompts, which leaves guidance nothing to mend, and the words' maps did not lie on their things. From
 0.4 of the weights after the first part and 0.6 of those at the end it was trained on, on a CPU, with batch 32 at a learning rate of 4e-4:
-1,600 steps with `--grounding 0.5`, then 1,922 with `--mistold 0.4` too, the rate coming down over the last 1,070. `--mistold`: 40 % of the captions
-say something else than their images, as those of the web do, so that the denoiser errs by what the words say (exchanged colours, things
-left out) and not by how it draws. What it keeps unguided, and what guidance mends, is measured by `python -m tools.flow`.
+1,600 steps with `--grounding 0.5`, then 1,922 with `--mistold 0.4` too, the rate coming down over the last 1,070. With `--mistold 0.4`, 30 % of
+the captions say something else than their images (the others cannot be made wrong within the train split), as those of the web do, so that
+the denoiser errs by what the words say (exchanged colours, things left out) and not by how it draws. What it keeps unguided, and what guidance
+mends, is measured by `python -m tools.flow`.
 
 ## Training log of the denoiser
 

@@ -35,7 +35,7 @@ from dymo.pipelines.families.unet import cross_attentions
 from dymo.pipelines.taps import AttentionTaps
 
 from . import stack
-from .fit import keep, resume
+from .fit import average, keep, resume
 from .judge import OPPOSITE
 from .scenes import dataset
 from .scorers import fact_loss, facts
@@ -249,9 +249,7 @@ def main() -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             step += 1
-            decay = min(0.998, (1 + step) / (10 + step))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+            average(ema, model, step)
             was, spent = spent, before + time.time() - began
             running += torch.tensor([denoising.item(), ground.item(), name.item(), told.item()])
             if step % 50 == 0:

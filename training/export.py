@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusion3Pipeline, StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusion3Pipeline, StableDiffusionPipeline
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
@@ -68,11 +68,16 @@ def export_turbo(folder: Path, cache: Path) -> None:
 
 def export_flow(folder: Path, cache: Path) -> None:
     saved = torch.load(cache / "flow.pt", weights_only=True, map_location="cpu")
-    net, texts = flow.transformer(), flow.Texts(cache)
+    net, texts = flow.transformer(), flow.Texts()
     net.load_state_dict(part(saved["ema"], "transformer.")), texts.load_state_dict(part(saved["ema"], "texts."))
     clip, t5 = texts.clip.eval().half(), texts.t5.eval().half()
+    vae = kl()
+    if (cache / "autoencoder.pt").exists():
+        vae = trained("autoencoder", vae, cache)
+    else:  # the denoiser's, which is there already
+        vae.load_state_dict(AutoencoderKL.from_pretrained(folder.parent / "pipeline" / "vae", torch_dtype=torch.float32).state_dict())
     StableDiffusion3Pipeline(
-        transformer=net.eval().half(), scheduler=flow.scheduler(), vae=trained("autoencoder", kl(), cache).half(),
+        transformer=net.eval().half(), scheduler=flow.scheduler(), vae=vae.half(),
         text_encoder=clip, tokenizer=texts.clip_tokenizer, text_encoder_2=clip, tokenizer_2=texts.clip_tokenizer,
         text_encoder_3=t5, tokenizer_3=texts.t5_tokenizer,
     ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
@@ -161,7 +166,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Path, Path], None]]] = {
     "mini-step-aware": (("step-aware",), export_step_aware),
     "judge": (("judge",), export_judge),
     "turbo": (("denoiser", "autoencoder", "turbo"), export_turbo),
-    "flow": (("flow", "autoencoder"), export_flow),
+    "flow": (("flow",), export_flow),
 }
 
 

@@ -102,6 +102,12 @@ def resume(
     return saved["step"], saved["spent"], 0 if saved["optimiser"] else saved["step"]
 
 
+@torch.no_grad()
+def average(ema: nn.Module, model: nn.Module, step: int) -> None:
+    """Bring the exponential moving average up to `model` after `step` steps: slow, but for the first few hundred."""
+    torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - min(0.998, (1 + step) / (10 + step)))
+
+
 def keep(checkpoint: Path, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
     """Write the checkpoint, whole or not at all."""
     state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}

@@ -39,8 +39,8 @@ from dymo.miniature.world import NOUNS, WORDS, caption_of
 from dymo.pipelines.kernel import KernelTaps, Places
 
 from . import stack
-from .denoiser import grounding_loss, naming_loss, rate, side_position, training_set, word_tokens
-from .fit import arguments, begin, keep, part, resume
+from .denoiser import grounding_loss, naming_loss, rate, side_position, training_set
+from .fit import arguments, average, begin, keep, part, resume
 from .mistold import mistold, shown_tokens
 
 SHIFT = 6.0
@@ -87,28 +87,18 @@ def t5_encoder(tok: PreTrainedTokenizerFast) -> T5EncoderModel:
     )
 
 
-def text_encoder(tok, cache: Path) -> CLIPTextModelWithProjection:
-    """The denoiser's text encoder with a fresh projection: both text encoders of a StableDiffusion3Pipeline."""
-    trained = stack.text_encoder(tok)
-    saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
-    trained.load_state_dict(part(saved["ema"], "text."))
-    made = CLIPTextModelWithProjection(CLIPTextConfig(**trained.config.to_diff_dict()))
-    made.load_state_dict(trained.state_dict(), strict=False)
-    return made
+def text_encoder(tok) -> CLIPTextModelWithProjection:
+    """The denoiser's, with a projection: both text encoders of a StableDiffusion3Pipeline."""
+    return CLIPTextModelWithProjection(CLIPTextConfig(**stack.text_encoder(tok).config.to_diff_dict()))
 
 
 class Texts(nn.Module):
     """Both readings of a prompt, as StableDiffusion3Pipeline joins them: the two CLIP encoders are the same one."""
 
-    def __init__(self, cache: Path, start: Path | None = None):
-        """As at the start of training, with the denoiser's text encoder from `cache`, or as the pipeline in `start` has them."""
+    def __init__(self) -> None:
         super().__init__()
         self.clip_tokenizer, self.t5_tokenizer = stack.tokenizer(), t5_tokenizer()
-        if start is None:
-            self.clip, self.t5 = text_encoder(self.clip_tokenizer, cache), t5_encoder(self.t5_tokenizer)
-        else:
-            self.clip = CLIPTextModelWithProjection.from_pretrained(start / "text_encoder", dtype=torch.float32)
-            self.t5 = T5EncoderModel.from_pretrained(start / "text_encoder_3", dtype=torch.float32)
+        self.clip, self.t5 = text_encoder(self.clip_tokenizer), t5_encoder(self.t5_tokenizer)
 
     def ids(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Of CLIP and of T5, (B, 24) each."""
@@ -124,7 +114,7 @@ class Texts(nn.Module):
 
 def taps(model: SD3Transformer2DModel) -> KernelTaps:
     """Of the grounded blocks' attention: their maps are of 64 cells and 48 tokens, CLIP's before T5's."""
-    modules = {f"{i}": model.transformer_blocks[i].attn for i in GROUNDED}
+    modules = {str(i): model.transformer_blocks[i].attn for i in GROUNDED}
     side = model.config.sample_size // model.config.patch_size
     last = model.transformer_blocks[GROUNDED[-1]]
     return KernelTaps(modules, (side, side), 1, last, Places(0, side * side, 2 * stack.WINDOW))
@@ -133,6 +123,22 @@ def taps(model: SD3Transformer2DModel) -> KernelTaps:
 def both_tokens(positions: Tensor) -> Tensor:
     """Positions (n, 3, k) of words in CLIP's tokens, 0 for none -> (n, 3, 2 k): T5's, which have no start token, after them."""
     return torch.cat([positions, torch.where(positions > 0, positions - 1 + stack.WINDOW, 0)], 2)
+
+
+def begun(cache: Path) -> tuple[SD3Transformer2DModel, Texts]:
+    """A fresh transformer and T5, with the text encoder of the denoiser in `cache`, but for its projection."""
+    net, texts = transformer(), Texts()
+    saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
+    texts.clip.load_state_dict(part(saved["ema"], "text."), strict=False)
+    return net, texts
+
+
+def begun_from(folder: Path) -> tuple[SD3Transformer2DModel, Texts]:
+    """Those of the StableDiffusion3Pipeline that is saved in `folder`."""
+    net, texts = SD3Transformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32), Texts()
+    texts.clip = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    texts.t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_3", dtype=torch.float32)
+    return net, texts
 
 
 class Helpers(nn.Module):
@@ -202,7 +208,7 @@ def main() -> None:
     parser.add_argument("--align", type=float, default=0.0, help="weight of the alignment with the trained UNet")
     parser.add_argument("--related", type=float, default=2.0, help="how much more often a caption with a side is drawn")
     parser.add_argument("--noisy", type=float, default=0.3, help="share of the levels that are drawn from the noisiest quarter")
-    parser.add_argument("--mistold", type=float, default=0.0, help="share of the captions that say something else than their images")
+    parser.add_argument("--mistold", type=float, default=0.0, help="share of the captions that say something else than their images, where they can")
     parser.add_argument("--shards", type=int, default=10)
     parser.add_argument("--start", type=Path, help="the folder of a saved pipeline to start from")
     parser.add_argument("--bfloat16", action="store_true", help="autocast")
@@ -210,15 +216,10 @@ def main() -> None:
     args = parser.parse_args()
     begin(args)
     latents, masks, nouns, captions = training_set(args.cache, args.shards, 0)
-    rng, positions = random.Random(args.seed), word_tokens(captions, nouns)
-    for i, caption in enumerate(captions):
-        if rng.random() < args.mistold:
-            captions[i] = mistold(caption_of(caption), rng).text
-            positions[i] = shown_tokens(captions[i], caption_of(caption), nouns[i].tolist())
-    net, texts = transformer(), Texts(args.cache, args.start)
-    if args.start:
-        kept = SD3Transformer2DModel.from_pretrained(args.start / "transformer", torch_dtype=torch.float32)
-        net.load_state_dict(kept.state_dict())
+    rng, truths = random.Random(args.seed), [caption_of(caption) for caption in captions]
+    captions = [mistold(truth, rng).text if rng.random() < args.mistold else truth.text for truth in truths]
+    positions = torch.stack([shown_tokens(*one) for one in zip(captions, truths, nouns.tolist(), strict=True)])
+    net, texts = begun_from(args.start) if args.start else begun(args.cache)
     ids, empty = torch.stack(texts.ids(captions), 1), torch.stack(texts.ids([""]), 1)[0]  # (n, 2, 24)
     often = 1 + (args.related - 1) * torch.tensor([float(side_position(caption) > 0) for caption in captions])
     positions = both_tokens(positions)
@@ -277,9 +278,7 @@ def main() -> None:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             step += 1
-            with torch.no_grad():
-                decay = min(0.998, (1 + step) / (10 + step))
-                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+            average(ema, model, step)
             spent = before + time.time() - began
             running += torch.stack(losses).detach() / 50
             if step % 50 == 0:

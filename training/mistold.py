@@ -19,7 +19,7 @@ from .denoiser import side_position, word_positions
 def mistold(caption: Caption, rng: random.Random) -> Caption:
     """With the colours of two things exchanged, or with one thing more, in a colour that no other has; of the train split.
 
-    The caption itself where neither can be: three things of one colour.
+    The caption itself where neither can be: of three things of one colour, or where the other splits own what would be said.
     """
     things, made = list(caption.things), []
     if len({t.colour for t in things}) > 1:

@@ -89,6 +89,21 @@ def test_the_share_of_a_gain_that_is_kept():
     assert not any(holds for _, holds in samplers.claims(held_out.Found(plan, results, said)))
 
 
+def test_the_flow_claims_need_every_gain_and_a_baseline_with_room():
+    def held(words, both, module=flow):
+        gain = {flow.SEMANTIC: words, flow.BOTH: both, f"{flow.BOTH}, gradient full": both}
+        plan, results, said, _ = told(module, lambda row, things: gain.get(row, 0.0))
+        return [holds for _, holds in module.claims(held_out.Found(plan, results, said))]
+
+    assert held(5.0, 12.0) == [True] * 4
+    assert held(0.0, 12.0) == [True, False, True, True]
+    assert held(5.0, 9.0) == [True, True, False, True]
+    assert held(5.0, 0.0) == [True, True, False, False]
+    assert held(5.0, 12.0, flow_parts) == [True]
+    plan, results, said, _ = told(flow_parts, lambda row, things: 5.0 * row.endswith("gradient full"))
+    assert [holds for _, holds in flow_parts.claims(held_out.Found(plan, results, said))] == [False]
+
+
 def test_the_page_has_every_pair_and_its_mark():
     plan, results, said, _ = told(few_steps, lambda row, things: 5.0 * row.startswith("DyMO"))
     means, *rest = held_out.tables(plan, results, said)

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dymo import load_miniature
+from dymo.miniature import WEIGHTS
 from training import flow, stack
 from training.denoiser import grounding_loss, word_tokens
 
@@ -77,3 +79,13 @@ def test_the_maps_that_are_grounded_are_the_blocks_own():
         k = torch.cat([own, words], 2)
         reference = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1).mean(1)[..., 64:]
         torch.testing.assert_close(maps[f"{i}"], reference, atol=1e-5, rtol=1e-4)
+
+
+def test_training_goes_on_from_the_pipeline_in_the_package():
+    net, texts = flow.begun_from(WEIGHTS / "flow")
+    pipe = load_miniature("flow")
+    states, pooled = texts(*texts.ids([CAPTION]))
+    theirs, _, their_pooled, _ = pipe.encode_prompt(CAPTION, None, None, do_classifier_free_guidance=False, max_sequence_length=stack.WINDOW)
+    torch.testing.assert_close(states, theirs), torch.testing.assert_close(pooled, their_pooled)
+    z, t = torch.randn(1, 16, 16, 16), torch.tensor([500.0])
+    torch.testing.assert_close(net(z, states, pooled, t).sample, pipe.transformer(z, theirs, their_pooled, t).sample)

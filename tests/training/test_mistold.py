@@ -2,8 +2,11 @@
 
 import random
 
+import torch
+
 from dymo.miniature.world import MOST, NOUNS, TRAINED_THINGS, caption_of, sample_caption, split_of
 from training import stack
+from training.denoiser import word_tokens
 from training.mistold import mistold, shown_tokens
 
 
@@ -15,6 +18,7 @@ def test_what_is_said_wrongly_and_where_its_words_belong():
         assert caption_of(said.text) == said and len(said.instances) <= MOST
         assert said == truth or split_of(said) == "train"
         nouns = [NOUNS.index(t.noun) for t in truth.things] + [-1] * (MOST - len(truth.things))
+        assert torch.equal(shown_tokens(truth.text, truth, nouns), word_tokens([truth.text], torch.tensor([nouns]))[0])
         positions = shown_tokens(said.text, truth, nouns)
         ids = tok(said.text).input_ids
         words = [[tok.decode([ids[i]]).strip() if i else "" for i in row] for row in positions.tolist()]

@@ -40,10 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OWN_OPTIONS = (
-    "prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "height", "width", "generator",
-    "num_images_per_prompt", "output_type", "return_dict",
-)  # fmt: skip
+OWN_OPTIONS = (*options.OF_THE_RUN, "negative_prompt", "height", "width")
 ENDINGS = (".png", "-unguided.png", "-trace.json", "-trace.png")
 
 

@@ -21,8 +21,6 @@ from .sources import check_model, check_parser, load_parser
 if TYPE_CHECKING:
     from ..pipelines.calibration import Layer
 
-OWN_OPTIONS = ("prompt", "num_inference_steps", "guidance_scale", "generator", "num_images_per_prompt", "output_type", "return_dict")
-
 
 def maps(settings: Maps, console: Console, notes: Console) -> None:
     """Run the pipeline on the prompts, and print a row a layer. Raises DyMOError."""
@@ -31,7 +29,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     options.check_positive(steps=settings.steps)
     options.read_config(settings.preset, ())
     check_parser(settings)
-    call: dict[str, Any] = options.read_pipeline_kwargs(settings.pipeline_kwargs, OWN_OPTIONS)
+    call: dict[str, Any] = options.read_pipeline_kwargs(settings.pipeline_kwargs, options.OF_THE_RUN)
     if settings.model is None:
         call = MINIATURE_DEFAULTS | call
         for prompt in prompts:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph
 
 MOST_SEEDS = 10_000
+OF_THE_RUN = ("prompt", "num_inference_steps", "guidance_scale", "generator", "num_images_per_prompt", "output_type", "return_dict")
+"""Arguments of a pipeline's call that every command which generates has a say in itself."""
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 
