@@ -2,11 +2,13 @@
 
 import pytest
 import tiny
+import tiny_rewards
 import torch
 from diffusers import AutoencoderTiny
 
 from dymo import DyMO, load_miniature, load_reward
 from dymo.miniature import MINIATURE_DEFAULTS
+from dymo.rewards.clip import CLIPReward
 from tools.cost import GRAPH
 
 pytestmark = [
@@ -26,11 +28,11 @@ def exact():
     torch.backends.cudnn.allow_tf32 = before
 
 
-def run(pipe, images=2, seeds=None, **settings):
+def run(pipe, images=2, seeds=None, reward=tiny.brightness, **settings):
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval().to(pipe.device, pipe.dtype)
     seeds = [torch.Generator().manual_seed(i) for i in seeds or range(images)]
-    aligner = DyMO(tiny.brightness, preview_vae=preview, **{**SETTINGS, **settings})
+    aligner = DyMO(reward, preview_vae=preview, **{**SETTINGS, **settings})
     return aligner(pipe, [GRAPH.prompt] * len(seeds), graph=[GRAPH] * len(seeds), generator=seeds, **tiny.SMALL)
 
 
@@ -50,6 +52,12 @@ def test_graphs_give_the_eager_run(kind, gradient, dtype):
     exact = dtype == torch.float32
     tiny.assert_same_run(found, eager, 1e-4 if exact else 0.02, 1e-3 if exact else 0.05)
     assert found.trace.evaluations == eager.trace.evaluations
+
+
+def test_a_compiled_decoder_and_reward_are_captured():
+    pipe = tiny.sd().to("cuda", torch.float16)
+    reward = CLIPReward(tiny_rewards.clip().half().to("cuda"), tiny.tokenizer(), "tiny")
+    tiny.assert_same_run(run(pipe, reward=reward, compile="graphs+inductor"), run(pipe, reward=reward), 0.02, 0.05)
 
 
 @pytest.mark.parametrize("compile", [False, "graphs"])

@@ -420,8 +420,8 @@ def test_a_device_that_is_not_there(no_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more, said", [(["--device", "cpu"], "--graphs needs CUDA, and the device is cpu"), (["--compile"], "--graphs and --compile are two ways"),
-                   (["--offload", "sequential"], "--offload sequential moves them")],
+    "more, said",
+    [(["--device", "cpu"], "--graphs needs CUDA, and the device is cpu"), (["--offload", "sequential"], "--offload sequential moves them")],
 )  # fmt: skip
 def test_graphs_where_they_cannot_be(no_model, tmp_path, more, said):
     refused(invoke("generate", PROMPT, "--graphs", *more, "--outdir", tmp_path / "out"), said)

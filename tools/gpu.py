@@ -53,6 +53,8 @@ SECONDS = 12.0
 EAGER_STEPS, STEPS = 9, 33
 """Of a run that is timed, all in one stage. Where the host runs ahead of the device, it takes more steps to see what a long run sees."""
 CHANNELS_LAST = "channels last"
+BOTH = "graphs, compiled"
+"""Graphs, in which the decoder and the reward are compiled: an unguided evaluation has neither."""
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
 
 
@@ -295,6 +297,8 @@ class Runs:
         """`compile=` of a mode."""
         if mode.startswith("compiled"):
             return "eager" if self.machine.tiny else True
+        if mode.startswith(BOTH):
+            return "graphs+inductor"
         return "graphs" if mode.startswith("graphs") else False
 
     def whole_decoder(self, stage: str) -> Line:
@@ -387,6 +391,8 @@ def plan(machine: Machine, family: str, reward: CLIPReward, first: bool) -> Iter
             yield from plain(STAGES, "graphs")
             yield from plain(several, f"graphs, {CHANNELS_LAST}")
             yield from image("graphs")
+            yield from plain(("preference",), f"{BOTH}, {CHANNELS_LAST}")
+            yield from plain(("preference", "mixed"), BOTH)
             for stage in ("semantic", "preference"):
                 yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
         return
@@ -456,7 +462,7 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
     for x in lines:
         ratios = [
             x.milliseconds / base if x.milliseconds and base and not x.what.startswith("an image") else None
-            for base in (plain.get((x.family, x.images, mode)) for mode in (x.mode, "eager"))
+            for base in (plain.get((x.family, x.images, mode)) for mode in (x.mode.replace(BOTH, "graphs"), "eager"))
         ]
         share = None if x.share is None else 100 * x.share
         rows.append((x.family, x.what, x.mode, x.images, x.milliseconds, *ratios, x.kernels, share, x.peak, x.note))
@@ -471,7 +477,8 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
         "ms: of one evaluation, for all its images; of the whole run where it says so. x unguided: of the unguided one of as many images, "
         "run in the same way; x eager: of the eager unguided one. share of rate: of "
         f"{machine.rate / cost.TERA:.0f} TFLOP/s, at which this device multiplies large matrices. graphs: `compile='graphs'`; compiled: "
-        "`compile=True`. The reference's way: 11 views, the gradient through everything, attention written out, and a second image beside.",
+        "`compile=True`, and both `compile='graphs+inductor'`. "
+        "The reference's way: 11 views, the gradient through everything, attention written out, and a second image beside.",
         "",
     ]  # fmt: skip
     return "\n".join([*head, Table(columns, rows).to_markdown(), "", *_limits(lines)]) + "\n"

@@ -68,7 +68,7 @@ class DyMO:
     backends. The first image of a size waits for it, a minute or more (`trace.cost.compile_seconds`); later ones of the process
     do not, and torch keeps what it compiled on disk. "graphs", on CUDA: the denoiser's forward and backward, the decoder and the
     reward are captured as CUDA graphs at their first evaluation in a run, and replayed. In a batch all images then take part in every
-    evaluation.
+    evaluation. "graphs+inductor" (or another backend): likewise, and what is captured of the decoder and the reward is compiled first.
 
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 
@@ -107,8 +107,8 @@ class DyMO:
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.objectives = list(objectives)
         self.preview_vae = preview_vae
-        if not isinstance(compile, (bool, str)) or compile == "":
-            raise ConfigError(f"compile={compile!r}: give True, False, 'graphs', or the name of a backend of torch.compile")
+        if not isinstance(compile, (bool, str)) or compile == "" or str(compile).endswith("+"):
+            raise ConfigError(f"compile={compile!r}: give True, False, 'graphs', 'graphs+inductor', or the name of a backend of torch.compile")
         self.compile: str | None = "inductor" if compile is True else compile or None
 
     def __repr__(self) -> str:

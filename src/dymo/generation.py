@@ -24,7 +24,7 @@ from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
-from .pipelines.compiled import compiled, with_compiled
+from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import decoder, decoding_vae
 from .pipelines.families import arguments, family_of
 from .pipelines.families.transformer import Transformer
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRAPHS = "graphs"
-"""`compile=` by CUDA graphs, which torch.compile has nothing to do with."""
+"""`compile=` by CUDA graphs; "graphs+" and a backend of torch.compile: of which the decoder's and the reward's hold compiled code."""
 
 
 @dataclass
@@ -73,12 +73,14 @@ class Generation:
         own = self.aligner.preview_vae
         self.vae = decoding_vae(own if own is not None else self.pipe.vae)
         self.plain_decode = self.guided_decode = decoder(self.vae)
-        self.compile = None if self.aligner.compile == GRAPHS else self.aligner.compile
-        self.graphs = _graphs(self.pipe, self.aligner.reward) if self.aligner.compile == GRAPHS else None
-        if self.compile is not None:
-            self.guided_decode = with_compiled(self.plain_decode, getattr(self.vae, "decoder", None), self.compile)
-        elif self.graphs is not None:
-            self.guided_decode = self.graphs.of_one("decoder", decoder(self.vae, channels_last=self.vae.dtype != torch.float32))
+        self.backend, graphed = ways(self.aligner.compile)
+        self.graphs = _graphs(self.pipe, self.aligner.reward) if graphed else None
+        if graphed:
+            self.guided_decode = decoder(self.vae, channels_last=self.vae.dtype != torch.float32)
+        if self.backend is not None:
+            self.guided_decode = with_compiled(self.guided_decode, getattr(self.vae, "decoder", None), self.backend)
+        if self.graphs is not None:
+            self.guided_decode = self.graphs.of_one("decoder", self.guided_decode)
 
     def run(self) -> Any:
         """The pipeline's output, of its own class."""
@@ -88,7 +90,9 @@ class Generation:
         modules = [m for m in (*self.pipe.components.values(), self.vae) if isinstance(m, torch.nn.Module)]
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(placed(rewards, device, lean=self.compile is None))
+            if self.backend is not None:
+                stack.enter_context(explained("leave out compile=True" if self.graphs is None else f"take compile={GRAPHS!r} alone"))
+            stack.enter_context(placed(rewards, device, lean=self.backend is None))
             plain = self._unguided() if aligner.on_hacking == "best" else None
             if self.config.scouts:
                 with frozen(modules):
@@ -101,8 +105,8 @@ class Generation:
                 stack.enter_context(checkpointed((denoiser, self.vae)))
             elif objectives and keeps_weights(denoiser):
                 stack.enter_context(checkpointed((denoiser,)))
-            if objectives and self.compile is not None:
-                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), self.compile))
+            if objectives and self.backend is not None:
+                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), self.backend))
             output = self._steered(objectives)
             if plain is not None:
                 output = self._better(output, plain)
@@ -117,17 +121,17 @@ class Generation:
         return self.guided_decode(z0)
 
     def _steered(self, objectives: list[Objective]) -> Any:
-        config, trace, allotment, compile = self.config, self.trace, self.allotment, self.compile
+        config, trace, allotment = self.config, self.trace, self.allotment
         words = [p.words for p in self.pairs]
         recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch(), self.resting)
         with self._loop(
-            self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel, compile=compile if objectives else None,
-            graphs=self.graphs if objectives else None,
+            self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel,
+            compile=self.backend if objectives and self.graphs is None else None, graphs=self.graphs if objectives else None,
             lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
         ) as loop:  # fmt: skip
             if loop.timesteps:
                 few = bool(objectives) and self._few(loop.timesteps)
-                if objectives and compile is not None and not few:
+                if objectives and self.backend is not None and not few:
                     self._rehearse(loop, recorder)
                 allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                 if allotment.budget.seconds is not None:
@@ -331,6 +335,12 @@ class Generation:
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
         self.trace.evaluations = [a + b for a, b in zip(evaluations or [0] * len(before), before, strict=True)]
         self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
+
+
+def ways(compile: str | None) -> tuple[str | None, bool]:
+    """Of `compile=`: the backend of torch.compile, and whether CUDA graphs are captured."""
+    name, _, backend = (compile or "").partition("+")
+    return (backend or None, True) if name == GRAPHS else (compile, False)
 
 
 def gradient_of(pipe: Any) -> Gradient:

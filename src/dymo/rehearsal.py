@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 import torch
 
 from .config import Config
-from .errors import ConfigError
 from .guidance.objectives import Objective
 from .methods.dymo import rehearse
 from .pipelines.loop import PipelineLoop
@@ -22,22 +21,13 @@ _DONE: WeakKeyDictionary[torch.nn.Module, set[Hashable]] = WeakKeyDictionary()
 
 
 def rehearsed(loop: PipelineLoop, objectives: Sequence[Objective], config: Config, kind: Hashable) -> float:
-    """Seconds that it took to compile, 0.0 where nothing had to be. Raises ConfigError where torch cannot compile."""
+    """Seconds that it took to compile, 0.0 where nothing had to be."""
     done = _DONE.setdefault(loop.denoiser, set())
     if kind in done:
         return 0.0
     began, graphs = time.perf_counter(), _graphs()
     log.info("compiling: the first image of a size waits for it")
-    try:
-        rehearse(loop, objectives, config, loop.timesteps)
-    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-        if not isinstance(error, torch._dynamo.exc.TorchDynamoException) and "nductor" not in type(error).__name__:
-            raise
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise ConfigError(
-            f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or leave out "
-            "compile=True"
-        ) from error
+    rehearse(loop, objectives, config, loop.timesteps)
     done.add(kind)
     return time.perf_counter() - began if _graphs() > graphs else 0.0
 

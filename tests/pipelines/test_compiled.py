@@ -78,5 +78,5 @@ def test_what_something_watches_or_wraps_is_not_compiled():
 
 
 def test_a_backend_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="compile=3: give True, False, 'graphs', or the name"):
+    with pytest.raises(ConfigError, match="compile=3: give True, False, 'graphs', 'graphs.inductor', or the name"):
         DyMO(None, compile=3)

@@ -4,13 +4,16 @@ import weakref
 
 import pytest
 import tiny
+import tiny_rewards
 import torch
 from diffusers import AutoencoderTiny
+from torch._dynamo.utils import counters
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dymo import ConfigError, DyMO, generation
 from dymo.pipelines import attention
 from dymo.pipelines.graphed import Graphs
+from dymo.rewards.clip import CLIPReward
 
 TRACED: list = []
 
@@ -126,6 +129,33 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
     assert 4 <= len(traced) <= 6  # the denoiser with and without a graph, the decoder, the reward
     assert found.trace.evaluations == eager.trace.evaluations
     tiny.assert_same_run(found, eager)
+
+
+def test_what_is_captured_of_the_decoder_and_the_reward_is_compiled(monkeypatch):
+    pipe, made = tiny.sd(), {"decoder": 0, "reward": 0, "denoiser": 0}
+    torch.manual_seed(3)
+    preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+    reward = CLIPReward(tiny_rewards.clip(), tiny.tokenizer(), "tiny")
+
+    def capture(function, samples):
+        before = counters["stats"]["unique_graphs"]
+        function(*samples)
+        channels = [x.shape[1] for x in samples if x.ndim == 4]
+        kind = "denoiser" if len(samples) > 1 else {4: "decoder", 3: "reward"}[channels[0]]
+        made[kind] += counters["stats"]["unique_graphs"] - before
+        return function
+
+    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(capture))
+    settings = dict(preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), recurrences=0, eta=0.02, preview_vae=preview)
+
+    def run(compile):
+        seed = torch.Generator().manual_seed(0)
+        return DyMO(reward, compile=compile, **settings)(pipe, tiny.PROMPT, generator=seed, **tiny.SMALL)
+
+    eager, found = run(False), run("graphs+aot_eager")
+    tiny.assert_same_run(found, eager)
+    assert made["decoder"] > 0 and made["reward"] > 0 and made["denoiser"] == 0
+    assert found.trace.cost.compile_seconds > 0
 
 
 def test_a_function_is_captured_once_a_kind(traced):

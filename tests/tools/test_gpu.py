@@ -29,12 +29,21 @@ def test_a_guided_evaluation_is_compared_with_the_fastest_unguided_one(runs):
     lines = [gpu.Line("SD1.5", *line) for line in (
         ("unguided", "eager", 1, 5.0), ("unguided", "graphs", 1, 12.0), ("unguided", "graphs, channels last", 1, 10.0),
         ("semantic", "graphs, channels last", 1, 15.0), ("preference", "graphs", 1, 20.0), ("preference", "eager", 1, 9.0),
-        ("an image: 50 steps, 300 evaluations each", "graphs", 1, 13_000.0),
+        ("preference", "graphs, compiled", 1, 18.0), ("an image: 50 steps, 300 evaluations each", "graphs", 1, 13_000.0),
     )]  # fmt: skip
     text = gpu.report(runs.machine, lines)
+    assert next(line for line in text.splitlines() if "graphs, compiled" in line).split("|")[6].strip() == "1.50"  # of the graphed unguided one
     assert "- yes: SD1.5, semantic: 1.50 (graphs, channels last); at most 1.6" in text
-    assert "- NO: SD1.5, preference: 2.00 (graphs; unguided: graphs, channels last); at most 1.5" in text
+    assert "- NO: SD1.5, preference: 1.80 (graphs, compiled; unguided: graphs, channels last); at most 1.5" in text
     assert "- NO: SD1.5, an image: 50 steps, 300 evaluations each: 13.0 s; at most 12" in text
+
+
+def test_each_way_of_running_has_its_backend(runs):
+    modes = {
+        "eager": False, "graphs": "graphs", "graphs, channels last": "graphs", "graphs, compiled, channels last": "graphs+inductor",
+        "compiled": "eager",
+    }  # fmt: skip
+    assert {mode: runs.backend(mode) for mode in modes} == modes
 
 
 def test_when_the_minutes_are_spent_every_line_says_so():

@@ -140,8 +140,6 @@ def check(settings: Generate) -> Job:
     if settings.preview_vae is not None:
         check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
     models.check_offload(settings.offload, settings.device or "")
-    if settings.graphs and settings.compile:
-        raise ConfigError("--graphs and --compile are two ways: leave out one")
     if settings.graphs and settings.offload != "none":
         raise ConfigError(f"--graphs needs the denoiser's weights where they are, and --offload {settings.offload} moves them: leave out one")
     straight = config.preference_weight == 0 or config.gradient == "straight-through"
@@ -192,7 +190,7 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
         if settings.preview_vae is not None:
             extra["preview_vae"] = models.load_preview_vae(settings.preview_vae, pipe)
         if settings.compile or settings.graphs:
-            extra["compile"] = "graphs" if settings.graphs else True
+            extra["compile"] = _compile(settings)
         aligner = dymo.DyMO(reward, preset=settings.preset, **extra)
     stems = dict(zip(job.prompts, file_stems(job.prompts), strict=True))
     runs = [(prompt, seed) for prompt in job.prompts for seed in job.seeds]
@@ -336,12 +334,19 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
         record |= {
             "preset": preset, "overrides": job.overrides, "reward": job.reward_name, "watch": list(settings.watch),
             "on_hacking": settings.on_hacking, "preview_vae": settings.preview_vae,
-            "compile": "graphs" if settings.graphs else settings.compile,
+            "compile": _compile(settings),
             "graph": result.trace.graphs[0],
             "budget": {"evaluations": settings.budget_evaluations, "seconds": settings.budget_seconds},
             "evaluations": result.trace.evaluations[0], "seconds": round(result.trace.cost.seconds, 3),
         }  # fmt: skip
     return record
+
+
+def _compile(settings: Generate) -> bool | str:
+    """DyMO's `compile=`."""
+    if settings.graphs:
+        return "graphs+inductor" if settings.compile else "graphs"
+    return settings.compile
 
 
 def _outcome(result: Result) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import ConfigError
 from .attention import Lean
 from .hold import patched
 
@@ -63,6 +64,25 @@ def with_compiled(function: Callable[..., Any], block: nn.Module | None, backend
             return function(*args, **kwargs)
 
     return run
+
+
+@contextmanager
+def explained(remedy: str) -> Iterator[None]:
+    """What torch.compile raises inside, as a ConfigError with the remedy."""
+    try:
+        yield
+    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+        if not of_the_compiler(error):
+            raise
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise ConfigError(
+            f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or {remedy}"
+        ) from error
+
+
+def of_the_compiler(error: Exception) -> bool:
+    """Whether torch.compile failed, and not what it compiled."""
+    return isinstance(error, torch._dynamo.exc.TorchDynamoException) or "nductor" in type(error).__name__
 
 
 def _compiled(block: nn.Module, backend: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from .compiled import of_the_compiler
 from .rows import map_tensors
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -42,6 +43,8 @@ class Graphs:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
+                if of_the_compiler(error):
+                    raise
                 what: Any = name
                 while isinstance(what, tuple):
                     what = what[0]
