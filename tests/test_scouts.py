@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from dymo import PRESETS, Budget, ConfigError, DyMO
+from dymo import PRESETS, Budget, ConfigError, DyMO, scouts
 from dymo.events import Begun
 from dymo.pipelines.images import further
 
@@ -79,8 +79,69 @@ def test_the_seeds_steps_are_told_with_their_predictions():
     )
     begun = [event for event in told if isinstance(event, Begun)]
     assert told[: len(begun)] == begun  # before `Started`
-    assert [(e.seed, e.seeds, e.step, e.steps) for e in begun] == [(k, 3, n, 2) for k in range(3) for n in (1, 2)]
+    assert [(e.seed, e.seeds, e.step, e.steps, e.done) for e in begun] == [(k, 3, n, 2, 2 * k + n) for k in range(3) for n in (1, 2)]
     assert [e.preview().mean().item() for e in begun[1::2]] == pytest.approx(found.trace.scouts[0], abs=1e-5)
+
+
+AT_ONCE = dict(preset="fast", scouts=4, scout_until=400.0, borders=(400, 400), recurrences=0)  # the words steer both steps
+
+
+def begun_with(budget, prompt=tiny.PROMPT, pipe=None):
+    """A run, and what is told of the seeds that it begins."""
+    told = []
+    found = DyMO(tiny.brightness, **AT_ONCE)(pipe or tiny.sd(), prompt, generator=seeded(), budget=budget, listeners=[told.append], **tiny.SMALL)
+    return found, [event for event in told if isinstance(event, Begun)]
+
+
+def assert_same_choice(found, expected):
+    assert found.trace.evaluations == expected.trace.evaluations
+    assert found.trace.scouts[0] == pytest.approx(expected.trace.scouts[0], abs=1e-5)
+    torch.testing.assert_close(found.images, expected.images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("prompt", [tiny.PROMPT, [tiny.PROMPT]])
+def test_seeds_begun_at_once_are_those_begun_in_turns(prompt):
+    """What the first keeps says how many of the others the budget's bytes hold."""
+    turns, one_by_one = begun_with(None, prompt=prompt)
+    together, in_two = begun_with(Budget(bytes=1 << 40), prompt=prompt)
+    assert_same_choice(together, turns)
+    assert [e.seed for e in one_by_one] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert [e.seed for e in in_two] == [0, 0, 1, 2, 3, 4, 1, 2, 3, 4] and [e.done for e in in_two] == list(range(1, 11))
+    previews = {e.seed: e.preview().mean().item() for e in in_two if e.step == 2}
+    assert [previews[k] for k in range(5)] == pytest.approx(turns.trace.scouts[0], abs=1e-5)
+
+
+def test_as_many_seeds_at_once_as_the_bytes_hold(monkeypatch):
+    sizes = []
+    plain = scouts._fitting
+    monkeypatch.setattr(scouts, "_fitting", lambda allotment, room: sizes.append(max(allotment.kept.values())) or plain(allotment, room))
+    begun_with(Budget(bytes=1 << 40))
+    _, events = begun_with(Budget(bytes=int(2.5 * sizes[0])))
+    assert [e.seed for e in events] == [0, 0, 1, 2, 1, 2, 3, 4, 3, 4]
+
+
+def test_seeds_that_do_not_fit_together_are_begun_in_turns():
+    def forward(_module, inputs):
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    pipe = tiny.sd()
+    pipe.unet.conv_in.register_forward_pre_hook(forward)
+    found, events = begun_with(Budget(bytes=1 << 40), pipe=pipe)
+    assert_same_choice(found, begun_with(None)[0])
+    assert [e.seed for e in events] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_the_room_on_a_device(monkeypatch):
+    """Of 10 GB 6 are free or cached; a seed keeps 1 GB, and is given twice as much."""
+    allocated = iter([3, 3.5, 4, 3.2, 3.2])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: next(allocated) * 1e9)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 4.2e9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5e9, 10e9))
+    room = scouts.Room(torch.device("cuda"))
+    for _ in range(3):
+        room.look()
+    assert room.kept == 1e9 and room.seeds() == 3
 
 
 def test_a_run_that_is_cancelled_among_its_seeds_ends_there():

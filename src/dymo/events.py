@@ -31,13 +31,15 @@ class Started(Event):
 class Begun(Event):
     """With scouts, before `Started`: step `step` of `steps`, from 1, of seed `seed` of `seeds`, from 0, is done.
 
-    `preview()` as for `Accepted`. The reward then chooses among the seeds.
+    Of all seeds' steps, `done` are done; seeds that are begun at once take turns. `preview()` as for `Accepted`. The reward then
+    chooses among the seeds.
     """
 
     seed: int
     seeds: int
     step: int
     steps: int
+    done: int
     preview: Callable[[], Any]
 
 

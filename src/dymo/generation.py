@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import warnings
@@ -37,7 +38,7 @@ from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
 from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
-from .scouts import Chosen, NoChoice, choose
+from .scouts import Chosen, NoChoice, Room, choose
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -200,7 +201,11 @@ class Generation:
         if budget.seconds is not None and "scouts" not in self.aligner.asked:
             raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed")
         score = self._scorer(reward, guides=True)
-        words = [o for o in self._objectives() if isinstance(o, SemanticAlignment)]
+        worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
+        device = self.pipe._execution_device
+
+        def words(seeds: int) -> list[Objective]:
+            return [SemanticAlignment([p for p in self.pairs for _ in range(seeds)])] if worded else []
 
         def allow(timesteps: Sequence[Timestep], steps: int) -> Allotment:
             if self._few(timesteps):
@@ -222,15 +227,18 @@ class Generation:
             return found.sum(0) if found.ndim == 2 else found
 
         def open_loop(call: dict[str, Any]) -> PipelineLoop:
-            lean = bool(words) and not config.checkpointing and budget.bytes is None
+            lean = worded and not config.checkpointing and budget.bytes is None
             return self._loop(call, lean=lean, graphs=self.graphs, cancel=self.cancel)
 
-        def tell(seed: int, steps: int, step: int, z0: Tensor) -> None:
-            event = Begun(seed, 1 + config.scouts, step, steps, lambda: self.plain_decode(z0).clamp(0, 1))
+        def tell(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
+            event = Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1))
             for listener in self.listeners:
                 listener(event)
 
-        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell)
+        # A graph is captured for one number of images.
+        at_once = self.graphs is None and "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters
+        room = Room(device) if at_once and device.type == "cuda" else None
+        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell, room, at_once)
 
     def _rehearse(self, loop: PipelineLoop, recorder: Recorder) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""

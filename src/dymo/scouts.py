@@ -6,7 +6,6 @@ beginnings from the bad. Until then only the words steer.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 from .budget import Allotment
 from .config import Config
 from .errors import ConfigError
-from .guidance.loop import Loop, Timestep
+from .guidance.loop import Loop, Seen, Timestep
 from .guidance.objectives import Objective
 from .guidance.observer import Observer
 from .guidance.schedule import level
@@ -42,14 +41,49 @@ class Chosen:
 
 
 @dataclass
+class _Begun:
+    """scores (images, n) of n seeds an image, the evaluations of each image, and how they were allotted."""
+
+    scores: Tensor
+    evaluations: list[int]
+    allotment: Allotment
+
+
+class Room:
+    """A CUDA device's memory, and what of it a seed takes while its gradient is on the way."""
+
+    SPARE = 2.0
+    """What a seed needs, in units of what it was seen to keep."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.kept = device, 0
+        self.before = torch.cuda.memory_allocated(device)
+
+    def look(self) -> None:
+        self.kept = max(self.kept, torch.cuda.memory_allocated(self.device) - self.before)
+
+    def seeds(self) -> int:
+        """How many more fit."""
+        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int((torch.cuda.mem_get_info(self.device)[0] + held) / (self.SPARE * max(self.kept, 1)))
+
+
+@dataclass
 class _Until:
-    """A loop that ends after `steps` of its steps."""
+    """A loop that ends after `steps` of its steps, and looks at the memory after each prediction."""
 
     loop: Loop
     steps: int
+    room: Room | None
 
     def __iter__(self) -> Iterator[Timestep]:
         return itertools.islice(self.loop, self.steps)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Seen:
+        seen = self.loop.predict(*args, **kwargs)
+        if self.room is not None:
+            self.room.look()
+        return seen
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loop, name)
@@ -70,42 +104,82 @@ class _Last(Observer):
 
 
 def choose(
-    kwargs: dict[str, Any], images: int, config: Config, objectives: Sequence[Objective],
+    kwargs: dict[str, Any], images: int, config: Config, objectives: Callable[[int], Sequence[Objective]],
     score: Callable[[Tensor, list[int], float], Tensor], open_loop: Callable[[dict[str, Any]], PipelineLoop],
-    allow: Callable[[Sequence[Timestep], int], Allotment], tell: Callable[[int, int, int, Tensor], None],
+    allow: Callable[[Sequence[Timestep], int], Allotment], tell: Callable[[int, int, int, int, Tensor], None], room: Room | None = None,
+    at_once: bool = False,
 ) -> Chosen | None:  # fmt: skip
     """Begin `config.scouts` further seeds of each of the `images`, and choose the one whose prediction scores best.
 
-    The seeds are begun in turns, one of each image at a time: a run's memory suffices. score(images (n, 3, H, W), image
-    numbers (n), t) -> (n,). open_loop: the call's arguments -> its loop. allow(timesteps, those that are taken): what a seed
-    may spend, asked before anything is evaluated. tell(seed, steps, step, z0): after each step. Returns None where the run
+    The seeds are begun in turns, one of each image at a time: a run's memory suffices. at_once: of a single image the first is
+    begun alone, and of the others as many at once as the budget's bytes and the room on the device allow; where neither is
+    given, one. objectives(n): of n seeds of each image. score(images (n, 3, H, W), image numbers (n), t) -> (n,). open_loop: the
+    call's arguments -> its loop. allow(timesteps, those that are taken): what a seed may spend, asked before anything is evaluated.
+    tell(seed, steps, step, steps of all seeds that are done, z0 (images, ...)): after each step. Returns None where the run
     is cancelled. Raises NoChoice where no step lies above `config.scout_until`.
     """
     each = 1 + config.scouts
     seeds = [(copied(g), *further(g, config.scouts)) for g in _one_each(kwargs.get("generator"), images)]
     starts = [[g.get_state() for g in those] for those in seeds]
     call = {k: v for k, v in kwargs.items() if not k.startswith("callback")}
-    scores, spent = [], [0] * images
-    for k in range(each):
-        with open_loop({**call, "generator": [those[k] for those in seeds]}) as loop:
+
+    def begin(group: range) -> _Begun | None:
+        n = len(group)
+        several = {"num_images_per_prompt": n} if n > 1 else {}
+        with open_loop({**call, **several, "generator": [those[k] for those in seeds for k in group]}) as loop:
             steps = sum(level(config, now) >= config.scout_until for now in loop.timesteps)
             if not steps:
                 top = loop.timesteps[0].t if loop.timesteps else 0
                 raise NoChoice(f"scout_until={config.scout_until:g}: the run begins at t = {top:g}, so no step lies above it; lower it")
-            allotment = allow(loop.timesteps, steps)
-            last = _Last(functools.partial(tell, k, steps))
-            dymo(_Until(loop, steps), objectives, config, allotment, last)
+
+            def told(step: int, z0: Tensor) -> None:
+                for i, k in enumerate(group):
+                    tell(k, steps, step, group.start * steps + (step - 1) * n + i + 1, z0[i::n])
+
+            allotment, last = allow(loop.timesteps, steps), _Last(told)
+            dymo(_Until(loop, steps, room), objectives(n), config, allotment, last)
             if loop.cancelled or last.z0 is None:
                 return None
-            with torch.no_grad():
-                scores.append(score(loop.decode(last.z0).clamp(0, 1), list(range(images)), loop.timesteps[steps - 1].t))
-            spent = [a + b for a, b in zip(spent, loop.evaluations, strict=True)]
-    compared = torch.stack(scores, 1).float().nan_to_num(nan=float("-inf"))
-    best = compared.argmax(1).tolist()
+            with torch.no_grad():  # seed by seed, as decoding takes much memory
+                found = [score(loop.decode(last.z0[i::n]).clamp(0, 1), list(range(images)), loop.timesteps[steps - 1].t) for i in range(n)]
+            spent = [sum(loop.evaluations[i * n : (i + 1) * n]) for i in range(images)]
+            return _Begun(torch.stack(found, 1).float().cpu(), spent, allotment)
+
+    scores, spent, most = torch.full((images, each), -torch.inf), [0] * images, 1
+    first = 0
+    while first < each:
+        group = range(first, min(each, first + most))
+        try:
+            begun = begin(group)
+        except torch.OutOfMemoryError:
+            if most == 1:
+                raise
+            most = 1
+            for those, states in zip(seeds, starts, strict=True):
+                for k in group:
+                    those[k].set_state(states[k])
+            continue
+        if begun is None:
+            return None
+        scores[:, first : group.stop] = begun.scores.nan_to_num(nan=-torch.inf)
+        spent = [a + b for a, b in zip(spent, begun.evaluations, strict=True)]
+        if at_once and first == 0 and images == 1:
+            most = _fitting(begun.allotment, room)
+        first = group.stop
+    best = scores.argmax(1).tolist()
     chosen = [those[k] for those, k in zip(seeds, best, strict=True)]
     for generator, states, k in zip(chosen, starts, best, strict=True):
         generator.set_state(states[k])
-    return Chosen(chosen, compared.tolist(), spent)
+    return Chosen(chosen, scores.tolist(), spent)
+
+
+def _fitting(allotment: Allotment, room: Room | None) -> int:
+    """How many seeds are begun at once, by what one kept."""
+    limits = [] if room is None else [room.seeds()]
+    kept = max(allotment.kept.values(), default=0)
+    if allotment.budget.bytes is not None and kept:
+        limits.append(allotment.budget.bytes // kept)
+    return max(1, min(limits, default=1))
 
 
 def _one_each(given: Generators, images: int) -> list[torch.Generator]:

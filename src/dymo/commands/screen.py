@@ -68,8 +68,7 @@ def watched(console: Console, description: str, steps: int | None) -> Iterator[A
     def listen(event: Event) -> None:
         logger.debug("%s", event)
         if isinstance(event, Begun):
-            done = event.seed * event.steps + event.step
-            bar.update(task, total=event.seeds * event.steps, completed=done, said=f"seed {event.seed + 1} of {event.seeds} begun")
+            bar.update(task, total=event.seeds * event.steps, completed=event.done, said=f"seed {event.seed + 1} of {event.seeds} begun")
         elif isinstance(event, Started):
             bar.reset(task, total=event.steps, said="")
         elif isinstance(event, Accepted):

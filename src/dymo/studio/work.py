@@ -142,7 +142,7 @@ class _Watching:
         elif isinstance(event, Begun):
             self.latest, self.steps = event, event.seeds * event.steps
             self.show(event, False)
-            self.tell(f"seed {event.seed + 1} of {event.seeds} begun, of which one goes on", event.seed * event.steps + event.step)
+            self.tell(f"seed {event.seed + 1} of {event.seeds} begun, of which one goes on", event.done)
         elif isinstance(event, Accepted):
             self.latest = event
             self.done.append(event.step)
