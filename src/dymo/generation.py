@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .budget import Allotment, Budget
+from .budget import Allotment
 from .config import Config, Gradient
 from .errors import ConfigError
 from .events import Begun, Compiled, Listener, Started
@@ -38,7 +38,7 @@ from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
 from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
-from .scouts import Chosen, NoChoice, Room, choose
+from .scouts import Chosen, NoChoice, Room, allowance, check, choose
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -193,13 +193,8 @@ class Generation:
     def _chosen(self) -> Chosen | None:
         """The seed of each image; None where the run is cancelled. Raises NoChoice."""
         config, reward, budget = self.config, self.aligner.reward, self.allotment.budget
-        limit = budget.evaluations
-        if reward is None:
-            raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
-        if self.kwargs.get("latents") is not None:
-            raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
-        if budget.seconds is not None and "scouts" not in self.aligner.asked:
-            raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed")
+        check(config, reward, self.kwargs, budget, "scouts" in self.aligner.asked)
+        assert reward is not None
         score = self._scorer(reward, guides=True)
         worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
         device = self.pipe._execution_device
@@ -210,17 +205,7 @@ class Generation:
         def allow(timesteps: Sequence[Timestep], steps: int) -> Allotment:
             if self._few(timesteps):
                 raise NoChoice(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
-            first, run = (sum(now.calls for now in those) for those in (timesteps[:steps], timesteps))
-            if limit is None:
-                return Allotment(Budget(bytes=budget.bytes))
-            left = limit - self.allotment.before
-            if (1 + config.scouts) * first + run > left:
-                raise NoChoice(
-                    f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
-                    f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
-                )
-            # What a seed may spend, as an allotment counts it: with the rest of its trajectory.
-            return Allotment(Budget(evaluations=(left - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))
+            return allowance(config, budget, self.allotment.before, timesteps, steps)
 
         def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
             found = score(images, samples, t)

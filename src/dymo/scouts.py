@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .budget import Allotment
+from .budget import Allotment, Budget
 from .config import Config
 from .errors import ConfigError
 from .guidance.loop import Loop, Seen, Timestep
@@ -171,6 +171,32 @@ def choose(
     for generator, states, k in zip(chosen, starts, best, strict=True):
         generator.set_state(states[k])
     return Chosen(chosen, scores.tolist(), spent)
+
+
+def check(config: Config, reward: Any, kwargs: dict[str, Any], budget: Budget, asked: bool) -> None:
+    """Raises NoChoice where nothing compares the seeds, or no other seed can be or is to be begun. asked: the user set `scouts`."""
+    if reward is None:
+        raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
+    if kwargs.get("latents") is not None:
+        raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
+    if budget.seconds is not None and not asked:
+        raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed")
+
+
+def allowance(config: Config, budget: Budget, before: int, timesteps: Sequence[Timestep], steps: int) -> Allotment:
+    """What a seed may spend on the first `steps` of a run's timesteps. before: evaluations that are spent. Raises NoChoice."""
+    first, run = (sum(now.calls for now in those) for those in (timesteps[:steps], timesteps))
+    limit = budget.evaluations
+    if limit is None:
+        return Allotment(Budget(bytes=budget.bytes))
+    left = limit - before
+    if (1 + config.scouts) * first + run > left:
+        raise NoChoice(
+            f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
+            f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
+        )
+    # As an allotment counts it: with the rest of its trajectory.
+    return Allotment(Budget(evaluations=(left - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))
 
 
 def _fitting(allotment: Allotment, room: Room | None) -> int:
