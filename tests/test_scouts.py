@@ -86,10 +86,11 @@ def test_the_seeds_steps_are_told_with_their_predictions():
 AT_ONCE = dict(preset="fast", scouts=4, scout_until=400.0, borders=(400, 400), recurrences=0)  # the words steer both steps
 
 
-def begun_with(budget, prompt=tiny.PROMPT, pipe=None):
+def begun_with(budget, prompt=tiny.PROMPT, pipe=None, **call):
     """A run, and what is told of the seeds that it begins."""
     told = []
-    found = DyMO(tiny.brightness, **AT_ONCE)(pipe or tiny.sd(), prompt, generator=seeded(), budget=budget, listeners=[told.append], **tiny.SMALL)
+    call |= dict(generator=seeded(), budget=budget, listeners=[told.append])
+    found = DyMO(tiny.brightness, **AT_ONCE)(pipe or tiny.sd(), prompt, **call, **tiny.SMALL)
     return found, [event for event in told if isinstance(event, Begun)]
 
 
@@ -109,6 +110,15 @@ def test_seeds_begun_at_once_are_those_begun_in_turns(prompt):
     assert [e.seed for e in in_two] == [0, 0, 1, 2, 3, 4, 1, 2, 3, 4] and [e.done for e in in_two] == list(range(1, 11))
     previews = {e.seed: e.preview().mean().item() for e in in_two if e.step == 2}
     assert [previews[k] for k in range(5)] == pytest.approx(turns.trace.scouts[0], abs=1e-5)
+
+
+def test_seeds_that_draw_for_an_image_too_are_begun_in_turns():
+    """Where an image and a mask are given, a batch draws its noise in another order than one image does."""
+    call = dict(image=torch.rand(1, 3, 32, 32), mask_image=torch.ones(1, 1, 32, 32))
+    turns, events = begun_with(Budget(bytes=1 << 40), pipe=tiny.sd_inpaint(), **call)
+    assert [e.seed for e in events] == sorted(e.seed for e in events) and {e.seed for e in events} == set(range(5))
+    (expected,) = begun_with(None, pipe=tiny.sd_inpaint(), **call)[0].trace.scouts
+    assert turns.trace.scouts[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_as_many_seeds_at_once_as_the_bytes_hold(monkeypatch):

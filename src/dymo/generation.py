@@ -220,8 +220,9 @@ class Generation:
             for listener in self.listeners:
                 listener(event)
 
-        # A graph is captured for one number of images.
-        at_once = self.graphs is None and "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters
+        # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
+        several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
+        at_once = several and self.graphs is None
         room = Room(device) if at_once and device.type == "cuda" else None
         return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell, room, at_once)
 
