@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 import toys
+from diffusers import AutoencoderTiny
 
 from dymo import Budget, ConfigError, SemanticGraph, parse
 from dymo.methods import load_method
@@ -41,6 +42,29 @@ def test_freedom_moves_by_a_fifth_of_the_guidance_along_the_unit_gradient():
             z = z + 0.2 * scale * (c - u).norm() * U / U.norm()
     torch.testing.assert_close(found.images, toys.SCALE * z + 0.5, atol=1e-5, rtol=1e-4)
     assert found.trace.evaluations == [steps]
+
+
+@pytest.mark.parametrize("name", ["freedom", "fk-steering", "dymo"])
+def test_a_vae_for_the_predictions_may_be_named(name, tmp_path):
+    """As `dymo bench` names it; it is the one of the folder that decodes, and not the pipeline's own."""
+    torch.manual_seed(3)
+    vae = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+    vae.save_pretrained(tmp_path)
+    more = {"settings": {"few_steps": "never", "borders": (1000, 1000), "scouts": 0}} if name == "dymo" else {}
+
+    def scores(preview):
+        method = load_method(name, preview_vae=preview, **more)
+        seen = []
+
+        def reward(images, prompts):
+            seen.append(images.detach().mean().item())
+            return images.mean((1, 2, 3))
+
+        method.run(tiny.sd(), "a cat", load_reward(reward), generator=toys.seeds(0), **tiny.SMALL)
+        return seen
+
+    named = scores(str(tmp_path))
+    assert named == pytest.approx(scores(vae)) and named != pytest.approx(scores(None), abs=1e-3)
 
 
 def test_freedom_repeats_each_step_from_forty_to_seventy_per_cent_three_times():

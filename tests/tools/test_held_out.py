@@ -5,9 +5,9 @@ import pytest
 
 from dymo.bench.results import RowResult
 from dymo.miniature.world import caption_of, split_of
-from tools import ahead, few_steps, flow, flow_parts, held_out, quality, samplers
+from tools import ahead, few_steps, flow, flow_parts, held_out, quality, samplers, systems
 
-STUDIES = {module.STUDY.name: module for module in (ahead, quality, samplers, few_steps, flow, flow_parts)}
+STUDIES = {module.STUDY.name: module for module in (ahead, quality, samplers, systems, few_steps, flow, flow_parts)}
 PROMPTS = 40
 
 
@@ -75,6 +75,18 @@ def test_a_preset_is_ahead_where_the_gain_is_there_and_not_where_it_is_too_small
     assert len(small) == 2 and all("at least 15 points" in claim for claim in small)
     equal = {claim for claim, holds in gains(20.0, 20.0).items() if not holds}
     assert len(equal) == 4 and all(claim.startswith("best-of-N") for claim in equal)
+
+
+def test_another_system_is_behind_or_ahead_only_where_that_is_shown():
+    def held(**gain):
+        plan, results, said, _ = told(systems, lambda row, things: gain.get(row, 0.0))
+        return dict(systems.claims(held_out.Found(plan, results, said)))
+
+    assert all(held(DyMO=5.0).values())
+    behind = held(DyMO=5.0, ReNO=5.0)
+    assert {claim.split(" is ")[0] for claim, holds in behind.items() if not holds} == {"ReNO"}
+    ahead = held(DyMO=5.0, DNO=9.0)
+    assert [claim for claim, holds in ahead.items() if not holds][-1].startswith("none is shown to be ahead of DyMO: DNO, judge, two things, %")
 
 
 def test_the_share_of_a_gain_that_is_kept():

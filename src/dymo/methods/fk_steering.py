@@ -58,7 +58,8 @@ class FKSteering:
     potential: "max", "diff" or "add"; strength: lambda, on the reward in its own units. Needs noise in the steps: eta is
     1 for DDIM and TCD unless the call says otherwise; a sampler that draws none takes `noisy_step` in place of its own,
     with `eta`: a half, since noise of full strength costs a flow's images fidelity. seed: of the resampling. A budget of
-    seconds that runs short leaves the best particle alone to finish. The best particle by the reward of the finished
+    seconds that runs short leaves the best particle alone to finish. preview_vae: decodes the predictions in place of the
+    pipeline's own VAE; an AutoencoderTiny, or its folder or hub id. The best particle by the reward of the finished
     image is returned.
     """
 

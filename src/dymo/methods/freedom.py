@@ -22,7 +22,8 @@ from .run import Run
 class FreeDoM:
     """z_{t-1} -= rho g, rho = length s ||eps_cond - eps_uncond|| / ||g||, s the guidance scale.
 
-    guided: from and to, as fractions of the steps; repeated: from where each step is taken `times` times.
+    guided: from and to, as fractions of the steps; repeated: from where each step is taken `times` times. preview_vae: decodes the
+    predictions in place of the pipeline's own VAE; an AutoencoderTiny, or its folder or hub id.
     """
 
     length: float = 0.2
