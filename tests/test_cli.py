@@ -239,15 +239,24 @@ def test_generate_writes_images_that_carry_their_parameters(fakes, tmp_path):
     # [C4] the unguided image against the aligned one, not the first against the last guided step
     red = one.getpixel((0, 0))[0] / 255
     assert f"reward {red:.3f} unguided, {red:.3f} aligned (+0.000) · 3 evaluations · 0.5 s" in result.stdout
-    assert "3 images, 25 to 75 evaluations (NFE) each, and 25 for the unguided one" not in result.stdout
-    assert "3 images, 75 evaluations (NFE) each, and 25 for the unguided one" in result.stderr
+    # Three times the 25 steps and the 13 above t = 500 of each of four seeds.
+    assert "3 images, about 231 evaluations (NFE) each, and 25 for the unguided one" in result.stderr and "NFE" not in result.stdout
     assert result.stderr.count(" left for ") == 2
 
 
 def test_c4_without_an_unguided_image_the_reward_s_course_is_called_that(fakes, tmp_path):
     result = invoke("generate", PROMPT, "--outdir", tmp_path)
     said = "reward of the prediction 0.000 → 0.100 (first to last guided step) · 3 evaluations · 0.5 s"
-    assert said in result.stdout and "1 image, 25 to 100 evaluations (NFE) each" in result.stderr
+    assert said in result.stdout and "1 image, about 77 to 308 evaluations (NFE) each" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [(["--set", "scouts=0"], "1 image, 25 to 100 evaluations"), (["--budget-evaluations", "60"], "1 image, 25 to 60 evaluations"),
+     (["--budget-seconds", "60"], "1 image, 25 to 100 evaluations"), (["--budget-evaluations", "90"], "1 image, about 77 to 90 evaluations")],
+)  # fmt: skip
+def test_the_estimate_counts_the_seeds_that_are_begun(fakes, tmp_path, more, said):
+    assert said in invoke("generate", PROMPT, *more, "--outdir", tmp_path).stderr
 
 
 def test_c2_nothing_is_overwritten_unasked(fakes, tmp_path):

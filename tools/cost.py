@@ -612,8 +612,9 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
 
 
 NOTES = (
-    "One picture, two rows of the denoiser (classifier-free guidance; one of FLUX.1-dev and Z-Image-Turbo), reward CLIP "
-    "ViT-H/14, half precision; counted without weights on the library's own code. 2 operations a multiply-add.",
+    "One guided evaluation of the denoiser at real sizes, counted without weights on the library's own code (`python -m tools.cost`): one "
+    "image, two rows of the denoiser (classifier-free guidance; one of FLUX.1-dev and Z-Image-Turbo), reward CLIP ViT-H/14, half precision. "
+    "2 operations a multiply-add. limit: what the count may be; above it the command fails.",
     'default: the pipeline\'s own VAE. fast: the preset "fast" with preview_vae=AutoencoderTiny, as its limits suppose.',
     f"{HALF_VAE}: a VAE whose configuration has force_upcast false; otherwise the library decodes in float32.",
     "SD3.5, FLUX.1, Z-Image: the default leaves the denoiser out of the preference's gradient (straight-through).",

@@ -48,8 +48,8 @@ def claims(found: Found) -> list[tuple[str, bool]]:
 
 STUDY = Study(
     "flow_parts", "The flow miniature, part by part", rows(), pairs, claims, prompts=64, settings=SETTINGS,
-    about="a small StableDiffusion3Pipeline; `fast` (both objectives, time travel, several seeds begun until t = 900) and what changes "
-    "one thing of it. Predictions are decoded by the tiny decoder.",
+    about="a small StableDiffusion3Pipeline; `fast` (both objectives, time travel, several seeds begun until t = 900) and rows that "
+    "change one thing of it. Predictions are decoded by the tiny decoder.",
 )  # fmt: skip
 
 if __name__ == "__main__":

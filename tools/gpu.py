@@ -53,6 +53,7 @@ SECONDS = 12.0
 EAGER_STEPS, STEPS = 9, 33
 """Of a run that is timed, all in one stage. Where the host runs ahead of the device, it takes more steps to see what a long run sees."""
 CHANNELS_LAST = "channels last"
+MEASURED = "<!-- Below this line: as python -m tools.gpu writes it. -->"
 BOTH = "graphs, compiled"
 """Graphs, in which the decoder and the reward are compiled: an unguided evaluation has neither."""
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
@@ -469,7 +470,7 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
     tiny = ", SMALL ARCHITECTURES: these numbers say that the program runs, and nothing else" if machine.tiny else ""
     versions = f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
     head = [
-        "# On a GPU",
+        MEASURED,
         "",
         f"`python -m tools.gpu` on {machine.name()}, {versions}, random weights{tiny}. Half precision (bfloat16 for the transformers), "
         "reward CLIP ViT-H/14, the preset `fast` with the tiny decoder unless said, classifier-free guidance.",
@@ -504,6 +505,12 @@ def _limits(lines: Sequence[Line]) -> list[str]:
     return made
 
 
+def written_above(page: Path) -> str:
+    """What somebody wrote in the page above `MEASURED`; the page's head where there is none."""
+    text = page.read_text() if page.is_file() else ""
+    return text.partition(MEASURED)[0] if MEASURED in text else "# On a GPU\n\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser("python -m tools.gpu", description=(__doc__ or "").split("\n")[0])
@@ -523,16 +530,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = Machine(torch.device(device), chosen.minutes, chosen.tiny, chosen.kernels)
     families = chosen.family or (FAMILIES[:2] if chosen.tiny else FAMILIES)
 
+    above = written_above(chosen.out)
     said: list[Line] = []
 
     def say(x: Line) -> None:
         found = x.note if x.milliseconds is None else f"{x.milliseconds:.1f} ms {x.note}"
         print(f"{x.family}, {x.what}, {x.mode}, {x.images}: {found}", file=sys.stderr, flush=True)
         said.append(x)
-        write_text(chosen.out, report(machine, said))  # a run that is cut off leaves what it has found
+        write_text(chosen.out, above + report(machine, said))  # a run that is cut off leaves what it has found
 
     lines = measure(machine, families, say)
-    print(write_text(chosen.out, report(machine, lines)))
+    print(write_text(chosen.out, above + report(machine, lines)))
     return 0
 
 

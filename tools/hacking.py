@@ -110,7 +110,7 @@ def verdicts(unguided: Arm, moderate: Arm, hard: Arm, best: Arm) -> list[tuple[s
     return [
         (f"moderate alarms at most {FEW:.1%} of the images: {shares[0]:.1%}", shares[0] <= FEW),
         (f"hard alarms at least {MANY:.1%}: {shares[1]:.1%}", shares[1] >= MANY),
-        (f"hard alarms more than moderate: {more.text(2)} a image", more.low > 0),
+        (f"hard alarms more than moderate: {more.text(2)} an image", more.low > 0),
         (f'with "best" no image is below the unguided one on {WATCHED}: {below} are', below == 0),
     ]
 
@@ -138,7 +138,12 @@ def main() -> int:
     print(made.to_text(), *lines, sep="\n")
     if args.out:
         command = "python -m tools.hacking" + (f" --prompts {args.prompts}" if args.prompts != 32 else "")
-        head = f"# The hacking watch on the miniature\n\n`{command}`: mean per image.\n"
+        head = (
+            f"# The hacking watch on the miniature\n\n`{command}`: {args.prompts} held-out prompts, one seed each, guided by {GUIDE} and "
+            f"watched by {WATCHED} (`watch=`, `on_hacking=`). moderate: the preset `fast`; hard: the preference alone, from the first step on, "
+            "with long steps. alarms: the share of the images whose guide rose while the watched reward fell. aligned returned: images of "
+            'which, with "best", the aligned one and not the unguided one came back. Means over the images.\n'
+        )
         write_text(args.out, "\n".join([head, made.to_markdown(), "", *lines, ""]))
     return 0 if all(holds for _, holds in claims) else 1
 

@@ -68,7 +68,7 @@ def gains(found: Found) -> list[tuple[str, bool]]:
         more, hps = said[row, "unguided", THREE], said[row, "unguided", HPS]
         held += [
             (
-                f"{row} raises the accuracy on three things by at least 15 points: {text(more, 1)}",
+                f"{row} raises the accuracy on three things, in the mean by at least 15 points: {text(more, 1)}",
                 more.mean >= 15 and more.word == "higher",
             ),
             (f"{row} raises mini-hps: {text(hps, 2)}", hps.word == "higher"),

@@ -27,7 +27,7 @@ ByStage = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Config:
-    """Every number of the method. Hashable; symbols are the paper's (arXiv 2412.00759).
+    """All settings of the method, checked and immutable. Hashable; symbols are the paper's (arXiv 2412.00759).
 
     Three values are for the stages: semantic, mixed, preference.
     """
@@ -225,6 +225,7 @@ PRESETS: dict[str, Config] = {
     # Twice as many seeds, told apart a little earlier.
     "thorough": Config(gradient="straight-through", scouts=7, scout_until=600.0),
 }
+"""Name -> settings; docs/settings.md says what each is for."""
 
 
 def preset(name: str, **overrides: Any) -> Config:

@@ -97,10 +97,12 @@ class Trace:
         )
 
     def to_json(self, indent: int | None = None) -> str:
+        """As strict JSON. Raises ValueError on a number that is not finite."""
         return json.dumps(asdict(self), indent=indent, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Trace:
+        """What `to_json` wrote."""
         data = json.loads(text)
         data["steps"] = [Step(**step) for step in data["steps"]]
         data["cost"] = Cost(**data["cost"])

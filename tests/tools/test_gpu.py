@@ -46,6 +46,17 @@ def test_each_way_of_running_has_its_backend(runs):
     assert {mode: runs.backend(mode) for mode in modes} == modes
 
 
+def test_what_somebody_wrote_above_the_lines_is_kept(tmp_path):
+    page = tmp_path / "gpu.md"
+    arguments = ["--tiny", "--device", "cpu", "--minutes", "0", "--out", str(page)]
+    assert gpu.main(arguments) == 0
+    first = page.read_text()
+    assert first.startswith("# On a GPU\n\n") and first.count(gpu.MEASURED) == 1
+    page.write_text("# By hand\n\nTold.\n\n" + first[first.index(gpu.MEASURED) :])
+    assert gpu.main(arguments) == 0
+    assert page.read_text().startswith("# By hand\n\nTold.\n\n" + gpu.MEASURED) and page.read_text().count("| family") == 1
+
+
 def test_when_the_minutes_are_spent_every_line_says_so():
     lines = gpu.measure(gpu.Machine(torch.device("cpu"), 0, tiny=True), ["SD1.5"], lambda line: None)
     assert [line.what for line in lines] == ["every line", "the rest"]

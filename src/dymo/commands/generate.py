@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 import warnings
 from dataclasses import dataclass, field
@@ -221,20 +222,30 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
 
 
 def _estimate(job: Job, runs: int, steps: int | None) -> str:
-    """ "8 images, 25 to 100 evaluations (NFE) each": one a step, and those that time travel may add."""
+    """ "8 images, about 77 to 308 evaluations (NFE) each": one a step, those of the seeds that are begun, and what time travel may add."""
     images = f"{runs} image{'s' * (runs > 1)}"
     if not steps:
         return images
     config, most = job.config, job.settings.budget_evaluations
-    low, again = steps, config.max_recurrences
+    begun = _begun(job, steps)
+    low, again = steps + begun, config.max_recurrences
     if config.recurrences != "dynamic":
-        low, again = steps * (1 + config.recurrences), config.recurrences
-    high = None if again is None else steps * (1 + again)
+        low, again = low * (1 + config.recurrences), config.recurrences
+    high = None if again is None else (steps + begun) * (1 + again)
     if most is not None:
         high = max(low, most if high is None else min(high, most))
     each = f"at least {low}" if high is None else f"{low}" if low == high else f"{low} to {high}"
     unguided = f", and {steps} for the unguided one" if job.settings.compare else ""
-    return f"{images}, {each} evaluations (NFE) each{unguided}"
+    return f"{images}, {'about ' * bool(begun)}{each} evaluations (NFE) each{unguided}"
+
+
+def _begun(job: Job, steps: int) -> int:
+    """Evaluations of all seeds that are begun, were the noise levels t evenly spread over the steps."""
+    config, settings = job.config, job.settings
+    if not config.scouts or not config.preference_weight or (settings.budget_seconds is not None and "scouts" not in job.overrides):
+        return 0
+    begun = (1 + config.scouts) * math.ceil(steps * (1 - config.scout_until / 1000))
+    return 0 if settings.budget_evaluations is not None and begun + steps > settings.budget_evaluations else begun
 
 
 def _generate_one(

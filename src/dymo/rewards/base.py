@@ -16,7 +16,7 @@ from ..errors import RewardError
 
 @runtime_checkable
 class Reward(Protocol):
-    """What guides, or measures. Higher is better.
+    """A score of images for their prompts, which guides or measures them; higher is better.
 
     Four more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
     of rewards (about the spread among images of one prompt; 1 by default), `differentiable` (True by default),

@@ -15,7 +15,7 @@ Scorer = Callable[[list[Image.Image], list[str]], Sequence[float]]
 
 
 class BlackBoxReward:
-    """`scorer(images, prompts) -> one number an image`, declared not differentiable; higher is better.
+    """A reward by any function of images and prompts, without a gradient: `scorer(images, prompts) -> one number an image`, higher is better.
 
     It can measure (`dymo score`), be watched (`DyMO(..., watch=[...])`) and choose among images; it cannot guide.
     scale: points of score that one unit is worth where it is compared with other rewards. Raises RewardError where the
