@@ -6,7 +6,7 @@ import tiny_rewards
 import torch
 from diffusers import AutoencoderTiny
 
-from dymo import DyMO, load_miniature, load_reward
+from dymo import DyMO, load_miniature, load_reward, scouts
 from dymo.miniature import MINIATURE_DEFAULTS
 from dymo.rewards.clip import CLIPReward
 from tools.cost import GRAPH
@@ -67,6 +67,19 @@ def test_a_batch_of_four_seeds_is_four_runs(compile):
     for i in range(4):
         one = run(pipe, seeds=[i], compile=compile)
         torch.testing.assert_close(one.images[0], together.images[i], atol=1e-3, rtol=0)
+
+
+def test_seeds_begun_at_once_are_those_begun_in_turns(monkeypatch):
+    pipe, sizes = tiny.sd().to("cuda"), []
+    fitting = scouts._fitting
+    monkeypatch.setattr(scouts, "_fitting", lambda *given: sizes.append(fitting(*given)) or sizes[-1])
+    settings = dict(scouts=3, scout_until=400.0, borders=(400, 400), borders_by="timestep")
+    together = run(pipe, 1, **settings)
+    assert sizes and sizes[0] > 1
+    monkeypatch.setattr(scouts, "_fitting", lambda *_: 1)
+    turns = run(pipe, 1, **settings)
+    torch.testing.assert_close(torch.tensor(together.trace.scouts), torch.tensor(turns.trace.scouts), atol=1e-4, rtol=0)
+    tiny.assert_same_run(together, turns, 1e-3, 1e-3)
 
 
 @pytest.mark.miniature

@@ -318,10 +318,10 @@ class Runs:
         finally:
             unet.set_attn_processor(own)
 
-    def image(self, steps: int, recurrences: int, images: int, mode: str = "eager") -> Line:
-        """From start to end, decoded."""
+    def image(self, steps: int, recurrences: int, images: int, mode: str = "eager", seeds: int = 1) -> Line:
+        """From start to end, decoded; seeds: of which one is chosen."""
         aligner = DyMO(
-            self.one.reward, "fast", preview_vae=self.one.tiny, recurrences=recurrences, scouts=0, compile=self.backend(mode)
+            self.one.reward, "fast", preview_vae=self.one.tiny, recurrences=recurrences, scouts=seeds - 1, compile=self.backend(mode)
         )
         self.machine.restart()
         self.machine.wait()
@@ -330,7 +330,8 @@ class Runs:
         self.machine.wait()
         trace = output.trace
         seconds = time.perf_counter() - began - trace.cost.compile_seconds
-        what = f"an image: {steps} steps, {max(trace.evaluations)} evaluations each"
+        chosen = f", one of {seeds} seeds" * (seeds > 1)
+        what = f"an image: {steps} steps{chosen}, {max(trace.evaluations)} evaluations each"
         note = f"compiled before in {trace.cost.compile_seconds:.0f} s" if trace.cost.compile_seconds else ""
         return Line(self.family, what, mode, images, 1000 * seconds, peak=self.machine.peak(), note=note)
 
@@ -403,6 +404,8 @@ def plan(machine: Machine, family: str, reward: CLIPReward, first: bool) -> Iter
             yield from plain(several, "eager", images)
         yield "preference, default", "eager", 1, functools.partial(runs.whole_decoder, "preference")
         yield from image("eager")
+        steps = 2 if machine.tiny else 25
+        yield "an image of four seeds", "eager", 1, functools.partial(runs.image, steps, 0, 1, "eager", 4)
         yield from plain(several, "compiled")
 
 

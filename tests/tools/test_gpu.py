@@ -38,6 +38,12 @@ def test_a_guided_evaluation_is_compared_with_the_fastest_unguided_one(runs):
     assert "- NO: SD1.5, an image: 50 steps, 300 evaluations each: 13.0 s; at most 12" in text
 
 
+def test_an_image_of_several_seeds_counts_them_all(runs):
+    one, four = runs.image(2, 0, 1), runs.image(2, 0, 1, seeds=4)
+    assert one.what == "an image: 2 steps, 2 evaluations each" and one.milliseconds > 0
+    assert four.what == "an image: 2 steps, one of 4 seeds, 6 evaluations each"
+
+
 def test_each_way_of_running_has_its_backend(runs):
     modes = {
         "eager": False, "graphs": "graphs", "graphs, channels last": "graphs", "graphs, compiled, channels last": "graphs+inductor",
