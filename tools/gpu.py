@@ -59,6 +59,10 @@ BOTH = "graphs, compiled"
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
 
 
+def nothing() -> None:
+    pass
+
+
 @dataclass
 class Line:
     """One measurement, or why there is none."""
@@ -85,7 +89,7 @@ class Machine:
     minutes: float
     tiny: bool = False
     kernels: bool = False
-    """Whether to name the longest kernels of eager lines."""
+    """Whether to say how long the device is busy, and with what."""
     began: float = field(default_factory=time.monotonic)
     rate: float = 0.0
     """Operations a second of a large product in half precision."""
@@ -211,8 +215,10 @@ class Runs:
         settings = {"recurrences": 0, "few_steps": "never", "scouts": 0} | of_stage | settings
         return DyMO(self.one.reward, preset, preview_vae=preview, **settings)
 
-    def evaluation(self, aligner: Any, images: int, steps: int, **more: Any) -> float:
-        """Seconds of one evaluation of a run of so many steps."""
+    def evaluation(
+        self, aligner: Any, images: int, steps: int, begin: Callable[[], Any] = nothing, end: Callable[[], Any] = nothing, **more: Any
+    ) -> float:
+        """Seconds of one evaluation of a run of so many steps. begin, end: called around those that are timed."""
         marks: list[float] = []
         count = 0
 
@@ -221,6 +227,7 @@ class Runs:
             count += 1
             if count in (3, steps):
                 self.machine.wait()
+                (begin if count == 3 else end)()
                 marks.append(time.perf_counter())
 
         handle = None
@@ -262,25 +269,27 @@ class Runs:
 
     def line(self, what: str, mode: str, images: int, aligner: Any, count: bool, **more: Any) -> Line:
         self.machine.restart()
-        seconds = self.evaluation(aligner, images, EAGER_STEPS if mode == "eager" else STEPS, **more)
+        steps = EAGER_STEPS if mode == "eager" else STEPS
+        seconds = self.evaluation(aligner, images, steps, **more)
         found = Line(self.family, what, mode, images, 1000 * seconds, peak=self.machine.peak())
         if count:
             found.kernels, flops = self.counted(aligner, images)
             found.share = flops / seconds / self.machine.rate
-            found.note = self.longest(aligner, images) if self.machine.kernels else ""
+        if self.machine.kernels:
+            found.note = self.longest(aligner, images, steps)
         return found
 
-    def longest(self, aligner: Any, images: int, n: int = 3) -> str:
-        """The kernels that took longest in a run of two steps, with their milliseconds; on CUDA alone."""
+    def longest(self, aligner: Any, images: int, steps: int, n: int = 3) -> str:
+        """How long the device is busy in an evaluation, and the kernels that take longest; on CUDA alone."""
         if self.machine.device.type != "cuda":
             return ""
         from torch.profiler import ProfilerActivity, profile
 
-        with profile(activities=[ProfilerActivity.CUDA]) as found:
-            self.call(aligner, 2, images)
-            self.machine.wait()
-        kernels = sorted(found.key_averages(), key=lambda x: -x.self_device_time_total)[:n]
-        return ", ".join(f"{kernel.key.split('<')[0][:60]} {kernel.self_device_time_total / 1000:.1f} ms" for kernel in kernels)
+        found = profile(activities=[ProfilerActivity.CUDA])
+        self.evaluation(aligner, images, steps, found.start, found.stop)
+        each = {kernel.key: kernel.self_device_time_total / 1000 / (steps - 3) for kernel in found.key_averages()}
+        longest = sorted(each, key=lambda key: -each[key])[:n]
+        return f"busy {sum(each.values()):.1f} ms: " + ", ".join(f"{key.split('<')[0][:60]} {each[key]:.1f}" for key in longest)
 
     # Kinds of measurements.
 
@@ -521,7 +530,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/gpu.md"), metavar="FILE", help="the page [docs/gpu.md]")
     parser.add_argument("--family", choices=FAMILIES, action="append", help="only this one")
     parser.add_argument("--device", help="cuda, cuda:1, mps, xpu, cpu [the accelerator there is]")
-    parser.add_argument("--kernels", action="store_true", help="name the longest kernels of each eager line, which takes some seconds a line")
+    parser.add_argument("--kernels", action="store_true", help="say how long the device is busy in an evaluation, and with what")
     parser.add_argument("--tiny", action="store_true", help="small architectures, to try the program")
     chosen = parser.parse_args(arguments)
     device = chosen.device

@@ -38,6 +38,17 @@ def test_a_guided_evaluation_is_compared_with_the_fastest_unguided_one(runs):
     assert "- NO: SD1.5, an image: 50 steps, 300 evaluations each: 13.0 s; at most 12" in text
 
 
+def test_what_is_called_around_the_evaluations_that_are_timed(runs):
+    """From the third to the last: as a profiler of them is."""
+    calls = []
+    handle = runs.one.denoiser.register_forward_pre_hook(lambda *_: calls.append("evaluation"))
+    try:
+        runs.evaluation(runs.aligner("semantic"), 1, 6, lambda: calls.append("begin"), lambda: calls.append("end"))
+    finally:
+        handle.remove()
+    assert calls.index("end") - calls.index("begin") - 1 == 3
+
+
 def test_an_image_of_several_seeds_counts_them_all(runs):
     one, four = runs.image(2, 0, 1), runs.image(2, 0, 1, seeds=4)
     assert one.what == "an image: 2 steps, 2 evaluations each" and one.milliseconds > 0
