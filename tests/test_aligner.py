@@ -202,6 +202,55 @@ def test_the_reference_s_step_needs_guidance():
         run(DyMO(None, preset="official-sd15"), guidance_scale=1.0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["clamp", "checkpointing", "record_maps", "weights_have_gradient", "fresh_views", "wholes_and_parts", "free_text_encoders",
+     "resolution_shift"],
+)  # fmt: skip
+def test_a_switch_is_true_or_false(name):
+    with pytest.raises(ConfigError, match=f"{name}='no': give True or False"):
+        DyMO(tiny.brightness, **{name: "no"})
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        ({"prompt": 3}, "prompt=3: give a string, or a list of strings"),
+        ({"listeners": print}, r"listeners=<built-in function print>: give a list, as listeners=\[print\]"),
+        ({"cancel": True}, "cancel=True: give a threading.Event"),
+    ],
+)
+def test_what_cannot_be_called_with_is_refused(call, said):
+    with pytest.raises((ConfigError, PromptError), match=said):
+        DyMO(tiny.brightness)(tiny.sd(), **{"prompt": tiny.PROMPT, **call}, **tiny.SMALL)
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"preview_vae": "madebyollin/taesd"}, r"preview_vae='madebyollin/taesd': give the loaded VAE, as AutoencoderTiny.from_pretrained\("),
+        ({"objectives": [3]}, r"objectives=\[3\]: give objects like"),
+        ({"compile": "grphs"}, r"compile='grphs': torch has no such backend \(did you mean 'graphs'\?\)"),
+        ({"compile": "graphs+inducter"}, r"no such backend \(did you mean 'inductor'\?\)"),
+    ],
+)
+def test_what_an_aligner_cannot_be_made_of_is_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        DyMO(tiny.brightness, **settings)
+
+
+def test_a_prompt_without_pairs_beside_one_that_has_some_is_no_failure():
+    """Nothing is to be drawn together in "a cat": its steps of the words are left as they are, and that is told nowhere."""
+    aligner = DyMO(None, borders=(1, 1), recurrences=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        both = aligner(tiny.sd(), ["a cat", tiny.PROMPT], generator=[torch.Generator().manual_seed(i) for i in (0, 1)], **tiny.SMALL)
+    alone = aligner(tiny.sd(), "a cat", generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+    assert both.trace.failures == alone.trace.failures == {}
+    assert [step.weights["semantic"] for step in both.trace.steps] == [[0.0, 1.0]] * 4
+    torch.testing.assert_close(both.images[:1], alone.images, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5])
 def test_no_pictures_of_a_prompt_are_refused(number):
     with pytest.raises(ConfigError, match=rf"num_images_per_prompt={number}: give a whole number above 0"):

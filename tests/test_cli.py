@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -18,12 +19,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import dymo
+from dymo import cli
 from dymo.cli import app
 from dymo.commands import generate as generate_command
 from dymo.commands.names import file_stems
 from dymo.commands.notices import in_words_of_options
 from dymo.commands.options import check_miniature_words, read_config, read_loras, read_seeds
-from dymo.errors import ConfigError, PromptError
+from dymo.errors import ConfigError, PromptError, RewardError
 from dymo.events import Accepted
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
@@ -169,7 +171,12 @@ def refused_line(line, *words):
         ([PROMPT, "--dtype", "int8"], "--dtype 'int8': choose one of float32"),
         ([PROMPT, "--pipeline-kwargs", "{eta: 1}"], "not JSON"),
         ([PROMPT, "--pipeline-kwargs", "[1]"], "not an object; give a JSON object"),
-        ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "'height' is set by its own option"),
+        ([PROMPT, "--pipeline-kwargs", '{"height": 8}'], "--pipeline-kwargs: 'height' has an option of its own: --height"),
+        ([PROMPT, "--pipeline-kwargs", '{"num_images_per_prompt": 2}'], "'num_images_per_prompt' is one here: give several --seeds"),
+        ([PROMPT, "--set", "clamp=no"], "--set clamp='no': give True or False"),
+        ([PROMPT, "--budget-evaluations", "10"], "--budget-evaluations 10 is less than the 25 steps of the trajectory, which is never cut"),
+        ([PROMPT, "--reward", "judge"], "--reward judge measures only, so it cannot guide: watch it (--watch judge)"),
+        (["!!! ... ???"], "prompt '!!! ... ???' has no words"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
         ([PROMPT, "a red cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
         ([PROMPT, "--parser", "gpt"], "--parser 'gpt': choose one of spacy, llm, transformers"),
@@ -294,6 +301,28 @@ def test_c8_an_interrupt_keeps_what_is_finished(fakes, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*-000?.png"))) == 2 and (tmp_path / "sheet.png").is_file()
 
 
+def test_what_an_interrupt_breaks_is_an_interrupt(fakes, tmp_path, monkeypatch):
+    """An import that Ctrl-C breaks off may raise anything, as a reward that cannot be loaded."""
+
+    class Broken(FakeDyMO):
+        def __call__(self, *given, **more):
+            raise RewardError("Could not import module 'CLIPModel'")
+
+    monkeypatch.setattr(dymo, "DyMO", Broken)
+    assert invoke("generate", PROMPT, "--outdir", tmp_path).exit_code == 2
+    monkeypatch.setattr(cli, "_ctrl_c", [2])
+    result = invoke("generate", PROMPT, "--outdir", tmp_path)
+    assert result.exit_code == 130 and result.stderr.splitlines()[-1] == "Interrupted."
+    assert "CLIPModel" not in result.stderr
+
+
+def test_ctrl_c_before_there_is_a_command_ends_the_process_quietly():
+    script = "import os, signal, sys; sys.meta_path.insert(0, type('F', (), {'find_spec': staticmethod(lambda name, *_: "
+    script += "os.kill(os.getpid(), signal.SIGINT) if name == 'typer' else None)})); from dymo.__main__ import main; main()"
+    found = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGINT and not found.stderr and not found.stdout
+
+
 def test_c8_logging_shows_what_is_done_on_the_standard_error(fakes, tmp_path):
     quiet = invoke("generate", PROMPT, "--outdir", tmp_path)
     assert "INFO" not in quiet.stderr
@@ -323,6 +352,8 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
     "text, said",
     [
         ("k=-1: must be positive", "--set k=-1: must be positive"),
+        ("Budget(evaluations=9): lower num_inference_steps", "--budget-evaluations 9: lower --steps"),
+        ("give model=, or set DYMO_LLM_MODEL", "give --parser-model NAME, or set DYMO_LLM_MODEL"),
         ("eta=(1, 'x'): give 3 numbers", "--set eta=(1, 'x'): give 3 numbers"),
         ("give watch=['hpsv2.1', 'aesthetic'] or another", "give --watch hpsv2.1 --watch aesthetic or another"),
         ("--set k=-1 and --preset='fast'", "--set k=-1 and --preset='fast'"),

@@ -186,6 +186,8 @@ def test_what_cannot_be_scouted_is_refused():
         run(pipe=pipe, scouts=1, scout_until=900)
     with pytest.raises(ConfigError, match="a run of few steps improves its noise itself"):
         run(pipe=pipe, few_steps="always", **SCOUTS)
+    with pytest.raises(ConfigError, match="seconds=600 are kept for the steps of one seed; give evaluations, or scouts=0"):
+        run(pipe=pipe, budget=Budget(seconds=600), **SCOUTS)
     with pytest.raises(ConfigError, match="scouts=-1"):
         DyMO(tiny.brightness, scouts=-1)
 

@@ -1,5 +1,16 @@
-"""`python -m dymo`."""
+"""The command `dymo`, also as `python -m dymo`."""
 
-from .cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """The entry point."""
+    # Until there is a command, Ctrl-C ends the process as the system does.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

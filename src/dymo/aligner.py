@@ -19,7 +19,7 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener
-from .generation import Generation, gradient_of
+from .generation import Generation, check_backend, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
@@ -99,17 +99,23 @@ class DyMO:
         if self.reward is not None and not is_differentiable(self.reward):
             raise RewardError(
                 f"{self.reward.name} is a black box: without a gradient to the images it cannot guide. Watch it "
-                "(watch=[...]), measure with it (dymo score), or choose among images by it; to guide, give a "
+                f"(watch={self.reward.name!r}), measure with it (dymo score), or choose among images by it; to guide, give a "
                 "differentiable reward"
             )
         self.watched = _watched(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.objectives = list(objectives)
+        for objective in self.objectives:
+            if not hasattr(objective, "needs"):
+                raise ConfigError(f"objectives=[{objective!r}]: give objects like dymo.guidance.objectives.Objective, with name, needs, loss(seen)")
+        if preview_vae is not None and not isinstance(preview_vae, torch.nn.Module):
+            raise ConfigError(f"preview_vae={preview_vae!r}: give the loaded VAE, as AutoencoderTiny.from_pretrained({str(preview_vae)!r})")
         self.preview_vae = preview_vae
         if not isinstance(compile, (bool, str)) or compile == "" or str(compile).endswith("+"):
             raise ConfigError(f"compile={compile!r}: give True, False, 'graphs', 'graphs+inductor', or the name of a backend of torch.compile")
         self.compile: str | None = "inductor" if compile is True else compile or None
+        check_backend(self.compile)
 
     def __repr__(self) -> str:
         base = PRESETS[self.preset]
@@ -148,6 +154,12 @@ class DyMO:
         began = time.perf_counter()
         if budget is not None and not isinstance(budget, Budget):
             raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
+        if prompt is not None and not isinstance(prompt, (str, list, tuple)):
+            raise PromptError(f"prompt={prompt!r}: give a string, or a list of strings")
+        if callable(listeners):
+            raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
+        if cancel is not None and not hasattr(cancel, "is_set"):
+            raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
         semantic = self.config.semantic_weight > 0
         check_pipeline(pipe, self.config, semantic)
         config = self._config_for(pipe)

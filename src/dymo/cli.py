@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from inspect import getdoc
 from typing import Annotated, Any
@@ -19,6 +20,10 @@ REFUSED, INTERRUPTED = 2, 130
 """Exit codes: for input that cannot be used; after Ctrl-C, as of a process that the signal ended."""
 
 
+_ctrl_c: list[int] = []
+"""Signals of this process so far."""
+
+
 class _Group(TyperGroup):
     """Says in one red line what was wrong with the input, and warns in a yellow one; a bug keeps its traceback."""
 
@@ -26,12 +31,17 @@ class _Group(TyperGroup):
         try:
             with plain_warnings():
                 return super().invoke(ctx)
-        except DyMOError as error:
-            show("Error", "red", error)
-            raise typer.Exit(REFUSED) from None
         except KeyboardInterrupt as error:
             typer.echo(f"Interrupted{f': {error}' if str(error) else ''}.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if _ctrl_c and not isinstance(error, typer.Exit):  # an import that it breaks off raises what it likes
+                typer.echo("Interrupted.", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+            if isinstance(error, DyMOError):
+                show("Error", "red", error)
+                raise typer.Exit(REFUSED) from None
+            raise
 
 
 def _typer(help: str | None, epilog: str | None = None, **more: Any) -> typer.Typer:
@@ -160,5 +170,11 @@ _command(
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command of `sys.argv`."""
+
+    def interrupt(number: int, _frame: Any) -> None:
+        _ctrl_c.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     app()

@@ -181,6 +181,9 @@ class Config:
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: give True or False")
         for name in ("max_recurrences", "views", "updates", "draws", "scouts", "eta_steps"):
             if not isinstance(getattr(self, name), int | None):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
@@ -197,6 +200,9 @@ class Config:
             if not isinstance(chosen, (tuple, list)) or not chosen or not all(type(i) is int and i >= 0 for i in chosen):
                 raise ConfigError(f"{name}={chosen!r}: give numbers of {what} from 0 on, as {example}, or None")
             object.__setattr__(self, name, tuple(dict.fromkeys(chosen)))
+
+
+_SWITCHES = tuple(field.name for field in dataclasses.fields(Config) if field.type == "bool")
 
 
 def _is_number(value: Any) -> bool:

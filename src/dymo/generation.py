@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .budget import Allotment
 from .config import Config, Gradient
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 from .events import Begun, Compiled, Listener, Started
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
@@ -193,7 +193,7 @@ class Generation:
     def _chosen(self) -> Chosen | None:
         """The seed of each image; None where the run is cancelled. Raises NoChoice."""
         config, reward, budget = self.config, self.aligner.reward, self.allotment.budget
-        check(config, reward, self.kwargs, budget, "scouts" in self.aligner.asked)
+        check(config, reward, self.kwargs, budget)
         assert reward is not None
         score = self._scorer(reward, guides=True)
         worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
@@ -337,6 +337,19 @@ def ways(compile: str | None) -> tuple[str | None, bool]:
     return (backend or None, True) if name == GRAPHS else (compile, False)
 
 
+def check_backend(compile: str | None) -> None:
+    """Raises ConfigError where `compile=` names no backend of torch.compile."""
+    backend, _ = ways(compile)
+    if backend in (None, "inductor"):
+        return
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise ConfigError(
+            f"compile={compile!r}: torch has no such backend{did_you_mean(str(backend), [GRAPHS, *known])}; give True, 'graphs', or one of "
+            f"{', '.join(known)}"
+        )
+
+
 def gradient_of(pipe: Any) -> Gradient:
     """What gradient="auto" is for this pipeline: its family's, but for quantised weights."""
     family = family_of(pipe)
@@ -365,5 +378,6 @@ def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Se
         t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
         warnings.warn(
             f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
-            f"lower borders={config.borders}, or use the method 'reno' for models of one step", RuntimeWarning, stacklevel=5,
+            f"{'raise' if config.borders_by == 'timestep' else 'lower'} borders={config.borders}, or use the method 'reno' for models of "
+            "one step", RuntimeWarning, stacklevel=5,
         )  # fmt: skip

@@ -172,7 +172,7 @@ class Recorder(Observer):
             reason = step.unguided[i] = FAILURES[int(code)]
             if reason is None:
                 continue
-            heavy = [step.weights[name][i] for name in step.losses if name != "semantic" or self.words[i]]
+            heavy = [step.weights[name][i] for name in step.losses]
             if reason == "zero" and not any(heavy):
                 continue  # No weight on anything here: there was nothing to follow.
             self.trace.failures[reason] = self.trace.failures.get(reason, 0) + 1

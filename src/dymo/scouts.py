@@ -173,14 +173,14 @@ def choose(
     return Chosen(chosen, scores.tolist(), spent)
 
 
-def check(config: Config, reward: Any, kwargs: dict[str, Any], budget: Budget, asked: bool) -> None:
-    """Raises NoChoice where nothing compares the seeds, or no other seed can be or is to be begun. asked: the user set `scouts`."""
+def check(config: Config, reward: Any, kwargs: dict[str, Any], budget: Budget) -> None:
+    """Raises NoChoice where nothing compares the seeds, or no other seed can be begun."""
     if reward is None:
         raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
     if kwargs.get("latents") is not None:
         raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
-    if budget.seconds is not None and not asked:
-        raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed")
+    if budget.seconds is not None:
+        raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed; give evaluations, or scouts=0")
 
 
 def allowance(config: Config, budget: Budget, before: int, timesteps: Sequence[Timestep], steps: int) -> Allotment:

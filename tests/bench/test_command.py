@@ -156,6 +156,24 @@ def test_what_another_row_spent_is_the_budget_of_the_same_images(tmp_path):
 
 
 @pytest.mark.miniature
+@pytest.mark.parametrize(
+    "plan, said",
+    [
+        ("call: {num_inference_steps: 2, guidance_s: 4.0}\nrows: [plain]", "call, row 'plain': StableDiffusionPipeline has no argument 'guidance_s'"),
+        ("rows: [{method: plain, budget: {evaluations: 3}}]", "rows.budget.evaluations: 3: the 25 steps of a trajectory are never cut short"),
+    ],
+)
+def test_a_call_that_no_image_could_be_made_with_is_refused(tmp_path, plan, said):
+    (tmp_path / "mine.yaml").write_text(f"prompts: [a red apple]\nmetrics: [mini-hps]\n{plan}")
+    found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
+    assert found.exit_code == 2 and said in " ".join(found.output.split()), found.output
+
+
+def test_one_seed_may_stand_without_brackets():
+    assert Comparison.read({"rows": ["plain"], "prompts": ["a red apple"], "metrics": [], "seeds": 3}).seeds == (3,)
+
+
+@pytest.mark.miniature
 def test_c5_a_run_whose_rows_failed_ends_with_exit_code_1_and_its_report(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "prompts: [a red apple]\nmetrics: [mini-hps]\ncall: {num_inference_steps: 2}\n"

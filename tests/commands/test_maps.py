@@ -40,7 +40,7 @@ def test_the_miniature_by_the_command():
     other = CliRunner().invoke(app, [*words, "--pipeline-kwargs", '{"height": 64, "width": 64}'])
     assert {row["grid"][0] for row in json.loads(other.stdout)} == {row["grid"][0] // 2 for row in rows}
     twice = CliRunner().invoke(app, [*words, "--pipeline-kwargs", '{"guidance_scale": 2}'])
-    assert twice.exit_code == 2 and "is set by its own option" in twice.output
+    assert twice.exit_code == 2 and "has an option of its own" in twice.output
     assert [row["number"] for row in rows] == list(range(len(rows))) and any(row["default"] for row in rows)
     refused = CliRunner().invoke(app, ["maps", "a red zebra"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert refused.exit_code == 2 and "zebra" in refused.output

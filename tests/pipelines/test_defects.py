@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import tiny
 import torch
@@ -148,5 +150,9 @@ def test_p17_a_reward_that_is_used_at_no_step_is_told():
     pipe = tiny.sd()
     pipe.scheduler = tiny.scheduler(DDIMScheduler, timestep_spacing="trailing")
     call = {**tiny.SMALL, "num_inference_steps": 1}
-    with pytest.warns(RuntimeWarning, match=r"used at none of the 1 steps \(t = 999"):
+    with pytest.warns(RuntimeWarning, match=r"used at none of the 1 steps \(t = 999.* raise borders=\(800"):
         DyMO(tiny.brightness)(pipe, tiny.PROMPT, graph=GRAPH, generator=generator(), **call)
+    # What it says helps.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        DyMO(tiny.brightness, borders=(1000, 1000))(pipe, tiny.PROMPT, graph=GRAPH, generator=generator(), **call)

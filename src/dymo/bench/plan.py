@@ -176,6 +176,12 @@ class Comparison(_Part):
             data["call"] = {**MINIATURE_DEFAULTS, **data.get("call", {})}
         return data
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _listed(cls, seeds: Any) -> Any:
+        """One seed may stand without brackets."""
+        return (seeds,) if type(seeds) is int else seeds
+
     @field_validator("prompts", mode="before")
     @classmethod
     def _loaded(cls, prompts: Any) -> Any:
@@ -213,6 +219,9 @@ class Comparison(_Part):
             steps = self.call_of(row).get("num_inference_steps", 1)
             if not isinstance(steps, int) or steps < 1:
                 raise ConfigError(f"call.num_inference_steps: {steps!r}: give a whole number from 1 on")
+            least = row.budget.evaluations if row.budget is not None else None
+            if least is not None and least < steps:
+                raise ConfigError(f"rows.budget.evaluations: {least}: the {steps} steps of a trajectory are never cut short; give {steps} or more")
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
                 raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
         try:

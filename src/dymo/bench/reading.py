@@ -25,7 +25,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())}); name a readable YAML or JSON file") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds {type(data).__name__}, not settings (pipeline:, prompts:, rows: ...)")
     return data

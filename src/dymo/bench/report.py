@@ -38,7 +38,7 @@ class Written(NamedTuple):
     markdown: Path
     table: Table
     summary: str
-    failed: int  # images that could not be generated or measured
+    failures: list[str]  # why images could not be generated or measured
 
 
 def write_report(plan: Comparison, store: Store, versus: str | None = None, folder: Path | None = None) -> Written:
@@ -73,7 +73,7 @@ def write_report(plan: Comparison, store: Store, versus: str | None = None, fold
     write_text(folder / "report" / "table.tex", table.to_latex())
     html = write_text(folder / "report.html", page.to_html())
     markdown = write_text(folder / "report.md", page.to_markdown())
-    return Written(html, markdown, table, summary, sum(len(r.failures) for r in results))
+    return Written(html, markdown, table, summary, failures(results))
 
 
 def means(results: Sequence[RowResult], names: Sequence[str]) -> Table:
@@ -182,9 +182,21 @@ def _missing(plan: Comparison, results: Sequence[RowResult], metrics: Sequence[s
     """Everything that should be here and is not."""
     notes = [f"metric {name}: no image was measured by it" for name in plan.metrics if name not in metrics]
     notes += [f"row {name}: {reason}" for name, reason in plan.left_out.items()]
+    return notes + failures(results)
+
+
+def failures(results: Sequence[RowResult]) -> list[str]:
+    """Why images failed, each reason of a row once."""
+    found = []
     for r in results:
-        notes += [f"{r.row.name}, {prompt!r}, seed {seed}: {why}" for (prompt, seed), why in r.failures.items()]
-    return notes
+        cases: dict[str, list[Case]] = {}
+        for case, why in r.failures.items():
+            cases.setdefault(why, []).append(case)
+        for why, those in cases.items():
+            prompt, seed = those[0]
+            more = f", and {len(those) - 1} more" if len(those) > 1 else ""
+            found.append(f"{r.row.name}, {prompt!r}, seed {seed}{more}: {why}")
+    return found
 
 
 def _shown(plan: Comparison, results: Sequence[RowResult]) -> list[Case]:

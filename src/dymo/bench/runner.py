@@ -17,7 +17,7 @@ from ..errors import ConfigError, DyMOError
 from .needs import need
 from .plan import Comparison, RowSpec
 from .store import Key, Store, StoreError
-from .worker import LoadPipeline, Worker, scores_of
+from .worker import CallError, LoadPipeline, Worker, scores_of
 
 PATIENCE = 0.5  # seconds between looks at what others are generating
 
@@ -90,7 +90,7 @@ def work(
     """Generate and measure what is not there, until nothing is left or in the hands of others.
 
     worker: has `generate(row, keys)` and `measure(keys)`, as `Worker`. Each rank begins at another place. An image that
-    cannot be generated is noted in the store and left. Raises StoreError where nothing can be written.
+    cannot be generated is noted in the store and left. Raises StoreError where nothing can be written, and CallError.
     """
     jobs = jobs_of(plan)
     start = len(jobs) * rank.rank // rank.world
@@ -144,7 +144,7 @@ def _tried(row: RowSpec, keys: Sequence[Key], store: Store, worker: Any, failed:
             worker.generate(row, missing)
         worker.measure(keys)
         return True
-    except StoreError:
+    except (StoreError, CallError):
         raise
     except (DyMOError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
         if len(keys) == 1:

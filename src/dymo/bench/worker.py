@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import Budget
 from ..errors import ConfigError, DyMOError
 from ..methods import load_method
+from ..pipelines.checks import check_arguments
 from ..pipelines.variants import variant
 from ..prompt.reading import read
 from ..report.png import png_bytes
@@ -31,6 +32,10 @@ LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pip
 SHARED = ("seconds", "denoiser_rows", "denoiser_backwards", "decodes", "reward_calls")
 """Parts of a batch's cost that are divided among its images."""
 COUNTED = 2  # trajectories of the run whose operations are counted, for a row whose budget is not its own
+
+
+class CallError(ConfigError):
+    """The arguments of a row's call are not those of its pipeline."""
 
 
 class Worker:
@@ -55,7 +60,14 @@ class Worker:
         self._open.close()
 
     def generate(self, row: RowSpec, keys: Sequence[Key]) -> None:
-        """Put the images of `keys`, all of one seed, into the store. Raises DyMOError where the row cannot be run."""
+        """Put the images of `keys`, all of one seed, into the store. Raises DyMOError where the row cannot be run, and CallError
+        where none of its images could be.
+        """
+        pipe = self._pipe(row)
+        try:
+            check_arguments(pipe, self.plan.call_of(row))
+        except ConfigError as error:
+            raise CallError(f"call, row {row.name!r}: {error}") from error
         flops = self._flops(row)
         for budget, those in self._budgets(row, keys, flops).items():
             made = self._run(row, [key.prompt for key in those], those[0].seed, budget)

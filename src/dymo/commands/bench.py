@@ -144,10 +144,11 @@ def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None,
     from ..bench.report import write_report
 
     written = write_report(plan, store, versus, out)
+    failures = "".join(f"\n- {reason}" for reason in written.failures)
     say(
-        console, f"{written.table.to_text()}\n\n{written.summary}\n\nReport: {written.html}\n        {written.markdown}"
+        console, f"{written.table.to_text()}\n\n{written.summary}{failures}\n\nReport: {written.html}\n        {written.markdown}"
     )
-    return written.failed > 0
+    return bool(written.failures)
 
 
 def _need_extra() -> None:

@@ -120,6 +120,12 @@ def check(settings: Generate) -> Job:
     readings = [read(text, config.markup) for text in [*prompts, settings.negative_prompt or ""]]
     for reading in readings:
         reading.check()
+    steps = settings.steps or (MINIATURE_DEFAULTS["num_inference_steps"] if settings.model is None else None)
+    if settings.budget_evaluations is not None and steps is not None and settings.budget_evaluations < steps:
+        raise ConfigError(
+            f"--budget-evaluations {settings.budget_evaluations} is less than the {steps} steps of the trajectory, which is never cut short: "
+            "raise it, or lower --steps"
+        )
     check_outdir(settings.outdir)
     if settings.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
@@ -154,8 +160,10 @@ def check(settings: Generate) -> Job:
     call |= {name: value for name, value in given.items() if value is not None}
     job = Job(settings, prompts, seeds, config, overrides, call, loras, graph)
     # Last, since the names of rewards from packages are known after an import that takes seconds.
-    for option, name in [("--reward", job.reward_name)] * job.scores + [("--watch", name) for name in settings.watch]:
-        check_reward(option, name)
+    if job.scores:
+        check_reward("--reward", job.reward_name, guides=config.preference_weight > 0)
+    for name in settings.watch:
+        check_reward("--watch", name)
     return job
 
 

@@ -33,6 +33,9 @@ _CALLS = (
     (re.compile(r"(?<![\w.'\"-])compile=True"), "--compile"),
     (re.compile(r"(?<![\w.'\"-])compile='graphs'"), "--graphs"),
     (re.compile(r"pipe\.scheduler = (\w+)\.from_config\(pipe\.scheduler\.config\)"), r"--scheduler \1"),
+    (re.compile(r"(?<![\w.'\"-])give model=(?=, or set)"), "give --parser-model NAME"),
+    (re.compile(r"Budget\((evaluations|seconds)=([\d.]+)\)"), r"--budget-\1 \2"),
+    (re.compile(r"(?<![\w.'\"-])num_inference_steps(?!\w|=)"), "--steps"),
     (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
 )
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 MOST_SEEDS = 10_000
 OF_THE_RUN = ("prompt", "num_inference_steps", "guidance_scale", "generator", "num_images_per_prompt", "output_type", "return_dict")
 """Arguments of a pipeline's call that every command which generates has a say in itself."""
+_INSTEAD = {
+    "prompt": "is the argument of the command",
+    "num_inference_steps": "has an option of its own: --steps",
+    "generator": "is made of the seed: give --seeds",
+    "num_images_per_prompt": "is one here: give several --seeds",
+    "output_type": "is the command's: it writes files",
+    "return_dict": "is the command's: it writes files",
+}
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 
@@ -70,6 +78,8 @@ def check_miniature_words(prompt: str) -> None:
     from ..miniature.world import WORDS
 
     words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)
+    if not words and prompt.strip():
+        raise PromptError(f"prompt {prompt!r} has no words: say what the image should show")
     unknown = [word for word in dict.fromkeys(words) if word.lower() not in WORDS]
     if unknown:
         raise PromptError(
@@ -120,7 +130,7 @@ def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[
         raise ConfigError(f"--pipeline-kwargs {text!r}: not an object; {remedy}")
     for key in kwargs:
         if key in steered_here:
-            raise ConfigError(f"--pipeline-kwargs: {key!r} is set by its own option here; leave it out")
+            raise ConfigError(f"--pipeline-kwargs: {key!r} {_INSTEAD.get(key, 'has an option of its own: --' + key.replace('_', '-'))}")
     return kwargs
 
 

@@ -69,8 +69,8 @@ _lora = partial(
     "--lora",
     default=(),
 )
-_steps = partial(_image, "Steps of the sampler. [default: the pipeline's own]")
-_guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own]")
+_steps = partial(_image, "Steps of the sampler. [default: the pipeline's own; of the miniature 25]")
+_guidance_scale = partial(_image, "Classifier-free guidance. [default: the pipeline's own; of the miniature 4]")
 _SCHEDULERS = f"{', '.join(SAMPLERS)}; most also with a spacing, as `dpm++ 2m karras`; or a diffusers class. [default: the model's own]"
 _scheduler = partial(_image, _SCHEDULERS, "NAME")
 _pipeline_kwargs = partial(_image, "More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")

@@ -281,11 +281,13 @@ def _instead(files: Sequence[str], what: str) -> str:
     return f"name the {what}'s repository"
 
 
-def check_reward(option: str, name: str, remedy: str = "") -> None:
-    """Whether a reward of this name is known, and its weights can be had. Raises ConfigError or RewardError."""
+def check_reward(option: str, name: str, remedy: str = "", guides: bool = False) -> None:
+    """Whether a reward of this name is known, its weights can be had, and it can guide where it is to. Raises ConfigError or RewardError."""
     from ..rewards import spec_of
 
     spec = spec_of(name)
+    if guides and spec.guides == "measure only":
+        raise ConfigError(f"{option} {name} measures only, so it cannot guide: watch it (--watch {name}), or measure with it (dymo score)")
     if spec.source:
         check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward", remedy)
 

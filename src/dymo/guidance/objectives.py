@@ -48,7 +48,7 @@ class Pairs(Protocol):
 
 
 def resting(objective: Objective) -> set[int]:
-    """The samples that an objective no longer acts on."""
+    """The samples that an objective does not act on."""
     return getattr(objective, "resting", set())
 
 
@@ -60,9 +60,16 @@ def weighted(
     for o in objectives:
         w[o.name] = w_A if o.needs == "maps" else w_R
         if rests := resting(o):
-            w[o.name] = w[o.name] * w_A.new_tensor([i not in rests for i in seen.rows])
+            w[o.name] = w[o.name] * _marks(tuple(i not in rests for i in seen.rows), w_A.device)
         losses[o.name] = o.loss(seen)
     return w, losses
+
+
+@lru_cache(maxsize=256)
+def _marks(which: tuple[bool, ...], device: torch.device) -> Tensor:
+    """1 and 0 on a device, brought there once: an upload makes the host wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(which, dtype=torch.float32, device=device)
 
 
 def word_map(maps: Tensor, indices: Word) -> Tensor:
@@ -165,6 +172,11 @@ class SemanticAlignment:
     pairs: Sequence[Pairs]
     name: str = "semantic"
     needs: Literal["maps", "image"] = "maps"
+    resting: set[int] = field(init=False)
+    """Samples without pairs."""
+
+    def __post_init__(self) -> None:
+        self.resting = {i for i, one in enumerate(self.pairs) if not one.positive and not one.negative}
 
     def loss(self, seen: Seen) -> Tensor:
         """(n,) in [-1, 1]."""
