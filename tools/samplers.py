@@ -1,6 +1,6 @@
 """Whether DPM++ 2M at 12 steps keeps what the guidance gains with DDIM at 25.
 
-    python -m tools.samplers [--prompts 128] [--seeds 3] [--run runs/samplers] [--out docs/samplers.md]
+    python -m tools.samplers [--prompts 384] [--seeds 3] [--run runs/samplers] [--out docs/samplers.md]
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def claims(found: Found) -> list[tuple[str, bool]]:
 
 
 STUDY = Study(
-    "samplers", "A quicker sampler on the miniature", rows(), pairs, claims, prompts=128, about="guided and unguided images by two samplers."
+    "samplers", "A quicker sampler on the miniature", rows(), pairs, claims, prompts=384, about="guided and unguided images by two samplers."
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """DyMO and the systems that people take today, at equal compute, on held-out prompts of two and of three things.
 
-    python -m tools.systems [--prompts 160] [--seeds 3] [--run runs/systems] [--out docs/systems.md]
+    python -m tools.systems [--prompts 96] [--seeds 3] [--run runs/systems] [--out docs/systems.md]
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def claims(found: Found) -> list[tuple[str, bool]]:
 
 
 STUDY = Study(
-    "systems", "DyMO and other systems at equal compute", rows(), pairs, claims, prompts=160, measures=(TWO, THREE, HPS),
+    "systems", "DyMO and other systems at equal compute", rows(), pairs, claims, prompts=96, measures=(TWO, THREE, HPS),
     about="the preset `fast`, and four other systems with their authors' settings, guided by the same reward. FK-steering (particles), ReNO "
     "and DNO (trajectories) are given, image by image, at least the floating-point operations of DyMO on the same prompt and seed; FreeDoM "
     "takes what its schedule takes. DNO and FK-steering draw noise in each step (eta 1). Predictions are decoded by the tiny decoder.",
