@@ -250,7 +250,7 @@ def _estimate(job: Job, runs: int, steps: int | None) -> str:
 def _begun(job: Job, steps: int) -> int:
     """Evaluations of all seeds that are begun, were the noise levels t evenly spread over the steps."""
     config, settings = job.config, job.settings
-    if not config.scouts or not config.preference_weight or (settings.budget_seconds is not None and "scouts" not in job.overrides):
+    if not config.scouts or not config.preference_weight or settings.budget_seconds is not None:
         return 0
     begun = (1 + config.scouts) * math.ceil(steps * (1 - config.scout_until / 1000))
     return 0 if settings.budget_evaluations is not None and begun + steps > settings.budget_evaluations else begun

@@ -71,7 +71,7 @@ def explained(remedy: str) -> Iterator[None]:
     """What torch.compile raises inside, as a ConfigError with the remedy."""
     try:
         yield
-    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+    except RuntimeError as error:
         if not of_the_compiler(error):
             raise
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
