@@ -197,7 +197,6 @@ class Generation:
         assert reward is not None
         score = self._scorer(reward, guides=True)
         worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
-        device = self.pipe._execution_device
 
         def words(seeds: int) -> list[Objective]:
             return [SemanticAlignment([p for p in self.pairs for _ in range(seeds)])] if worded else []
@@ -222,7 +221,7 @@ class Generation:
 
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
         several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
-        at_once = several and self.graphs is None
+        at_once, device = several and self.graphs is None, self.pipe._execution_device
         room = Room(device) if at_once and device.type == "cuda" else None
         return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell, room, at_once)
 

@@ -125,6 +125,9 @@ def choose(
 
     def begin(group: range) -> _Begun | None:
         n = len(group)
+        for those, states in zip(seeds, starts, strict=True):
+            for k in group:
+                those[k].set_state(states[k])
         several = {"num_images_per_prompt": n} if n > 1 else {}
         with open_loop({**call, **several, "generator": [those[k] for those in seeds for k in group]}) as loop:
             steps = sum(level(config, now) >= config.scout_until for now in loop.timesteps)
@@ -155,9 +158,6 @@ def choose(
             if most == 1:
                 raise
             most = 1
-            for those, states in zip(seeds, starts, strict=True):
-                for k in group:
-                    those[k].set_state(states[k])
             continue
         if begun is None:
             return None

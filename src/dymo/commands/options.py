@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph
 
 MOST_SEEDS = 10_000
-OF_THE_RUN = ("prompt", "num_inference_steps", "guidance_scale", "generator", "num_images_per_prompt", "output_type", "return_dict")
-"""Arguments of a pipeline's call that every command which generates has a say in itself."""
-_INSTEAD = {
+OF_THE_RUN = {
     "prompt": "is the argument of the command",
     "num_inference_steps": "has an option of its own: --steps",
-    "generator": "is made of the seed: give --seeds",
-    "num_images_per_prompt": "is one here: give several --seeds",
+    "guidance_scale": "has an option of its own: --guidance-scale",
+    "generator": "is made of the seed that the command is given",
+    "num_images_per_prompt": "is one here: give several --seeds to dymo generate",
     "output_type": "is the command's: it writes files",
     "return_dict": "is the command's: it writes files",
 }
+"""Arguments of a pipeline's call that every command which generates has a say in itself, and which."""
 _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 
@@ -119,7 +119,7 @@ def _value(text: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[str, Any]:
+def read_pipeline_kwargs(text: str | None, steered_here: Collection[str]) -> dict[str, Any]:
     """The JSON object of --pipeline-kwargs. Raises ConfigError; `steered_here` are keys that have their own option."""
     remedy = """give a JSON object, as '{"eta": 1}'"""
     try:
@@ -130,7 +130,7 @@ def read_pipeline_kwargs(text: str | None, steered_here: Sequence[str]) -> dict[
         raise ConfigError(f"--pipeline-kwargs {text!r}: not an object; {remedy}")
     for key in kwargs:
         if key in steered_here:
-            raise ConfigError(f"--pipeline-kwargs: {key!r} {_INSTEAD.get(key, 'has an option of its own: --' + key.replace('_', '-'))}")
+            raise ConfigError(f"--pipeline-kwargs: {key!r} {OF_THE_RUN.get(key, 'has an option of its own: --' + key.replace('_', '-'))}")
     return kwargs
 
 

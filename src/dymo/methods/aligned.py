@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..aligner import DyMO
-from ..pipelines.decode import load_preview
+from ..pipelines.decode import preview_of
 from ..prompt import load_parser
 from ..prompts import Parser
 from .contract import Result
@@ -27,7 +27,6 @@ class Aligned:
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
-        preview = load_preview(self.preview_vae, pipe) if isinstance(self.preview_vae, str) else self.preview_vae
-        aligner = DyMO(reward, self.preset, parser, preview_vae=preview, **self.settings)
+        aligner = DyMO(reward, self.preset, parser, preview_vae=preview_of(self.preview_vae, pipe), **self.settings)
         output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)
         return Result(output.images, output.trace)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..guidance.levels import noisy_step
 from ..guidance.loop import Loop, put
+from ..pipelines.decode import preview_of
 from ..pipelines.schedulers import kind_of
 from ..rewards import scale_of
 from .contract import Result
@@ -89,8 +90,9 @@ class FKSteering:
             run.need_reward()
             k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // (run.steps or 1))
             run.trace.config = {"k": k}
+            method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
             images = run.generate(
-                lambda loop: self.steps(loop, run, k, bool(draws)), copies=k, generator=_spread(run, k)
+                lambda loop: method.steps(loop, run, k, bool(draws)), copies=k, generator=_spread(run, k)
             )
             images = images.unflatten(0, (-1, k))
             if k == 1 or "narrowed" in run.trace.config:

@@ -6,7 +6,7 @@ As in the comparison that DyMO's paper makes, the loss is minus the reward, in p
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..budget import Allotment
@@ -14,6 +14,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
 from ..guidance.step import failure, norms, residual_length
+from ..pipelines.decode import preview_of
 from .contract import Result
 from .run import Run
 
@@ -40,7 +41,8 @@ class FreeDoM:
             raise ConfigError(f"guidance_scale={scale!r}: FreeDoM's step is a part of the guidance; give more than 1")
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_gradient()
-            images = run.generate(lambda loop: self.steps(loop, run, scale, Allotment(run.budget)))
+            method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
+            images = run.generate(lambda loop: method.steps(loop, run, scale, Allotment(run.budget)))
             return run.result(images)
 
     def steps(self, loop: Loop, run: Run, scale: float, allotment: Allotment) -> None:

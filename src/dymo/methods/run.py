@@ -15,7 +15,7 @@ from ..budget import Budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
 from ..pipelines.checks import check_arguments
-from ..pipelines.decode import decoder, decoding_vae, load_preview
+from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
@@ -57,7 +57,6 @@ class Run(ExitStack):
         written = [text for text in self.texts for _ in range(self.repeats)]
         self.trace = Trace(prompts=written, texts=self.prompts, evaluations=[0] * len(self.prompts))
         self._calls: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._named: dict[str, Any] = {}
         if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
             raise ConfigError(
                 f"Budget(evaluations={self.budget.evaluations}) is less than the {self.steps} steps of one trajectory: "
@@ -142,12 +141,8 @@ class Run(ExitStack):
         return self.budget.seconds - (time.perf_counter() - self._began)
 
     def decode(self, z0: Tensor, vae: Any = None) -> Tensor:
-        """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one, given or named (`load_preview`)."""
+        """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one."""
         self.trace.cost.decodes += len(z0)
-        if isinstance(vae, str):
-            if vae not in self._named:
-                self._named[vae] = load_preview(vae, self.pipe)
-            vae = self._named[vae]
         return decoder(decoding_vae(self.pipe.vae if vae is None else vae))(z0).clamp(0, 1)
 
     def generate(

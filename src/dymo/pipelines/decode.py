@@ -50,6 +50,11 @@ def load_preview(source: str, like: Any) -> Any:
     return vae.eval().to(like._execution_device)
 
 
+def preview_of(vae: Any, pipe: Any) -> Any:
+    """A VAE for predictions as it is given, or loaded where it is named. Raises PipelineError."""
+    return load_preview(vae, pipe) if isinstance(vae, str) else vae
+
+
 def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
