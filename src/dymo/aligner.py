@@ -167,7 +167,7 @@ class DyMO:
             family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through"
         )
         check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
-        check_arguments(pipe, pipeline_kwargs, _of_the_call())
+        check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
@@ -217,7 +217,7 @@ class DyMO:
         of `seed`, and is as before afterwards. Raises PromptError without a word that has maps, PipelineError, ConfigError.
         """
         check_pipeline(pipe, self.config, True)
-        check_arguments(pipe, pipeline_kwargs, _of_the_call())
+        check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         if "generator" in pipeline_kwargs:
             raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")
         pipeline_kwargs |= {"prompt": prompt if isinstance(prompt, str) else list(prompt), "output_type": "latent"}

@@ -260,6 +260,20 @@ def test_a_scheduler_that_cannot_be_steered_is_refused_before_weights_are_read(t
     assert type(models.load_pipeline(str(folder), "IPNDMScheduler").scheduler) is diffusers.IPNDMScheduler
 
 
+@pytest.mark.parametrize("form", ["folder", "file", "miniature"])
+def test_an_argument_that_the_pipeline_does_not_have_is_refused_before_weights_are_read(form, tmp_path, monkeypatch):
+    folder, file = tmp_path / "model", tmp_path / "model.safetensors"
+    pipe = tiny.sd()
+    pipe.save_pretrained(folder)
+    layouts.write(layouts.sd15(pipe), file)
+    for loader in ("AutoPipelineForText2Image.from_pretrained", "StableDiffusionPipeline.from_single_file"):
+        monkeypatch.setattr(f"diffusers.{loader}", lambda *_, **__: pytest.fail("weights"))
+    monkeypatch.setattr("dymo.load_miniature", lambda: pytest.fail("weights"))
+    model = {"folder": str(folder), "file": str(file), "miniature": None}[form]
+    with pytest.raises(ConfigError, match="^--pipeline-kwargs: StableDiffusionPipeline has no argument 'clip_skp' .did you mean 'clip_skip'.*: it takes prompt, "):
+        models.load_pipeline(model, config=str(folder) if form == "file" else None, call={"clip_skp": 1})
+
+
 def test_a_sampler_whose_library_is_not_installed_is_refused_for_the_reason_that_remains():
     with pytest.raises(PipelineError, match="DPMSolverSDEScheduler cannot be steered"):
         make_scheduler("dpm++ sde", tiny.scheduler(), steered=True)

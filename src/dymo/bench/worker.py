@@ -65,7 +65,7 @@ class Worker:
         """
         pipe = self._pipe(row)
         try:
-            check_arguments(pipe, self.plan.call_of(row))
+            check_arguments(type(pipe), self.plan.call_of(row))
         except ConfigError as error:
             raise CallError(f"call, row {row.name!r}: {error}") from error
         flops = self._flops(row)

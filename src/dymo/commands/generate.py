@@ -190,7 +190,7 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     with busy(notes, f"Loading {job.model_name} …"):
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
-            revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True,
+            revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True, call=job.call,
         )  # fmt: skip
         # Loaded here and not by its name in DyMO: --compare scores the final images by it.
         reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if job.scores else None

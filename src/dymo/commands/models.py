@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def load_pipeline(
     unet: str | None = None,
     offload: str = "none",
     steered: bool = False,
+    call: Mapping[str, Any] | None = None,
     option: str = "--model",
     config_option: str = "--config",
 ) -> Any:
@@ -78,10 +79,11 @@ def load_pipeline(
     On `device`, or with its models (offload "model") or layers ("sequential") brought there one after the other.
     dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
     configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with their
-    strengths; steered: refuse a scheduler that cannot be, before weights are read. The options are what the user calls
-    `model` and `config`.
+    strengths; steered: refuse a scheduler that cannot be, before weights are read; call: likewise arguments that the pipeline's
+    call does not have. The options are what the user calls `model` and `config`.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
+    import diffusers
     import torch
 
     import dymo
@@ -89,7 +91,11 @@ def load_pipeline(
     check_offload(offload, device)
     single = single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
     place = str(WEIGHTS / "pipeline") if model is None else model if single is None else config or single.config
-    own = _own_scheduler(place, revision)
+    index = _index(place, revision)
+    kind = getattr(diffusers, single.kind) if single is not None else _text_to_image(index)
+    if call and kind is not None:
+        _check_call(kind, call)
+    own = _own_scheduler(place, revision, index)
     if own is not None:
         own = _chosen(_as_trained(own, single, config, config_option), scheduler, steered)
     if model is None:
@@ -133,15 +139,42 @@ def _chosen(own: Any, name: str | None, steered: bool) -> Any:
     return made
 
 
-def _own_scheduler(place: str, revision: str | None) -> Any:
+def _index(place: str, revision: str | None) -> dict[str, Any]:
+    """The parts of a folder's or hub id's pipeline; {} where they cannot be read, of which the pipeline's loader says why."""
+    import diffusers
+
+    try:
+        return diffusers.DiffusionPipeline.load_config(os.path.expanduser(place), revision=revision)
+    except (OSError, ValueError, ImportError, TypeError):
+        logger.debug("the pipeline's index cannot be read", exc_info=True)
+        return {}
+
+
+def _text_to_image(index: Mapping[str, Any]) -> type | None:
+    """The class that diffusers loads for text to image; None where it knows none."""
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING, _get_task_class
+
+    return _get_task_class(AUTO_TEXT2IMAGE_PIPELINES_MAPPING, index.get("_class_name", ""), throw_error_if_not_exist=False)
+
+
+def _check_call(kind: type, call: Mapping[str, Any]) -> None:
+    """Raises ConfigError on an argument that the pipeline's call does not have."""
+    from ..pipelines.checks import check_arguments
+
+    try:
+        check_arguments(kind, call)
+    except ConfigError as error:
+        raise ConfigError(f"--pipeline-kwargs: {error}") from error
+
+
+def _own_scheduler(place: str, revision: str | None, index: Mapping[str, Any]) -> Any:
     """The scheduler that a folder or hub id comes with, which has no weights; None where its pipeline has none."""
     import diffusers
 
     try:
-        path = os.path.expanduser(place)
-        found = diffusers.DiffusionPipeline.load_config(path, revision=revision).get("scheduler")
+        found = index.get("scheduler")
         kind = getattr(diffusers, found[1], None) if found else None
-        return kind and kind.from_pretrained(path, subfolder="scheduler", revision=revision)
+        return kind and kind.from_pretrained(os.path.expanduser(place), subfolder="scheduler", revision=revision)
     except (OSError, ValueError, ImportError, TypeError):
         logger.debug("its scheduler cannot be read by itself: the pipeline's loader says why", exc_info=True)
         return None

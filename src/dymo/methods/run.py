@@ -44,7 +44,7 @@ class Run(ExitStack):
         self.texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
-        check_arguments(pipe, kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
+        check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
         self.kwargs = {key: value for key, value in kwargs.items() if key not in ("output_type", "return_dict")}
         self.output_type = kwargs.get("output_type", "pil")
         repeats = self.kwargs.pop("num_images_per_prompt", None)

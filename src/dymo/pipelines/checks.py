@@ -63,13 +63,13 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
 
 
-def check_arguments(pipe: Any, given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
-    """Raises ConfigError on a name that a pipeline of diffusers does not know: its **kwargs would swallow it in silence.
+def check_arguments(pipe: type, given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
+    """Raises ConfigError on a name that a class of diffusers' pipelines does not know: its **kwargs would swallow it in silence.
 
     own: the names that the caller knows besides. A pipeline from elsewhere is believed: what its **kwargs are for,
     nobody can tell.
     """
-    call = type(pipe).__call__
+    call: Any = pipe.__call__
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")
@@ -83,7 +83,7 @@ def check_arguments(pipe: Any, given: Mapping[str, Any], own: Iterable[str] = ()
         if name in {field.name for field in dataclasses.fields(Config)}:
             raise ConfigError(f"{name}= is a setting of DyMO(..., {name}=...), not an argument of the call")
         close = did_you_mean(name, [*own, *known])
-        raise ConfigError(f"{type(pipe).__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
+        raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
 
 
 def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) -> None:
