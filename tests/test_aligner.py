@@ -25,6 +25,12 @@ def test_an_empty_prompt(prompt):
         run(DyMO(tiny.brightness), prompt=prompt)
 
 
+@pytest.mark.parametrize("prompt, changes", [("a red apple and a car", False), ("two red apples and a car", True)])
+def test_numerals_steer_only_if_asked_and_only_where_there_are_some(prompt, changes):
+    first, second = (run(DyMO(None, recurrences=0, numerals=n), prompt=prompt, output_type="latent").images for n in (False, True))
+    assert torch.equal(first, second) != changes
+
+
 def test_p15_a_prompt_that_cannot_be_read_does_not_refuse_the_batch():
     with pytest.warns(PromptWarning, match="the prompt is empty.*without the semantic objective"):
         trace = run(DyMO(None, recurrences=0), prompt=[tiny.PROMPT, ""]).trace
@@ -204,8 +210,8 @@ def test_the_reference_s_step_needs_guidance():
 
 @pytest.mark.parametrize(
     "name",
-    ["clamp", "checkpointing", "record_maps", "weights_have_gradient", "fresh_views", "wholes_and_parts", "free_text_encoders",
-     "resolution_shift"],
+    ["clamp", "checkpointing", "record_maps", "weights_have_gradient", "fresh_views", "wholes_and_parts", "numerals",
+     "free_text_encoders", "resolution_shift"],
 )  # fmt: skip
 def test_a_switch_is_true_or_false(name):
     with pytest.raises(ConfigError, match=f"{name}='no': give True or False"):

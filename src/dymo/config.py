@@ -64,6 +64,8 @@ class Config:
     """A word of several tokens: the mean of their maps, or a pair for each."""
     wholes_and_parts: bool = False
     """Draw a thing and its part or garment apart like any two things."""
+    numerals: bool = False
+    """Draw a number and what it counts together, like a thing and its colour."""
     map_rows: MapRows = "conditional"
     """Maps of the conditional rows, or averaged over all rows of the guidance."""
     map_size: int | None = None
@@ -212,7 +214,7 @@ def _is_number(value: Any) -> bool:
 # The authors' program; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). docs/settings.md has what differs.
 _OFFICIAL: dict[str, Any] = dict(
     few_steps="never", borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
-    weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, map_rows="all",
+    weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, numerals=True, map_rows="all",
     step_rule="residual", max_step=None, eta_steps=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
 )  # fmt: skip
 
@@ -221,7 +223,7 @@ PRESETS: dict[str, Config] = {
     # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h.
     "paper": Config(
         few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, eta_steps=None, max_recurrences=None,
-        wholes_and_parts=True,
+        wholes_and_parts=True, numerals=True,
     ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),
     "official-sdxl": Config(

@@ -78,7 +78,7 @@ def _read(
         graph = reading.outside(parser(reading.text))
     if config.semantic_weight == 0:
         return graph, _NO_WORDS
-    settings: dict[str, Any] = dict(pieces=config.pieces, wholes_and_parts=config.wholes_and_parts)
+    settings: dict[str, Any] = dict(pieces=config.pieces, wholes_and_parts=config.wholes_and_parts, numerals=config.numerals)
     if encoders:
         other = [_text_of(said.kwargs, encoder.text_name, i) for encoder in encoders]
         pairs = joint_pairs(graph, encoders, other, **settings)

@@ -270,7 +270,8 @@ def test_an_argument_that_the_pipeline_does_not_have_is_refused_before_weights_a
         monkeypatch.setattr(f"diffusers.{loader}", lambda *_, **__: pytest.fail("weights"))
     monkeypatch.setattr("dymo.load_miniature", lambda: pytest.fail("weights"))
     model = {"folder": str(folder), "file": str(file), "miniature": None}[form]
-    with pytest.raises(ConfigError, match="^--pipeline-kwargs: StableDiffusionPipeline has no argument 'clip_skp' .did you mean 'clip_skip'.*: it takes prompt, "):
+    said = "^--pipeline-kwargs: StableDiffusionPipeline has no argument 'clip_skp' .did you mean 'clip_skip'.*: it takes prompt, "
+    with pytest.raises(ConfigError, match=said):
         models.load_pipeline(model, config=str(folder) if form == "file" else None, call={"clip_skp": 1})
 
 

@@ -35,6 +35,15 @@ def test_a_word_has_places_of_each_encoder_and_pairs_are_of_words():
     assert pairs.negative == ((pairs.words["apple"], pairs.words["car"]),)
 
 
+def test_a_number_is_paired_with_what_it_counts_only_if_asked():
+    prompt = "two red apples"
+    graph = SemanticGraph.from_json({"prompt": prompt, "entities": [{"text": "apples", "attributes": ["two", "red"]}]})
+    encoders = [Encoder(tiny.tokenizer(), 0, 48), Encoder(flows.t5_tokenizer(), 48, 40)]
+    said, counted = (joint_pairs(graph, encoders, numerals=numerals) for numerals in (False, True))
+    assert [b for _, b in said.positive] == [said.words["red"]]
+    assert [b for _, b in counted.positive] == [said.words["two"], said.words["red"]]
+
+
 def test_each_piece_is_paired_with_those_of_its_own_encoder():
     clip, t5 = Encoder(tiny.tokenizer(), 0, 48), Encoder(flows.t5_tokenizer(), 48, 40)
     whole, each = (joint_pairs(GRAPH, [clip, t5], pieces=pieces) for pieces in ("mean", "each"))

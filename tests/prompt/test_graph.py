@@ -164,3 +164,14 @@ def test_relations_need_two_entities_that_are_there():
     for ends in ((0, 0), (0, 1), (-1, 0)):
         with pytest.raises(PromptError, match="two different places"):
             SemanticGraph("a cat", (cat,), (), (Relation("a", (0, 1), *ends),))
+
+
+@pytest.mark.parametrize(
+    "word, numeral",
+    [("two", True), ("Two", True), ("twenty-one", True), ("3", True), ("10,000", True), ("dozen", True), ("hundred", True),
+     ("19th", False), ("1960s", False), ("three-headed", False), ("black-and-white", False), ("4k", False), ("single", False)],
+)  # fmt: skip
+def test_numerals_are_told_from_words_with_numbers_in_them(word, numeral):
+    graph = SemanticGraph(f"{word} red cats", (Entity("cats", (len(word) + 5, len(word) + 9), (Attribute(word, (0, len(word))),)),))
+    assert len(list(graph.bound())) == (not numeral)
+    assert [(e.text, a.text) for e, a in graph.bound(numerals=True)] == [("cats", word)]

@@ -70,6 +70,15 @@ def test_pairs_are_attributes_and_other_things(tokenizer):
     assert len(pairs.words["apple"]) == 2
 
 
+def test_a_number_is_drawn_with_what_it_counts_only_if_asked(tokenizer):
+    prompt = "two red apples"
+    graph = graph_of(prompt, ("apples", ["two", "red"]))
+    said, counted = token_pairs(graph, tokenizer), token_pairs(graph, tokenizer, numerals=True)
+    assert [decoded(b, prompt, tokenizer) for _, b in said.positive] == ["red"]
+    assert [decoded(b, prompt, tokenizer) for _, b in counted.positive] == ["two", "red"]
+    assert said.words == counted.words and "two" in said.words
+
+
 def test_repeated_words_keep_their_own_places(tokenizer):
     prompt = "a red car and a red apple and a car"
     graph = graph_of(prompt, ("car", ["red"]), ("apple", ["red"]), ("car", []))

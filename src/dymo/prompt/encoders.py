@@ -42,7 +42,7 @@ class Encoder(Protocol):
 
 def joint_pairs(
     graph: SemanticGraph, encoders: Sequence[Encoder], texts: Sequence[str | None] = (), *, pieces: str = "mean",
-    wholes_and_parts: bool = False,
+    wholes_and_parts: bool = False, numerals: bool = False,
 ) -> TokenPairs:  # fmt: skip
     """`token_pairs` where a word has tokens of several encoders: its positions are a tuple of them for each encoder.
 
@@ -73,7 +73,7 @@ def joint_pairs(
         else:
             truncated.append(label)
     known = {span: places[label] for label, span in word_labels(graph).items() if label in places}
-    positive = [(e.span, a.span) for e in graph.entities for a in e.attributes]
+    positive = [(e.span, a.span) for e, a in graph.bound(numerals)]
     negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
     words: dict[str, Any] = dict(places)
     return TokenPairs(_paired(positive, known, pieces), _paired(negative, known, pieces), words, tuple(truncated))

@@ -10,6 +10,7 @@ from typing import Any
 
 from dymo.errors import PromptError
 from dymo.prompt.align import Span
+from dymo.prompt.numerals import is_numeral
 from dymo.prompt.written import read_graph
 
 __all__ = ["Attribute", "Entity", "Relation", "SemanticGraph", "Span"]
@@ -99,6 +100,16 @@ class SemanticGraph:
                 )
         for n in range(count):
             self._kin(n)
+
+    def bound(self, numerals: bool = False) -> Iterator[tuple[Entity, Attribute]]:
+        """Each entity with each attribute that is to be drawn where it is: S_pos of arXiv 2412.00759.
+
+        A number is left out without `numerals`: "two" describes no place, and no one of two dogs.
+        """
+        for entity in self.entities:
+            for attribute in entity.attributes:
+                if numerals or not is_numeral(attribute.text):
+                    yield entity, attribute
 
     def opposed(self, wholes_and_parts: bool = False) -> Iterator[tuple[int, int]]:
         """The places (i, j), i < j, of the entities to be drawn apart: S_neg of arXiv 2412.00759.

@@ -95,19 +95,26 @@ def _tokenised(text: str, tokenizer: Any) -> tuple[list[int], list[Span]]:
 
 
 def token_pairs(
-    graph: SemanticGraph, tokenizer: Any, *, pieces: str = "mean", wholes_and_parts: bool = False, windows: bool = False
+    graph: SemanticGraph,
+    tokenizer: Any,
+    *,
+    pieces: str = "mean",
+    wholes_and_parts: bool = False,
+    numerals: bool = False,
+    windows: bool = False,
 ) -> TokenPairs:
     """The positions of a graph's words in what `tokenizer`, of transformers, makes of the prompt for the pipeline.
 
     pieces: a word of several tokens is one word ("mean" of their maps), or a pair for "each" of its tokens.
-    wholes_and_parts: whether a thing and its part or garment are drawn apart. windows: the prompt is laid over as many
+    wholes_and_parts: whether a thing and its part or garment are drawn apart. numerals: whether a number and what it counts
+    are drawn together. windows: the prompt is laid over as many
     windows as it takes (`lay_out`), and not cut off. A textual inversion of several vectors is looked for as pipelines
     write it out. Raises PromptError where a word has no token at all.
     """
     whole = _offsets(graph.prompt, tokenizer, truncate=False)
     inside = lay_out(graph.prompt, tokenizer).spans if windows else _offsets(graph.prompt, tokenizer, truncate=True)
     places, truncated = _places(graph, inside, whole)
-    return _pairs(graph, places, truncated, pieces, wholes_and_parts)
+    return _pairs(graph, places, truncated, pieces, wholes_and_parts, numerals)
 
 
 def encoder_pairs(
@@ -117,6 +124,7 @@ def encoder_pairs(
     *,
     pieces: str = "mean",
     wholes_and_parts: bool = False,
+    numerals: bool = False,
 ) -> TokenPairs:
     """`token_pairs` of several encoders, whose tokens of one position are one key of the attention.
 
@@ -133,7 +141,7 @@ def encoder_pairs(
             if label in places:
                 more = [i for i in _positions(span, spans) if own.get(i, label) == label]
                 places[label] = tuple(sorted({*places[label], *more}))
-    return _pairs(graph, places, truncated, pieces, wholes_and_parts)
+    return _pairs(graph, places, truncated, pieces, wholes_and_parts, numerals)
 
 
 def _places(
@@ -168,10 +176,10 @@ def _in_text(graph: SemanticGraph, text: str) -> dict[str, Span]:
 
 
 def _pairs(
-    graph: SemanticGraph, places: Mapping[str, Indices], truncated: Sequence[str], pieces: str, wholes_and_parts: bool
+    graph: SemanticGraph, places: Mapping[str, Indices], truncated: Sequence[str], pieces: str, wholes_and_parts: bool, numerals: bool
 ) -> TokenPairs:
     found = {span: places[label] for label, span in word_labels(graph).items() if label in places}
-    positive = [(e.span, a.span) for e in graph.entities for a in e.attributes]
+    positive = [(e.span, a.span) for e, a in graph.bound(numerals)]
     negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
     return TokenPairs(
         _paired(positive, found, pieces), _paired(negative, found, pieces), dict(places), tuple(truncated)

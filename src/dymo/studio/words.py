@@ -24,7 +24,7 @@ def understood(prompt: str, graph: Any = None) -> dict[str, Any]:
     return {
         "graph": json.loads(found.to_json()),
         "words": _words(found),
-        "together": [[a.text, e.text] for e in found.entities for a in e.attributes],
+        "together": [[a.text, e.text] for e, a in found.bound()],
         "apart": [[found.entities[i].text, found.entities[j].text] for i, j in found.opposed()],
     }
 
