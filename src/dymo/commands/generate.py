@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OWN_OPTIONS = (*options.OF_THE_RUN, "negative_prompt", "height", "width")
+OWN_OPTIONS = (*options.OF_THE_RUN, *models.OPTIONS)
 ENDINGS = (".png", "-unguided.png", "-trace.json", "-trace.png")
 
 
@@ -155,7 +155,7 @@ def check(settings: Generate) -> Job:
             "--offload model would move the denoiser away while its gradient is needed: add --preview-vae (an "
             "AutoencoderTiny, as madebyollin/taesd), or take --offload sequential, or --set gradient=straight-through"
         )
-    given = {name: getattr(settings, name) for name in ("guidance_scale", "height", "width", "negative_prompt")}
+    given = {name: getattr(settings, name) for name in models.OPTIONS}
     given["num_inference_steps"] = settings.steps
     call |= {name: value for name, value in given.items() if value is not None}
     job = Job(settings, prompts, seeds, config, overrides, call, loras, graph)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 DTYPES = ("float32", "float16", "bfloat16")
 AUTO = "auto"
 """The precision that the weights of the denoiser have in their files."""
+OPTIONS = {name: f"--{name.replace('_', '-')}" for name in ("guidance_scale", "height", "width", "negative_prompt")}
+"""Arguments of a pipeline's call that have an option of the same name."""
 _WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -151,20 +153,21 @@ def _index(place: str, revision: str | None) -> dict[str, Any]:
 
 
 def _text_to_image(index: Mapping[str, Any]) -> type | None:
-    """The class that diffusers loads for text to image; None where it knows none."""
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING, _get_task_class
+    """The pipeline's class, where it is one for text to image; of another kind diffusers loads another class."""
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
-    return _get_task_class(AUTO_TEXT2IMAGE_PIPELINES_MAPPING, index.get("_class_name", ""), throw_error_if_not_exist=False)
+    return next((kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() if kind.__name__ == index.get("_class_name")), None)
 
 
 def _check_call(kind: type, call: Mapping[str, Any]) -> None:
-    """Raises ConfigError on an argument that the pipeline's call does not have."""
+    """Raises ConfigError on an argument that the pipeline's call does not have, in the words of `dymo generate`."""
     from ..pipelines.checks import check_arguments
 
-    try:
-        check_arguments(kind, call)
-    except ConfigError as error:
-        raise ConfigError(f"--pipeline-kwargs: {error}") from error
+    for name, value in call.items():
+        try:
+            check_arguments(kind, {name: value})
+        except ConfigError as error:
+            raise ConfigError(f"{OPTIONS.get(name, '--pipeline-kwargs')}: {error}") from error
 
 
 def _own_scheduler(place: str, revision: str | None, index: Mapping[str, Any]) -> Any:
