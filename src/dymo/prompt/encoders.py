@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from dymo.errors import PromptError
 from dymo.prompt.graph import SemanticGraph, Span
-from dymo.prompt.tokens import Indices, Pair, TokenPairs, _offsets, _positions, word_labels
+from dymo.prompt.tokens import Indices, Pair, TokenPairs, _offsets, _positions, word_labels, word_pairs
 
 
 class Encoder(Protocol):
@@ -73,8 +73,7 @@ def joint_pairs(
         else:
             truncated.append(label)
     known = {span: places[label] for label, span in word_labels(graph).items() if label in places}
-    positive = [(e.span, a.span) for e, a in graph.bound(numerals)]
-    negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
+    positive, negative = word_pairs(graph, wholes_and_parts, numerals)
     words: dict[str, Any] = dict(places)
     return TokenPairs(_paired(positive, known, pieces), _paired(negative, known, pieces), words, tuple(truncated))
 

@@ -179,11 +179,16 @@ def _pairs(
     graph: SemanticGraph, places: Mapping[str, Indices], truncated: Sequence[str], pieces: str, wholes_and_parts: bool, numerals: bool
 ) -> TokenPairs:
     found = {span: places[label] for label, span in word_labels(graph).items() if label in places}
-    positive = [(e.span, a.span) for e, a in graph.bound(numerals)]
-    negative = [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
+    positive, negative = word_pairs(graph, wholes_and_parts, numerals)
     return TokenPairs(
         _paired(positive, found, pieces), _paired(negative, found, pieces), dict(places), tuple(truncated)
     )
+
+
+def word_pairs(graph: SemanticGraph, wholes_and_parts: bool, numerals: bool) -> tuple[list[tuple[Span, Span]], list[tuple[Span, Span]]]:
+    """S_pos and S_neg, each word by its characters in the prompt."""
+    together = [(entity.span, attribute.span) for entity, attribute in graph.bound(numerals)]
+    return together, [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
 
 
 def _paired(spans: list[tuple[Span, Span]], found: Mapping[Span, Indices], pieces: str) -> tuple[Pair, ...]:
