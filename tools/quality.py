@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from dymo.bench.plan import Comparison
 from dymo.miniature import WEIGHTS
@@ -57,14 +58,14 @@ def pairs(plan: Comparison) -> list[tuple[str, str]]:
     return found + [(row.name, row.match.row) for row in plan.rows if row.match is not None]
 
 
-def gains(found: Found) -> list[tuple[str, bool]]:
+def gains(found: Found, presets: Sequence[str] = PRESETS) -> list[tuple[str, bool]]:
     """What unguided images are to be, and what the presets are to gain over them."""
     said, plain = found.said, {m: found.mean("unguided", m) for m in (TWO, THREE)}
     held = [
         (f"unguided, {plain[TWO]:.1f} % of two things are right: 50 to 80", 50 <= plain[TWO] <= 80),
         (f"unguided, {plain[THREE]:.1f} % of three things are right: 15 to 50", 15 <= plain[THREE] <= 50),
     ]
-    for row in PRESETS:
+    for row in presets:
         more, hps = said[row, "unguided", THREE], said[row, "unguided", HPS]
         held += [
             (

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from dymo.rewards.preprocess import longest_side_pad, shortest_side_crop, shortest_side_crop_aliased
+from dymo.rewards.preprocess import _antialiased, longest_side_pad, shortest_side_crop, shortest_side_crop_aliased
 
 # Height, width: small, odd, portrait, landscape, exactly the tower's, very long.
 SIZES = [(64, 64), (101, 97), (300, 200), (317, 511), (224, 224), (500, 225), (90, 341), (768, 1025)]
@@ -75,6 +75,17 @@ def test_the_step_aware_model_s_is_torch_s_without_antialias(size):
     top, left = (round((n - SIDE) / 2.0) for n in new)
     expected = (signed[..., top : top + SIDE, left : left + SIDE] / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(shortest_side_crop_aliased(drawn(size), SIDE), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_resizing_by_products_is_torch_s_and_so_is_its_gradient(size):
+    new = (SIDE, round(SIDE * size[1] / size[0])) if size[0] <= size[1] else (round(SIDE * size[0] / size[1]), SIDE)
+    images = (0.2 + 0.6 * drawn(size)).requires_grad_()  # nothing is cut
+    mine, theirs = _antialiased(images, new), F.interpolate(images, new, mode="bicubic", antialias=True)
+    torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+    weights = torch.rand_like(theirs)
+    (a,), (b,) = (torch.autograd.grad((x * weights).sum(), images) for x in (mine, theirs))
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_antialias_makes_the_difference():
