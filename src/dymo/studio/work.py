@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..aligner import DyMO
 from ..events import Accepted, Begun, Cancelled, Event, Started
-from ..report.png import Parameters
+from ..report.png import Parameters, picture
 from ..rewards import load_reward
 from ..trace import Step, Trace
 from .course import course
@@ -174,8 +174,7 @@ class _Watching:
 def _image(event: Accepted | Begun) -> Image.Image:
     """What it previews."""
     with torch.no_grad():
-        pixels = event.preview()[0]
-    return Image.fromarray((pixels.detach().float().cpu() * 255).round().byte().permute(1, 2, 0).numpy())
+        return picture(event.preview()[0])
 
 
 def _note(trace: Trace) -> str:

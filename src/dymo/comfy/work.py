@@ -1,0 +1,183 @@
+"""What the nodes do, without ComfyUI: a pipeline loaded, a graph read, images generated."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..aligner import DyMO
+from ..budget import Budget
+from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
+from ..errors import ConfigError, DyMOError
+from ..events import Accepted, Begun, Event, Started
+from ..prompt import parse
+from ..prompt.graph import SemanticGraph
+from ..report.png import picture
+from ..rewards import Reward, load_reward
+from ..rewards.combine import CombinedReward
+
+MINIATURE = "miniature"
+UNGUIDED = "unguided"
+"""What stands in the place of a preset for the pipeline's own images."""
+EVERY = 0.25
+"""Seconds between previews: a decoding costs time that the run would have."""
+Parts = tuple[tuple[Reward, float], ...]
+"""Rewards with their weights in a sum."""
+Loras = tuple[tuple[str, float], ...]
+"""Files with their strengths."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline, ready, and the decoder of its predictions; None: its own."""
+
+    pipe: Any
+    preview_vae: Any = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of `generate`. Width, height and evaluations: None for the pipeline's own, and for no limit."""
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int = 30
+    guidance_scale: float = 7.0
+    width: int | None = None
+    height: int | None = None
+    batch_size: int = 1
+    preset: str = "fast"
+    evaluations: int | None = None
+    settings: str = ""
+    """Settings of the method that differ from the preset's, as a JSON object."""
+
+
+def ours(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a node calls it: outside of ComfyUI's inference mode, in which there is no gradient.
+
+    Its errors are in the words of a node: inputs have the names of the options of `dymo`.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), _in_words_of_nodes():
+            return function(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def _in_words_of_nodes() -> Iterator[None]:
+    try:
+        yield
+    except DyMOError as error:
+        said = re.sub(r"--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), str(error))
+        raise type(error)(said) from error
+
+
+@ours
+def load(
+    model: str, device: str, *, scheduler: str | None = None, dtype: str | None = None, offload: str = "none", preview_vae: str = "",
+    loras: Loras = (), config: str = "",
+) -> Loaded:  # fmt: skip
+    """A folder, hub id, checkpoint in one file, or the miniature. Raises PipelineError or ConfigError."""
+    quiet_libraries()
+    named = model.strip()
+    if not named:
+        raise ConfigError(f"model is empty: give a folder, a hub id as OWNER/NAME, a file, or {MINIATURE!r}")
+    pipe = load_pipeline(
+        None if named == MINIATURE else named, scheduler, dtype, device, config=config.strip() or None, loras=loras, offload=offload,
+        steered=True, option="model", config_option="config",
+    )  # fmt: skip
+    return Loaded(pipe, load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None)
+
+
+@ours
+def reward(name: str, weight: float, others: Parts = ()) -> Parts:
+    """A reward with its weight, after the others. Raises RewardError."""
+    parts = (*others, (load_reward(name), weight))
+    CombinedReward(parts)  # says what is wrong with a weight where it was given
+    return parts
+
+
+@ours
+def read_graph(prompt: str, written: str = "") -> SemanticGraph:
+    """What the prompt says, by the built-in parser; or the graph that somebody wrote. Raises PromptError."""
+    return SemanticGraph.from_json(written) if written.strip() else parse(prompt)
+
+
+def in_short(graph: SemanticGraph) -> str:
+    """What is drawn together and what is kept apart, a line each."""
+    together = ", ".join(f"{attribute.text} {entity.text}" for entity, attribute in graph.bound())
+    apart = ", ".join(f"{graph.entities[i].text} / {graph.entities[j].text}" for i, j in graph.opposed())
+    return f"together: {together or 'nothing'}\napart: {apart or 'nothing'}"
+
+
+@ours
+def generate(
+    loaded: Loaded, request: Request, rewards: Parts = (), graph: SemanticGraph | None = None,
+    progress: Callable[[int, int, Any], None] = lambda done, steps, preview: None,
+) -> tuple[Tensor, str]:  # fmt: skip
+    """Images (B, height, width, 3) in [0, 1] on the CPU, and the trace as JSON.
+
+    progress: called with the steps done, their number, and now and then an image of the prediction (else None); what it raises
+    ends the run. Raises DyMOError.
+    """
+    guided = request.preset != UNGUIDED
+    budget = None if request.evaluations is None else Budget(evaluations=request.evaluations)
+    asked: dict[str, Any] = {"width": request.width, "height": request.height, "negative_prompt": request.negative_prompt.strip() or None}
+    output = _aligner(loaded, request, rewards)(
+        loaded.pipe, request.prompt, graph=graph if guided else None, budget=budget if guided else None, listeners=[_Listener(progress)],
+        num_inference_steps=request.steps, guidance_scale=request.guidance_scale, num_images_per_prompt=request.batch_size,
+        # On the CPU, so that a seed gives the same image on every device.
+        generator=torch.Generator("cpu").manual_seed(request.seed), output_type="pt",
+        **{name: value for name, value in asked.items() if value is not None},
+    )  # fmt: skip
+    images = output.images.detach().float().clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
+    return images, output.trace.to_json(indent=1)
+
+
+def _aligner(loaded: Loaded, request: Request, rewards: Parts) -> DyMO:
+    if request.preset == UNGUIDED:
+        return DyMO(None, semantic_weight=0)
+    try:
+        settings = json.loads(request.settings) if request.settings.strip() else {}
+    except ValueError as error:
+        raise ConfigError(f"settings: {error}; give a JSON object, as {{\"eta\": 0.2}}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"settings: {request.settings.strip():.60} is no JSON object; give one, as {{\"eta\": 0.2}}")
+    guide = rewards[0][0] if len(rewards) == 1 and rewards[0][1] == 1 else CombinedReward(rewards) if rewards else None
+    return DyMO(guide, request.preset, preview_vae=loaded.preview_vae, **settings)
+
+
+class _Listener:
+    """Tells how far a run is."""
+
+    def __init__(self, progress: Callable[[int, int, Any], None]):
+        self.progress, self.steps, self.last = progress, 0, 0.0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.steps = event.steps
+        elif isinstance(event, Begun):
+            self.tell(event.done, event.seeds * event.steps, event)
+        elif isinstance(event, Accepted):
+            self.tell(event.step.index + 1, self.steps, event)
+
+    def tell(self, done: int, steps: int, event: Accepted | Begun) -> None:
+        preview = None
+        if time.monotonic() - self.last >= EVERY:
+            with torch.no_grad():
+                preview = picture(event.preview()[0])
+            self.last = time.monotonic()
+        self.progress(done, steps, preview)
