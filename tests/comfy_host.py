@@ -93,7 +93,7 @@ class ComfyExtension:
         pass
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """ComfyUI's InterruptProcessingException."""
 
 

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.skipif(not (WEIGHTS / "pipeline").is_dir(), reason="the
 
 @pytest.fixture
 def host(monkeypatch):
-    found = Host({"checkpoints": {"sub/one.safetensors": "/nowhere/one.safetensors"}, "loras": {"style.safetensors": "/nowhere/style.safetensors"}})
+    checkpoints = {"sub/one.safetensors": "/nowhere/one.safetensors", "old.ckpt": "/nowhere/old.ckpt"}
+    found = Host({"checkpoints": checkpoints, "loras": {"style.safetensors": "/nowhere/style.safetensors"}})
     for name, module in found.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     forget()
@@ -62,6 +63,7 @@ def own(make=None, **more):
 
 
 def test_every_node_says_what_its_execute_takes(nodes):
+    assert nodes["DymoLoadCheckpoint"].GET_SCHEMA().inputs[0].options == ["sub/one.safetensors"]
     assert list(nodes) == ["DymoLoadPipeline", "DymoLoadCheckpoint", "DymoLora", "DymoReward", "DymoGraph", "DymoGenerate"]
     for node in nodes.values():
         schema, takes = node.GET_SCHEMA(), inspect.signature(node.execute).parameters
@@ -87,11 +89,31 @@ def test_a_workflow_gives_the_images_and_the_trace_of_the_same_call_in_python(no
     assert torch.equal(images, expected)
     said = json.loads(trace)
     assert len(said["steps"]) == STEPS and said["prompts"] == [PROMPT] * 2
-    assert host.unloaded == 1
+    assert host.unloaded == 2 and 'Pipeline' not in repr(pipeline)
     # Progress of the seeds that are begun, and then of the steps; previews are pictures of the same size.
     assert host.shown[-1][:3] == (STEPS, STEPS, "7")
     previews = [preview for *_, preview in host.shown if preview is not None]
     assert previews and {preview.size for preview in previews} == {(128, 128)} and not any(np.ptp(np.asarray(p)) == 0 for p in previews)
+
+
+def test_one_pipeline_at_a_time_is_on_the_device(nodes):
+    """ComfyUI keeps the pipelines of earlier inputs: a device that they fill is stood for by `meta`."""
+    from dymo.comfy import work
+
+    class Part:
+        device = torch.device("meta")
+
+        def to(self, device):
+            self.device = torch.device(device)
+
+    first, second, offloaded = (work.Loaded(Part(), Part(), "meta", moves) for moves in (True, True, False))
+    work._only(second)
+    places = [[part.device.type for part in (one.pipe, one.preview_vae)] for one in (first, second, offloaded)]
+    assert places == [["cpu", "cpu"], ["meta", "meta"], ["meta", "meta"]]
+    work._only(first)
+    assert (first.pipe.device.type, second.pipe.device.type) == ("meta", "cpu")
+    nodes["DymoLoadPipeline"].run()
+    assert first.pipe.device.type == "cpu"
 
 
 def test_unguided_is_the_pipeline_s_own_image(nodes):
@@ -175,6 +197,17 @@ def test_errors_are_in_the_words_of_the_nodes(nodes, node, inputs, error, said):
     with pytest.raises(error, match=said) as found:
         nodes[node].run(**inputs)
     assert "--" not in str(found.value)
+
+
+def test_a_path_keeps_its_dashes():
+    from dymo.comfy.work import ours
+
+    @ours
+    def fail():
+        raise ConfigError("--preview-vae hub/models--madebyollin--taesd/x: not there; see --dtype")
+
+    with pytest.raises(ConfigError, match=r"^preview_vae hub/models--madebyollin--taesd/x: not there; see dtype$"):
+        fail()
 
 
 @pytest.mark.parametrize("settings", ["{", "[1]", '"eta"', '{"etta": 1}'])

@@ -1,4 +1,4 @@
-"""Nodes for ComfyUI. In ComfyUI/custom_nodes/dymo/__init__.py: `from dymo.comfy import comfy_entrypoint`."""
+"""Nodes for ComfyUI. In ComfyUI/custom_nodes/dymo-nodes/__init__.py: `from dymo.comfy import comfy_entrypoint`."""
 
 from __future__ import annotations
 

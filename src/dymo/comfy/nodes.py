@@ -20,6 +20,11 @@ OWN, USUAL = "the model's own", "as usual"
 Pipeline, Reward, Graph, Lora = (io.Custom(f"DYMO_{name}") for name in ("PIPELINE", "REWARD", "GRAPH", "LORA"))
 
 
+def _files(folder: str) -> list[str]:
+    """Of one of ComfyUI's folders of models; other files than these are not read."""
+    return [name for name in folder_paths.get_filename_list(folder) if name.endswith(".safetensors")]
+
+
 def _how() -> list[Any]:
     """The inputs that both loaders have."""
     return [
@@ -71,7 +76,7 @@ class LoadCheckpoint(io.ComfyNode):
             node_id="DymoLoadCheckpoint", display_name="DyMO: load checkpoint", category=CATEGORY,
             description="A checkpoint in one file, as a diffusers pipeline. Its family's configuration comes from the hub the first time.",
             inputs=[
-                io.Combo.Input("model", options=folder_paths.get_filename_list("checkpoints")), *_how(),
+                io.Combo.Input("model", options=_files("checkpoints")), *_how(),
                 io.String.Input("config", default="", tooltip="Folder or hub id of a pipeline of its family; empty: as the file says"),
             ],
             outputs=[Pipeline.Output(display_name="pipeline")],
@@ -93,7 +98,7 @@ class AddLora(io.ComfyNode):
         return io.Schema(
             node_id="DymoLora", display_name="DyMO: LoRA", category=CATEGORY, description="A LoRA for a DyMO loader; chain several.",
             inputs=[
-                io.Combo.Input("name", options=folder_paths.get_filename_list("loras")),
+                io.Combo.Input("name", options=_files("loras")),
                 io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.01), Lora.Input("others", optional=True),
             ],
             outputs=[Lora.Output(display_name="lora")],
@@ -182,6 +187,7 @@ class Generate(io.ComfyNode):
         cls, pipeline: work.Loaded, reward: work.Parts = (), graph: Any = None, width: int = 0, height: int = 0, evaluations: int = 0, **asked: Any
     ) -> io.NodeOutput:
         request = work.Request(**asked, width=width or None, height=height or None, evaluations=evaluations or None)
+        comfy_models.unload_all_models()
         show, node = ComfyAPISync().execution.set_progress, cls.hidden.unique_id
 
         def progress(done: int, steps: int, preview: Any) -> None:

@@ -6,9 +6,10 @@ import functools
 import json
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ..aligner import DyMO
 from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
 from ..errors import ConfigError, DyMOError
-from ..events import Accepted, Begun, Event, Started
+from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..report.png import picture
@@ -36,12 +37,38 @@ Loras = tuple[tuple[str, float], ...]
 """Files with their strengths."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Loaded:
-    """A pipeline, ready, and the decoder of its predictions; None: its own."""
+    """A pipeline, and the decoder of its predictions (None: its own), for a device; moves: as a whole, without an offload.
 
-    pipe: Any
-    preview_vae: Any = None
+    ComfyUI keeps what its nodes gave for longer than it is used: one at a time is on the device.
+    """
+
+    pipe: Any = field(repr=False)
+    preview_vae: Any = field(default=None, repr=False)
+    device: str = "cpu"
+    moves: bool = True
+
+    def __post_init__(self) -> None:
+        _LOADED.add(self)
+
+    def to(self, device: str) -> None:
+        """Bring it there, where it is not."""
+        for part in (self.pipe, self.preview_vae):
+            if self.moves and part is not None and part.device.type != torch.device(device).type:
+                part.to(device)
+
+
+_LOADED: weakref.WeakSet[Loaded] = weakref.WeakSet()
+
+
+def _only(own: Loaded | None) -> None:
+    """Bring every other pipeline to main memory, and then this one to its device."""
+    for other in list(_LOADED):
+        if other is not own:
+            other.to("cpu")
+    if own is not None:
+        own.to(own.device)
 
 
 @dataclass(frozen=True)
@@ -81,7 +108,9 @@ def _in_words_of_nodes() -> Iterator[None]:
     try:
         yield
     except DyMOError as error:
-        said = re.sub(r"--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), str(error))
+        said = re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), str(error))
+        if said == str(error):
+            raise
         raise type(error)(said) from error
 
 
@@ -92,6 +121,7 @@ def load(
 ) -> Loaded:  # fmt: skip
     """A folder, hub id, checkpoint in one file, or the miniature. Raises PipelineError or ConfigError."""
     quiet_libraries()
+    _only(None)
     named = model.strip()
     if not named:
         raise ConfigError(f"model is empty: give a folder, a hub id as OWNER/NAME, a file, or {MINIATURE!r}")
@@ -99,7 +129,8 @@ def load(
         None if named == MINIATURE else named, scheduler, dtype, device, config=config.strip() or None, loras=loras, offload=offload,
         steered=True, option="model", config_option="config",
     )  # fmt: skip
-    return Loaded(pipe, load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None)
+    preview = load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None
+    return Loaded(pipe, preview, device, moves=offload == "none")
 
 
 @ours
@@ -130,9 +161,10 @@ def generate(
 ) -> tuple[Tensor, str]:  # fmt: skip
     """Images (B, height, width, 3) in [0, 1] on the CPU, and the trace as JSON.
 
-    progress: called with the steps done, their number, and now and then an image of the prediction (else None); what it raises
-    ends the run. Raises DyMOError.
+    progress: called after each evaluation with the steps done, their number, and now and then an image of the prediction (else
+    None); what it raises ends the run. Raises DyMOError.
     """
+    _only(loaded)
     guided = request.preset != UNGUIDED
     budget = None if request.evaluations is None else Budget(evaluations=request.evaluations)
     asked: dict[str, Any] = {"width": request.width, "height": request.height, "negative_prompt": request.negative_prompt.strip() or None}
@@ -169,6 +201,8 @@ class _Listener:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self.steps = event.steps
+        elif isinstance(event, Evaluated):
+            self.progress(event.index, self.steps, None)
         elif isinstance(event, Begun):
             self.tell(event.done, event.seeds * event.steps, event)
         elif isinstance(event, Accepted):
