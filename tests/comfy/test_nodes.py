@@ -92,6 +92,7 @@ def test_a_workflow_gives_the_images_and_the_trace_of_the_same_call_in_python(no
     assert host.unloaded == 2 and 'Pipeline' not in repr(pipeline)
     # Progress of the seeds that are begun, and then of the steps; previews are pictures of the same size.
     assert host.shown[-1][:3] == (STEPS, STEPS, "7")
+    assert all(0 <= done <= steps and steps > 0 for done, steps, *_ in host.shown)
     previews = [preview for *_, preview in host.shown if preview is not None]
     assert previews and {preview.size for preview in previews} == {(128, 128)} and not any(np.ptp(np.asarray(p)) == 0 for p in previews)
 
