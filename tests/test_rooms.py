@@ -15,7 +15,7 @@ FORBIDDEN = {
     "rewards": ("diffusers", "dymo.guidance", "dymo.pipelines", "dymo.prompt", "dymo.miniature"),
     "methods": ("diffusers", "transformers", "dymo.bench", "dymo.miniature"),
 }
-ABOVE = ("dymo.commands", "dymo.cli", "dymo.report")
+ABOVE = ("dymo.commands", "dymo.cli", "dymo.report", "dymo.studio", "dymo.study", "dymo.comfy")
 
 
 # Runs a model of transformers on request: it may import what it needs for that where it does so, never at its top.

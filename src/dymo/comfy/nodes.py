@@ -9,6 +9,7 @@ import folder_paths
 from comfy_api.latest import ComfyAPISync, ComfyExtension, io
 
 from ..commands.models import DTYPES
+from ..commands.sources import MINIATURE
 from ..config import PRESETS
 from ..pipelines.sampler_names import SAMPLERS
 from ..rewards.registry import SPECS
@@ -58,7 +59,7 @@ class LoadPipeline(io.ComfyNode):
         return io.Schema(
             node_id="DymoLoadPipeline", display_name="DyMO: load pipeline", category=CATEGORY,
             description="A diffusers pipeline: a folder, a hub id, or the embedded miniature, which needs no download.",
-            inputs=[io.String.Input("model", default=work.MINIATURE, tooltip="Folder, hub id as OWNER/NAME, or miniature"), *_how()],
+            inputs=[io.String.Input("model", default=MINIATURE, tooltip="Folder, hub id as OWNER/NAME, or miniature"), *_how()],
             outputs=[Pipeline.Output(display_name="pipeline")],
         )  # fmt: skip
 
@@ -161,17 +162,20 @@ class Generate(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        wanted = work.Request(prompt="")
         of_size = {"default": 0, "min": 0, "max": 8192, "step": 8, "tooltip": "0: the pipeline's own"}
         return io.Schema(
             node_id="DymoGenerate", display_name="DyMO: generate", category=CATEGORY,
             description="Images of the pipeline, aligned with the prompt and, with a reward, with a preference.",
             inputs=[
                 Pipeline.Input("pipeline"), io.String.Input("prompt", multiline=True), io.String.Input("negative_prompt", multiline=True, default=""),
-                io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True),
-                io.Int.Input("steps", default=30, min=1, max=1000), io.Float.Input("guidance_scale", default=7.0, min=0.0, max=100.0, step=0.1),
-                io.Int.Input("width", **of_size), io.Int.Input("height", **of_size), io.Int.Input("batch_size", default=1, min=1, max=64),
+                io.Int.Input("seed", default=wanted.seed, min=0, max=2**64 - 1, control_after_generate=True),
+                io.Int.Input("steps", default=wanted.steps, min=1, max=1000),
+                io.Float.Input("guidance_scale", default=wanted.guidance_scale, min=0.0, max=100.0, step=0.1),
+                io.Int.Input("width", **of_size), io.Int.Input("height", **of_size),
+                io.Int.Input("batch_size", default=wanted.batch_size, min=1, max=64),
                 io.Combo.Input(
-                    "preset", options=["fast", *(name for name in PRESETS if name != "fast"), work.UNGUIDED], default="fast",
+                    "preset", options=[*PRESETS, work.UNGUIDED], default=wanted.preset,
                     tooltip=f"{work.UNGUIDED}: the pipeline's own image, to compare",
                 ),
                 io.Int.Input("evaluations", default=0, min=0, max=10**6, tooltip="The most that an image may take; 0: no limit"),

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..aligner import DyMO
 from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
+from ..commands.sources import MINIATURE, check_lora, check_model, text_width
 from ..errors import ConfigError, DyMOError
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..prompt import parse
@@ -26,7 +28,6 @@ from ..report.png import picture
 from ..rewards import Reward, load_reward
 from ..rewards.combine import CombinedReward
 
-MINIATURE = "miniature"
 UNGUIDED = "unguided"
 """What stands in the place of a preset for the pipeline's own images."""
 EVERY = 0.25
@@ -121,16 +122,30 @@ def load(
 ) -> Loaded:  # fmt: skip
     """A folder, hub id, checkpoint in one file, or the miniature. Raises PipelineError or ConfigError."""
     quiet_libraries()
-    _only(None)
-    named = model.strip()
-    if not named:
+    if not model.strip():
         raise ConfigError(f"model is empty: give a folder, a hub id as OWNER/NAME, a file, or {MINIATURE!r}")
+    named, of_family = None if model.strip() == MINIATURE else model.strip(), config.strip() or None
+    _check(named, of_family, loras)
+    _only(None)
     pipe = load_pipeline(
-        None if named == MINIATURE else named, scheduler, dtype, device, config=config.strip() or None, loras=loras, offload=offload,
-        steered=True, option="model", config_option="config",
-    )  # fmt: skip
+        named, scheduler, dtype, device, config=of_family, loras=loras, offload=offload, steered=True, option="model", config_option="config"
+    )
     preview = load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None
     return Loaded(pipe, preview, device, moves=offload == "none")
+
+
+def _check(model: str | None, config: str | None, loras: Loras) -> None:
+    """Raises ConfigError, before anything is loaded, on files that cannot be what they are taken for.
+
+    The hub is left to the loaders: where it does not answer, asking it here would take all of ComfyUI offline.
+    """
+    path = Path(model).expanduser() if model is not None else None
+    if path is not None and (path.is_dir() or (path.is_file() and config is not None)):
+        check_model(str(path), config, option="model", config_option="config")
+    if loras:
+        width = text_width(model, config)
+        for source, _ in loras:
+            check_lora(source, model, "lora", width)
 
 
 @ours
