@@ -9,7 +9,7 @@ from dymo.bench import prompts, reading
 from dymo.bench.plan import Comparison, Match, RowSpec
 from dymo.bench.reading import TABLES, read_table, read_yaml
 from dymo.errors import ConfigError, RewardError
-from dymo.miniature.world import captions, read_caption
+from dymo.miniature.world import captions, in_turns, read_caption
 
 YAML = """
 pipeline: miniature
@@ -142,7 +142,7 @@ def test_prompts_come_from_files_of_every_kind(tmp_path):
         assert prompts.load_prompts(str(tmp_path / name)) == ["a cat", "a hat"], name
         assert prompts.load_prompts(str(tmp_path / name), 1) == ["a cat"]
     assert read(prompts={"from": str(tmp_path / "a.txt"), "n": 1}).prompts == ("a cat",)
-    assert prompts.load_prompts("miniature", 5) == [c.text for c in captions("test", 5)]
+    assert prompts.load_prompts("miniature", 5) == [c.text for c in in_turns("test", 5)]
     (tmp_path / "b.jsonl").write_text('{"words": "a cat"}\n')
     for source, n, said in (
         (tmp_path / "b.jsonl", None, "no column of prompts: words"), (tmp_path / "a.txt", 3, "holds 2 prompts, 3 asked"),

@@ -117,6 +117,13 @@ def test_one_pipeline_at_a_time_is_on_the_device(nodes):
     assert first.pipe.device.type == "cpu"
 
 
+def test_comfyui_is_told_what_a_pipeline_holds(nodes):
+    (loaded,) = nodes["DymoLoadPipeline"].run()
+    held = sum(tensor.nbytes for tensor in loaded._comfy_cache_tensors())
+    parts = (part for part in loaded.pipe.components.values() if isinstance(part, torch.nn.Module))
+    assert held >= sum(p.nbytes for part in parts for p in part.parameters()) > 10 * 2**20
+
+
 def test_unguided_is_the_pipeline_s_own_image(nodes):
     pipeline = nodes["DymoLoadPipeline"].run()[0]
     images, _ = nodes["DymoGenerate"].run(pipeline=pipeline, preset="unguided", **asked()).args

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..miniature.world import captions
+from ..miniature.world import in_turns
 from .needs import need
 
 # Name -> the dataset's id, its split, and the column with the prompts. GenEval's prompts have no dataset of their own on
@@ -26,7 +26,7 @@ _COLUMNS = ("prompt", "text", "caption", "Prompt", "Prompts", "prompts")
 def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     """`n` prompts (all, where None), the first ones of a file or set; distinct, in order.
 
-    source: "miniature" (its held-out captions of two and of three things; `seed` draws them); a .txt (one a line), .jsonl or .parquet
+    source: "miniature" (its held-out captions, of two and of three things in turns; `seed` draws them); a .txt (one a line), .jsonl or .parquet
     file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """
@@ -34,7 +34,7 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
         raise ConfigError(f"{n} prompts asked for: give at least 1")
     if source == "miniature":
         try:
-            return [caption.text for caption in captions("test", 64 if n is None else n, seed)]
+            return [caption.text for caption in in_turns("test", 64 if n is None else n, seed)]
         except ValueError as error:
             raise ConfigError(str(error)) from error
     found: Iterable[str]

@@ -59,6 +59,11 @@ class Loaded:
             if self.moves and part is not None and part.device.type != torch.device(device).type:
                 part.to(device)
 
+    def _comfy_cache_tensors(self) -> list[Tensor]:
+        """What ComfyUI counts when it chooses what to drop from main memory; without it a pipeline would weigh nothing there."""
+        modules = [part for part in (*self.pipe.components.values(), self.preview_vae) if isinstance(part, torch.nn.Module)]
+        return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+
 
 _LOADED: weakref.WeakSet[Loaded] = weakref.WeakSet()
 
