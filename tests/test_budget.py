@@ -59,6 +59,7 @@ def test_p14_seconds_are_kept_by_a_clock_with_the_decode_reserved_and_each_stage
     allotment.count([0], "mixed")
     assert allotment.price("mixed") == 4.0 and allotment.price("unguided") == 1.0
     assert allotment.guides(2, "mixed") and not allotment.guides(3, "mixed")  # 5 s are left
+    assert [allotment.plan("mixed", "full", left) for left in (2, 3)] == [("full", None), ("full", "seconds")]
 
 
 def test_bytes_are_found_out_by_the_first_evaluation_and_lead_to_a_cheaper_gradient():
@@ -66,13 +67,13 @@ def test_bytes_are_found_out_by_the_first_evaluation_and_lead_to_a_cheaper_gradi
     x = torch.ones(100, requires_grad=True)
     with allotment.weighed("mixed", "full"):
         y = (x * x).exp()  # keeps x (400 bytes) once and the result of exp
-    assert allotment.kept["mixed", "full"] == 800 and allotment.gradient("mixed", "full") == "full"
+    assert allotment.kept["mixed", "full"] == 800 and allotment.plan("mixed", "full", 1) == ("full", None)
     with allotment.weighed("mixed", "full"):
         (y.exp() * x).exp()
-    assert allotment.kept["mixed", "full"] > 1000 and allotment.gradient("mixed", "full") == "straight-through"
+    assert allotment.kept["mixed", "full"] > 1000 and allotment.plan("mixed", "full", 1) == ("straight-through", None)
     with allotment.weighed("mixed", "straight-through"):
         (x.exp() * y.exp()).exp()
-    assert allotment.gradient("mixed", "full") is None and allotment.gradient("semantic", "full") == "full"
+    assert allotment.plan("mixed", "full", 1)[1] == "bytes" and allotment.plan("semantic", "full", 1) == ("full", None)
 
 
 def test_the_clock_starts_with_the_call():

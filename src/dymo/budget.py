@@ -68,14 +68,23 @@ class Allotment:
         self.kept: dict[tuple[str, str], int] = {}
 
     @property
+    def most_kept(self) -> int:
+        """Bytes that an evaluation kept, of those that were weighed."""
+        return max(self.kept.values(), default=0)
+
+    @property
     def limited(self) -> bool:
         """Whether evaluations or seconds are counted out: a step's share of them needs the size of its gradient."""
         return self.budget.evaluations is not None or self.budget.seconds is not None
 
-    def open(self, steps: int, evaluations: int | None = None) -> None:
+    def book(self, evaluations: int, on: str) -> None:
+        """So many evaluations an image are spent before this run, the last of them on `on`."""
+        self.before, self.before_on = evaluations, on
+
+    def open(self, steps: int, evaluations: int | None = None, reserve: float = 0.0) -> None:
         """The run is about to begin, of so many steps and evaluations (one a step unless said otherwise).
 
-        Raises ConfigError where the budget does not reach for the plain trajectory.
+        reserve: seconds that are kept for what follows the last step. Raises ConfigError where the budget does not reach for the plain trajectory.
         """
         limit, needed = self.budget.evaluations, steps if evaluations is None else evaluations
         if limit is not None and limit < self.before + needed:
@@ -85,7 +94,12 @@ class Allotment:
                 f"Budget(evaluations={limit}) is less than the {each}{steps} steps of the trajectory{also}, which is never cut "
                 "short: raise the budget or lower num_inference_steps"
             )
-        self.mark = self.clock()
+        self.reserve, self.mark = reserve or self.reserve, self.clock()
+
+    def free(self) -> int | None:
+        """Evaluations that the sample which has spent most has left; None without a limit."""
+        limit = self.budget.evaluations
+        return None if limit is None else limit - self.before - max(self.spent.values(), default=0)
 
     def count(self, rows: list[int], kind: str, evaluations: int = 1) -> None:
         """One round of these samples is done, of the kind (stage) named: so many evaluations."""
@@ -119,13 +133,16 @@ class Allotment:
             yield
         self.kept[kind, gradient] = max(self.kept.get((kind, gradient), 0), sum(storages.values()))
 
-    def gradient(self, kind: str, wanted: Gradient) -> Gradient | None:
-        """The gradient that the budget's bytes allow: as wanted, without the denoiser, or None for an unguided step.
+    def plan(self, kind: str, wanted: Gradient, left: int) -> tuple[Gradient, str | None]:
+        """The gradient of a guided step of this kind, as wanted or without the denoiser; and what it is short of, "bytes" or
+        "seconds", where it can only be taken unguided. left: the steps from this one on.
 
         What an evaluation keeps is found out by the first one of its kind.
         """
         ways: list[Gradient] = [wanted, "straight-through"]
-        return next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
+        through = next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
+        short = "bytes" if through is None else None if self.guides(left, kind) else "seconds"
+        return through or wanted, short
 
     def price(self, kind: str) -> float:
         """Seconds of one round of this kind, as far as is known."""

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,8 +67,6 @@ class Generation:
     allotment: Allotment
     listeners: list[Listener]
     cancel: threading.Event | None
-    resting: set[int] = field(default_factory=set)
-    """The samples that the reward rests on."""
 
     def __post_init__(self) -> None:
         own = self.aligner.preview_vae
@@ -124,7 +122,7 @@ class Generation:
     def _steered(self, objectives: list[Objective]) -> Any:
         config, trace, allotment = self.config, self.trace, self.allotment
         words = [p.words for p in self.pairs]
-        recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch(), self.resting)
+        recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch())
         with self._loop(
             self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel,
             compile=self.backend if objectives and self.graphs is None else None, graphs=self.graphs if objectives else None,
@@ -134,9 +132,8 @@ class Generation:
                 few = bool(objectives) and self._few(loop.timesteps)
                 if objectives and self.backend is not None and not few:
                     self._rehearse(loop, recorder)
-                allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
-                if allotment.budget.seconds is not None:
-                    allotment.reserve = loop.seconds_to_decode()
+                to_decode = 0.0 if allotment.budget.seconds is None else loop.seconds_to_decode()
+                allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps), to_decode)
                 if not few:
                     _check_stages(config, objectives, loop.timesteps)
                 recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
@@ -259,7 +256,7 @@ class Generation:
                 Preference(
                     self._scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
                     config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
-                    config.clamp, self.resting,
+                    config.clamp,
                 )
             )  # fmt: skip
         return [*objectives, *self.aligner.objectives]
@@ -327,7 +324,7 @@ class Generation:
         """Book evaluations, one number an image; none at all where the run ended before its first."""
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
         self.trace.evaluations = [a + b for a, b in zip(evaluations or [0] * len(before), before, strict=True)]
-        self.allotment.before, self.allotment.before_on = max(self.trace.evaluations, default=0), on
+        self.allotment.book(max(self.trace.evaluations, default=0), on)
 
 
 def ways(compile: str | None) -> tuple[str | None, bool]:

@@ -43,16 +43,16 @@ class Recorder(Observer):
     """The observer of one run. Values reach the host in one transfer a step: where the algorithm itself reads, or, where it
     does not, while the next step is already on its way.
 
-    words: per sample, word -> token positions. decode: z0' -> images, for previews. resting: samples that the reward no
-    longer steers, which the watch adds to.
+    words: per sample, word -> token positions. decode: z0' -> images, for previews.
     """
 
     def __init__(
         self, trace: Trace, listeners: Sequence[Listener], words: Sequence[Mapping[str, tuple[int, ...]]], record_maps: bool,
-        decode: Callable[[Tensor], Tensor], watch: Watch | None, resting: set[int],
+        decode: Callable[[Tensor], Tensor], watch: Watch | None,
     ):  # fmt: skip
         self.trace, self.listeners, self.words, self.record_maps = trace, listeners, words, record_maps
-        self.decode, self.watch, self.resting = decode, watch, resting
+        self.decode, self.watch = decode, watch
+        self.resting: set[int] = set()
         self.step = Step(0, 0.0, "unguided")
         self.images: dict[int, Tensor] = {}
         self.evaluation = 0
@@ -116,18 +116,19 @@ class Recorder(Observer):
         for i, r in zip(rows, recurrences, strict=True):
             self.step.recurrences[i] = r
 
-    def accepted(self, z: Tensor, z0: Tensor) -> None:
+    def accepted(self, z: Tensor, z0: Tensor) -> set[int]:
         if self.watch is not None and self.images:
             self.read()
             self._watch(self.watch, self.step)
         self.trace.steps.append(self.step)
         self._ended.append((self.step, z0))
         if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
-            return
+            return self.resting
         self._send()
         # The host goes on by one step before it waits for what this one gave.
         while self._sent and (len(self._sent) > 1 or self._sent[0].arrived is None):
             self._receive()
+        return self.resting
 
     def finish(self) -> None:
         """Read what is left, and tell of the last steps."""

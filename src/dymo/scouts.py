@@ -97,10 +97,11 @@ class _Last(Observer):
     steps: int = 0
     z0: Tensor | None = None
 
-    def accepted(self, z: Tensor, z0: Tensor) -> None:
+    def accepted(self, z: Tensor, z0: Tensor) -> tuple[()]:
         self.z0 = z0
         self.steps += 1
         self.tell(self.steps, z0)
+        return ()
 
 
 def choose(
@@ -202,9 +203,8 @@ def allowance(config: Config, budget: Budget, before: int, timesteps: Sequence[T
 def _fitting(allotment: Allotment, room: Room | None) -> int:
     """How many seeds are begun at once, by what one kept."""
     limits = [] if room is None else [room.seeds()]
-    kept = max(allotment.kept.values(), default=0)
-    if allotment.budget.bytes is not None and kept:
-        limits.append(allotment.budget.bytes // kept)
+    if allotment.budget.bytes is not None and allotment.most_kept:
+        limits.append(allotment.budget.bytes // allotment.most_kept)
     return max(1, min(limits, default=1))
 
 

@@ -21,7 +21,7 @@ def seen(eps, residual=None, here=HERE, there=THERE):
 
 def test_polyak_s_step():
     g, eps = torch.randn(2, 3, 4, 4, 4)
-    made = move(Config(eta=0.3, **PLAIN), 0, g, seen(eps))
+    made = move(Config(eta=0.3, **PLAIN), "semantic", g, seen(eps))
     torch.testing.assert_close(made.displacement, -0.3 * (norms(eps) / norms(g) ** 2).view(3, 1, 1, 1) * g)
     torch.testing.assert_close(made.size, norms(g))
 
@@ -29,26 +29,26 @@ def test_polyak_s_step():
 def test_the_reference_s_step_has_the_residual_s_length():
     g, eps, residual = torch.randn(3, 3, 4, 4, 4)
     config = Config(step_rule="residual", eta=(9.0, 1.5, 9.0), **PLAIN)
-    made = move(config, 1, g, seen(eps, residual))
+    made = move(config, "mixed", g, seen(eps, residual))
     torch.testing.assert_close(norms(made.displacement), 1.5 * norms(residual))
     cosine = torch.nn.functional.cosine_similarity(made.displacement.flatten(1), g.flatten(1))
     torch.testing.assert_close(cosine, -torch.ones(3))
     with pytest.raises(ConfigError, match="step_rule='residual'"):
-        move(config, 1, g, seen(eps))
+        move(config, "mixed", g, seen(eps))
 
 
 def test_lengths_are_the_same_in_both_coordinates():
     """z = a z0 + s eps, and the same latent over its radius: the displacement is as long in units of the radius."""
     g, eps = torch.randn(2, 2, 4, 4, 4)
-    preserving = move(Config(eta=0.3), 0, g, seen(eps))
-    exploding = move(Config(eta=0.3), 0, g / 5, seen(eps, here=Level(3.0, 4.0), there=Level(4.0, 3.0)))
+    preserving = move(Config(eta=0.3), "semantic", g, seen(eps))
+    exploding = move(Config(eta=0.3), "semantic", g / 5, seen(eps, here=Level(3.0, 4.0), there=Level(4.0, 3.0)))
     torch.testing.assert_close(5 * preserving.displacement, exploding.displacement)
     torch.testing.assert_close(preserving.size, exploding.size)
 
 
 def test_a_vanishing_gradient_cannot_make_the_step_explode():
     g, eps = torch.full((1, 4), 1e-12), torch.ones(1, 4)
-    made = move(Config(eta=1.0, damping=0.0, max_step=0.25, eta_steps=None), 0, g, seen(eps))
+    made = move(Config(eta=1.0, damping=0.0, max_step=0.25, eta_steps=None), "semantic", g, seen(eps))
     assert made.length.item() == norms(made.displacement).item() == pytest.approx(0.5)
 
 
@@ -59,20 +59,20 @@ def test_a_stage_moves_as_far_whatever_the_steps(max_step):
     for steps in (5, 12, 25, 100):
         config = Config(eta=0.3, damping=0.0, max_step=max_step)
         now = [dataclasses.replace(seen(eps), timestep=Timestep(i, steps, 500.0, HERE, THERE, i / steps)) for i in range(steps)]
-        lengths[steps] = sum(move(config, 0, g, one).length.item() for one in now)
-        plain = move(dataclasses.replace(config, eta_steps=None), 0, g, now[0]).length.item()
+        lengths[steps] = sum(move(config, "semantic", g, one).length.item() for one in now)
+        plain = move(dataclasses.replace(config, eta_steps=None), "semantic", g, now[0]).length.item()
         assert steps != 25 or lengths[steps] == pytest.approx(25 * plain)
     assert lengths[12] == pytest.approx(lengths[25]) == pytest.approx(lengths[100])
     assert lengths[5] == pytest.approx(0.5 * lengths[25])  # no step is more than 2.5 times as long
     # The last 10 of 25 steps, as with img2img.
     part = dataclasses.replace(seen(eps), timestep=Timestep(3, 10, 500.0, HERE, THERE, 18 / 25))
-    assert move(Config(eta=0.3, damping=0.0, max_step=max_step), 0, g, part).length.item() == pytest.approx(lengths[25] / 25)
+    assert move(Config(eta=0.3, damping=0.0, max_step=max_step), "semantic", g, part).length.item() == pytest.approx(lengths[25] / 25)
 
 
 def test_failures_are_told_apart_and_do_not_move():
     g = torch.tensor([[1.0, 2.0], [float("nan"), 1.0], [float("inf"), 0.0], [0.0, 0.0]])
     assert [FAILURES[code] for code in failure(g)] == [None, "nan", "infinite", "zero"]
-    made = move(Config(eta=1.0, **PLAIN), 0, g, seen(torch.ones(4, 2)))
+    made = move(Config(eta=1.0, **PLAIN), "semantic", g, seen(torch.ones(4, 2)))
     assert made.displacement.isfinite().all()
     assert made.length.gt(0).tolist() == [True, False, False, False]
 

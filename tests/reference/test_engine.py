@@ -17,7 +17,7 @@ from dymo.config import preset
 from dymo.guidance.objectives import Preference, SemanticAlignment
 from dymo.guidance.observer import Observer
 from dymo.guidance.recurrence import recurrences
-from dymo.guidance.schedule import STAGES, stage
+from dymo.guidance.schedule import stage
 from dymo.methods.dymo import _STAGES_OF, _guide, _need
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.hold import frozen
@@ -69,7 +69,7 @@ def run(request):
                     seen = loop.predict(recorded.z, [0], _need(acting, CONFIG, kind, CONFIG.gradient))
                     moved = _guide(acting, CONFIG, kind, seen, before, kept)
                     before = seen.z0.detach()
-                    r = recurrences(CONFIG, STAGES.index(kind), moved.size.item())
+                    r = recurrences(CONFIG, kind, moved.size.item())
                     found.append((recorded, kind, kept.weights, kept.losses, moved, r))
                 loop.accept(loop.sampler_step(seen))
     assert not at

@@ -42,6 +42,11 @@ class Timestep:
     t_64: float | None = None
     """`t` of the level at which latents of 64 x 64 pixels are hidden as these are here; None: t itself."""
 
+    @property
+    def left(self) -> int:
+        """Steps of this run from this one on."""
+        return self.steps - self.index
+
 
 @dataclass(frozen=True)
 class Need:

@@ -5,7 +5,7 @@ An objective of your own is any object with the three members of `Objective`; `D
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..config import Gradient
 from ..errors import RewardError
-from .loop import Seen
+from .loop import PREDICTION, Need, Seen
 from .views import views
 
 Indices = tuple[int, ...]
@@ -50,6 +51,26 @@ class Pairs(Protocol):
 def resting(objective: Objective) -> set[int]:
     """The samples that an objective does not act on."""
     return getattr(objective, "resting", set())
+
+
+def rest(objectives: Sequence[Objective], samples: Collection[int]) -> None:
+    """From now on the reward acts on these samples no more."""
+    for o in objectives:
+        if samples and isinstance(o, Preference):
+            o.resting.update(samples)
+
+
+def needed(acting: Sequence[Objective], through: Gradient, on_z0: bool = False) -> Need:
+    """Which maps and gradients the acting objectives take from the denoiser, where those on z0' may go `through` so much of it.
+
+    on_z0: whether those on maps have a gradient by z0' too.
+    """
+    if not acting:
+        return PREDICTION
+    maps, image = (any(o.needs == needs for o in acting) for needs in ("maps", "image"))
+    if (image or on_z0) and through in ("full", "conditional"):
+        return Need(maps, through)
+    return Need(maps, "maps" if maps else "none")
 
 
 def weighted(

@@ -1,8 +1,8 @@
-"""What an algorithm tells of itself while it runs; a base class that listens to nothing."""
+"""What an algorithm tells of itself while it runs, and what it is told at the end of a step; the base class does nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -27,5 +27,6 @@ class Observer:
     def granted(self, rows: Rows, recurrences: list[int]) -> None:
         """So often will this step be taken again."""
 
-    def accepted(self, z: Tensor, z0: Tensor) -> None:
-        """The step ends with z_{t-1} and z0', (B, c, h, w) both."""
+    def accepted(self, z: Tensor, z0: Tensor) -> Collection[int]:
+        """The step ends with z_{t-1} and z0', (B, c, h, w) both. Returns the samples that the reward is to steer no more."""
+        return ()

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..config import Config
 from ..errors import ConfigError
 from .loop import Seen, Timestep
+from .schedule import STAGES, Stage
 
 FURTHEST = 2.5
 """Most that a step of a short run is longer."""
@@ -51,7 +52,7 @@ def pace(config: Config, now: Timestep) -> float:
     """By how much a step of this run is longer than one of a run of `config.eta_steps` steps, so that a stage moves as far."""
     if config.eta_steps is None:
         return 1.0
-    whole = round((now.steps - now.index) / (1 - now.done))  # with img2img a run is a part of its schedule
+    whole = round(now.left / (1 - now.done))  # with img2img a run is a part of its schedule
     return min(FURTHEST, config.eta_steps / whole)
 
 
@@ -65,14 +66,15 @@ class Move:
     code: Tensor
 
 
-def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
-    """How far z_{t-1} goes against `gradient` (B, ...) = d L / d z_t at the `stage` 0, 1 or 2.
+def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
+    """How far z_{t-1} goes against `gradient` (B, ...) = d L / d z_t.
 
     Lengths are in variance-preserving coordinates, so that DDIM and Euler move alike. Raises ConfigError where the
     rule needs classifier-free guidance and there is none.
     """
     here, there = seen.timestep.here.radius, seen.timestep.there.radius
     further = pace(config, seen.timestep)
+    eta = further * config.eta[STAGES.index(stage)]
     gradient = gradient.float() * here
     size, code, noise = norms(gradient), failure(gradient), norms(seen.eps)
     if config.step_rule == "residual":
@@ -81,9 +83,9 @@ def move(config: Config, stage: int, gradient: Tensor, seen: Seen) -> Move:
                 "step_rule='residual' measures its steps by classifier-free guidance, and there is none: give "
                 "guidance_scale= above 1, or set step_rule='polyak'"
             )
-        length = residual_length(further * config.eta[stage], seen.residual)
+        length = residual_length(eta, seen.residual)
     else:
-        length = polyak_length(further * config.eta[stage], noise, size)
+        length = polyak_length(eta, noise, size)
     if config.damping:
         length = damped(length, size, config.damping)
     if config.max_step is not None:

@@ -21,11 +21,11 @@ from ..budget import Allotment
 from ..config import Config, Gradient
 from ..guidance.gradient import gradient
 from ..guidance.levels import renoise
-from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
-from ..guidance.objectives import Objective, resting, weighted
+from ..guidance.loop import Loop, Need, Seen, Timestep, pick, put
+from ..guidance.objectives import Objective, needed, rest, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.recurrence import recurrences, recurs
-from ..guidance.schedule import STAGES, Stage, change, stage, weights
+from ..guidance.schedule import Stage, change, stage, weights
 from ..guidance.step import Move, move
 
 
@@ -39,20 +39,15 @@ def dymo(
     for now in loop:
         planned = stage(config, now)
         acting = [o for o in objectives if planned in _STAGES_OF[o.needs] and len(resting(o)) < loop.samples]
-        kind: Stage = planned if acting else "unguided"
-        through = allotment.gradient(kind, config.through)
-        short = None
-        if acting and through is None:
-            short = "bytes"
-        elif acting and not allotment.guides(now.steps - now.index, kind):
-            short = "seconds"
+        through, short = allotment.plan(planned, config.through, now.left) if acting else (config.through, None)
         if short:
-            acting, kind = [], "unguided"
+            acting = []
+        kind: Stage = planned if acting else "unguided"
         observer.begin(now, kind, short)
         rows, granted, rounds = list(range(loop.samples)), [0] * loop.samples, 0
         z = z_next = z0 = None
         while rows:
-            with allotment.weighed(kind, through or "none"):
+            with allotment.weighed(kind, through):
                 seen = loop.predict(z, rows, _need(acting, config, kind, through))
                 if acting:
                     moved = _guide(acting, config, kind, seen, None if before is None else pick(before, rows), observer)
@@ -62,18 +57,14 @@ def dymo(
             if config.change_since == "evaluation":
                 before = z0
             # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
-            back = rounds == 0 and bool(acting) and now.here.a > 0 and recurs(config, STAGES.index(kind))
-            if rounds == 0 and acting and (back or allotment.limited):
-                sizes, codes = observer.read(moved.size, moved.code)
-                allotment.count(rows, kind, now.calls)
-                r_t = [
-                    recurrences(config, STAGES.index(kind), g) if back and c == 0 else 0
-                    for g, c in zip(sizes, codes, strict=True)
-                ]
-                granted = allotment.grant(rows, r_t, sizes, now.steps - now.index - 1, kind, now.calls, now.ahead)
+            first = rounds == 0 and bool(acting)
+            back = first and now.here.a > 0 and recurs(config, kind)
+            read = observer.read(moved.size, moved.code) if first and (back or allotment.limited) else None
+            allotment.count(rows, kind, now.calls)
+            if read is not None:
+                r_t = [recurrences(config, kind, g) if back and code == 0 else 0 for g, code in zip(*read, strict=True)]
+                granted = allotment.grant(rows, r_t, read[0], now.left - 1, kind, now.calls, now.ahead)
                 observer.granted(rows, granted)
-            else:
-                allotment.count(rows, kind, now.calls)
             rounds += 1
             rows = [i for i in rows if granted[i] >= rounds]
             if rows:
@@ -81,7 +72,7 @@ def dymo(
         assert z_next is not None and z0 is not None
         before = z0
         loop.accept(z_next)
-        observer.accepted(z_next, z0)
+        rest(objectives, observer.accepted(z_next, z0))
 
 
 def rehearse(loop: Loop, objectives: Sequence[Objective], config: Config, steps: Sequence[Timestep]) -> None:
@@ -99,15 +90,10 @@ def rehearse(loop: Loop, objectives: Sequence[Objective], config: Config, steps:
 _STAGES_OF = {"maps": ("semantic", "mixed"), "image": ("mixed", "preference")}
 
 
-def _need(acting: Sequence[Objective], config: Config, kind: Stage, through: Gradient | None) -> Need:
+def _need(acting: Sequence[Objective], config: Config, kind: Stage, through: Gradient) -> Need:
     """Which maps and gradients the acting objectives take from the denoiser."""
-    if not acting:
-        return PREDICTION
-    maps, image = (any(o.needs == needs for o in acting) for needs in ("maps", "image"))
     # Where w has a gradient, L_A pulls on z0' as well.
-    if (image or (kind == "mixed" and config.weights_have_gradient)) and through in ("full", "conditional"):
-        return Need(maps, through)
-    return Need(maps, "maps" if maps else "none")
+    return needed(acting, through, on_z0=kind == "mixed" and config.weights_have_gradient)
 
 
 def _guide(
@@ -120,6 +106,6 @@ def _guide(
     w_A, w_R = weights(config, kind, seen.z.new_zeros(len(seen.rows)) if delta is None else delta)
     w, losses = weighted(acting, w_A, w_R, seen)
     g = gradient([w[name] * losses[name] for name in losses], seen)
-    moved = move(config, STAGES.index(kind), g, seen)
+    moved = move(config, kind, g, seen)
     observer.evaluated(seen, w, losses, moved)
     return moved

@@ -26,10 +26,10 @@ from torch import Tensor
 from ..budget import Allotment
 from ..config import Config
 from ..guidance.gradient import gradient
-from ..guidance.loop import PREDICTION, Loop, Need, Seen, Timestep, pick, put
-from ..guidance.objectives import Objective, resting, weighted
+from ..guidance.loop import PREDICTION, Loop, Seen, Timestep, pick, put
+from ..guidance.objectives import Objective, needed, rest, resting, weighted
 from ..guidance.observer import Observer
-from ..guidance.schedule import STAGES, Stage, stage
+from ..guidance.schedule import Stage, stage
 from ..guidance.step import move, norms
 
 MOST = 8
@@ -70,7 +70,7 @@ def few_steps(
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
             allotment.count(seen.rows, kind)
         loop.accept(z)
-        observer.accepted(z, z0)
+        rest(objectives, observer.accepted(z, z0))
         before = z0
 
 
@@ -79,7 +79,7 @@ def _best(
     before: Tensor | None, fresh: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """z_{t-1} and z0' of the best z of one level, and what it was compared by."""
-    every, need = list(range(loop.samples)), _need(acting, config) if kind == "mixed" else PREDICTION
+    every, need = list(range(loop.samples)), needed(acting, config.through) if kind == "mixed" else PREDICTION
     again = _tries(config, allotment, now)
     drawn = again if kind == "preference" else round(FRESH * again) if fresh or before is not None else 0
     observer.granted(every, [again] * loop.samples)
@@ -91,7 +91,7 @@ def _best(
         better = loss < least
         best, way, least = _where(better, seen.z, best), _where(better, d, way), torch.where(better, loss, least)
         allotment.count(every, kind)
-        if r == again or not allotment.guides(now.steps - now.index, kind):
+        if r == again or not allotment.guides(now.left, kind):
             break
         if r < drawn:
             z = _on_shell(loop.noise(every), shell) if before is None else now.here.a * before + now.here.s * loop.noise(every)
@@ -122,18 +122,11 @@ def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
     evenly (all of it where there is one level). One evaluation of each guided level is kept for going back to its best.
     """
     wanted = config.updates if now.index == 0 else config.draws
-    limit = allotment.budget.evaluations
-    if limit is None:
+    free = allotment.free()
+    if free is None:
         return wanted
-    free = limit - allotment.before - max(allotment.spent.values(), default=0)
-    share = max(min(4, free - 2 * now.steps), free // 2) if 0 == now.index < now.steps - 1 else free // (now.steps - now.index)
-    return max(0, min(share, free - 2 * (now.steps - now.index - 1)) - 2)
-
-
-def _need(acting: Sequence[Objective], config: Config) -> Need:
-    maps = any(o.needs == "maps" for o in acting)
-    through = config.through if config.through in ("full", "conditional") else "maps" if maps else "none"
-    return Need(maps, through)
+    share = max(min(4, free - 2 * now.steps), free // 2) if 0 == now.index < now.steps - 1 else free // now.left
+    return max(0, min(share, free - 2 * (now.left - 1)) - 2)
 
 
 def _guide(
@@ -147,7 +140,7 @@ def _guide(
     one = seen.eps.new_ones(len(seen.rows))
     w, losses = weighted(acting, config.semantic_weight * w_A * one, config.preference_weight * w_R * one, seen)
     here, there = seen.timestep.here.radius, seen.timestep.there.radius
-    moved = move(config, STAGES.index(kind), gradient([w[n] * losses[n] for n in losses], seen), seen) if steers else None
+    moved = move(config, kind, gradient([w[n] * losses[n] for n in losses], seen), seen) if steers else None
     observer.evaluated(seen, w, losses, moved)
     on_images = [o.name for o in acting if o.needs == "image"]
     parts = [(w[n] > 0) * (losses[n] if losses[n].ndim == 1 else losses[n].sum(0)).detach() for n in on_images or losses]
