@@ -23,7 +23,7 @@ from pydantic import (
 from ..config import preset
 from ..errors import ConfigError, RewardError, did_you_mean
 from ..methods import load_method
-from ..miniature import MINIATURE_DEFAULTS, WEIGHTS
+from ..miniature import MINIATURE, MINIATURE_DEFAULTS, WEIGHTS
 from ..miniature.world import read_caption
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import read_lora
@@ -143,7 +143,7 @@ class Comparison(_Part):
     prompts: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = ()
-    pipeline: str = "miniature"
+    pipeline: str = MINIATURE
     reward: RewardSpec = None
     call: dict[str, Any] = {}
     scheduler: str | None = None
@@ -169,7 +169,7 @@ class Comparison(_Part):
         if not isinstance(data, Mapping):
             return data
         data = dict(data)
-        mini = data.setdefault("pipeline", "miniature") == "miniature"
+        mini = data.setdefault("pipeline", MINIATURE) == MINIATURE
         data = {**defaults(mini), **data}
         data.setdefault("guides", _reward_names(data["reward"]))
         if mini and isinstance(data.get("call", {}), Mapping):
@@ -190,7 +190,7 @@ class Comparison(_Part):
             return load_prompts(prompts)
         if isinstance(prompts, Mapping):
             source = dict(prompts)
-            found = load_prompts(str(source.pop("from", "miniature")), source.pop("n", None), source.pop("seed", 0))
+            found = load_prompts(str(source.pop("from", MINIATURE)), source.pop("n", None), source.pop("seed", 0))
             if source:
                 raise ConfigError(f"no key {next(iter(source))!r} here: it has from, n, seed")
             return found
@@ -322,7 +322,7 @@ def digest(name: str | None) -> str:
     """
     if not name:
         return ""
-    own = WEIGHTS / ("pipeline" if name == "miniature" else name)
+    own = WEIGHTS / ("pipeline" if name == MINIATURE else name)
     path = own if own.exists() else Path(name.rpartition(":")[0] if ".py:" in name else name)
     return _digest(path.resolve()) if path.exists() else ""
 

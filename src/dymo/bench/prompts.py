@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..miniature import MINIATURE
 from ..miniature.world import in_turns
 from .needs import need
 
@@ -32,7 +33,7 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     """
     if n is not None and n < 1:
         raise ConfigError(f"{n} prompts asked for: give at least 1")
-    if source == "miniature":
+    if source == MINIATURE:
         try:
             return [caption.text for caption in in_turns("test", 64 if n is None else n, seed)]
         except ValueError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..miniature import WEIGHTS
+from ..miniature import MINIATURE, WEIGHTS
 from .needs import need
 
 TABLES = (1, 2, 3, 4)
@@ -38,7 +38,7 @@ def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:
     """
     if number not in TABLES:
         raise ConfigError(f"--table {number}: choose one of {', '.join(map(str, TABLES))}")
-    mini = pipeline in (None, "miniature")
+    mini = pipeline in (None, MINIATURE)
     data = read_yaml(Path(__file__).parent / "tables" / f"{number}-{'miniature' if mini else 'real'}.yaml")
     data.pop("shared", None)
     if pipeline is not None:

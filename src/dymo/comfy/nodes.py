@@ -9,8 +9,8 @@ import folder_paths
 from comfy_api.latest import ComfyAPISync, ComfyExtension, io
 
 from ..commands.models import DTYPES
-from ..commands.sources import MINIATURE
 from ..config import PRESETS
+from ..miniature import MINIATURE
 from ..pipelines.sampler_names import SAMPLERS
 from ..rewards.registry import SPECS
 from . import work

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ..errors import ConfigError
+from ..miniature import MINIATURE
 from ..report.outdir import check_outdir
 from . import models, options
 from .places import check_places
@@ -62,7 +63,7 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
         own = (plan.scheduler, plan.variant, plan.revision) if name == plan.pipeline else (None, None, None)
         scheduler, variant, revision = own
         return models.load_pipeline(
-            None if name == "miniature" else name, scheduler, plan.dtype, device, config=plan.pipeline_config, variant=variant,
+            None if name == MINIATURE else name, scheduler, plan.dtype, device, config=plan.pipeline_config, variant=variant,
             revision=revision, offload=plan.offload or "none", option="--pipeline", config_option="--pipeline-config",
         )  # fmt: skip
 
@@ -126,7 +127,7 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     if called := {key: given[name] for name, key in _CALL.items() if name in given}:
         data["call"] = {**data.get("call", {}), **called}
         words |= {f"call.{_CALL[name]}": words[name] for name in _CALL if name in given}
-    wanted = given.get("prompts", data.get("prompts", "miniature"))
+    wanted = given.get("prompts", data.get("prompts", MINIATURE))
     if "n" in given:
         words["prompts"] = "--n" if "prompts" not in given else "--prompts, --n"
         wanted = {"from": wanted} if isinstance(wanted, str) else wanted

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ..errors import ConfigError
 from ..miniature import MINIATURE_DEFAULTS
+from ..pipelines.sampler_names import sampler_name
 from ..report.atomic import write_bytes, write_text
 from ..report.interval import paired_bootstrap
 from ..report.outdir import check_outdir
@@ -20,7 +21,7 @@ from ..report.page import Entry, Page, PageImage
 from ..report.table import Column, Table
 from . import models
 from .names import file_stems, numbered
-from .schema import MINIATURE, PRESET, Demo
+from .schema import PRESET, RECORDED, Demo
 from .screen import TimeLeft, busy, say, show_table, watched
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
             _judge(condition, captions, rewards)
     table = comparison(unguided, aligned)
     with busy(notes, "Writing the report …", in_logs=True):
-        overview, report = _write(outdir, models.sampler_name(pipe.scheduler), texts, seed, unguided, aligned, table)
+        overview, report = _write(outdir, sampler_name(pipe.scheduler), texts, seed, unguided, aligned, table)
     show_table(table, console)
     say(console, "", gain(unguided, aligned), "", f"Overview: {overview}", f"Report:   {report}")
 
@@ -183,10 +184,10 @@ def _write(
         shown, own = [], seed + i
         for condition, preset in ((unguided, None), (aligned, PRESET)):
             image = condition.images[i]
-            parameters = Parameters(text, "", steps, sampler, scale, own, image.width, image.height, MINIATURE, preset)
+            parameters = Parameters(text, "", steps, sampler, scale, own, image.width, image.height, RECORDED, preset)
             scores = {name: round(values[i], 4) for name, values in condition.scores.items()}
             record = {
-                "prompt": text, "seed": own, "model": MINIATURE, "call": MINIATURE_DEFAULTS, "preset": preset,
+                "prompt": text, "seed": own, "model": RECORDED, "call": MINIATURE_DEFAULTS, "preset": preset,
                 "reward": GUIDE if preset else None, "evaluations": condition.evaluations[i], "scores": scores,
                 "correct": condition.correct[i],
             }  # fmt: skip
@@ -226,6 +227,6 @@ def _page(entries: Sequence[Entry], table: Table, unguided: Condition, aligned: 
         "Unguided images are those of the seed; guided ones begin with it and three more, of which the one goes on that the reward puts "
         "highest before it has steered any.",
     )
-    facts = [("model", MINIATURE), ("reward", GUIDE), ("preset", PRESET)]
+    facts = [("model", RECORDED), ("reward", GUIDE), ("preset", PRESET)]
     facts += [(name.replace("_", " "), f"{value:g}") for name, value in MINIATURE_DEFAULTS.items()]
     return Page("DyMO on its miniature: unguided and aligned", lead, table, notes, entries, facts, sheet="sheet.png")

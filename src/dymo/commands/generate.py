@@ -15,12 +15,13 @@ from rich.console import Console
 from ..config import Config
 from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptWarning
 from ..miniature import MINIATURE_DEFAULTS
+from ..pipelines.sampler_names import sampler_name
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
 from . import models, options
 from .images import pixels
 from .names import file_stems, numbered
-from .schema import MINIATURE, Generate
+from .schema import RECORDED, Generate
 from .screen import TimeLeft, busy, say, watched
 from .sources import (
     check_lora,
@@ -61,7 +62,7 @@ class Job:
 
     @property
     def model_name(self) -> str:
-        return self.settings.model or MINIATURE
+        return self.settings.model or RECORDED
 
     @property
     def reward_name(self) -> str:
@@ -326,7 +327,7 @@ def _write(job: Job, pipe: Any, result: Result, stem: Path) -> None:
 
     def save(image: Image, ending: str, preset: str | None) -> None:
         parameters = Parameters(
-            result.prompt, job.call.get("negative_prompt", ""), steps, models.sampler_name(pipe.scheduler), scale,
+            result.prompt, job.call.get("negative_prompt", ""), steps, sampler_name(pipe.scheduler), scale,
             result.seed, image.width, image.height, job.model_name, preset,
         )  # fmt: skip
         path = stem.with_name(stem.name + ending)

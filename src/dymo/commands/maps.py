@@ -14,7 +14,7 @@ from ..miniature import MINIATURE_DEFAULTS
 from ..report.interval import paired_bootstrap
 from ..report.table import Cell, Column, Table
 from . import models, options
-from .schema import MINIATURE, Maps
+from .schema import RECORDED, Maps
 from .screen import busy, say, show_table
 from .sources import check_model, check_parser, load_parser
 
@@ -44,7 +44,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     device = models.choose_device(settings.device)
     models.check_offload(settings.offload, device)
     models.quiet_libraries()
-    with busy(notes, f"Loading {settings.model or MINIATURE} …"):
+    with busy(notes, f"Loading {settings.model or RECORDED} …"):
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
             revision=settings.revision, offload=settings.offload, steered=True, call=call,

@@ -108,7 +108,7 @@ def load_pipeline(
         if dtype == AUTO:
             dtype = _precision(option, model, single, variant, revision)
         of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
-        more = {"torch_dtype": of_type} | ({} if own is None else {"scheduler": own})
+        more = {"dtype": of_type} | ({} if own is None else {"scheduler": own})
         pipe = _load(option, model, single, place, variant, revision, more)
     if scheduler is not None and pipe.scheduler is not own:
         pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
@@ -237,13 +237,10 @@ def _load(
 
     path = os.path.expanduser(model)
     try:
-        with warnings.catch_warnings():
-            # Its successor `dtype` is not known to every release that is supported.
-            warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
-            if single is not None:
-                return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
-            more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
-            return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
+        if single is not None:
+            return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
+        more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
+        return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(
@@ -260,12 +257,6 @@ def load_preview_vae(name: str, like: Any) -> Any:
         return load_preview(name, like)
     except PipelineError as error:
         raise PipelineError(f"--preview-vae {error}") from error
-
-
-def sampler_name(scheduler: Any) -> str:
-    """What other programs call this scheduler."""
-    name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
-    return "Euler a" if name == "EulerAncestral" else name
 
 
 def call_default(pipe: Any, name: str) -> Any:

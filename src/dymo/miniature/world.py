@@ -96,11 +96,6 @@ def split_of(caption: Caption) -> str:
     return next((split for split in ("test", "tune") if split in splits), "train")
 
 
-def caption_shape(caption: Caption) -> tuple[int, ...]:
-    """How many of each thing, in order: (2, 1) for "two red apples and a blue car"."""
-    return tuple(thing.count for thing in caption.things)
-
-
 SHAPES: dict[int, tuple[tuple[tuple[int, ...], float], ...]] = {
     1: (((1,), 1.0),),
     2: (((1, 1), 0.85), ((2,), 0.15)),
@@ -129,15 +124,14 @@ def sample_caption(
     things: tuple[Thing, ...] = TRAINED_THINGS,
     objects: int | None = None,
     shares: tuple[float, float, float] = (0.3, 0.4, 0.3),
-    distinct: bool = False,
 ) -> Caption:
     """A random caption over `things` with so many `objects`, or one, two or three in the given shares.
 
-    Its nouns differ; its colours do four times in five, or always if `distinct`.
+    Its nouns differ; its colours do four times in five.
     """
     number = objects or rng.choices((1, 2, 3), shares)[0]
     counts = rng.choices([s for s, _ in SHAPES[number]], [w for _, w in SHAPES[number]])[0]
-    made = _counted(rng, things, counts, not distinct and rng.random() < 0.2)
+    made = _counted(rng, things, counts, rng.random() < 0.2)
     # "next to" more than one thing would not say where.
     relations = RELATIONS if number == 2 else RELATIONS[:4]
     related = len(made) > 1 and rng.random() < (0.7 if number == 2 else 0.4)

@@ -32,10 +32,10 @@ class OneBlock(TorchDispatchMode):
         super().__init__()
         self.count, self.at = count, at
 
-    def shown(self, rows: Tensor, whole: Tensor | None = None) -> Tensor:
-        """Block `at` of `rows` (count * n, ...), with its graph: what is computed from it is computed of `whole` (default: rows)."""
+    def shown(self, rows: Tensor) -> Tensor:
+        """Block `at` of `rows` (count * n, ...), with its graph: what is computed from it is computed of all rows."""
         found = self._block(rows)
-        found._whole = (rows if whole is None else whole).detach()
+        found._whole = rows.detach()
         return found
 
     @staticmethod

@@ -41,7 +41,7 @@ def load_preview(source: str, like: Any) -> Any:
     from diffusers import AutoencoderTiny
 
     try:
-        vae = AutoencoderTiny.from_pretrained(source, torch_dtype=like.dtype)
+        vae = AutoencoderTiny.from_pretrained(source, dtype=like.dtype)
     except (OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PipelineError(

@@ -111,3 +111,9 @@ def _short(name: str) -> str:
 
 
 _BY_SHORT = {_short(name): name for name in SAMPLERS}
+
+
+def sampler_name(scheduler: Any) -> str:
+    """What other programs call this scheduler."""
+    name = type(scheduler).__name__.removesuffix("Scheduler").removesuffix("Discrete")
+    return "Euler a" if name == "EulerAncestral" else name

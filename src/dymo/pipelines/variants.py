@@ -30,7 +30,7 @@ def load_unet(source: str, like: Any) -> Any:
     reason = ""
     for subfolder in ("unet", None):
         try:
-            unet = UNet2DConditionModel.from_pretrained(source, subfolder=subfolder, torch_dtype=own.dtype)
+            unet = UNet2DConditionModel.from_pretrained(source, subfolder=subfolder, dtype=own.dtype)
             break
         except (OSError, ValueError) as error:
             reason = first_line(error)

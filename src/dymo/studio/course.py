@@ -8,14 +8,14 @@ from typing import Any
 from ..trace import Step
 
 
-def course(steps: Sequence[Step], sample: int = 0) -> dict[str, Any]:
+def course(steps: Sequence[Step]) -> dict[str, Any]:
     """Lists of one value a step: t, reward, recurrences, and the weight of each objective; None where there was none."""
     names = dict.fromkeys(name for step in steps for name in step.weights)
     return {
         "t": [step.timestep for step in steps],
-        "reward": [step.reward[sample] if step.reward else None for step in steps],
-        "recurrences": [step.recurrences[sample] if step.recurrences else 0 for step in steps],
+        "reward": [step.reward[0] if step.reward else None for step in steps],
+        "recurrences": [step.recurrences[0] if step.recurrences else 0 for step in steps],
         "weights": {
-            name: [step.weights[name][sample] if name in step.weights else None for step in steps] for name in names
+            name: [step.weights[name][0] if name in step.weights else None for step in steps] for name in names
         },
     }

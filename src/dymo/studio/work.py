@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..aligner import DyMO
 from ..events import Accepted, Begun, Cancelled, Event, Started
+from ..pipelines.sampler_names import sampler_name
 from ..report.png import Parameters, picture
 from ..rewards import load_reward
 from ..trace import Step, Trace
@@ -117,7 +118,7 @@ class Worker:
     def _parameters(
         self, settings: Settings, pipe: Any, call: dict[str, Any], seed: int, image: Any, preset: str | None
     ) -> Parameters:
-        sampler = type(pipe.scheduler).__name__.removesuffix("Scheduler")
+        sampler = sampler_name(pipe.scheduler)
         return Parameters(
             settings.prompt, settings.negative_prompt, call["num_inference_steps"], sampler, call.get("guidance_scale"), seed,
             image.width, image.height, settings.pipeline, preset,

@@ -191,7 +191,7 @@ FAMILIES: dict[str, str] = {
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
-    kind = next((c.__name__ for c in type(_inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
+    kind = next((c.__name__ for c in type(inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
     if kind is None and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
         what = "neither a UNet nor a transformer" if denoiser is None else f"the denoiser {type(denoiser).__name__}"
         raise PipelineError(
@@ -209,7 +209,7 @@ def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | dict(kwargs)
 
 
-def _inner(denoiser: Any) -> Any:
+def inner(denoiser: Any) -> Any:
     """What torch.compile or peft have wrapped."""
     denoiser = getattr(denoiser, "_orig_mod", denoiser)
     return denoiser.get_base_model() if hasattr(denoiser, "get_base_model") else denoiser

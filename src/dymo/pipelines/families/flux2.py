@@ -16,6 +16,7 @@ class Flux2(Flux):
 
     # All of dev's double blocks but the first two; klein has five.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
+    patch = 1
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0
@@ -23,9 +24,6 @@ class Flux2(Flux):
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (int(given[side]) // (pipe.vae_scale_factor * 2) for side in ("height", "width"))
         return Packing(rows, columns, 1)
-
-    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
-        return latents[0], latents[1]
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         window, tokenizer = given.get("max_sequence_length") or 512, pipe.tokenizer

@@ -31,10 +31,6 @@ class Lumina2(Transformer):
             )
         return float(pipe.guidance_scale) if pipe.do_classifier_free_guidance else 1.0
 
-    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
-        patch = pipe.transformer.config.patch_size
-        return latents[0] // patch, latents[1] // patch
-
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         lengths = tuple(int(n) for n in kwargs["encoder_attention_mask"].sum(1).tolist())
         return Places(lengths, 0, max(lengths))

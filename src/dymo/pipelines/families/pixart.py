@@ -21,10 +21,6 @@ class PixArt(Transformer):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(given["guidance_scale"])
 
-    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
-        patch = pipe.transformer.config.patch_size
-        return latents[0] // patch, latents[1] // patch
-
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         check_cleaning(pipe, given)
         return (Encoder(pipe.tokenizer, 0, given["max_sequence_length"], lower=True),)

@@ -15,10 +15,6 @@ class Sana(Transformer):
     attention = "attn2"
     read: ClassVar[Mapping[int, tuple[int, int]]] = {20: (5, 9)}
 
-    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
-        patch = pipe.transformer.config.patch_size
-        return latents[0] // patch, latents[1] // patch
-
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         check_cleaning(pipe, given)
         length = given.get("max_sequence_length") or 300

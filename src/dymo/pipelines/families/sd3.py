@@ -29,10 +29,6 @@ class SD3(Transformer):
             )
         return super().scale(pipe, given)
 
-    def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
-        patch = pipe.transformer.config.patch_size
-        return latents[0] // patch, latents[1] // patch
-
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         return Places(0, tokens[0] * tokens[1], kwargs["encoder_hidden_states"].shape[1])
 

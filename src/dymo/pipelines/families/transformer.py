@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...config import Gradient
 from ...errors import PipelineError
 from ..kernel import KernelTaps
-from . import Branches, Encoder, Family, Taps
+from . import Branches, Encoder, Family, Taps, inner
 
 # Maps are read at every second token, third ... where they would have more rows than this, as SDXL's have at 1024.
 _ROWS = 32
@@ -31,8 +31,8 @@ class Transformer(Family):
     Early ones, where the words are laid out (arXiv 2601.02211) and the way back is short. Only SD3's and FLUX.1's are those
     of published measurements.
     """
-    patch = 1
-    """Latents a side of one of the denoiser's tokens."""
+    patch: int | None = None
+    """Latents a side of one of the denoiser's tokens; None: as its configuration says."""
 
     def check(self, pipe: Any) -> None:
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
@@ -57,14 +57,15 @@ class Transformer(Family):
 
     def layers(self, pipe: Any) -> dict[str, nn.Module]:
         """name -> block, of every block whose attention can be read, in the order of the forward pass."""
-        return {f"{self.blocks}.{i}": block for i, block in enumerate(getattr(_eager(pipe.transformer), self.blocks))}
+        return {f"{self.blocks}.{i}": block for i, block in enumerate(getattr(inner(pipe.transformer), self.blocks))}
 
     def sizes(self, pipe: Any) -> list[list[int]]:
         return [list(range(len(self.layers(pipe))))]
 
     def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the latents' tokens."""
-        return latents[0] // self.patch, latents[1] // self.patch
+        patch = self.patch or pipe.transformer.config.patch_size
+        return latents[0] // patch, latents[1] // patch
 
     def taps(
         self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
@@ -123,7 +124,3 @@ def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
                 f"clean_caption=True makes {read!r} of the prompt, so that its words cannot be found: set clean_caption=False, write "
                 "the prompt so, or set semantic_weight=0"
             )
-
-
-def _eager(denoiser: Any) -> Any:
-    return getattr(denoiser, "_orig_mod", denoiser)

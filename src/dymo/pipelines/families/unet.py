@@ -10,7 +10,7 @@ from torch import nn
 
 from ...errors import PipelineError
 from ..taps import AttentionTaps
-from . import Branches, Family, Taps
+from . import Branches, Family, Taps, inner
 
 _STAGES = ("down_blocks", "mid_block", "up_blocks")
 
@@ -20,7 +20,7 @@ class UNet(Family):
 
     def check(self, pipe: Any) -> None:
         name, unet, vae = type(pipe).__name__, pipe.unet, getattr(pipe, "vae", None)
-        kind = type(getattr(unet, "_orig_mod", unet)).__name__
+        kind = type(inner(unet)).__name__
         if kind in ("UNetMotionModel", "UNetSpatioTemporalConditionModel", "UNet3DConditionModel", "I2VGenXLUNet"):
             raise PipelineError(
                 f"{name} makes videos (its denoiser is {kind}): only pipelines for images can be steered"
