@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -41,9 +42,10 @@ def test_without_a_budget_all_wishes_are_granted():
 def test_less_than_the_trajectory_is_refused():
     with pytest.raises(ConfigError, match="25 steps"):
         Allotment(Budget(evaluations=24)).open(25)
-    for wrong in (dict(evaluations=0), dict(seconds=-1.0), dict(evaluations=2.5), dict(bytes=0)):
+    for wrong in (dict(evaluations=0), dict(seconds=-1.0), dict(evaluations=2.5), dict(bytes=0), dict(seconds="20")):
         with pytest.raises(ConfigError):
             Budget(**wrong)
+    assert Budget(evaluations=np.int64(30)).evaluations == 30
 
 
 def test_p14_seconds_are_kept_by_a_clock_with_the_decode_reserved_and_each_stage_at_its_own_price():

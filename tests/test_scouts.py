@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from dymo import PRESETS, Budget, ConfigError, DyMO, scouts
+from dymo import PRESETS, Budget, ConfigError, DyMO, Trace, scouts
 from dymo.events import Begun
 from dymo.pipelines.images import further
 
@@ -20,9 +20,10 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def run(prompt=tiny.PROMPT, generator=None, pipe=None, budget=None, **settings):
+def run(prompt=tiny.PROMPT, generator=None, pipe=None, budget=None, call=None, **settings):
     aligner = DyMO(tiny.brightness, **{**SETTINGS, **settings})
-    return aligner(pipe or tiny.sd(), prompt, generator=generator or seeded(), budget=budget, **tiny.SMALL)
+    call = tiny.SMALL if call is None else {"num_inference_steps": 4, "output_type": "pt", **call}
+    return aligner(pipe or tiny.sd(), prompt, generator=generator or seeded(), budget=budget, **call)
 
 
 def candidates(seed=0, n=2):
@@ -167,6 +168,23 @@ def test_a_run_that_is_cancelled_among_its_seeds_ends_there():
     )
     assert found.trace.cancelled and not found.trace.steps and not found.trace.scouts
     assert sum(isinstance(event, Begun) for event in told) == 3
+
+
+def test_a_seed_without_a_finite_score_is_not_chosen_and_can_be_saved():
+    calls = []
+
+    def spotty(images, prompts):
+        calls.append(1)
+        return tiny.brightness(images, prompts) * (float("nan") if len(calls) == 2 else 1.0)
+
+    trace = DyMO(spotty, **SETTINGS, **SCOUTS)(tiny.sd(), tiny.PROMPT, generator=seeded(), **tiny.SMALL).trace
+    assert [score is None for score in trace.scouts[0]] == [False, True, False]
+    assert Trace.from_json(trace.to_json()).scouts == trace.scouts
+
+
+def test_seeds_that_would_be_one_image_are_not_begun():
+    with pytest.raises(ConfigError, match="with denoising_start= no noise is added, and DDIMScheduler draws none"):
+        run(pipe=tiny.sdxl_img2img(), call={"image": torch.rand(1, 3, 32, 32), "denoising_start": 0.2}, **SCOUTS)
 
 
 def test_a_budget_pays_for_the_seeds_too():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -36,9 +37,9 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("evaluations", "bytes"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, Integral) or value < 1):
                 raise ConfigError(f"Budget({name}={value!r}): give a positive whole number")
-        if self.seconds is not None and not self.seconds > 0:
+        if self.seconds is not None and not (isinstance(self.seconds, Real) and self.seconds > 0):
             raise ConfigError(f"Budget(seconds={self.seconds!r}): give a positive number")
 
 

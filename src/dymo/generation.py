@@ -26,13 +26,14 @@ from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
 from .pipelines.compiled import compiled, explained, with_compiled
-from .pipelines.decode import decoder, decoding_vae
+from .pipelines.decode import channels_differ, decoder, decoding_vae
 from .pipelines.families import arguments, family_of
 from .pipelines.families.transformer import Transformer
 from .pipelines.graphed import Graphs
 from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
+from .pipelines.schedulers.table import kind_of
 from .pipelines.weights import keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
@@ -70,7 +71,9 @@ class Generation:
 
     def __post_init__(self) -> None:
         own = self.aligner.preview_vae
-        self.vae = decoding_vae(own if own is not None else self.pipe.vae)
+        if own is not None and (other := channels_differ(own, self.pipe)):
+            raise ConfigError(f"preview_vae=: {other}")
+        self.vae = decoding_vae(own if own is not None else self.pipe.vae, self.pipe._execution_device)
         self.plain_decode = self.guided_decode = decoder(self.vae)
         self.backend, graphed = ways(self.aligner.compile)
         self.graphs = _graphs(self.pipe, self.aligner.reward) if graphed else None
@@ -93,6 +96,8 @@ class Generation:
                 stack.enter_context(explained("leave out compile=True" if self.graphs is None else f"take compile={GRAPHS!r} alone"))
             stack.enter_context(placed(rewards, device, lean=self.backend is None))
             plain = self._unguided() if aligner.on_hacking == "best" else None
+            if self.trace.cancelled:
+                return plain
             if self.config.scouts:
                 with frozen(modules):
                     self._begin_several_seeds()
@@ -158,9 +163,11 @@ class Generation:
             )
         noise = Noise(self.kwargs.get("generator"))
         own = {k: v for k, v in self.kwargs.items() if not k.startswith("callback_on_step_end")}
-        with PipelineLoop(self.pipe, own, decode=self.decode, cost=self.trace.cost) as loop:
+        with PipelineLoop(self.pipe, own, decode=self.decode, cost=self.trace.cost, cancel=self.cancel) as loop:
             unguided(loop)
         noise.rewind()
+        if loop.cancelled:
+            self.trace.cancelled, self.trace.returned = True, ["unguided"] * len(self.trace.prompts)
         self._spent(loop.evaluations, "the unguided image")
         return loop.result
 
@@ -179,8 +186,10 @@ class Generation:
             self.trace.one_seed = str(reason)
             log.info("one seed: %s", reason)
             return
-        if chosen is None:  # cancelled
+        if chosen is None:  # cancelled: a pipeline's own interrupt would be forgotten by its next call
             noise.rewind()
+            self.cancel = threading.Event()
+            self.cancel.set()
             return
         self.trace.scouts = chosen.scores
         self._spent(chosen.evaluations, "its seeds that were begun")
@@ -192,6 +201,13 @@ class Generation:
         config, reward, budget = self.config, self.aligner.reward, self.allotment.budget
         check(config, reward, self.kwargs, budget)
         assert reward is not None
+        scheduler = self.pipe.scheduler
+        draws = kind_of(scheduler).draws(scheduler)
+        if self.kwargs.get("denoising_start") is not None and not (self.kwargs.get("eta") if draws == "eta" else draws):
+            raise NoChoice(
+                f"scouts={config.scouts}: with denoising_start= no noise is added, and {type(scheduler).__name__} draws none, so that all "
+                "seeds would be one image: set scouts=0"
+            )
         score = self._scorer(reward, guides=True)
         worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
 
@@ -250,16 +266,19 @@ class Generation:
         if config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs):
             objectives.append(SemanticAlignment(self.pairs))
         if reward is not None:
-            generator = self.kwargs.get("generator")
-            first = generator[0] if isinstance(generator, list) else generator
             objectives.append(
                 Preference(
                     self._scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
-                    config.views, config.fresh_views, first.initial_seed() % 2**31 if config.fresh_views and first else 0,
-                    config.clamp,
+                    config.views, config.fresh_views, self._seeds() if config.fresh_views else (), config.clamp,
                 )
             )  # fmt: skip
         return [*objectives, *self.aligner.objectives]
+
+    def _seeds(self) -> list[int]:
+        """Of each image's augmentations: its generator's."""
+        given, images = self.kwargs.get("generator"), len(self.trace.prompts)
+        each = given if isinstance(given, list) else [given] * images
+        return [0 if one is None else one.initial_seed() % 2**31 for one in each]
 
     def _scorer(self, reward: Reward, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
         """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
@@ -291,7 +310,7 @@ class Generation:
         watch, trace = self._watch(), self.trace
         assert watch is not None
         samples = list(range(len(trace.prompts)))
-        decode = decoder(decoding_vae(self.pipe.vae))
+        decode = decoder(decoding_vae(self.pipe.vae, self.pipe._execution_device))
         means = []
         with torch.no_grad():
             for name, end in (("aligned", aligned), ("unguided", plain)):

@@ -7,6 +7,7 @@ beginnings from the bad. Until then only the words steer.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +33,11 @@ class NoChoice(ConfigError):
 
 @dataclass
 class Chosen:
-    """generators: one an image, where its chosen seed begins. scores: (images, 1 + scouts), the image's own seed first."""
+    """generators: one an image, where its chosen seed begins. scores: (images, 1 + scouts), the image's own seed first; None
+    where a seed's is no finite number."""
 
     generators: list[torch.Generator]
-    scores: list[list[float]]
+    scores: list[list[float | None]]
     evaluations: list[int]
     """Of each image, spent on all its seeds."""
 
@@ -142,7 +144,7 @@ def choose(
 
             allotment, last = allow(loop.timesteps, steps), _Last(told)
             dymo(_Until(loop, steps, room), objectives(n), config, allotment, last)
-            if loop.cancelled or last.z0 is None:
+            if loop.cancelled or loop.interrupted or last.z0 is None:
                 return None
             with torch.no_grad():  # seed by seed, as decoding takes much memory
                 found = [score(loop.decode(last.z0[i::n]).clamp(0, 1), list(range(images)), loop.timesteps[steps - 1].t) for i in range(n)]
@@ -162,7 +164,7 @@ def choose(
             continue
         if begun is None:
             return None
-        scores[:, first : group.stop] = begun.scores.nan_to_num(nan=-torch.inf)
+        scores[:, first : group.stop] = torch.where(begun.scores.isfinite(), begun.scores, -torch.inf)
         spent = [a + b for a, b in zip(spent, begun.evaluations, strict=True)]
         if at_once and first == 0 and images == 1:
             most = _fitting(begun.allotment, room)
@@ -171,7 +173,7 @@ def choose(
     chosen = [those[k] for those, k in zip(seeds, best, strict=True)]
     for generator, states, k in zip(chosen, starts, best, strict=True):
         generator.set_state(states[k])
-    return Chosen(chosen, scores.tolist(), spent)
+    return Chosen(chosen, [[score if math.isfinite(score) else None for score in those] for those in scores.tolist()], spent)
 
 
 def check(config: Config, reward: Any, kwargs: dict[str, Any], budget: Budget) -> None:

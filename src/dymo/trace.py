@@ -79,7 +79,7 @@ class Trace:
     maps: dict[int, dict[str, list]] = field(default_factory=dict)
     """With record_maps: step index -> "sample:word" -> the word's map (side x side nested list, its maximum scaled to 1)."""
 
-    scouts: list[list[float]] = field(default_factory=list)
+    scouts: list[list[float | None]] = field(default_factory=list)
     """With scouts: the reward of each image's seeds where they were compared, its own seed first; the highest went on."""
     one_seed: str | None = None
     """Why no further seeds were begun, where the preset has scouts."""

@@ -39,6 +39,8 @@ class Timestep:
     """Evaluations of the denoiser that one round of this step takes: the first is seen, the others are the sampler's own."""
     ahead: int | None = None
     """Evaluations of the steps after this one; None: one each."""
+    whole: int | None = None
+    """Steps of the whole schedule, of which this run may take a part (img2img, SDXL's `denoising_end`); None: by `done`."""
     t_64: float | None = None
     """`t` of the level at which latents of 64 x 64 pixels are hidden as these are here; None: t itself."""
 

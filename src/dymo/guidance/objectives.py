@@ -5,6 +5,7 @@ An objective of your own is any object with the three members of `Objective`; `D
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -219,21 +220,22 @@ class Preference:
     views: int = 1
     fresh_views: bool = False
     """New augmentations at each evaluation, in place of the same ones for every evaluation of a step."""
-    seed: int = 0
-    """Of the augmentations."""
+    seeds: Sequence[int] = ()
+    """Of each sample's augmentations; 0 where there is none."""
     clamp: bool = True
     """Pixels beyond black and white are cut before the reward sees them, and then have no gradient."""
     resting: set[int] = field(default_factory=set)
     """Samples that are not steered by it any more."""
     name: str = "preference"
     needs: Literal["maps", "image"] = "image"
-    evaluations: int = 0
+    _evaluations: Counter[int] = field(default_factory=Counter)
+    """By sample."""
 
     def loss(self, seen: Seen) -> Tensor:
         """(n,) or (K, n). Raises RewardError where the reward does not give n scores with a gradient."""
         images = seen.images.clamp(0, 1) if self.clamp else seen.images
-        copies = views(images, self.views, self.seed + (self.evaluations if self.fresh_views else seen.timestep.index))
-        self.evaluations += 1
+        copies = views(images, self.views, [self._seed(i, seen.timestep.index) for i in seen.rows])
+        self._evaluations.update(seen.rows)
         if self.clamp and self.views > 1:
             copies = copies.clamp(0, 1)
         scores = self._scored(copies, seen)
@@ -241,6 +243,9 @@ class Preference:
         if self.resting:
             seen.notes["reward"][[k for k, i in enumerate(seen.rows) if i in self.resting]] = float("nan")
         return preference_loss(scores, self.form, self.tau, self.cosine_scale)
+
+    def _seed(self, sample: int, step: int) -> int:
+        return (self.seeds[sample] if self.seeds else 0) + (self._evaluations[sample] if self.fresh_views else step)
 
     def _scored(self, copies: Tensor, seen: Seen) -> Tensor:
         """Scores (views, K, n) of copies (views, n, 3, H, W), all in one call of the reward."""

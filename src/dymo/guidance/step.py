@@ -52,7 +52,7 @@ def pace(config: Config, now: Timestep) -> float:
     """By how much a step of this run is longer than one of a run of `config.eta_steps` steps, so that a stage moves as far."""
     if config.eta_steps is None:
         return 1.0
-    whole = round(now.left / (1 - now.done))  # with img2img a run is a part of its schedule
+    whole = now.whole or round(now.left / (1 - now.done))
     return min(FURTHEST, config.eta_steps / whole)
 
 

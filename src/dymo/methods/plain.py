@@ -11,7 +11,7 @@ from .run import Run
 
 @dataclass(frozen=True)
 class Plain:
-    """Optimises nothing. Its images are the pipeline's own, bit for bit; any pipeline and scheduler will do."""
+    """Optimises nothing. Its images are the pipeline's own, bit for bit; any pipeline that can be steered will do, with any scheduler."""
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         with Run(pipe, prompts, None, budget, generator, pipeline_kwargs) as run:

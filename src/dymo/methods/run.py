@@ -143,7 +143,7 @@ class Run(ExitStack):
     def decode(self, z0: Tensor, vae: Any = None) -> Tensor:
         """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one."""
         self.trace.cost.decodes += len(z0)
-        return decoder(decoding_vae(self.pipe.vae if vae is None else vae))(z0).clamp(0, 1)
+        return decoder(decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device))(z0).clamp(0, 1)
 
     def generate(
         self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
@@ -151,7 +151,7 @@ class Run(ExitStack):
     ) -> Tensor:  # fmt: skip
         """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1].
 
-        algorithm: what to do with the loop; None runs the pipeline untouched, of any kind. start, words: see `PipelineLoop`.
+        algorithm: what to do with the loop; None runs the pipeline untouched. start, words: see `PipelineLoop`.
         whole: with a graph from what these put in to the images, at the memory of one step. generator, prompts: in place
         of the user's.
         """

@@ -15,8 +15,8 @@ from ..errors import PipelineError
 _IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
 
-def decoding_vae(vae: Any) -> Any:
-    """The VAE to decode with: itself, or a float32 copy of one that overflows in half precision.
+def decoding_vae(vae: Any, device: torch.device) -> Any:
+    """The VAE to decode with: itself, or a float32 copy, on the device, of one that overflows in half precision.
 
     The pipeline's own upcast comes only at the end. Its file says `force_upcast` (SDXL's); where that is but the class's
     default (SD1.5's), half precision is what pipelines use. The copy is made once, without the hooks of an offload.
@@ -28,9 +28,22 @@ def decoding_vae(vae: Any) -> Any:
         return vae
     if vae not in _IN_FLOAT:
         copy = type(vae).from_config(vae.config).float().eval().requires_grad_(False)
-        copy.load_state_dict({name: value.float() for name, value in vae.state_dict().items()})
+        copy.load_state_dict(_weights(vae))
         _IN_FLOAT[vae] = copy
-    return _IN_FLOAT[vae].to(vae.device)
+    return _IN_FLOAT[vae].to(device)
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights in float32 on the CPU; those of an offload are where its hooks keep them, and meta tensors here."""
+    found = {name: value.float().cpu() for name, value in module.state_dict().items() if not value.is_meta}
+    if len(found) < len(module.state_dict()):
+        from accelerate.utils import align_module_device
+
+        for path, part in module.named_modules():
+            with align_module_device(part):
+                own = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+                found |= {f"{path}.{name}" if path else name: value.detach().float().cpu() for name, value in own}
+    return {name: found[name] for name in module.state_dict()}
 
 
 def load_preview(source: str, like: Any) -> Any:
@@ -47,7 +60,17 @@ def load_preview(source: str, like: Any) -> Any:
         raise PipelineError(
             f"{source}: cannot be loaded ({reason}); give a folder or hub id of an AutoencoderTiny, as madebyollin/taesd"
         ) from error
+    if other := channels_differ(vae, like):
+        raise PipelineError(f"{source}: {other}")
     return vae.eval().to(like._execution_device)
+
+
+def channels_differ(vae: Any, pipe: Any) -> str:
+    """Why this VAE cannot decode the pipeline's latents; empty where nothing is known against it."""
+    own, theirs = (getattr(one.config, "latent_channels", None) for one in (vae, pipe.vae))
+    if own is None or theirs is None or own == theirs:
+        return ""
+    return f"this VAE decodes latents of {own} channels, and those of {type(pipe).__name__} have {theirs}: give the decoder made for its model"
 
 
 def preview_of(vae: Any, pipe: Any) -> Any:

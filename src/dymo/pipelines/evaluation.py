@@ -115,7 +115,7 @@ class Evaluator:
             found, ran = self._conditional_rows(args, kwargs, branches, blocks, everyone, need), _ALONE
         else:
             found = self._run(args, kwargs, everyone, cut=need.through == "maps", read=conditional and need.maps)
-            if apart and need.through == "conditional":
+            if apart and need.through == "conditional" and branches is not _ALONE and self.family.guided(self.pipe, self.given):
                 found = self._passing_once(found)
         if call == 0:
             self.ran, self.passes = ran, ran.count

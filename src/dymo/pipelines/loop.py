@@ -111,6 +111,11 @@ class PipelineLoop:
         return self._samples
 
     @property
+    def interrupted(self) -> bool:
+        """Whether the pipeline has been told to stop, and has not yet."""
+        return bool(getattr(self.pipe, "interrupt", False))
+
+    @property
     def shape(self) -> tuple[Any, ...]:
         """Of the latents (samples, c, h, w), with their precision."""
         return (*self._shape, self._sample_dtype)
@@ -145,7 +150,7 @@ class PipelineLoop:
 
     def __iter__(self) -> Iterator[Timestep]:
         while self._arrived is not None:
-            if self.cancel is not None and self.cancel.is_set():
+            if self.interrupted or (self.cancel is not None and self.cancel.is_set()):
                 self.cancelled, self._arrived = True, None
                 self._to_pipeline(_STOP)
             else:
@@ -208,7 +213,7 @@ class PipelineLoop:
         """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
         vae, began = self.pipe.vae, time.perf_counter()
         with torch.no_grad():
-            decoder(vae)(torch.zeros((1, *self._shape[1:]), device=vae.device)).sum().item()
+            decoder(vae)(torch.zeros((1, *self._shape[1:]), device=self.pipe._execution_device)).sum().item()
         return (time.perf_counter() - began) * self.samples
 
     def _packed(self, z: Tensor) -> Tensor:
@@ -328,7 +333,7 @@ class PipelineLoop:
             first = self._packed(self.start(spatial / scale) * scale).to(first.dtype)
         elif not self.whole:
             # The first evaluation's input must be a leaf, or it would have to be repeated.
-            first = first.detach().requires_grad_()
+            first = (first.clone() if first.is_inference() else first.detach()).requires_grad_()
         return (first, *found[1:]) if isinstance(found, tuple) else first
 
     def _progress_bar(self, *args: Any, **kwargs: Any) -> Any:
@@ -351,7 +356,7 @@ class PipelineLoop:
         for now in self.timesteps:
             own, entries = entries[: now.calls], entries[now.calls :]
             self._entries, self._clock, clock = own, clock[: now.calls], clock[now.calls :]
-            if getattr(self.pipe, "interrupt", False):
+            if self.interrupted:
                 self.cancelled = True
                 yield from own
                 continue
@@ -366,6 +371,8 @@ class PipelineLoop:
         """The evaluations of one step, from the first as often as the algorithm asks. A user's interrupt waits for its end."""
         self._at, self._repeated, self._back, self._now, interrupted = 0, False, set(), entries[0][1], False
         while self._at < len(entries):
+            if self.interrupted:
+                self.pipe._interrupt, interrupted = False, True
             self._again, self._in_body = False, True
             self._evaluator.begin()
             if not self.whole:
@@ -374,8 +381,6 @@ class PipelineLoop:
             self._in_body = False
             self._repeated |= self._again
             self._at = 0 if self._again else self._at + 1
-            if self._at < len(entries) and getattr(self.pipe, "interrupt", False):
-                self.pipe._interrupt, interrupted = False, True
         if interrupted:
             self.pipe._interrupt = True
 

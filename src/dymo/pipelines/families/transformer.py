@@ -13,7 +13,7 @@ from ...errors import PipelineError
 from ..kernel import KernelTaps
 from . import Branches, Encoder, Family, Taps, inner
 
-# Maps are read at every second token, third ... where they would have more rows than this, as SDXL's have at 1024.
+# Maps are read at every second token, third ... where they would have twice as many rows as this or more; SDXL's have 32 at 1024.
 _ROWS = 32
 
 

@@ -36,14 +36,14 @@ def timesteps(scheduler: Any, first: int, count: int) -> list[Timestep]:
     kind = kind_of(scheduler)
     angles = _trained_angles(scheduler)
     total = len(scheduler.timesteps)
-    calls = kind.calls(count)
+    calls, whole = kind.calls(count), len(kind.calls(total))
     found: list[Timestep] = []
     at = first
     for i, n in enumerate(calls):
         here, there = kind.levels(scheduler, at, at + n - 1)
         t = float(np.interp(here.angle, angles, np.arange(len(angles)))) * 1000 / len(angles)
         # Rounded, so that a trained timestep is itself, and a border at 800 holds for t = 800.
-        found.append(Timestep(i, len(calls), round(t, 6), here, there, at / total, n, sum(calls[i + 1 :])))
+        found.append(Timestep(i, len(calls), round(t, 6), here, there, at / total, n, sum(calls[i + 1 :]), whole))
         at += n
     return found
 
