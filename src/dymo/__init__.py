@@ -1,4 +1,15 @@
-"""DyMO: align the images of a diffusion pipeline with prompts and taste, at test time."""
+"""DyMO: align the images of a diffusion pipeline with prompts and taste, at test time.
+
+    prompt/      prompt -> graph of things and attributes -> pairs of tokens
+    pipelines/   the user's diffusers pipeline as a loop: predictions z0', attention maps, the sampler's own step
+    guidance/    objectives L_A and L_R -> gradient -> stage schedule, step, recurrence
+    methods/     dymo.py is Algorithm 1 over such a loop; beside it the systems it is compared with
+    rewards/     images and prompts -> scores, with a gradient
+    aligner.py   DyMO(reward, preset)(pipe, prompt): what users call; generation.py is one such call
+
+    miniature/   a small trained pipeline with rewards and a judge; bench/, study/, report/ compare
+    commands/, studio/, comfy/   the command line, the page in the browser, the nodes
+"""
 
 from __future__ import annotations
 

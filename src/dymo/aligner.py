@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from typing import Any, get_args
 
 import torch
@@ -23,16 +22,16 @@ from .generation import Generation, check_backend, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.checks import check_arguments, check_offload, check_pipeline
+from .pipelines.checks import check_arguments, check_offload, check_pipeline, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
 from .pipelines.weights import check_weights
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
-from .prompts import GraphLike, Parser, texts, understand
 from .rewards import Reward, RewardLike, is_differentiable, load_reward
 from .trace import Trace
-from .wording import word
+from .understanding import GraphLike, Parser, texts, understand
+from .wording import wording_of
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +169,8 @@ class DyMO:
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
-        repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
-        said = word(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
+        repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
+        said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         graphs, pairs = understand(pipe, said, graph, config, self.parser)
         prompts, read = texts(said, graphs, [r for r in (self.reward, *self.watched.values()) if r is not None])
         samples = [i for i in range(said.count) for _ in range(repeats)]
@@ -221,9 +220,9 @@ class DyMO:
         if "generator" in pipeline_kwargs:
             raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")
         pipeline_kwargs |= {"prompt": prompt if isinstance(prompt, str) else list(prompt), "output_type": "latent"}
-        said = word(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
+        said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         _, pairs = understand(pipe, said, graph, self.config, self.parser)
-        repeats = _repeats(pipeline_kwargs.get("num_images_per_prompt"))
+        repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
         words = [pairs[i].words for i in range(said.count) for _ in range(repeats)]
         if not any(words):
             raise PromptError(f"{prompt!r} names nothing whose maps could be compared")
@@ -252,15 +251,6 @@ def _check_place(overrides: Iterable[str]) -> None:
             raise ConfigError(
                 f"{name}= is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt{more})"
             )
-
-
-def _repeats(number: Any) -> int:
-    """Images a prompt; None is 1, as diffusers takes it. Raises ConfigError."""
-    if number is None:
-        return 1
-    if not isinstance(number, Integral) or number < 1:
-        raise ConfigError(f"num_images_per_prompt={number!r}: give a whole number above 0")
-    return int(number)
 
 
 def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:

@@ -12,6 +12,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Of its message; the error's kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class DyMOError(Exception):
     """The base of every error that dymo raises on purpose."""
 

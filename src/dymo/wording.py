@@ -49,7 +49,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Wording:
-    """The prompts of one call of a pipeline. Made by `word`.
+    """The prompts of one call of a pipeline. Made by `wording_of`.
 
     readings: one a prompt, none where `prompt_embeds` came alone; count: of the prompts, or rows of embeddings.
     tokenizers: those that share the positions of `prompt_embeds`; none where the pipeline takes texts alone. positive,
@@ -134,7 +134,7 @@ class Wording:
         return encoder_pairs(inner, layouts, window=own < most, **settings)
 
 
-def word(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chunk", markup: Markup = "webui") -> Wording:
+def wording_of(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chunk", markup: Markup = "webui") -> Wording:
     """Read what a call of the pipeline says. Raises PromptError where a part of it can reach the pipeline in no way.
 
     A prompt beside `prompt_embeds` tells in words what these embed; the pipeline is given the embeddings alone. Warns by

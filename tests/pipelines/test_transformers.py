@@ -24,9 +24,9 @@ from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import at_pixels, timesteps
 from dymo.prompt import parse
 from dymo.prompt.encoders import joint_pairs
-from dymo.prompts import understand
 from dymo.trace import Cost
-from dymo.wording import word
+from dymo.understanding import understand
+from dymo.wording import wording_of
 
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
@@ -394,7 +394,7 @@ def test_the_maps_of_one_text_encoder_alone():
     case = CASES["sd3.5"]
     pipe = case.make()
     both, clip, t5 = (
-        understand(pipe, word(pipe, {**case.kwargs, "prompt": case.prompt}), GRAPH, Config(map_encoders=chosen), parse)[1][0].words["apple"]
+        understand(pipe, wording_of(pipe, {**case.kwargs, "prompt": case.prompt}), GRAPH, Config(map_encoders=chosen), parse)[1][0].words["apple"]
         for chosen in (None, (0,), (1,))
     )
     assert len(both) == 2 and clip == both[:1] and t5 == both[1:]

@@ -15,7 +15,7 @@ from dymo import DyMO, PromptError, SemanticGraph
 from dymo.errors import PromptWarning
 from dymo.methods.attend_excite import AttendExcite
 from dymo.methods.plain import Plain
-from dymo.wording import word
+from dymo.wording import wording_of
 
 WINDOW = 77
 LONG = (
@@ -112,7 +112,7 @@ def run(aligner, pipe, prompt, **more):
 def test_the_words_behind_the_77th_token_have_positions_and_pairs(family):
     pipe = pipeline(family)
     with pytest.warns(PromptWarning, match="the text encoder's window takes 75: it is encoded in 3 windows"):
-        said = word(pipe, {"prompt": LONG})
+        said = wording_of(pipe, {"prompt": LONG})
     flat = [i for window in chunks(LONG, pipe.tokenizer) for i in window]
     assert len(pipe.tokenizer(LONG).input_ids) > 150 and len(flat) == 3 * WINDOW
     pairs = said.pairs(0, GRAPH, None)
@@ -176,7 +176,7 @@ def test_a_weight_of_one_encodes_as_diffusers_does(name):
         pipe.text_encoder.add_adapter(LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
         more = {"cross_attention_kwargs": {"scale": 0.3}}
     call = {"prompt": f"{case.prompt}, (dot:2)", "negative_prompt": "blur", **more}
-    weighted = word(pipe, call).call(pipe)
+    weighted = wording_of(pipe, call).call(pipe)
     own = ["prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds"]
     method = getattr(type(pipe), "encode_prompt", zoo.tiny.StableDiffusionPipeline.encode_prompt)
     settings = {"lora_scale": 0.3} if name == "sd-lora" else more
@@ -184,7 +184,7 @@ def test_a_weight_of_one_encodes_as_diffusers_does(name):
         pipe, prompt=f"{case.prompt}, dot", negative_prompt="blur", device="cpu", num_images_per_prompt=1,
         do_classifier_free_guidance=True, **settings,
     )  # fmt: skip
-    dot = word(pipe, call).positive[0].layouts[0].tokens
+    dot = wording_of(pipe, call).positive[0].layouts[0].tokens
     for key, value in zip(own, found, strict=False):
         if key == "prompt_embeds":
             changed = (weighted[key] != value).any(-1)[0].nonzero().flatten().tolist()
@@ -197,7 +197,7 @@ def test_a_weight_of_one_encodes_as_diffusers_does(name):
 def test_a_weight_scales_its_own_tokens_from_the_empty_text(family):
     pipe = pipeline(family)
     call = {"prompt": "a (red:1.5) cap", "negative_prompt": "[grey]"}
-    said = word(pipe, call)
+    said = wording_of(pipe, call)
     assert said.readings[0].text == "a red cap"
     found, plain, empty = said.call(pipe), embedded(pipe, ["a red cap"], ["grey"]), embedded(pipe, [""], [""])
     for prefix, text, weight in (("", "red", 1.5), ("negative_", "grey", 1 / 1.1)):
@@ -221,16 +221,16 @@ def test_a_weight_scales_its_own_tokens_from_the_empty_text(family):
 
 def test_brackets_that_are_text_reach_the_pipeline_as_they_are():
     pipe = pipeline("sd")
-    assert word(pipe, {"prompt": r"a \(red\) cap"}).call(pipe) == {"prompt": "a (red) cap"}
+    assert wording_of(pipe, {"prompt": r"a \(red\) cap"}).call(pipe) == {"prompt": "a (red) cap"}
     call = {"prompt": ["a (red:1.5) cap"], "negative_prompt": None}
-    assert word(pipe, call, markup="plain").call(pipe) == call
+    assert wording_of(pipe, call, markup="plain").call(pipe) == call
 
 
 def test_the_second_prompt_of_sdxl_is_encoded_and_searched_too():
     pipe = pipeline("sdxl")
     call = {"prompt": "a red cap", "prompt_2": LONG + ", a (cap:1.2)"}
     with pytest.warns(PromptWarning):
-        said = word(pipe, call)
+        said = wording_of(pipe, call)
     graph = SemanticGraph.from_json({"prompt": "a red cap", "entities": [{"text": "cap", "attributes": ["red"]}]})
     pairs = said.pairs(0, graph, None)
     own = pairs.words["cap"]
@@ -240,7 +240,7 @@ def test_the_second_prompt_of_sdxl_is_encoded_and_searched_too():
     assert pairs.words["red"] == (2,)  # there, too, it is the second token
     found = said.call(pipe)
     assert found["prompt_embeds"].shape == (1, 3 * WINDOW, 64)
-    only = word(pipe, {"prompt": "a red cap", "prompt_2": "a red cap"}).call(pipe)
+    only = wording_of(pipe, {"prompt": "a red cap", "prompt_2": "a red cap"}).call(pipe)
     assert "prompt_embeds" not in only and only["prompt_2"] == "a red cap"
 
 
@@ -276,14 +276,14 @@ def test_embeddings_come_with_the_words_that_they_embed():
 )  # fmt: skip
 def test_what_cannot_reach_the_pipeline_is_refused_by_name(call, says):
     with pytest.raises(PromptError, match=says):
-        word(pipeline("sd"), call)
+        wording_of(pipeline("sd"), call)
 
 
 def test_a_pipeline_of_texts_alone_refuses_weights_and_takes_brackets_for_text():
     pipe = zoo.FLOW["sd3"].make()
     with pytest.raises(PromptError, match=r"'\(red:1.3\)' in .*StableDiffusion3Pipeline takes texts alone"):
         Plain().run(pipe, "a (red:1.3) cap")
-    said = word(pipe, {"prompt": "a cat (sitting)"})
+    said = wording_of(pipe, {"prompt": "a cat (sitting)"})
     assert said.call(pipe) == {"prompt": "a cat (sitting)"} and said.readings[0].text == "a cat (sitting)"
 
 

@@ -300,11 +300,11 @@ def _generate_one(
 
 def _plain_call(job: Job, pipe: Any, prompt: str) -> dict[str, Any]:
     """The pipeline's arguments for the same words as the aligned image's, which tells what there is to tell of them."""
-    from ..wording import word
+    from ..wording import wording_of
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptWarning)
-        return word(pipe, {"prompt": prompt, **job.call}, job.config.truncation, job.config.markup).call(pipe)
+        return wording_of(pipe, {"prompt": prompt, **job.call}, job.config.truncation, job.config.markup).call(pipe)
 
 
 def _refused_by_diffusers(error: Exception) -> bool:

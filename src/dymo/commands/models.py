@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, PipelineError
+from ..errors import ConfigError, PipelineError, first_line
 from ..miniature import WEIGHTS
 from ..pipelines.sampler_names import read_sampler
-from ..pipelines.variants import first_line, load_loras, load_unet
+from ..pipelines.variants import load_loras, load_unet
 from .folders import names_in, weights_in
 from .sources import SD2, SD2_BASE, Single, single_file
 from .weight_files import UNET, read_header

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigError, did_you_mean
+from ..errors import ConfigError, did_you_mean, first_line
 from ..miniature import MINIATURE, WEIGHTS
-from ..pipelines.variants import first_line, repo_and_file
+from ..pipelines.variants import repo_and_file
 from . import hub
 from .folders import INDEX, check_pipeline_folder, check_weights, few, lora_in, names_in, read_json
 from .schema import Parsing

@@ -23,10 +23,20 @@ def norms(x: Tensor) -> Tensor:
     return x.float().flatten(1).norm(dim=1)
 
 
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Values (B,) in a shape that multiplies `like` (B, ...) sample by sample."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
 def failure(gradient: Tensor) -> Tensor:
     """For each sample's gradient (B, ...) a place in `FAILURES`, (B,) int64."""
     most = torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)  # NaN where any entry is
     return torch.where(most.isnan(), 1, torch.where(most.isinf(), 2, torch.where(most == 0, 3, 0)))
+
+
+def finite(gradient: Tensor) -> Tensor:
+    """Which samples' gradients (B, ...) have neither NaN nor infinity, (B,) bool; nothing but zeros is finite too."""
+    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1).isfinite()
 
 
 def polyak_length(eta: float, noise: Tensor, size: Tensor) -> Tensor:
@@ -92,6 +102,5 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
         length = torch.minimum(length, further * config.max_step * noise)
     usable = code == 0
     length = torch.where(usable, length, 0.0)
-    shape = (-1, *[1] * (gradient.ndim - 1))
-    unit = torch.where(usable.view(shape), gradient / size.clamp_min(1e-30).view(shape), 0.0)
-    return Move(-there * length.view(shape) * unit, length, size, code)
+    unit = torch.where(per_sample(usable, gradient), gradient / per_sample(size.clamp_min(1e-30), gradient), 0.0)
+    return Move(-there * per_sample(length, gradient) * unit, length, size, code)

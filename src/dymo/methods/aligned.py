@@ -8,7 +8,7 @@ from typing import Any
 from ..aligner import DyMO
 from ..pipelines.decode import preview_of
 from ..prompt import load_parser
-from ..prompts import Parser
+from ..understanding import Parser
 from .contract import Result
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..guidance.loop import Loop
-from ..guidance.step import failure, norms
+from ..guidance.step import finite, norms, per_sample
 from ..pipelines.decode import power_of_two
 from .best_of_n import keep_best
 from .run import Run
@@ -46,11 +46,10 @@ def clip_each(gradients: Sequence[Tensor], longest: float) -> list[Tensor]:
     A sample whose gradient is not finite gets none.
     """
     joint = torch.cat([g.float().flatten(1) for g in gradients], 1)
-    code = failure(joint)
-    usable = (code == 0) | (code == 3)
+    usable = finite(joint)
     factor = (longest / norms(joint).clamp_min(1e-30)).clamp_max(1.0)
     return [
-        torch.where(usable.view(-1, *[1] * (g.ndim - 1)), g * factor.view(-1, *[1] * (g.ndim - 1)), 0.0)
+        torch.where(per_sample(usable, g), g * per_sample(factor, g), 0.0)
         for g in gradients
     ]
 
@@ -89,7 +88,7 @@ def ascend(
             gradients = torch.autograd.grad((loss / size).sum(), over.leaves, allow_unused=True)
         steps = steps or optimiser(over.leaves)
         given = [
-            torch.zeros_like(x) if g is None else g * size.view(-1, *[1] * (g.ndim - 1))
+            torch.zeros_like(x) if g is None else g * per_sample(size, g)
             for x, g in zip(over.leaves, gradients, strict=True)
         ]
         for leaf, gradient in zip(over.leaves, clip_each(given, clip), strict=True):

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..guidance.loop import Loop, Need
-from ..guidance.step import failure
+from ..guidance.step import finite, per_sample
 from ..pipelines.families import family_of
 from ..prompt import parse
-from ..prompts import Parser
+from ..understanding import Parser
 from .contract import Result
 from .run import Run
 
@@ -48,9 +48,7 @@ def excitation(
 
 def descend(z: Tensor, gradient: Tensor, length: float) -> Tensor:
     """z_t' = z_t - alpha_t g, sample by sample; where the gradient is not finite z_t stays."""
-    code = failure(gradient)
-    usable = (code == 0) | (code == 3)
-    return torch.where(usable.view(-1, 1, 1, 1), z - length * gradient, z)
+    return torch.where(per_sample(finite(gradient), z), z - length * gradient, z)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
-from ..pipelines.checks import check_arguments
+from ..pipelines.checks import check_arguments, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
@@ -22,7 +22,7 @@ from ..pipelines.loop import Change, PipelineLoop
 from ..rewards import Reward, is_differentiable, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
-from ..wording import word
+from ..wording import wording_of
 from .contract import Result
 
 Algorithm = Callable[[Loop], None]
@@ -47,11 +47,8 @@ class Run(ExitStack):
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
         self.kwargs = {key: value for key, value in kwargs.items() if key not in ("output_type", "return_dict")}
         self.output_type = kwargs.get("output_type", "pil")
-        repeats = self.kwargs.pop("num_images_per_prompt", None)
-        self.repeats = 1 if repeats is None else repeats
-        if not isinstance(self.repeats, int) or self.repeats < 1:
-            raise ConfigError(f"num_images_per_prompt={repeats!r}: give a whole number above 0")
-        self.said = word(pipe, {**self.kwargs, "prompt": self.texts})
+        self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
+        self.said = wording_of(pipe, {**self.kwargs, "prompt": self.texts})
         self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
         """As the reward reads them."""
         written = [text for text in self.texts for _ in range(self.repeats)]
@@ -189,7 +186,7 @@ class Run(ExitStack):
         """The call's arguments that say these prompts; what has to be encoded for it is encoded once."""
         key = tuple(prompts)
         if key not in self._calls:
-            said = self.said if prompts == self.texts else word(self.pipe, {**self.kwargs, "prompt": prompts})
+            said = self.said if prompts == self.texts else wording_of(self.pipe, {**self.kwargs, "prompt": prompts})
             self._calls[key] = said.call(self.pipe)
         return self._calls[key]
 

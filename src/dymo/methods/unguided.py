@@ -1,4 +1,4 @@
-"""The pipeline as it is: every step the sampler's own."""
+"""The algorithm that changes nothing: every step the sampler's own."""
 
 from __future__ import annotations
 

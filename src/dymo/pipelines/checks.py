@@ -86,6 +86,15 @@ def check_arguments(pipe: type, given: Mapping[str, Any], own: Iterable[str] = (
         raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
 
 
+def images_per_prompt(number: Any) -> int:
+    """Of `num_images_per_prompt`; None is 1, as diffusers takes it. Raises ConfigError."""
+    if number is None:
+        return 1
+    if not isinstance(number, Integral) or number < 1:
+        raise ConfigError(f"num_images_per_prompt={number!r}: give a whole number above 0")
+    return int(number)
+
+
 def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) -> None:
     """Model offload evicts the denoiser when the VAE decodes, while the denoiser's graph is still needed."""
     offloaded = bool(getattr(pipe, "_all_hooks", None))

@@ -10,7 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import PipelineError
+from ..errors import PipelineError, first_line
+from ..guidance.step import per_sample
 
 _IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
@@ -56,9 +57,8 @@ def load_preview(source: str, like: Any) -> Any:
     try:
         vae = AutoencoderTiny.from_pretrained(source, dtype=like.dtype)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PipelineError(
-            f"{source}: cannot be loaded ({reason}); give a folder or hub id of an AutoencoderTiny, as madebyollin/taesd"
+            f"{source}: cannot be loaded ({first_line(error)}); give a folder or hub id of an AutoencoderTiny, as madebyollin/taesd"
         ) from error
     if other := channels_differ(vae, like):
         raise PipelineError(f"{source}: {other}")
@@ -117,7 +117,7 @@ def power_of_two(gradient: Tensor) -> Tensor:
     most = gradient.float().abs().flatten(1).amax(1)
     usable = most.isfinite() & (most > 0)
     exponent = torch.where(usable, most, 1.0).log2().ceil()
-    return torch.exp2(exponent).view(-1, *[1] * (gradient.ndim - 1))
+    return per_sample(torch.exp2(exponent), gradient)
 
 
 class _Rescaled(torch.autograd.Function):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 from .compiled import of_the_compiler
 from .rows import map_tensors
 
@@ -48,9 +48,8 @@ class Graphs:
                 what: Any = name
                 while isinstance(what, tuple):
                     what = what[0]
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise ConfigError(
-                    f"compile='graphs': the {what} cannot be captured as a CUDA graph ({reason}): leave out compile='graphs'"
+                    f"compile='graphs': the {what} cannot be captured as a CUDA graph ({first_line(error)}): leave out compile='graphs'"
                 ) from error
         return self._captured[kind][0](*tensors)
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..guidance.step import per_sample
+
 Generators = Any  # torch.Generator, one or a list of them, or None
 
 
@@ -74,7 +76,7 @@ def _images(output: Any) -> Any:
 
 def _mixed(mine: Any, theirs: Any, take: Sequence[bool]) -> Any:
     if isinstance(mine, Tensor):
-        where = torch.tensor(take, device=mine.device).view(-1, *[1] * (mine.ndim - 1))
+        where = per_sample(torch.tensor(take, device=mine.device), mine)
         return torch.where(where, theirs, mine)
     if isinstance(mine, np.ndarray):
         return np.where(np.asarray(take).reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, PipelineError
+from ..errors import ConfigError, PipelineError, first_line
 from .sampler_names import read_sampler
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,6 @@ def _place_of(source: str) -> dict[str, str]:
         # Offline, diffusers does not look for the file of a repository by itself; in a folder it does.
         place = snapshot_download(repo, local_files_only=True) if constants.HF_HUB_OFFLINE else repo
     return {"pretrained_model_name_or_path_or_dict": place} | ({"weight_name": file} if file else {})
-
-
-def first_line(error: BaseException) -> str:
-    """Of its message; the error's kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def make_scheduler(name: str, own: Any, steered: bool = False) -> Any:

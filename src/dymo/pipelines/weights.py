@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..errors import PipelineError
+from ..errors import PipelineError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -63,5 +63,5 @@ def _tried(layer: Any, dtype: torch.dtype) -> str | None:
                 return "its product has none"
             (found,) = torch.autograd.grad(y.float().square().sum(), x)
     except (RuntimeError, NotImplementedError, TypeError) as error:
-        return str(error).strip().partition("\n")[0] or type(error).__name__
+        return first_line(error)
     return None if found.isfinite().all() and found.abs().sum() > 0 else "it is not finite, or nothing"

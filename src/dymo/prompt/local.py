@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dymo.errors import ConfigError, PromptError
+from dymo.errors import ConfigError, PromptError, first_line
 from dymo.prompt.answer import schema
 from dymo.prompt.asking import AskingParser, OnFailure
 
@@ -112,6 +112,5 @@ def _load(name: str, device: str | None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PromptError(f"the model {name!r} for parser='transformers' cannot be loaded: {first}") from error
+        raise PromptError(f"the model {name!r} for parser='transformers' cannot be loaded: {first_line(error)}") from error
     return (model.to(device) if device else model), tokenizer

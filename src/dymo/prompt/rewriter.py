@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 
 Rewriter = Callable[[str], list[str]]  # a prompt -> its rewritings, the best first
 
@@ -22,9 +22,8 @@ def promptist(model: str = PROMPTIST, beams: int = 8, new_tokens: int = 75) -> R
         # Promptist has GPT-2's tokenizer and no files of it.
         tokenizer = AutoTokenizer.from_pretrained("gpt2" if model == PROMPTIST else model)
     except (OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"cannot load the rewriter {model!r}: {first}; give a hub id or folder of a causal language model, or a "
+            f"cannot load the rewriter {model!r}: {first_line(error)}; give a hub id or folder of a causal language model, or a "
             "function prompt -> rewritings"
         ) from error
 
