@@ -9,6 +9,7 @@ import torch
 from diffusers import DPMSolverSinglestepScheduler
 
 from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError, Trace
+from dymo.compiling import Compiling
 from dymo.config import PRESETS
 from dymo.errors import PromptWarning
 from dymo.events import Accepted
@@ -387,3 +388,12 @@ def test_the_maps_of_the_graph_s_words_are_in_the_trace():
     assert set(trace.maps[index]) == {"0:red", "0:apple", "0:green", "0:car"}
     assert max(max(row) for row in trace.maps[index]["0:red"]) == 1
     assert json.loads(trace.to_json())["maps"]
+
+
+@pytest.mark.parametrize(
+    "said, backend, graphs",
+    [(False, None, False), (True, "inductor", False), ("eager", "eager", False), ("graphs", None, True), ("graphs+inductor", "inductor", True)],
+)
+def test_what_compile_asks_for(said, backend, graphs):
+    found = Compiling.read(said)
+    assert (found.backend, found.graphs, found.said) == (backend, graphs, said)

@@ -14,11 +14,12 @@ from typing import Any, get_args
 import torch
 
 from .budget import Allotment, Budget
+from .compiling import Compiling
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener
-from .generation import Generation, check_backend, gradient_of
+from .generation import Generation, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
@@ -111,10 +112,7 @@ class DyMO:
         if preview_vae is not None and not isinstance(preview_vae, torch.nn.Module):
             raise ConfigError(f"preview_vae={preview_vae!r}: give the loaded VAE, as AutoencoderTiny.from_pretrained({str(preview_vae)!r})")
         self.preview_vae = preview_vae
-        if not isinstance(compile, (bool, str)) or compile == "" or str(compile).endswith("+"):
-            raise ConfigError(f"compile={compile!r}: give True, False, 'graphs', 'graphs+inductor', or the name of a backend of torch.compile")
-        self.compile: str | None = "inductor" if compile is True else compile or None
-        check_backend(self.compile)
+        self.compiling = Compiling.read(compile)
 
     def __repr__(self) -> str:
         base = PRESETS[self.preset]
@@ -124,8 +122,8 @@ class DyMO:
             shown |= {"watch": list(self.watched), "on_hacking": self.on_hacking}
         if self.preview_vae is not None:
             shown["preview_vae"] = type(self.preview_vae).__name__
-        if self.compile is not None:
-            shown["compile"] = self.compile == "inductor" or self.compile
+        if self.compiling.said:
+            shown["compile"] = self.compiling.said
         return f"DyMO({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __call__(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .budget import Allotment
 from .config import Config, Gradient
-from .errors import ConfigError, did_you_mean
+from .errors import ConfigError
 from .events import Begun, Compiled, Listener, Started
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
@@ -29,7 +29,6 @@ from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import channels_differ, decoder, decoding_vae
 from .pipelines.families import arguments, family_of
 from .pipelines.families.transformer import Transformer
-from .pipelines.graphed import Graphs
 from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
@@ -46,10 +45,6 @@ if TYPE_CHECKING:
     from .aligner import DyMO
 
 log = logging.getLogger(__name__)
-
-GRAPHS = "graphs"
-"""`compile=` by CUDA graphs; "graphs+" and a backend of torch.compile: of which the decoder's and the reward's hold compiled code."""
-
 
 @dataclass
 class Generation:
@@ -75,9 +70,9 @@ class Generation:
             raise ConfigError(f"preview_vae=: {other}")
         self.vae = decoding_vae(own if own is not None else self.pipe.vae, self.pipe._execution_device)
         self.plain_decode = self.guided_decode = decoder(self.vae)
-        self.backend, graphed = ways(self.aligner.compile)
-        self.graphs = _graphs(self.pipe, self.aligner.reward) if graphed else None
-        if graphed:
+        self.backend = self.aligner.compiling.backend
+        self.graphs = self.aligner.compiling.graphs_for(self.pipe, self.aligner.reward)
+        if self.graphs is not None:
             self.guided_decode = decoder(self.vae, channels_last=self.vae.dtype != torch.float32)
         if self.backend is not None:
             self.guided_decode = with_compiled(self.guided_decode, getattr(self.vae, "decoder", None), self.backend)
@@ -93,7 +88,7 @@ class Generation:
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             if self.backend is not None:
-                stack.enter_context(explained("leave out compile=True" if self.graphs is None else f"take compile={GRAPHS!r} alone"))
+                stack.enter_context(explained(aligner.compiling.remedy))
             stack.enter_context(placed(rewards, device, lean=self.backend is None))
             plain = self._unguided() if aligner.on_hacking == "best" else None
             if self.trace.cancelled:
@@ -243,7 +238,7 @@ class Generation:
         aligner, before = self.aligner, vars(self.trace.cost).copy()
         guided = family_of(self.pipe).guided(self.pipe, arguments(self.pipe, self.kwargs))
         parts = (aligner.reward, aligner.preview_vae, *aligner.objectives)
-        kind = (aligner.compile, self.config, loop.shape, guided, tuple(map(id, parts)))
+        kind = (aligner.compiling, self.config, loop.shape, guided, tuple(map(id, parts)))
         seconds = rehearsed(loop, self._objectives(), self.config, kind)
         vars(self.trace.cost).update(before)
         loop.evaluations = [0] * len(loop.evaluations)
@@ -346,44 +341,10 @@ class Generation:
         self.allotment.book(max(self.trace.evaluations, default=0), on)
 
 
-def ways(compile: str | None) -> tuple[str | None, bool]:
-    """Of `compile=`: the backend of torch.compile, and whether CUDA graphs are captured."""
-    name, _, backend = (compile or "").partition("+")
-    return (backend or None, True) if name == GRAPHS else (compile, False)
-
-
-def check_backend(compile: str | None) -> None:
-    """Raises ConfigError where `compile=` names no backend of torch.compile."""
-    backend, _ = ways(compile)
-    if backend in (None, "inductor"):
-        return
-    known = torch.compiler.list_backends(exclude_tags=())
-    if backend not in known:
-        raise ConfigError(
-            f"compile={compile!r}: torch has no such backend{did_you_mean(str(backend), [GRAPHS, *known])}; give True, 'graphs', or one of "
-            f"{', '.join(known)}"
-        )
-
-
 def gradient_of(pipe: Any) -> Gradient:
     """What gradient="auto" is for this pipeline: its family's, but for quantised weights."""
     family = family_of(pipe)
     return "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
-
-
-def _graphs(pipe: Any, reward: Reward | None) -> Graphs:
-    """For compile='graphs'. Raises ConfigError where they cannot be."""
-    device = pipe._execution_device
-    if device.type != "cuda":
-        raise ConfigError(f"compile='graphs': CUDA graphs need CUDA, and the pipeline is on {device}: use compile=True, or leave it out")
-    denoiser: Any = family_of(pipe).denoiser(pipe)
-    if any(hasattr(m, "_hf_hook") for m in denoiser.modules()):
-        raise ConfigError("compile='graphs': the denoiser is offloaded, and a graph needs its weights where they are: leave out one of the two")
-    if isinstance(reward, CombinedReward) and reward.conflicts == "project":
-        raise ConfigError(
-            "compile='graphs': a graph passes a gradient back once, and conflicts='project' asks for one of each reward: leave out one of the two"
-        )
-    return Graphs()
 
 
 def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:

@@ -25,13 +25,13 @@ def rehearsed(loop: PipelineLoop, objectives: Sequence[Objective], config: Confi
     done = _DONE.setdefault(loop.denoiser, set())
     if kind in done:
         return 0.0
-    began, graphs = time.perf_counter(), _graphs()
+    began, pieces = time.perf_counter(), _compiled()
     log.info("compiling: the first image of a size waits for it")
     rehearse(loop, objectives, config, loop.timesteps)
     done.add(kind)
-    return time.perf_counter() - began if _graphs() > graphs else 0.0
+    return time.perf_counter() - began if _compiled() > pieces else 0.0
 
 
-def _graphs() -> int:
+def _compiled() -> int:
     """How many pieces of code torch has compiled in this process."""
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]

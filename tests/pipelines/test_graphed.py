@@ -10,7 +10,8 @@ from diffusers import AutoencoderTiny
 from torch._dynamo.utils import counters
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from dymo import ConfigError, DyMO, generation
+from dymo import ConfigError, DyMO
+from dymo.compiling import Compiling
 from dymo.pipelines import attention
 from dymo.pipelines.graphed import Graphs
 from dymo.rewards.clip import CLIPReward
@@ -63,7 +64,7 @@ def trace(function, samples):
 @pytest.fixture
 def traced(monkeypatch):
     TRACED.clear()
-    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(trace))
+    monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(trace) if self.graphs else None)
     return TRACED
 
 
@@ -97,7 +98,7 @@ def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
         return checked
 
     monkeypatch.setattr(attention, "joins", lambda _device: True)
-    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(capture))
+    monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(capture) if self.graphs else None)
     aligner = DyMO(tiny.brightness, preset="fast", scouts=1, scout_until=600, compile="graphs")
     found = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 3})
     assert len(found.trace.scouts[0]) == 2
@@ -145,7 +146,7 @@ def test_what_is_captured_of_the_decoder_and_the_reward_is_compiled(monkeypatch)
         made[kind] += counters["stats"]["unique_graphs"] - before
         return function
 
-    monkeypatch.setattr(generation, "_graphs", lambda *_: Graphs(capture))
+    monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(capture) if self.graphs else None)
     settings = dict(preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), recurrences=0, eta=0.02, preview_vae=preview)
 
     def run(compile):

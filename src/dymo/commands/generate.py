@@ -364,9 +364,9 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
 
 def _compile(settings: Generate) -> bool | str:
     """DyMO's `compile=`."""
-    if settings.graphs:
-        return "graphs+inductor" if settings.compile else "graphs"
-    return settings.compile
+    from ..compiling import Compiling
+
+    return Compiling("inductor" if settings.compile else None, settings.graphs).said
 
 
 def _outcome(result: Result) -> str:

@@ -1,0 +1,70 @@
+"""What `compile=` asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .errors import ConfigError, did_you_mean
+from .pipelines.families import family_of
+from .pipelines.graphed import Graphs
+from .rewards import CombinedReward, Reward
+
+GRAPHS = "graphs"
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """backend: of torch.compile, None for none; graphs: the denoiser, decoder and reward as CUDA graphs, of which the decoder's and
+    the reward's hold what the backend compiled.
+    """
+
+    backend: str | None = None
+    graphs: bool = False
+
+    @classmethod
+    def read(cls, said: bool | str) -> Compiling:
+        """Of `compile=`: True (inductor), False, "graphs", "graphs+BACKEND", or a backend of torch.compile. Raises ConfigError."""
+        if not isinstance(said, (bool, str)) or said == "" or str(said).endswith("+"):
+            raise ConfigError(f"compile={said!r}: give True, False, 'graphs', 'graphs+inductor', or the name of a backend of torch.compile")
+        name, _, more = said.partition("+") if isinstance(said, str) else ("inductor" if said else "", "", "")
+        backend = (more or None) if name == GRAPHS else (said if isinstance(said, str) else name) or None
+        if backend not in (None, "inductor"):
+            known = torch.compiler.list_backends(exclude_tags=())
+            if backend not in known:
+                raise ConfigError(
+                    f"compile={said!r}: torch has no such backend{did_you_mean(backend, [GRAPHS, *known])}; give True, 'graphs', or one of "
+                    f"{', '.join(known)}"
+                )
+        return cls(backend, name == GRAPHS)
+
+    @property
+    def said(self) -> bool | str:
+        """As `compile=` takes it."""
+        if self.graphs:
+            return GRAPHS if self.backend is None else f"{GRAPHS}+{self.backend}"
+        return self.backend == "inductor" or self.backend or False
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the compiler fails."""
+        return f"take compile={GRAPHS!r} alone" if self.graphs else "leave out compile=True"
+
+    def graphs_for(self, pipe: Any, reward: Reward | None) -> Graphs | None:
+        """Where none are asked for, None. Raises ConfigError where they cannot be."""
+        if not self.graphs:
+            return None
+        device = pipe._execution_device
+        if device.type != "cuda":
+            raise ConfigError(f"compile='graphs': CUDA graphs need CUDA, and the pipeline is on {device}: use compile=True, or leave it out")
+        denoiser: Any = family_of(pipe).denoiser(pipe)
+        if any(hasattr(m, "_hf_hook") for m in denoiser.modules()):
+            raise ConfigError("compile='graphs': the denoiser is offloaded, and a graph needs its weights where they are: leave out one of the two")
+        if isinstance(reward, CombinedReward) and reward.conflicts == "project":
+            raise ConfigError(
+                "compile='graphs': a graph passes a gradient back once, and conflicts='project' asks for one of each reward: leave out one of "
+                "the two"
+            )
+        return Graphs()
