@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from dymo.errors import PromptError
 from dymo.prompt.graph import SemanticGraph, Span
-from dymo.prompt.tokens import Indices, Pair, TokenPairs, _offsets, _positions, word_labels, word_pairs
+from dymo.prompt.tokens import Indices, TokenPairs, offsets_of, paired, pieces_of, positions_of, word_labels
 
 
 class Encoder(Protocol):
@@ -61,7 +61,7 @@ def joint_pairs(
         found: list[Indices] = []
         seen = False
         for encoder, offsets in tables:
-            everywhere = _positions(span, offsets)
+            everywhere = positions_of(span, offsets)
             seen |= bool(everywhere)
             window = _window(encoder, len(offsets))
             if everywhere and everywhere[-1] < window:
@@ -72,10 +72,7 @@ def joint_pairs(
             places[label] = tuple(found)
         else:
             truncated.append(label)
-    known = {span: places[label] for label, span in word_labels(graph).items() if label in places}
-    positive, negative = word_pairs(graph, wholes_and_parts, numerals)
-    words: dict[str, Any] = dict(places)
-    return TokenPairs(_paired(positive, known, pieces), _paired(negative, known, pieces), words, tuple(truncated))
+    return paired(graph, places, truncated, pieces, wholes_and_parts, numerals, _pieces_of)
 
 
 def _whole(prompt: str, encoder: Encoder) -> list[Span]:
@@ -84,7 +81,7 @@ def _whole(prompt: str, encoder: Encoder) -> list[Span]:
     # Letter by letter: the few whose small form has more letters would move what follows.
     read = "".join(c.lower() if len(c.lower()) == 1 else c for c in prompt.strip()) if encoder.lower else prompt
     start, end = len(encoder.before), len(encoder.before) + len(read)
-    offsets = _offsets(encoder.before + read + encoder.after, encoder.tokenizer, truncate=False)
+    offsets = offsets_of(encoder.before + read + encoder.after, encoder.tokenizer, truncate=False)
     inside = [(max(a, start), min(b, end)) for a, b in offsets]
     return [(a - start + lead, b - start + lead) if b > a else (0, 0) for a, b in inside]
 
@@ -97,8 +94,6 @@ def _window(encoder: Encoder, tokens: int) -> int:
     return limit - (encoder.tokenizer("a")["input_ids"][-1] in encoder.tokenizer.all_special_ids)
 
 
-def _paired(spans: list[tuple[Span, Span]], known: dict[Span, tuple[Indices, ...]], pieces: str) -> tuple[Pair, ...]:
-    pairs: list[Any] = [(known[a], known[b]) for a, b in spans if a in known and b in known and a != b]
-    if pieces == "each":
-        pairs = [(((i,),), ((j,),)) for a, b in pairs for own, other in zip(a, b, strict=False) for i in own for j in other]
-    return tuple(pairs)
+def _pieces_of(a: tuple[Indices, ...], b: tuple[Indices, ...]) -> Iterator[Any]:
+    """Of two words in several encoders: the tokens of each encoder with those of the same."""
+    return (((one,), (other,)) for i, j in zip(a, b, strict=False) for one, other in pieces_of(i, j))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,10 +111,10 @@ def token_pairs(
     windows as it takes (`lay_out`), and not cut off. A textual inversion of several vectors is looked for as pipelines
     write it out. Raises PromptError where a word has no token at all.
     """
-    whole = _offsets(graph.prompt, tokenizer, truncate=False)
-    inside = lay_out(graph.prompt, tokenizer).spans if windows else _offsets(graph.prompt, tokenizer, truncate=True)
+    whole = offsets_of(graph.prompt, tokenizer, truncate=False)
+    inside = lay_out(graph.prompt, tokenizer).spans if windows else offsets_of(graph.prompt, tokenizer, truncate=True)
     places, truncated = _places(graph, inside, whole)
-    return _pairs(graph, places, truncated, pieces, wholes_and_parts, numerals)
+    return paired(graph, places, truncated, pieces, wholes_and_parts, numerals)
 
 
 def encoder_pairs(
@@ -139,9 +139,9 @@ def encoder_pairs(
     for spans, layout in zip(others, layouts[1:], strict=True):
         for label, span in _in_text(graph, layout.text).items():
             if label in places:
-                more = [i for i in _positions(span, spans) if own.get(i, label) == label]
+                more = [i for i in positions_of(span, spans) if own.get(i, label) == label]
                 places[label] = tuple(sorted({*places[label], *more}))
-    return _pairs(graph, places, truncated, pieces, wholes_and_parts, numerals)
+    return paired(graph, places, truncated, pieces, wholes_and_parts, numerals)
 
 
 def _places(
@@ -151,7 +151,7 @@ def _places(
     places: dict[str, Indices] = {}
     truncated: list[str] = []
     for label, span in word_labels(graph).items():
-        found, all_of_it = _positions(span, inside), _positions(span, everywhere)
+        found, all_of_it = positions_of(span, inside), positions_of(span, everywhere)
         if not all_of_it:
             raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
         if len(found) < len(all_of_it):
@@ -175,28 +175,30 @@ def _in_text(graph: SemanticGraph, text: str) -> dict[str, Span]:
     return found
 
 
-def _pairs(
-    graph: SemanticGraph, places: Mapping[str, Indices], truncated: Sequence[str], pieces: str, wholes_and_parts: bool, numerals: bool
-) -> TokenPairs:
+def pieces_of(a: Indices, b: Indices) -> Iterable[Pair]:
+    """Each token of one word with each of another."""
+    return (((i,), (j,)) for i in a for j in b)
+
+
+def paired(
+    graph: SemanticGraph, places: Mapping[str, Any], truncated: Sequence[str], pieces: str, wholes_and_parts: bool, numerals: bool,
+    each: Callable[[Any, Any], Iterable[Any]] = pieces_of,
+) -> TokenPairs:  # fmt: skip
+    """S_pos and S_neg of the words whose tokens are all within the window, by label in `places`; whole, or as `each` takes them apart."""
     found = {span: places[label] for label, span in word_labels(graph).items() if label in places}
+
+    def pairs(spans: list[tuple[Span, Span]]) -> tuple[Any, ...]:
+        whole = [(found[a], found[b]) for a, b in spans if a in found and b in found and a != b]
+        return tuple(whole if pieces == "mean" else (pair for a, b in whole for pair in each(a, b)))
+
     positive, negative = word_pairs(graph, wholes_and_parts, numerals)
-    return TokenPairs(
-        _paired(positive, found, pieces), _paired(negative, found, pieces), dict(places), tuple(truncated)
-    )
+    return TokenPairs(pairs(positive), pairs(negative), dict(places), tuple(truncated))
 
 
 def word_pairs(graph: SemanticGraph, wholes_and_parts: bool, numerals: bool) -> tuple[list[tuple[Span, Span]], list[tuple[Span, Span]]]:
     """S_pos and S_neg, each word by its characters in the prompt."""
     together = [(entity.span, attribute.span) for entity, attribute in graph.bound(numerals)]
     return together, [(graph.entities[i].span, graph.entities[j].span) for i, j in graph.opposed(wholes_and_parts)]
-
-
-def _paired(spans: list[tuple[Span, Span]], found: Mapping[Span, Indices], pieces: str) -> tuple[Pair, ...]:
-    """The pairs of words whose tokens are all within the window, whole or piece by piece."""
-    pairs = [(found[a], found[b]) for a, b in spans if a in found and b in found and a != b]
-    if pieces == "each":
-        pairs = [((i,), (j,)) for a, b in pairs for i in a for j in b]
-    return tuple(pairs)
 
 
 def positions_by_span(graph: SemanticGraph, pairs: TokenPairs) -> dict[Span, Indices]:
@@ -217,12 +219,12 @@ def word_labels(graph: SemanticGraph) -> dict[str, Span]:
     return labels
 
 
-def _positions(span: Span, offsets: Sequence[Span]) -> Indices:
+def positions_of(span: Span, offsets: Sequence[Span]) -> Indices:
     # Special tokens have empty spans, which overlap nothing.
     return tuple(i for i, (start, end) in enumerate(offsets) if max(start, span[0]) < min(end, span[1]))
 
 
-def _offsets(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
+def offsets_of(prompt: str, tokenizer: Any, truncate: bool) -> list[Span]:
     """The characters of the prompt that each token stands for; (0, 0) for special ones."""
     text, places = _expanded(prompt, tokenizer)
     length = int(tokenizer.model_max_length)
