@@ -25,8 +25,8 @@ class Budget:
 
     The trajectory is never cut: evaluations and seconds are spent on recurrences where the gradient is large. When the
     seconds run short, the remaining steps are taken unguided, and the trace says so. `bytes` bounds what one evaluation
-    keeps for its gradient; where it would be more, the gradient leaves out the denoiser, and then the step is unguided. Where
-    it holds several seeds (`scouts`), they are begun at once.
+    keeps for its gradient; where it would be more, the gradient leaves out the denoiser, and then the step is unguided; in
+    a run of few steps draws are compared there, without a gradient. Where it holds several seeds (`scouts`), they are begun at once.
     Raises ConfigError on values out of range.
     """
 

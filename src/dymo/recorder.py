@@ -76,9 +76,10 @@ class Recorder(Observer):
         self.evaluation, self.images, self._was_read = 0, {}, False
         if short:
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
+            instead = ": the remaining steps are left unguided" if stage == "unguided" else " for a gradient: draws are compared"
             self._warn(
-                "budget", f"the budget's {short} do not suffice: the remaining steps are left unguided (the trace counts them); "
-                f"give more {short}, " + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
+                "budget", f"the budget's {short} do not suffice{instead} (the trace counts them); give more {short}, "
+                + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
             )  # fmt: skip
 
     def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:

@@ -28,7 +28,7 @@ class Step:
     """Length of the accepted displacement of z_{t-1}, in latent units."""
     recurrences: list[int] = field(default_factory=list)
     unguided: list[str | None] = field(default_factory=list)
-    """Why a sample that was to be guided was not: "nan", "infinite", "zero", "budget"; else None."""
+    """Why a sample that was to be guided was not: "nan", "infinite", "zero", "budget" (of few steps: guided, but by no gradient); else None."""
     watched: dict[str, list[float | None]] = field(default_factory=dict)
     """Held-out reward -> its score of the same predictions as `reward`."""
 
@@ -68,7 +68,7 @@ class Trace:
     evaluations: list[int] = field(default_factory=list)
     truncated: list[list[str]] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
-    """Why -> how many evaluations of single samples were left unguided."""
+    """Why -> how many evaluations of single samples were left unguided, or "budget": steps."""
     cost: Cost = field(default_factory=Cost)
     hacked: dict[int, int] = field(default_factory=dict)
     """sample -> index of the step at which the held-out rewards contradicted the guide."""

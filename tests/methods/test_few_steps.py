@@ -10,7 +10,8 @@ from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
 
 from dymo.budget import Allotment, Budget
 from dymo.config import Config
-from dymo.guidance.loop import Timestep
+from dymo.guidance.loop import PREDICTION, Timestep
+from dymo.guidance.observer import Observer
 from dymo.methods.few_steps import FRESH, few_steps
 
 CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)
@@ -139,6 +140,105 @@ def test_the_budget_is_kept_and_half_of_it_goes_to_the_first_level(evaluations):
     if evaluations >= 40:
         assert min(spent) > 0.8 * evaluations
         assert 0.35 * evaluations < len(loop.seen[0]) <= 0.5 * evaluations + 1
+
+
+class Told(Observer):
+    """What a run says of its levels."""
+
+    def __init__(self):
+        self.kinds, self.short, self.again, self.reads = [], [], {}, 0
+
+    def begin(self, now, stage, short):
+        self.kinds.append(stage)
+        self.short.append(short)
+
+    def granted(self, rows, recurrences):
+        self.again[len(self.kinds) - 1] = recurrences
+
+    def read(self, *values):
+        self.reads += 1
+        return super().read(*values)
+
+
+class Clocked(Recorded):
+    """Takes a second for an evaluation, and three for one that a gradient goes through."""
+
+    seconds = 0.0
+
+    def predict(self, z=None, rows=None, need=PREDICTION):
+        self.seconds += 3.0 if need.through != "none" else 1.0
+        return super().predict(z, rows, need)
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 11.0, 20.0, 30.0, 45.0, 1000.0])
+def test_seconds_are_kept_and_what_they_do_not_allow_is_said(seconds):
+    loop, told = Clocked(start()), Told()
+    few_steps(loop, [Linear(U)], CONFIG, Allotment(Budget(seconds=seconds), clock=lambda: loop.seconds, began=0.0), told)
+    assert loop.seconds <= max(seconds, STEPS + 2)
+    if seconds >= 20:
+        assert loop.seconds >= min(0.8 * seconds, 3 * (CONFIG.updates + 1) + STEPS)
+    for index, (kind, short) in enumerate(zip(told.kinds, told.short, strict=True)):
+        whole = [rows for rows, _, _ in loop.seen[index] if len(rows) == 3]
+        assert (kind == "unguided") == (short == "seconds") == (index not in told.again)
+        assert len(whole) - told.again.get(index, [0])[0] in (1, 2)  # the second where the best was another for all of them
+    assert ("seconds" in told.short) == (seconds < 1000) and told.reads <= STEPS
+
+
+def test_where_the_bytes_do_not_hold_a_gradient_draws_are_compared():
+    class Pulled(Recorded):
+        pulls = 0
+
+        def predict(self, *args, **kwargs):
+            seen = super().predict(*args, **kwargs)
+
+            def pull(loss, keep):
+                self.pulls += 1
+                return seen.pull(loss, keep)
+
+            return dataclasses.replace(seen, pull=pull)
+
+    loop, told = Pulled(start()), Told()
+    both = [Linear(-5 * U, "semantic", "maps"), Linear(U)]
+    few_steps(loop, both, dataclasses.replace(CONFIG, semantic_weight=1.0), Allotment(Budget(bytes=1)), told)
+    assert loop.pulls == 2  # each way once, to find out
+    assert told.kinds == ["mixed"] + ["preference"] * (STEPS - 1) and told.again[0] == [CONFIG.updates] * 3
+    mixed = [index for index in range(1, STEPS) if 900 * (1 - index / STEPS) >= 500]
+    assert [index for index, short in enumerate(told.short) if short] == mixed
+    z = start()
+    for _, part, _ in loop.seen[0][2 : CONFIG.updates + 1]:  # other noise on the same shell
+        torch.testing.assert_close(part.flatten(1).norm(dim=1), z.flatten(1).norm(dim=1), rtol=1e-5, atol=0)
+        assert torch.corrcoef(torch.stack([part[0].flatten(), z[0].flatten()]))[0, 1].abs() < 0.7
+    for i in range(3):  # and the best of them goes on
+        course = losses(loop, 0, i)
+        assert course[-1] == min(course) or min(course) == course[CONFIG.updates]
+
+
+def test_a_gradient_that_leaves_out_the_denoiser_fits_more_bytes():
+    class Needs(Recorded):
+        def predict(self, z=None, rows=None, need=PREDICTION):
+            self.asked = [*getattr(self, "asked", []), need.through]
+            return super().predict(z, rows, need)
+
+    allotment = Allotment(Budget(bytes=10**6))
+    allotment.kept["mixed", "full"] = 10**6 + 1
+    loop, told = Needs(start()), Told()
+    few_steps(loop, [Linear(U)], CONFIG, allotment, told)
+    assert set(loop.asked) == {"none"} and told.short == [None] * STEPS and told.kinds[:2] == ["mixed", "mixed"]
+    assert allotment.kept["mixed", "straight-through"] > 0
+
+
+def test_where_there_is_neither_a_gradient_nor_a_draw_the_level_is_left_to_the_sampler():
+    def run(objectives, **settings):
+        allotment = Allotment(Budget(bytes=1))
+        allotment.kept |= {("mixed", "full"): 2, ("mixed", "straight-through"): 2}
+        loop, told = Recorded(start()), Told()
+        few_steps(loop, objectives, dataclasses.replace(CONFIG, semantic_weight=1.0), allotment, told, **settings)
+        return told
+
+    words = run([Linear(U, "semantic", "maps")])
+    assert set(words.kinds) == {"unguided"} and words.short[0] == "bytes"
+    kept = run([Linear(U)], fresh=False)  # an image that must not begin at other noise
+    assert kept.kinds == ["unguided"] + ["preference"] * (STEPS - 1)
 
 
 def test_a_batch_is_what_single_runs_are():

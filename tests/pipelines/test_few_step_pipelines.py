@@ -75,3 +75,23 @@ def test_at_few_steps_the_gradient_of_a_preset_goes_through_the_denoiser_and_the
         return found.trace.cost.denoiser_backwards
 
     assert backwards() == backwards(gradient="full") > 0 == backwards(gradient="straight-through")
+
+
+def test_a_budget_that_is_gone_leaves_the_steps_unguided_and_one_of_bytes_compares_draws():
+    pipe, call = pipe_with(LCMScheduler), {**CALL, "num_inference_steps": 4}
+    aligner = DyMO(REWARD, semantic_weight=0, updates=4, draws=1)
+
+    def run(**more):
+        return aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call, **more).trace
+
+    with pytest.warns(RuntimeWarning, match="seconds do not suffice: the remaining steps are left unguided"):
+        late = run(budget=Budget(seconds=1e-6))
+    assert late.failures == {"budget": 4} and late.evaluations == [4] and late.cost.denoiser_backwards == 0
+    assert [(s.stage, s.unguided, s.recurrences) for s in late.steps] == [("unguided", ["budget"], [0])] * 4
+    with pytest.warns(RuntimeWarning, match="bytes do not suffice for a gradient: draws are compared"):
+        small = run(budget=Budget(bytes=1))
+    free = run()
+    mixed = [s.stage for s in free.steps].count("mixed")
+    assert free.failures == {} and small.failures == {"budget": mixed - 1} and small.cost.denoiser_backwards == 1
+    assert [s.stage for s in small.steps] == ["mixed"] + ["preference"] * 3
+    assert [s.recurrences for s in small.steps] == [s.recurrences for s in free.steps] == [[4], [1], [1], [1]]

@@ -232,7 +232,7 @@ class Preference:
     """By sample."""
 
     def loss(self, seen: Seen) -> Tensor:
-        """(n,) or (K, n). Raises RewardError where the reward does not give n scores with a gradient."""
+        """(n,) or (K, n). Raises RewardError where the reward does not give n scores, with a gradient where the images have one."""
         images = seen.images.clamp(0, 1) if self.clamp else seen.images
         copies = views(images, self.views, [self._seed(i, seen.timestep.index) for i in seen.rows])
         self._evaluations.update(seen.rows)
@@ -254,7 +254,7 @@ class Preference:
         if not isinstance(score, Tensor) or score.ndim not in (1, 2) or score.shape[-1] != n:
             got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise RewardError(f"the reward returned {got} for {n} images: it must return a tensor ({n},)")
-        if not score.requires_grad:
+        if copies.requires_grad and not score.requires_grad:
             raise RewardError(
                 "the reward's score has no gradient to the images: it cannot guide (is it under no_grad?)"
             )

@@ -15,7 +15,9 @@ class Observer:
     """Every method may be overridden. Tensors stay on their device: `read` is the one place where the host waits."""
 
     def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
-        """A step begins; `short`: it would be guided, were more of the budget's "seconds" or "bytes" left."""
+        """A step begins; `short`: it would be guided, or by a gradient where it is guided without, were more of the budget's "seconds"
+        or "bytes" left.
+        """
 
     def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:
         """One evaluation with objectives is done: weights and losses (n,) by objective's name; moved: where they steer, too."""
@@ -25,7 +27,7 @@ class Observer:
         return [value.tolist() for value in values]
 
     def granted(self, rows: Rows, recurrences: list[int]) -> None:
-        """So often will this step be taken again."""
+        """So often will this step be taken again, or was it."""
 
     def accepted(self, z: Tensor, z0: Tensor) -> Collection[int]:
         """The step ends with z_{t-1} and z0', (B, c, h, w) both. Returns the samples that the reward is to steer no more."""

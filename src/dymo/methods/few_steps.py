@@ -17,14 +17,15 @@ gradient is the words' above all: the reward's soon finds images that please it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..budget import Allotment
-from ..config import Config
+from ..config import Config, Gradient
 from ..guidance.gradient import gradient
 from ..guidance.loop import PREDICTION, Loop, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, needed, rest, resting, weighted
@@ -48,65 +49,108 @@ def few_steps(
 ) -> None:  # fmt: skip
     """Run `loop` from noise to image. All quantities are per sample.
 
-    fresh: whether the image may begin at other noise; where a run does not begin at noise (img2img), it never does.
+    fresh: whether the image may begin at other noise; where a run does not begin at noise (img2img), it never does. Where the
+    budget's bytes do not suffice for a gradient, a level's draws are compared all the same, by the objectives on images; where
+    its seconds do not, the level is left to the sampler.
     """
     allotment, observer = allotment or Allotment(), observer or Observer()
     config = replace(config, eta_steps=None)
     before: Tensor | None = None  # z0' of the level before
     image: Image | None = None  # the best of the levels after the first
     for now in loop:
-        steered = before is None or stage(config, now) != "preference"
-        acting = [o for o in objectives if (steered or o.needs == "image") and len(resting(o)) < loop.samples]
-        kind: Stage = "unguided" if not acting else "mixed" if steered else "preference"
-        observer.begin(now, kind, None)
-        if acting:
-            z, z0, worth = _best(loop, acting, config, allotment, observer, now, kind, before, fresh and now.done == 0)
-            if before is not None and any(o.needs == "image" for o in acting):
+        draws = before is not None or (fresh and now.done == 0)
+        live = [o for o in objectives if len(resting(o)) < loop.samples]
+        plan = partial(_plan, live, config, allotment, before is None or stage(config, now) != "preference", draws)
+        way = plan(now.left)
+        observer.begin(now, way.kind, way.short)
+        if way.acting:
+            z, z0, worth = _best(loop, way, plan, config, allotment, observer, now, before, draws)
+            if before is not None and any(o.needs == "image" for o in way.acting):
                 image = _better(image, (z0, worth))
                 if now.index == now.steps - 1 and now.there.s == 0:
                     z = _where(worth <= image[1], z, now.there.a * image[0])
         else:
             seen = loop.predict()
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
-            allotment.count(seen.rows, kind)
+            allotment.count(seen.rows, way.kind)
         loop.accept(z)
         rest(objectives, observer.accepted(z, z0))
         before = z0
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How a level is evaluated: "mixed" by a gradient, "preference" by draws that are compared, or "unguided"."""
+
+    kind: Stage
+    acting: Sequence[Objective] = ()
+    through: Gradient = "straight-through"
+    """What the gradient goes through; a draw needs none."""
+    short: str | None = None
+    """Of what the budget has too little for more than this."""
+
+
+def _plan(objectives: Sequence[Objective], config: Config, allotment: Allotment, steers: bool, draws: bool, left: int) -> _Way:
+    """The next evaluation of a level, where a gradient steers or not, and draws can be made or not; left: the steps that must
+    still be paid for, with this one.
+    """
+    on_images = [o for o in objectives if o.needs == "image"]
+    short: str | None = None
+    if steers and objectives:
+        through, short = allotment.plan("mixed", config.through, left)
+        if short is None:
+            return _Way("mixed", objectives, through)
+    if on_images and draws and short != "seconds":
+        _, lacks = allotment.plan("preference", "straight-through", left)
+        if lacks is None:
+            return _Way("preference", on_images, short=short)
+        short = lacks
+    return _Way("unguided", short=short)
+
+
 def _best(
-    loop: Loop, acting: Sequence[Objective], config: Config, allotment: Allotment, observer: Observer, now: Timestep, kind: Stage,
-    before: Tensor | None, fresh: bool,
+    loop: Loop, way: _Way, plan: Callable[[int], _Way], config: Config, allotment: Allotment, observer: Observer, now: Timestep,
+    before: Tensor | None, draws: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """z_{t-1} and z0' of the best z of one level, and what it was compared by."""
-    every, need = list(range(loop.samples)), needed(acting, config.through) if kind == "mixed" else PREDICTION
-    again = _tries(config, allotment, now)
-    drawn = again if kind == "preference" else round(FRESH * again) if fresh or before is not None else 0
-    observer.granted(every, [again] * loop.samples)
-    seen = loop.predict(None, every, need)
-    shell = norms(seen.z)
-    best, way, least = seen.z, torch.zeros_like(seen.z), torch.full((loop.samples,), torch.inf, device=seen.z.device)
-    for r in range(again + 1):
-        d, loss = _guide(acting, config, kind, seen, observer)
-        better = loss < least
-        best, way, least = _where(better, seen.z, best), _where(better, d, way), torch.where(better, loss, least)
-        allotment.count(every, kind)
-        if r == again or not allotment.guides(now.left, kind):
-            break
-        if r < drawn:
+    every, again = list(range(loop.samples)), _tries(config, allotment, now)
+    drawn = round(FRESH * again) if draws else 0
+    seen, d, least = _evaluated(loop, None, way, config, allotment, observer)
+    best, along, better, shell, r = seen.z, d, least < torch.inf, norms(seen.z), 0
+    # What the budget still allows is asked before each evaluation: a first one shows its price, and going back to the best has one.
+    while r < again and (way := plan(now.left + 1)).acting:
+        if r < drawn or way.kind == "preference":
             z = _on_shell(loop.noise(every), shell) if before is None else now.here.a * before + now.here.s * loop.noise(every)
         else:
-            z = _on_shell(best + way if r == drawn else seen.z + d, shell)
-        seen = loop.predict(z, every, need)
+            z = _on_shell(best + along if r == drawn else seen.z + d, shell)
+        seen, d, loss = _evaluated(loop, z, way, config, allotment, observer)
+        better = loss < least
+        best, along, least = _where(better, seen.z, best), _where(better, d, along), torch.where(better, loss, least)
+        r += 1
+    observer.granted(every, [r] * loop.samples)
     z_next, z0 = loop.sampler_step(seen), seen.z0.detach()
     # Where the last one was not the best: evaluate the best again, and go on from there.
     (last,) = observer.read(better)
     if back := [i for i in every if not last[i]]:
         seen = loop.predict(pick(best, back), back)
-        allotment.count(back, kind)
+        allotment.count(back, "unguided")
         z_next = put(z_next, back, loop.sampler_step(seen))
         z0 = put(z0, back, seen.z0.detach())
     return z_next, z0, least
+
+
+def _evaluated(
+    loop: Loop, z: Tensor | None, way: _Way, config: Config, allotment: Allotment, observer: Observer
+) -> tuple[Seen, Tensor, Tensor]:  # fmt: skip
+    """What is seen of all samples at z, the displacement by its gradient, and what it is compared by, (n,)."""
+    need = needed(way.acting, way.through) if way.kind == "mixed" else PREDICTION
+    with allotment.weighed(way.kind, way.through):
+        seen = loop.predict(z, list(range(loop.samples)), need)
+        if way.kind != "mixed" and allotment.budget.bytes is not None:
+            seen = replace(seen, z0=seen.z0.detach())  # a draw needs no graph, and keeps none
+        d, loss = _guide(way.acting, config, way.kind, seen, observer)
+    allotment.count(seen.rows, way.kind)
+    return seen, d, loss
 
 
 def _better(one: Image | None, other: Image) -> Image:
