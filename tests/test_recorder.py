@@ -3,9 +3,13 @@
 import pytest
 import tiny
 import torch
+from diffusers import LCMScheduler
 
-from dymo import DyMO
+from dymo import DyMO, Trace
 from dymo.events import Accepted, Evaluated
+from dymo.guidance.levels import Level
+from dymo.guidance.loop import Seen, Timestep
+from dymo.guidance.watch import Watch
 from dymo.recorder import Recorder
 
 
@@ -44,3 +48,50 @@ def test_numbers_arrive_while_the_next_step_is_on_its_way(monkeypatch, listens):
         order = [(type(event), event.step.index if isinstance(event, Accepted) else event.index) for event in told
                  if isinstance(event, (Accepted, Evaluated))]  # fmt: skip
         assert order == [(Evaluated, 0), (Evaluated, 1), (Accepted, 0), (Evaluated, 2), (Accepted, 1), (Evaluated, 3), (Accepted, 2), (Accepted, 3)]
+
+
+@pytest.mark.parametrize("prompt", [tiny.PROMPT, [tiny.PROMPT] * 3])
+def test_of_few_steps_reward_and_watched_are_those_of_the_prediction_that_goes_on(prompt):
+    """Of the evaluations of a level the best goes on, each sample's own, and seldom the last."""
+
+    def redness(images, prompts):
+        return 5 * images[:, 0].mean((1, 2))
+
+    def blueness(images, prompts):
+        return images[:, 2].mean((1, 2))
+
+    told, pipe = [], tiny.sd(scheduler_kind=LCMScheduler)
+    generator = torch.Generator().manual_seed(0)
+    aligner = DyMO(redness, watch=blueness, updates=4, draws=4, record_maps=True)
+    trace = aligner(pipe, prompt, generator=generator, listeners=[told.append], guidance_scale=1.0, **tiny.SMALL).trace
+    accepted = [event for event in told if isinstance(event, Accepted)]
+    assert len(accepted) == 4
+    for event in accepted:
+        step, images = event.step, event.preview()
+        assert step.reward == pytest.approx(redness(images, None).tolist(), abs=1e-5)
+        assert step.losses["preference"] == pytest.approx([-value for value in step.reward], abs=1e-5)
+        assert step.watched["blueness"] == pytest.approx(blueness(images, None).tolist(), abs=1e-5)
+    assert sum(trace.evaluations) > len(trace.prompts) * 4 * 5  # somewhere it went back
+
+
+def test_the_best_of_a_level_is_kept_row_by_row_with_nothing_read():
+    n, rows = 3, [0, 1, 2]
+    trace = Trace(prompts=["a"] * n)
+    watched = []
+    watch = Watch({"w": lambda images, samples, t: (watched.append(images), images.mean((1, 2, 3)))[1]}, {"w": 1.0})
+    recorder = Recorder(trace, [], [{}] * n, False, lambda z0: z0, watch)
+    recorder.begin(Timestep(0, 1, 500.0, Level(0.5, 0.75), Level(1.0, 0.0), 0.0), "preference", None)
+    recorder.read = pytest.fail
+    values = torch.tensor([[1.0, 5.0, 2.0], [3.0, 4.0, float("nan")], [2.0, 6.0, 1.0]])
+    least = torch.full((n,), torch.inf)
+    for row in values:
+        images = row.nan_to_num(9.0).view(n, 1, 1, 1).expand(n, 3, 2, 2) / 10
+        seen = Seen(rows, None, images, images, images, None, None, (0, 0), lambda z0: z0, None, {"reward": row})
+        loss = -row
+        recorder.evaluated(seen, {"preference": torch.ones(n)}, {"preference": loss}, None, loss < least)
+        least = torch.where(loss < least, loss, least)
+    del recorder.read
+    recorder.accepted(torch.zeros(n), torch.zeros(n))
+    (step,) = trace.steps
+    assert step.reward == [3.0, 6.0, 2.0] and step.losses["preference"] == [-3.0, -6.0, -2.0]
+    torch.testing.assert_close(watched[0].mean((1, 2, 3)), torch.tensor([0.3, 0.6, 0.2]))

@@ -82,24 +82,29 @@ class Recorder(Observer):
                 + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
             )  # fmt: skip
 
-    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:
+    def evaluated(
+        self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None, best: Tensor | None = None
+    ) -> None:  # fmt: skip
         step, rows, n = self.step, seen.rows, len(self.trace.prompts)
+        best = None if self.evaluation == 0 else best  # the first one holds until there is a better one
         for name in losses:
             loss = losses[name] if losses[name].ndim == 1 else losses[name].sum(0)
-            self._keep(step.weights.setdefault(name, [0.0] * n), rows, weights[name])
-            self._keep(step.losses.setdefault(name, [None] * n), rows, loss)
+            self._keep(step.weights.setdefault(name, [0.0] * n), rows, weights[name], best)
+            self._keep(step.losses.setdefault(name, [None] * n), rows, loss, best)
         if "reward" in seen.notes:
-            self._keep(step.reward, rows, seen.notes["reward"])
+            self._keep(step.reward, rows, seen.notes["reward"], best)
         if moved is not None:
             if self.evaluation == 0:
                 self._keep(step.gradient_norm, rows, moved.size)
-            self._keep(step.displacement, rows, moved.length)
+            self._keep(step.displacement, rows, moved.length, best)
             self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
         if self.watch is not None and "reward" in seen.notes:
-            images = zip(rows, seen.images.detach().clamp(0, 1), strict=True)
-            self.images |= {i: image for i, image in images if i not in self.resting}
+            images = seen.images.detach().clamp(0, 1)
+            if best is not None:
+                images = torch.where(best.view(-1, 1, 1, 1), images, torch.stack([self.images.get(i, images[k]) for k, i in enumerate(rows)]))
+            self.images |= {i: image for i, image in zip(rows, images, strict=True) if i not in self.resting}
         if self.record_maps and seen.maps is not None:
-            self._maps(step, seen)
+            self._maps(step, seen, best)
         if self.listeners:
             self.emit(Evaluated(step.index, step.timestep, self.evaluation))
         self.evaluation += 1
@@ -162,12 +167,15 @@ class Recorder(Observer):
                 maps = self.trace.maps.get(step.index, {})
                 self.emit(Accepted(step, lambda z0=z0: self.decode(z0).clamp(0, 1), maps))  # type: ignore[misc]
 
-    def _keep(self, column: list[Any], rows: Rows, values: Tensor) -> None:
-        def place(found: list[float]) -> None:
-            for i, value in zip(rows, found, strict=True):
-                column[i] = value if math.isfinite(value) else None
+    def _keep(self, column: list[Any], rows: Rows, values: Tensor, best: Tensor | None = None) -> None:
+        """The values (n,) go into the column, those of the samples that are `best` alone, once they are on the host."""
 
-        self._unread.append((values, place))
+        def place(found: list[float]) -> None:
+            for i, value, good in zip(rows, found, found[len(rows) :] or [1.0] * len(rows), strict=False):
+                if good:
+                    column[i] = value if math.isfinite(value) else None
+
+        self._unread.append((values if best is None else torch.cat([values.float(), best.float()]), place))
 
     def _failed(self, step: Step, rows: Rows, codes: list[float]) -> None:
         for i, code in zip(rows, codes, strict=True):
@@ -188,10 +196,12 @@ class Recorder(Observer):
             self._said.add(key)
             warnings.warn(text, category, stacklevel=4)
 
-    def _maps(self, step: Step, seen: Seen) -> None:
+    def _maps(self, step: Step, seen: Seen, best: Tensor | None) -> None:
         assert seen.maps is not None
         found = self.trace.maps.setdefault(step.index, {})
-        for sample, i in zip(seen.maps.detach(), seen.rows, strict=True):
+        for sample, i, good in zip(seen.maps.detach(), seen.rows, [True] * len(seen.rows) if best is None else best.tolist(), strict=True):
+            if not good:
+                continue
             for word, indices in self.words[i].items():
                 one = word_map(sample, indices)
                 one = one / one.max().clamp_min(1e-12)

@@ -17,11 +17,12 @@ class Step:
     stage: str
     """"semantic", "mixed", "preference" or "unguided"."""
     weights: dict[str, list[float]] = field(default_factory=dict)
-    """Objective ("semantic", "preference", ...) -> its weight, w_A or w_R, in the last evaluation of the step."""
+    """Objective ("semantic", "preference", ...) -> its weight, w_A or w_R, in the evaluation that the step goes on from: the last, or of few
+    steps the best."""
     losses: dict[str, list[float | None]] = field(default_factory=dict)
     """Objective -> its loss, L_A or L_R, likewise."""
     reward: list[float | None] = field(default_factory=list)
-    """The reward's own score of the clean one-step prediction, in the last evaluation of the step."""
+    """The reward's own score of the clean one-step prediction, likewise."""
     gradient_norm: list[float | None] = field(default_factory=list)
     """||g_t|| of the first guided evaluation, the one that decides r_t."""
     displacement: list[float | None] = field(default_factory=list)

@@ -19,8 +19,13 @@ class Observer:
         or "bytes" left.
         """
 
-    def evaluated(self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None) -> None:
-        """One evaluation with objectives is done: weights and losses (n,) by objective's name; moved: where they steer, too."""
+    def evaluated(
+        self, seen: Seen, weights: Mapping[str, Tensor], losses: Mapping[str, Tensor], moved: Move | None, best: Tensor | None = None
+    ) -> None:  # fmt: skip
+        """One evaluation with objectives is done: weights and losses (n,) by objective's name; moved: where they steer, too.
+
+        best (n,) bool: the samples for which the step goes on from this evaluation, unless a later one is better; None: all.
+        """
 
     def read(self, *values: Tensor) -> list[list[float]]:
         """The values (n,) on the host, in one transfer."""

@@ -115,16 +115,15 @@ def _best(
     """z_{t-1} and z0' of the best z of one level, and what it was compared by."""
     every, again = list(range(loop.samples)), _tries(config, allotment, now)
     drawn = round(FRESH * again) if draws else 0
-    seen, d, least = _evaluated(loop, None, way, config, allotment, observer)
-    best, along, better, shell, r = seen.z, d, least < torch.inf, norms(seen.z), 0
+    seen, d, least, better = _evaluated(loop, None, way, config, allotment, observer, torch.inf)
+    best, along, shell, r = seen.z, d, norms(seen.z), 0
     # What the budget still allows is asked before each evaluation: a first one shows its price, and going back to the best has one.
     while r < again and (way := plan(now.left + 1)).acting:
         if r < drawn or way.kind == "preference":
             z = _on_shell(loop.noise(every), shell) if before is None else now.here.a * before + now.here.s * loop.noise(every)
         else:
             z = _on_shell(best + along if r == drawn else seen.z + d, shell)
-        seen, d, loss = _evaluated(loop, z, way, config, allotment, observer)
-        better = loss < least
+        seen, d, loss, better = _evaluated(loop, z, way, config, allotment, observer, least)
         best, along, least = _where(better, seen.z, best), _where(better, d, along), torch.where(better, loss, least)
         r += 1
     observer.granted(every, [r] * loop.samples)
@@ -140,17 +139,19 @@ def _best(
 
 
 def _evaluated(
-    loop: Loop, z: Tensor | None, way: _Way, config: Config, allotment: Allotment, observer: Observer
-) -> tuple[Seen, Tensor, Tensor]:  # fmt: skip
-    """What is seen of all samples at z, the displacement by its gradient, and what it is compared by, (n,)."""
+    loop: Loop, z: Tensor | None, way: _Way, config: Config, allotment: Allotment, observer: Observer, least: Tensor | float
+) -> tuple[Seen, Tensor, Tensor, Tensor]:  # fmt: skip
+    """What is seen of all samples at z, the displacement by its gradient, what it is compared by, (n,), and whether that is less
+    than the `least` so far.
+    """
     need = needed(way.acting, way.through) if way.kind == "mixed" else PREDICTION
     with allotment.weighed(way.kind, way.through):
         seen = loop.predict(z, list(range(loop.samples)), need)
         if way.kind != "mixed" and allotment.budget.bytes is not None:
             seen = replace(seen, z0=seen.z0.detach())  # a draw needs no graph, and keeps none
-        d, loss = _guide(way.acting, config, way.kind, seen, observer)
+        d, loss, better = _guide(way.acting, config, way.kind, seen, observer, least)
     allotment.count(seen.rows, way.kind)
-    return seen, d, loss
+    return seen, d, loss, better
 
 
 def _better(one: Image | None, other: Image) -> Image:
@@ -174,10 +175,10 @@ def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
 
 
 def _guide(
-    acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The displacement of z by the weighted gradient at what was seen, none where only draws are compared; and by what they are,
-    (n,): the loss of the objectives on images, or of all where there is none.
+    acting: Sequence[Objective], config: Config, kind: Stage, seen: Seen, observer: Observer, least: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The displacement of z by the weighted gradient at what was seen, none where only draws are compared; by what they are,
+    (n,): the loss of the objectives on images, or of all where there is none; and whether it is less than `least`.
     """
     steers = kind == "mixed"
     w_A, w_R = WEIGHTS if steers else (0.0, 1.0)
@@ -185,12 +186,12 @@ def _guide(
     w, losses = weighted(acting, config.semantic_weight * w_A * one, config.preference_weight * w_R * one, seen)
     here, there = seen.timestep.here.radius, seen.timestep.there.radius
     moved = move(config, kind, gradient([w[n] * losses[n] for n in losses], seen), seen) if steers else None
-    observer.evaluated(seen, w, losses, moved)
     on_images = [o.name for o in acting if o.needs == "image"]
     parts = [(w[n] > 0) * (losses[n] if losses[n].ndim == 1 else losses[n].sum(0)).detach() for n in on_images or losses]
-    total = torch.stack(parts).sum(0)
+    total = torch.nan_to_num(torch.stack(parts).sum(0), nan=torch.inf)
+    observer.evaluated(seen, w, losses, moved, total < least)
     d = torch.zeros_like(seen.z) if moved is None else moved.displacement * (here / there)
-    return d, torch.nan_to_num(total, nan=torch.inf)
+    return d, total, total < least
 
 
 def _on_shell(z: Tensor, shell: Tensor) -> Tensor:
