@@ -19,14 +19,13 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Event, Failed, Finished, Listener
-from .generation import Generation, gradient_of
+from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.checks import check_arguments, check_offload, check_pipeline, images_per_prompt
+from .pipelines.checks import check_arguments, check_pipeline, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
-from .pipelines.weights import check_weights
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
 from .rewards import Reward, RewardLike, is_differentiable, load_reward
@@ -157,13 +156,9 @@ class DyMO:
             raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
         if cancel is not None and not hasattr(cancel, "is_set"):
             raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
-        semantic = self.config.semantic_weight > 0
-        check_pipeline(pipe, self.config, semantic)
+        check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
-        check_weights(
-            family_of(pipe).denoiser(pipe), semantic, config.gradient if self.reward is not None else "straight-through"
-        )
-        check_offload(pipe, config, self.reward is not None, self.preview_vae is not None)
+        check_gradient(self, pipe, config)
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)

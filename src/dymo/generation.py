@@ -25,6 +25,7 @@ from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
+from .pipelines.checks import check_offload
 from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import channels_differ, decoder, decoding_vae
 from .pipelines.families import arguments, family_of
@@ -33,7 +34,7 @@ from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
 from .pipelines.schedulers.table import kind_of
-from .pipelines.weights import keeps_weights, quantised
+from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
@@ -130,6 +131,8 @@ class Generation:
         ) as loop:  # fmt: skip
             if loop.timesteps:
                 few = bool(objectives) and self._few(loop.timesteps)
+                if few:
+                    config = self._of_few_steps()
                 if objectives and self.backend is not None and not few:
                     self._rehearse(loop, recorder)
                 to_decode = 0.0 if allotment.budget.seconds is None else loop.seconds_to_decode()
@@ -138,9 +141,6 @@ class Generation:
                     _check_stages(config, objectives, loop.timesteps)
                 recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
                 if few:
-                    if "gradient" not in self.aligner.asked:
-                        # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
-                        config = replace(config, gradient=gradient_of(self.pipe))
                     few_steps(loop, objectives, config, allotment, recorder, fresh=self.kwargs.get("latents") is None)
                 else:
                     dymo(loop, objectives, config, allotment, recorder)
@@ -334,6 +334,19 @@ class Generation:
             log.info("one step: the initial noise is optimised, as ReNO does (arXiv 2406.04312)")
         return few
 
+    def _of_few_steps(self) -> Config:
+        """The settings of a run that its timesteps show to be one of few steps; its gradient goes into the trace.
+
+        Raises PipelineError where that cannot pass.
+        """
+        if "gradient" in self.aligner.asked:
+            return self.config
+        # A preset's straight-through gradient passes by the denoiser, which at pure noise is all that there is.
+        config = replace(self.config, gradient=gradient_of(self.pipe))
+        check_gradient(self.aligner, self.pipe, config)
+        self.trace.config["gradient"] = config.gradient
+        return config
+
     def _spent(self, evaluations: Sequence[int], on: str) -> None:
         """Book evaluations, one number an image; none at all where the run ended before its first."""
         before = self.trace.evaluations or [0] * len(self.trace.prompts)
@@ -345,6 +358,13 @@ def gradient_of(pipe: Any) -> Gradient:
     """What gradient="auto" is for this pipeline: its family's, but for quantised weights."""
     family = family_of(pipe)
     return "straight-through" if quantised(family.denoiser(pipe)) else family.gradient
+
+
+def check_gradient(aligner: DyMO, pipe: Any, config: Config) -> None:
+    """Raises PipelineError where the gradient that `config` names cannot pass: its weights let none, or an offload moves them away."""
+    semantic, preference = config.semantic_weight > 0, aligner.reward is not None
+    check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if preference else "straight-through")
+    check_offload(pipe, config, preference, aligner.preview_vae is not None)
 
 
 def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:

@@ -6,7 +6,8 @@ import torch
 from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler, TCDScheduler
 
 from dymo import Budget, DyMO
-from dymo.errors import ConfigError
+from dymo.errors import ConfigError, PipelineError
+from dymo.events import Evaluated
 from dymo.rewards import FunctionReward
 
 
@@ -95,3 +96,25 @@ def test_a_budget_that_is_gone_leaves_the_steps_unguided_and_one_of_bytes_compar
     assert free.failures == {} and small.failures == {"budget": mixed - 1} and small.cost.denoiser_backwards == 1
     assert [s.stage for s in small.steps] == ["mixed"] + ["preference"] * 3
     assert [s.recurrences for s in small.steps] == [s.recurrences for s in free.steps] == [[4], [1], [1], [1]]
+
+
+def test_the_trace_has_the_gradient_that_was_taken_and_the_run_can_be_made_again_from_it():
+    def run(*preset, **settings):
+        generator = torch.Generator().manual_seed(0)
+        return DyMO(REWARD, *preset, **settings)(pipe_with(LCMScheduler), tiny.PROMPT, num_inference_steps=3, generator=generator, **CALL)
+
+    few = dict(updates=4, draws=2)
+    made, asked = run("fast", **few), run("fast", gradient="straight-through", **few)
+    assert made.trace.config["gradient"] == "full" and asked.trace.config["gradient"] == "straight-through"
+    assert not torch.equal(made.images, asked.images)
+    for found in (made, asked):
+        again = run(**{**found.trace.config, "scouts": 0})  # of few steps there are none
+        assert torch.equal(again.images, found.images) and again.trace.config == {**found.trace.config, "scouts": 0}
+
+
+def test_the_gradient_of_few_steps_is_checked_as_it_is_taken():
+    pipe, told = pipe_with(LCMScheduler), []
+    pipe._all_hooks = [object()]  # model offload
+    with pytest.raises(PipelineError, match=r"enable_model_cpu_offload.*preview_vae"):
+        DyMO(REWARD, "fast")(pipe, tiny.PROMPT, num_inference_steps=3, listeners=[told.append], **CALL)
+    assert not any(isinstance(event, Evaluated) for event in told)
