@@ -201,6 +201,38 @@ def test_c6_a_method_and_a_metric_in_ones_own_file(tmp_path):
     assert rows[0][f"{own}:red"] == rows[1][f"{own}:red"] > 0
 
 
+def sometimes_nan(folder):
+    """A metric in a file that gives nan, or infinity, where a prompt says so."""
+    (folder / "odd.py").write_text(
+        "import torch\n\n\ndef odd(images, prompts):\n"
+        "    said = {'a red apple': float('nan'), 'a green apple': float('inf')}\n"
+        "    return torch.tensor([said.get(prompt, 0.5) for prompt in prompts])\n"
+    )
+    return f"{folder / 'odd.py'}:odd"
+
+
+@pytest.mark.miniature
+def test_a_score_that_is_not_finite_is_a_failure_of_that_image_and_metric_and_the_report_is_written(tmp_path):
+    odd = sometimes_nan(tmp_path)
+    data = {
+        "prompts": ["a red apple", "a blue car", "a green apple"], "metrics": ["mini-hps", odd], "batch": 3,
+        "call": {"num_inference_steps": 2}, "rows": ["plain", {"name": "best", "method": "best-of-n", "match": "plain"}],
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(json.dumps(data))
+    for _ in range(2):  # the second run tries the metric again, and generates nothing
+        found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
+        assert found.exit_code == 1, found.output
+        said = (tmp_path / "run" / "report.md").read_text()
+        for value in ("nan", "inf"):
+            assert f"metric {odd} gave {value}" in said
+        assert "Images that failed: 4 (plain, best)" in said and "not generated yet" not in said
+    plan, store = Comparison.load(tmp_path / "run"), Store(tmp_path / "run")
+    for result in collect(plan, store):
+        assert len(result.images) == len(result.values["mini-hps"]) == 3
+        assert result.values[odd] == {("a blue car", 0): 0.5}
+    assert "NaN" not in (tmp_path / "run" / "report" / "results.json").read_text()
+
+
 def test_c5_a_reward_that_cannot_be_loaded_is_refused_before_the_first_image(tmp_path):
     (tmp_path / "empty").mkdir()
     for extra in (["--metrics", tmp_path / "empty"], ["--reward", tmp_path / "empty"]):

@@ -144,6 +144,31 @@ def test_c6_the_numbers_are_there_for_other_programs(run):
     assert len(written.table.rows) == 5 and len(images_table(PLAN, collect(PLAN, run)).rows) == len(lines)
 
 
+def test_a_score_in_an_old_store_that_is_not_finite_is_left_out_and_the_report_says_so(run):
+    row = PLAN.row("ReNO")
+    for prompt, value in zip(PROMPTS, (float("nan"), float("inf")), strict=False):
+        key = Key(PLAN.hash_of(row), prompt, 0)
+        record = run.record(key)
+        run.put(key, {**record, "scores": {**record["scores"], scores_of("mini-hps"): value}})
+    written = write_report(PLAN, run)
+    for value in ("nan", "inf"):
+        assert any(f"metric mini-hps gave {value}" in reason for reason in written.failures)
+    found = next(result for result in collect(PLAN, run) if result.row.name == "ReNO")
+    assert len(found.values["mini-hps"]) == len(found.values["mini-pickscore"]) - 2 and len(found.images) == 20
+
+
+def test_a_failure_of_a_metric_that_is_asked_for_no_more_is_over_and_a_deleted_image_is_not_there(run):
+    plan = PLAN.model_copy(update={"metrics": ("mini-hps",)})
+    keys = [Key(PLAN.hash_of(PLAN.row("ReNO")), PROMPTS[i], 0) for i in range(2)]
+    for key in keys:
+        run.fail(key, "RewardError: metric judge gave nan")
+    run.image_path(keys[1]).unlink()
+    found = next(result for result in collect(plan, run) if result.row.name == "ReNO")
+    cases = {key[1:] for key in keys}
+    assert cases & found.failures.keys() == {keys[1][1:]} and cases - found.images.keys() == {keys[1][1:]}
+    write_report(plan, run)
+
+
 def test_the_pareto_plot_has_its_own_dark_colours_and_is_the_same_each_time(run):
     svg = [(write_report(PLAN, run).html.parent / "report" / "pareto.svg").read_text() for _ in range(2)]
     assert (

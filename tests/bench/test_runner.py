@@ -149,6 +149,28 @@ def test_a_metric_that_fails_keeps_the_image(tmp_path):
     assert work(plan, store, Worker(store)).generated == 0 and is_whole(plan, store)
 
 
+def test_an_image_that_a_metric_cannot_score_still_sets_the_budget_of_another_row(tmp_path):
+    store = Store(tmp_path)
+
+    class Fails(Worker):
+        def measure(self, keys):
+            if any(key.configuration == PLAN.hash_of(PLAN.row("ours")) for key in keys):
+                raise ValueError("cannot read it")
+            super().measure(keys)
+
+    assert work(PLAN, store, Fails(store)).failed == 6
+    assert all(record["scores"] for _, record, _ in store.images(PLAN.hash_of(PLAN.row("best"))))
+
+
+def test_a_score_of_an_old_store_that_is_not_finite_is_tried_again(tmp_path):
+    plan, store = plan_of(rows=["plain"], prompts=["x"], seeds=[0]), Store(tmp_path)
+    worker = Worker(store)
+    work(plan, store, worker)
+    key = jobs_of(plan)[0].keys[0]
+    store.put(key, {**store.record(key), "scores": {worker.metric: float("nan")}})
+    assert work(plan, store, worker).generated == 0 and is_whole(plan, store)
+
+
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, monkeypatch):
     store = Store(tmp_path)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..report.verdict import Difference, differences
 from .plan import Comparison, RowSpec
 from .store import Key, Store
-from .worker import SHARED, scores_of
+from .worker import SHARED, not_finite, scores_of
 
 ACCOUNT = ("evaluations", "tflop", *SHARED, "peak_mb")
 Case = tuple[str, int]  # prompt and seed
@@ -50,19 +52,27 @@ def collect(plan: Comparison, store: Store) -> list[RowResult]:
         for case in ((prompt, seed) for prompt in plan.prompts for seed in plan.seeds):
             key = Key(configuration, *case)
             record, failure = held.get(key, (None, None))
-            if failure is not None:
-                result.failures[case] = failure
-            if record is None:
+            if record is None or not store.image_path(key).is_file():
                 result.absent += failure is None
+                result.failures |= {} if failure is None else {case: failure}
                 continue
             result.images[case] = store.image_path(key)
-            known = {name: record.get(name) for name in ACCOUNT}
-            known |= {name: record["scores"].get(scores_of(name)) for name in plan.metrics}
-            for name, value in known.items():
+            scores, wrong = _scores(plan, record)
+            # Where every metric has its score, a failure noted was of a metric that is asked for no more.
+            if (failure or wrong) and None in scores.values():
+                result.failures[case] = failure or wrong
+            for name, value in ({name: record.get(name) for name in ACCOUNT} | scores).items():
                 if value is not None:
                     result.values.setdefault(name, {})[case] = float(value)
         found.append(result)
     return found
+
+
+def _scores(plan: Comparison, record: Mapping[str, Any]) -> tuple[dict[str, float | None], str]:
+    """The scores of an image by metric, None where there is none, and what is wrong with those that are not finite."""
+    held = {name: record["scores"].get(scores_of(name)) for name in plan.metrics}
+    wrong = {name: score for name, score in held.items() if score is not None and not math.isfinite(score)}
+    return held | dict.fromkeys(wrong), "; ".join(not_finite(*one) for one in wrong.items())
 
 
 def compare(plan: Comparison, results: list[RowResult], base: str) -> tuple[list[Tested], float]:

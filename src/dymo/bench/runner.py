@@ -17,7 +17,7 @@ from ..errors import ConfigError, DyMOError
 from .needs import need
 from .plan import Comparison, RowSpec
 from .store import Key, Store, StoreError
-from .worker import CallError, LoadPipeline, Worker, scores_of
+from .worker import CallError, LoadPipeline, Worker, has_score, scores_of
 
 PATIENCE = 0.5  # seconds between looks at what others are generating
 
@@ -99,13 +99,14 @@ def work(
     progress, failed = Progress(sum(len(job.keys) for job in jobs)), set[Key]()
 
     def done(key: Key) -> bool:
-        return key in failed or ((record := store.record(key)) is not None and names <= record["scores"].keys())
+        return key in failed or ((record := store.record(key)) is not None and all(has_score(record, name) for name in names))
 
     def attempt(job: Job) -> bool:
         """Whether the job is done now; else another process is at it, or it waits for a row."""
         if job.after:
             bases = {key: key._replace(configuration=job.after) for key in job.keys}
-            failed.update(key for key, base in bases.items() if base in failed)
+            # An image that is there and could not be measured says what it cost all the same.
+            failed.update(key for key, base in bases.items() if base in failed and store.record(base) is None)
             if not all(base in failed or store.record(base) for base in bases.values()):
                 return False
         if all(map(done, job.keys)):

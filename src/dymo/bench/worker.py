@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import Budget
-from ..errors import ConfigError, DyMOError
+from ..errors import ConfigError, DyMOError, RewardError
 from ..methods import load_method
 from ..pipelines.checks import check_arguments
 from ..pipelines.variants import variant
@@ -80,17 +81,26 @@ class Worker:
                 self.store.put(key, {**said, **spent, **shared, "scores": {}}, png_bytes(image, data=said))
 
     def measure(self, keys: Sequence[Key]) -> None:
-        """Add to the records of `keys` the scores of the metrics that have not scored them."""
+        """Add to the records of `keys` the scores of the metrics that have not scored them.
+
+        Raises RewardError where a score is not finite, which is not kept; all others are.
+        """
+        wrong = []
         records = {key: record for key in keys if (record := self.store.record(key)) is not None}
         for name, metric in self.metrics.items():
-            missing = [key for key, record in records.items() if scores_of(name) not in record["scores"]]
+            missing = [key for key, record in records.items() if not has_score(record, scores_of(name))]
             if missing:
                 images = pixels([self.store.image_path(key) for key in missing]).to(self.device)
                 with torch.no_grad():
                     scores = metric.score(images, [read(key.prompt).text for key in missing]).float()
                 for key, score in zip(missing, (scores * (100 if name == JUDGE else 1)).tolist(), strict=True):
+                    if not math.isfinite(score):
+                        wrong.append(not_finite(name, score))
+                        continue
                     records[key]["scores"][scores_of(name)] = score
                     self.store.put(key, records[key])
+        if wrong:
+            raise RewardError("; ".join(wrong))
 
     def _run(self, row: RowSpec, prompts: list[str], seed: int, budget: Budget | None) -> Any:
         # Generators on the CPU, so that a seed gives the same image on every device; one each, so that the batch does not matter.
@@ -155,6 +165,17 @@ def scores_of(metric: str) -> str:
     """The name of a metric in the store: with its weights, where they can change under it."""
     version = digest(metric)
     return f"{metric}@{version}" if version else metric
+
+
+def has_score(record: Mapping[str, Any], stored: str) -> bool:
+    """Whether an image has a score under this name. One that is not finite, in a store of an earlier release, is none."""
+    score = record["scores"].get(stored)
+    return score is not None and math.isfinite(score)
+
+
+def not_finite(metric: str, score: float) -> str:
+    """What is said of a score that no mean can be taken of."""
+    return f"metric {metric} gave {score}"
 
 
 def pixels(files: Sequence[Any]) -> Tensor:
