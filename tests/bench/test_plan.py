@@ -8,6 +8,7 @@ from dymo.bench import plan as plans
 from dymo.bench import prompts, reading
 from dymo.bench.plan import Comparison, Match, RowSpec
 from dymo.bench.reading import TABLES, read_table, read_yaml
+from dymo.bench.store import open_run
 from dymo.errors import ConfigError, RewardError
 from dymo.miniature.world import captions, in_turns, read_caption
 
@@ -39,6 +40,40 @@ def test_a_file_becomes_a_comparison_and_it_comes_back_from_its_json(tmp_path):
     again = Comparison.load(tmp_path)
     assert again == plan and [again.hash_of(r) for r in again.rows] == [plan.hash_of(r) for r in plan.rows]
     assert again.mark == plan.mark != read().mark
+
+
+GUIDED = {"rows": ["plain", {"name": "hps", "method": "best-of-n", "reward": "mini-hps", "settings": {"n": 2}}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "guides"),
+    [
+        (GUIDED, ("mini-hps",)),  # no row follows the comparison's reward
+        ({"rows": [*GUIDED["rows"], "reno"]}, ("mini-hps", "mini-pickscore")),
+        ({"rows": ["reno", "attend-excite"], "reward": {"mini-hps": 1, "mini-aesthetic": 1}}, ("mini-hps", "mini-aesthetic")),
+        ({"rows": ["plain", "attend-excite"]}, ()),
+        ({**GUIDED, "guides": ["mini-aesthetic"]}, ("mini-aesthetic", "mini-hps")),
+        ({**GUIDED, "guides": "mini-aesthetic"}, ("mini-aesthetic", "mini-hps")),
+    ],
+)
+def test_a_metric_that_any_row_is_guided_by_is_not_held_out(data, guides, tmp_path):
+    plan = read(**data)
+    assert plan.guides == guides
+    (tmp_path / "plan.json").write_text(plan.model_dump_json())
+    assert Comparison.load(tmp_path).guides == guides
+
+
+def test_a_run_of_before_keeps_its_name_and_its_report_is_right(tmp_path):
+    """Until 0.2 `guides` were the comparison's reward alone; the letters are that release's."""
+    plan = read(**GUIDED, metrics=["mini-pickscore", "mini-hps"])
+    assert plan.mark == "b7f19b4c" == read(**GUIDED, metrics=["mini-pickscore", "mini-hps"], guides=["mini-pickscore"]).mark
+    assert read(**GUIDED, metrics=["mini-pickscore", "mini-hps"], guides=["mini-hps"]).mark == "f0c09287"
+    held = {**json.loads(plan.model_dump_json()), "guides": ["mini-pickscore"]}
+    (tmp_path / "plan.json").write_text(json.dumps(held))
+    assert "mini-hps" in Comparison.load(tmp_path).guides
+    (tmp_path / "images").mkdir()
+    open_run(tmp_path, plan.model_dump_json())
+    assert Comparison.load(tmp_path).guides == ("mini-hps",)
 
 
 def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
@@ -84,6 +119,7 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
         ({"rows": [{"name": "q", "reward": "mini-pikscore"}]}, "row 'q', reward: unknown reward.*did you mean 'mini-pickscore'"),
         ({"rows": ["plain"], "reward": {"mini-hps": 1, "hsp": 1}}, "^reward: unknown reward 'hsp'"),
         ({"rows": ["plain"], "metrics": ["mini-hps", "mini-hsp"]}, "^metrics: unknown reward 'mini-hsp'"),
+        ({"rows": ["plain"], "guides": ["mini-hsp"]}, "^guides: unknown reward 'mini-hsp'.*did you mean 'mini-hps'"),
         ({"rows": ["plain"], "metrics": ["judge"]}, "^metrics: the judge cannot read the prompt: 'x' is not a caption"),
         ({"rows": ["plain"], "metrics": ["nowhere.py:mine"]}, "there is no file .*nowhere.py"),
         ({"rows": [{"method": "reno", "budget": {"minutes": 1}}]}, "row 'reno', budget: there is no 'minutes': choose from ev"),
@@ -172,7 +208,9 @@ def test_the_judges_captions_are_read_back_from_their_words():
 def test_the_papers_tables_are_plans_and_every_row_of_theirs_is_there_or_left_out_with_a_reason(number):
     here = Comparison.read(read_table(number))
     assert len(here.prompts) == 32 and here.pipeline == "miniature" and not here.paper
-    assert here.guides == ("mini-pickscore",) and {row.lora for row in here.rows} <= {None} | {
+    # The row of table 3 that has another guide is guided by no metric of it.
+    guides = ("mini-pickscore", "mini-step-aware") if number == 3 else ("mini-pickscore",)
+    assert here.guides == guides and {row.lora for row in here.rows} <= {None} | {
         f"lora/{name}.safetensors" for name in ("align-prop", "diffusion-dpo", "diffusion-kto", "spo")
     }
     data = read_table(number, "some/model")

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -22,7 +23,7 @@ from pydantic import (
 
 from ..config import preset
 from ..errors import ConfigError, RewardError, did_you_mean
-from ..methods import load_method
+from ..methods import load_method, reads_reward
 from ..miniature import MINIATURE, MINIATURE_DEFAULTS, WEIGHTS
 from ..miniature.world import read_caption
 from ..pipelines.sampler_names import read_sampler
@@ -156,11 +157,13 @@ class Comparison(_Part):
     lora: LoraSpec = None
     batch: PositiveInt = 1  # prompts generated together. Seconds and counts are then a batch's, divided by its images.
     versus: str | None = None  # the row that the others are tested against; the first one where None
-    guides: tuple[str, ...] = ()  # metrics that some row is guided by; the others are held out
+    guides: tuple[str, ...] = ()
+    """The rewards that rows are guided by, and what else is not to count as held out, as a reward that weights were trained by."""
     title: str = "Comparison"
     paper: dict[str, dict[str, float]] = {}  # published figures: row -> column -> value, shown beside the measured ones
     notes: tuple[str, ...] = ()
     left_out: dict[str, str] = {}  # rows that a table has and this comparison has not, with the reason
+    _guides_said: tuple[str, ...] = PrivateAttr(())  # as the plan has them, else the comparison's reward: for `mark`
 
     @model_validator(mode="before")
     @classmethod
@@ -171,7 +174,6 @@ class Comparison(_Part):
         data = dict(data)
         mini = data.setdefault("pipeline", MINIATURE) == MINIATURE
         data = {**defaults(mini), **data}
-        data.setdefault("guides", _reward_names(data["reward"]))
         if mini and isinstance(data.get("call", {}), Mapping):
             data["call"] = {**MINIATURE_DEFAULTS, **data.get("call", {})}
         return data
@@ -181,6 +183,12 @@ class Comparison(_Part):
     def _listed(cls, seeds: Any) -> Any:
         """One seed may stand without brackets."""
         return (seeds,) if type(seeds) is int else seeds
+
+    @field_validator("guides", mode="before")
+    @classmethod
+    def _named(cls, names: Any) -> Any:
+        """One name may stand without brackets."""
+        return (names,) if isinstance(names, str) else names
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -224,11 +232,21 @@ class Comparison(_Part):
                 raise ConfigError(f"rows.budget.evaluations: {least}: the {steps} steps of a trajectory are never cut short; give {steps} or more")
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
                 raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
-        try:
-            for name in self.metrics:
-                check_metric(name, self.prompts)
-        except ConfigError as error:
-            raise ConfigError(f"metrics: {error}") from error
+        for key, prompts in (("metrics", self.prompts), ("guides", ())):
+            try:
+                for name in getattr(self, key):
+                    check_metric(name, prompts)
+            except ConfigError as error:
+                raise ConfigError(f"{key}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _guided(self) -> Comparison:
+        """Add the rewards of all rows to `guides`: what a row followed is never held out."""
+        said = self.guides if "guides" in self.model_fields_set else tuple(_reward_names(self.reward))
+        followed = [name for row in self.rows if reads_reward(row.method) for name in _reward_names(self.reward_of(row))]
+        self._guides_said = said
+        object.__setattr__(self, "guides", tuple(dict.fromkeys([*self.guides, *followed])))
         return self
 
     def row(self, name: str) -> RowSpec:
@@ -276,7 +294,9 @@ class Comparison(_Part):
     def mark(self) -> str:
         """Eight letters that tell this comparison from others."""
         left_out = {name for name in ("variant", "revision", "pipeline_config") if getattr(self, name) is None}
-        return _hash(self.model_dump(mode="json", exclude={*left_out, "offload"}))[:8]
+        # `guides` as releases before had them: a run keeps its folder.
+        held = self.model_dump(mode="json", exclude={*left_out, "offload"}) | {"guides": list(self._guides_said)}
+        return _hash(held)[:8]
 
     @classmethod
     def read(cls, data: Any, words: Mapping[str, str] | None = None, where: str = "") -> Comparison:

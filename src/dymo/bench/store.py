@@ -133,7 +133,8 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     held = path.read_text(encoding="utf-8") if path.is_file() else None
     if held not in (None, plan) and not extend and (folder / "images").is_dir():
         old, new = json.loads(held or ""), json.loads(plan)
-        differ = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+        # No image depends on `guides`, which releases before filled in otherwise.
+        differ = sorted(key for key in {*old, *new} - {"guides"} if old.get(key) != new.get(key))
         remedy = (
             "choose another folder, or add --extend to turn it into this one, which keeps the images that both have"
         )

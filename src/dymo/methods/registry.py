@@ -25,6 +25,14 @@ METHODS = {
 }
 
 
+_UNGUIDED = ("plain", "attend-excite")
+
+
+def reads_reward(name: str) -> bool:
+    """Whether the images of a method depend on the reward that it is given. Of one's own methods nobody can tell: yes."""
+    return name not in _UNGUIDED
+
+
 def load_method(name: str, **settings: Any) -> Method:
     """The method `name` with its settings: one of `METHODS`, an entry point of `dymo.methods`, or `file.py:name`.
 
