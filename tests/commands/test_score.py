@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import tiny
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from dymo import ConfigError, PromptError, load_reward
 from dymo.cli import app
-from dymo.commands.images import find_images, prompt_of, read_image, read_prompts_file
+from dymo.commands.images import ends_apart, find_images, listed_prompts, prompt_of, read_image, read_prompts_file
 from dymo.commands.score import read_metrics
 from dymo.report.png import Parameters, save_png
 
@@ -88,12 +89,58 @@ def test_other_forms(folder, model, tmp_path, ending):
 
 
 def test_prompts_of_pngs(folder):
-    assert prompt_of(folder / "a.png", None, {}) == "in the record"
-    assert prompt_of(folder / "b.png", None, {}) == "a red apple, (masterpiece:1.2)\non two lines"
-    assert prompt_of(folder / "b.png", None, {"b.png": "listed"}) == "listed"
-    assert prompt_of(folder / "b.png", "given", {"b.png": "listed"}) == "given"
+    assert prompt_of(folder / "a.png") == "in the record"
+    assert prompt_of(folder / "b.png") == "a red apple, (masterpiece:1.2)\non two lines"
+    assert prompt_of(folder / "b.png", None, "listed") == "listed"
+    assert prompt_of(folder / "b.png", "given", "listed") == "given"
     with pytest.raises(PromptError, match=r"c.jpg: no prompt in the file: give --prompt"):
-        prompt_of(folder / "c.jpg", None, {})
+        prompt_of(folder / "c.jpg")
+
+
+def listed(folder, *lines):
+    """The file of --prompts with these (image, prompt)."""
+    file = folder / "listed.jsonl"
+    file.write_text("".join(json.dumps({"image": image, "prompt": prompt}) + "\n" for image, prompt in lines))
+    return file
+
+
+def test_names_that_repeat_over_folders_have_each_its_own_prompt(tmp_path, model):
+    """GenEval's layout: 00000/samples/0000.png."""
+    images = [tmp_path / "run" / f"0000{n}" / "samples" / "0000.png" for n in range(2)]
+    for image in images:
+        image.parent.mkdir(parents=True)
+        colour(255, 0, 0).save(image)
+    file = listed(tmp_path, ("00000/samples/0000.png", "a cat"), ("00001/samples/0000.png", "a dog"))
+    assert listed_prompts(images, file) == dict(zip(images, ("a cat", "a dog"), strict=True))
+    words = ("--metrics", "clipscore", "--source", f"clipscore={model}", "--prompts", file, "--device", "cpu")
+    result = invoke("score", *(image.parent for image in images), *words, "--out", tmp_path / "s.csv")
+    assert result.exit_code == 0, result.output
+    assert "00000/samples/0000.png" in result.output and "00001/samples/0000.png" in result.output
+    assert [row["prompt"] for row in csv.DictReader((tmp_path / "s.csv").open())] == ["a cat", "a dog"]
+
+
+def test_an_image_whose_prompt_is_not_certain_gets_none(tmp_path, monkeypatch):
+    a, b, c = (tmp_path / name / "0.png" for name in "abc")
+    both = ("a/0.png", "a cat"), ("b/0.png", "a dog")
+    with pytest.raises(ConfigError, match=r"c/0.png could be of the line 'a/0.png' or 'b/0.png'.*more of the path"):
+        listed_prompts([c], listed(tmp_path, *both))
+    # The line is another image's.
+    assert listed_prompts([a, c], listed(tmp_path, both[0])) == {a: "a cat"}
+    assert listed_prompts([a, b, c], listed(tmp_path, *both)) == {a: "a cat", b: "a dog"}
+    # A list of bare names, or of a folder that was moved, is for each folder.
+    for name in ("0.png", "moved/0.png"):
+        assert listed_prompts([a, b], listed(tmp_path, (name, "a cat"))) == {a: "a cat", b: "a cat"}
+    assert listed_prompts([c], listed(tmp_path, both[0], ("b/0.png", "a cat"))) == {c: "a cat"}
+    a.parent.mkdir()
+    monkeypatch.chdir(a.parent)
+    assert listed_prompts([Path("0.png")], listed(tmp_path, *both)) == {Path("0.png"): "a cat"}
+    with pytest.raises(ConfigError, match="line 2: 'a/0.png' has another prompt in an earlier line"):
+        listed_prompts([a], listed(tmp_path, both[0], ("a/0.png", "a dog")))
+
+
+def test_images_in_the_table_have_the_part_of_their_path_that_tells_them_apart():
+    paths = [Path(p) for p in ("x/a/0.png", "x/b/0.png", "x/b/1.png", "2.png", "y/a/s/3.png", "y/b/s/3.png")]
+    assert ends_apart(paths) == ["a/0.png", "b/0.png", "1.png", "2.png", "a/s/3.png", "b/s/3.png"]
 
 
 def test_images_are_found_once_and_in_order(folder):
@@ -121,7 +168,7 @@ def test_pixels_are_read_as_they_are_and_transparency_is_white(tmp_path):
     assert read_image(tmp_path / "b.png").eq(1).all()
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3"])
+@pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3", '{"image": "b.png", "prompt": 5}'])
 def test_a_bad_line_is_named(tmp_path, line):
     (tmp_path / "p.jsonl").write_text('{"image": "a.png", "prompt": "x"}\n' + line)
     with pytest.raises(ConfigError, match="line 2: give"):

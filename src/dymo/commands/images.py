@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _NAME_KEYS = ("image", "file", "file_name", "path")
+Parts = tuple[str, ...]
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -66,23 +69,65 @@ def pixels(image: Image.Image) -> Tensor:
 
 
 def read_prompts_file(path: Path) -> dict[str, str]:
-    """File name -> prompt, of lines {"image": "a.png", "prompt": "..."}. Raises ConfigError with the line's number."""
-    found = {}
-    for number, line in enumerate(read_file(path, "--prompts").splitlines(), 1):
+    """Image as written -> prompt, of lines {"image": "a.png", "prompt": "..."}. Raises ConfigError with the line's number."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(read_file(path, "--prompts").split("\n"), 1):
+        said = f"--prompts {path}, line {number}"
         try:
-            if line.strip():
-                row = json.loads(line)
-                name = next(row[key] for key in _NAME_KEYS if key in row)
-                found[Path(name).name] = str(row["prompt"])
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            name, prompt = next(row[key] for key in _NAME_KEYS if key in row), row["prompt"]
+            if not isinstance(name, str) or not isinstance(prompt, str):
+                raise TypeError("not texts")
         except (ValueError, KeyError, TypeError, StopIteration) as error:
-            said = f"--prompts {path}, line {number}"
             raise ConfigError(f'{said}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}') from error
+        if found.setdefault(name, prompt) != prompt:
+            raise ConfigError(f"{said}: {name!r} has another prompt in an earlier line; keep one of them")
     return found
 
 
-def prompt_of(path: Path, prompt: str | None, prompts: dict[str, str]) -> str:
-    """The prompt of an image: the one given, the file's, or what the PNG itself carries. Raises PromptError."""
-    found = prompt if prompt is not None else prompts.get(path.name)
+def listed_prompts(images: Sequence[Path], file: Path) -> dict[Path, str]:
+    """The prompts of the images that a file of prompts has a line for: the line whose path agrees in the most parts, from the end.
+
+    A line that agrees with another image in more parts is that one's. Raises ConfigError where lines with different prompts agree in
+    as many.
+    """
+    listed = read_prompts_file(file)
+    lines: dict[Parts, list[str]] = defaultdict(list)
+    for name in listed:
+        for end in _ends(Path(name)):
+            lines[end].append(name)
+    agreed = {image: next((end for end in _ends(Path(os.path.abspath(image))) if end in lines), ()) for image in images}
+    most: dict[str, int] = {}
+    for end in set(agreed.values()):
+        most |= {name: max(len(end), most.get(name, 0)) for name in lines.get(end, ())}
+    found = {}
+    for image, end in agreed.items():
+        names = lines.get(end, [])
+        if all(most[name] > len(end) for name in names):
+            continue
+        if other := [name for name in names if listed[name] != listed[names[0]]]:
+            remedy = "they have different prompts: write more of the path into the lines"
+            raise ConfigError(f"--prompts {file}: {image} could be of the line {names[0]!r} or {other[0]!r}, and {remedy}")
+        found[image] = listed[names[0]]
+    return found
+
+
+def ends_apart(paths: Sequence[Path]) -> list[str]:
+    """Each path from its end, as short as tells it from the others: ["a/0.png", "b/0.png", "1.png"]."""
+    counts = Counter(end for path in paths for end in _ends(path))
+    return [str(Path(*next((end for end in reversed(_ends(path)) if counts[end] == 1), path.parts))) for path in paths]
+
+
+def _ends(path: Path) -> list[Parts]:
+    """The parts of a path from each on, the whole first."""
+    return [path.parts[i:] for i in range(len(path.parts))]
+
+
+def prompt_of(path: Path, prompt: str | None = None, listed: str | None = None) -> str:
+    """The prompt of an image: the one given, the list's, or what the PNG itself carries. Raises PromptError."""
+    found = prompt if prompt is not None else listed
     if found is None and path.suffix.lower() == ".png":
         try:
             parameters, record = read_png(path)

@@ -233,7 +233,7 @@ class Score(Common):
     metrics: str = _plain("Of `dymo rewards list`, folders, FILE.py:NAME, or judge.", "A,B,...", default=_REQUIRED)
     prompt: str | None = _plain("The prompt of all images.")
     prompts: Path | None = _plain(
-        'Lines {"image": "a.png", "prompt": "..."}. [default: the parameters that a PNG carries]', "FILE.jsonl"
+        'Lines {"image": "a.png", "prompt": "..."}, with folders where names repeat. [default: the parameters that a PNG carries]', "FILE.jsonl"
     )
     sources: list[str] = _plain("Where a metric's weights are.", "METRIC=PATH", "--source", default=())
     json: bool = _plain("Print JSON.", default=False)

@@ -16,7 +16,7 @@ from ..errors import ConfigError, DyMOError
 from ..report.atomic import write_text
 from ..report.table import Cell, Column, Table
 from . import models
-from .images import find_images, prompt_of, read_image, read_prompts_file
+from .images import ends_apart, find_images, listed_prompts, prompt_of, read_image
 from .names import check_free
 from .schema import Score
 from .screen import busy, say, show_table
@@ -46,9 +46,9 @@ class Scores:
         return {metric: sum(column) / len(column) for metric, column in self.values.items()}
 
     def table(self, shown: int | None = SHOWN) -> Table:
-        """Images, their prompts cut to `shown` characters, the scores, and the means in the last row."""
+        """Images by what tells their paths apart, their prompts cut to `shown` characters, the scores, and the means in the last row."""
         columns = [Column("image"), Column("prompt"), *(Column(metric, 4) for metric in self.values)]
-        names = (path.name for path in self.images)
+        names = ends_apart(self.images)
         prompts = (_shortened(prompt, shown) for prompt in self.prompts)
         rows: list[Sequence[Cell]] = list(zip(names, prompts, *self.values.values(), strict=True))
         return Table(columns, [*rows, [f"mean of {len(rows)}", "", *self.means().values()]])
@@ -73,8 +73,8 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
     check_free("--out", settings.out, settings.overwrite)
     models.check_choices(None, settings.dtype)
     images = find_images(settings.images)
-    table = read_prompts_file(settings.prompts) if settings.prompts is not None else {}
-    prompts = [prompt_of(path, settings.prompt, table) for path in images]
+    listed = listed_prompts(images, settings.prompts) if settings.prompts is not None else {}
+    prompts = [prompt_of(path, settings.prompt, listed.get(path)) for path in images]
     metrics, sources = read_metrics(settings.metrics, settings.sources)
     device = models.choose_device(settings.device)
 
