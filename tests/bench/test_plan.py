@@ -9,6 +9,7 @@ from dymo.bench import prompts, reading
 from dymo.bench.plan import Comparison, Match, RowSpec
 from dymo.bench.reading import TABLES, read_table, read_yaml
 from dymo.bench.store import open_run
+from dymo.commands import options
 from dymo.errors import ConfigError, RewardError
 from dymo.miniature.world import captions, in_turns, read_caption
 
@@ -187,6 +188,53 @@ def test_prompts_come_from_files_of_every_kind(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             prompts.load_prompts(str(source), n)
+
+
+KINDS = {
+    "a.csv": 'id,Prompts\n1,"a cat, asleep"\n\n2,"a ""hat"""\n',
+    "a.tsv": 'Prompt\tCategory\na cat, asleep\tAnimals\n"a ""hat"""\tArts\n',
+    "b.tsv": 'Prompt\tCategory\na cat, asleep\tAnimals\na "hat"\tArts\n',
+    "a.json": '["a cat, asleep", "a \\"hat\\""]',
+    "b.json": '[{"text": "a cat, asleep", "id": 1}, {"text": "a \\"hat\\""}]',
+    "a.jsonl": '"a cat, asleep"\n{"caption": "a \\"hat\\""}\n',
+    "a.TXT": 'a cat, asleep\n\na "hat"\n',
+    "a": 'a cat, asleep\na "hat"',
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_data_sets_are_read_as_they_come_by_every_command(name, encoding, tmp_path):
+    (tmp_path / name).write_text(KINDS[name], encoding=encoding)
+    found = ["a cat, asleep", 'a "hat"']
+    assert prompts.load_prompts(str(tmp_path / name)) == found == options.read_lines(tmp_path / name)
+
+
+def test_quotes_in_a_tsv_that_are_none_of_csv_are_kept(tmp_path):
+    (tmp_path / "a.tsv").write_text('Prompt\tCategory\n"STOP" on a sign\tArts\n"a cat\tAnimals\n')
+    assert prompts.load_prompts(str(tmp_path / "a.tsv")) == ['"STOP" on a sign', '"a cat']
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"prompt": "a"}\n{"prompt": 5}', "a.jsonl, line 2: the prompt is 5; give a text"),
+        ("a.jsonl", "7", "line 1: the prompt is 7"), ("a.jsonl", '"a"\n{', "line 2: not JSON"),
+        ("a.json", '{"prompts": ["a"]}', "a.json: holds dict; give a list"), ("a.json", "[", "a.json: cannot be read .*give .txt"),
+        ("a.json", '["a", ["b"]]', r"element 2: the prompt is \['b'\]"), ("a.json", '[{"words": "a"}]', "element 1 has no column of prompts: words"),
+        ("a.csv", "a cat\na dog", "no column of prompts: a cat; name one of them 'prompt'"),
+        ("a.csv", "prompt,id\na cat, asleep,1", "line 2: 3 fields under 2 headings; put a field .* in quotes"),
+        ("a.csv", "id,prompt\n1", "line 2: 1 fields under 2 headings"), ("a.csv", 'prompt\n"a cat', "a.csv: cannot be read"),
+        ("a.xlsx", "PK", "a.xlsx: where the prompts are in a .xlsx file is not known; give .txt"),
+        ("a.parquet", "PAR", "a.parquet: cannot be read"), ("a.txt", "\xff", "a.txt: cannot be read .*UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_prompts_is_refused_with_its_place(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=said):
+        prompts.load_prompts(str(tmp_path / name))
+    with pytest.raises(ConfigError, match=f"^--file .*{said}"):
+        options.read_lines(tmp_path / name)
 
 
 def test_a_library_that_is_not_there_is_an_error_that_names_its_extra(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..errors import ConfigError
 from ..miniature import MINIATURE
 from ..miniature.world import in_turns
 from .needs import need
+from .prompt_files import KINDS, column_of, read_prompt_file
 
 # Name -> the dataset's id, its split, and the column with the prompts. GenEval's prompts have no dataset of their own on
 # the hub: give the evaluation_metadata.jsonl of its repository.
@@ -21,14 +21,13 @@ HUB_SETS = {
     "drawbench": "sayakpaul/drawbench:train:Prompts",
     "t2i-compbench": "NinaKarine/t2i-compbench:train:text",
 }
-_COLUMNS = ("prompt", "text", "caption", "Prompt", "Prompts", "prompts")
 
 
 def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     """`n` prompts (all, where None), the first ones of a file or set; distinct, in order.
 
-    source: "miniature" (its held-out captions, of two and of three things in turns; `seed` draws them); a .txt (one a line), .jsonl or .parquet
-    file (its column "prompt", "text" or "caption"); a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
+    source: "miniature" (its held-out captions, of two and of three things in turns; `seed` draws them); a file of
+    `read_prompt_file`; a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """
     if n is not None and n < 1:
@@ -53,29 +52,10 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
 
 
 def _from_file(path: Path) -> list[str]:
-    if not path.is_file():
-        remedy = "give 'miniature', a .txt, .jsonl or .parquet file, hub:OWNER/NAME:SPLIT:COLUMN, or one of"
+    if not path.exists():
+        remedy = f"give 'miniature', a {KINDS} file, hub:OWNER/NAME:SPLIT:COLUMN, or one of"
         raise ConfigError(f"no file {str(path)!r}; {remedy} {', '.join(HUB_SETS)}")
-    try:
-        if path.suffix == ".parquet":
-            table = need("pyarrow.parquet").read_table(path)
-            return table.column(_column(table.column_names, path)).to_pylist()
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if path.suffix != ".jsonl":
-            return lines
-        rows = [json.loads(line) for line in lines if line.strip()]
-        return [row if isinstance(row, str) else row[_column(list(row), path)] for row in rows]
-    except ConfigError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read ({error})") from error
-
-
-def _column(names: list[str], where: object) -> str:
-    for name in _COLUMNS:
-        if name in names:
-            return name
-    raise ConfigError(f"{where} has no column of prompts: {', '.join(names)}; name one of them 'prompt'")
+    return read_prompt_file(path)
 
 
 def _from_hub(name: str, split: str, column: str, n: int | None) -> list[str]:
@@ -84,7 +64,7 @@ def _from_hub(name: str, split: str, column: str, n: int | None) -> list[str]:
         rows = datasets.load_dataset(name, split=split, streaming=True)
         if column in (rows.column_names or ()):  # the images beside the prompts are not decoded
             rows = rows.select_columns(column)
-        texts = (row[column if column in row else _column(list(row), name)] for row in rows)
+        texts = (row[column if column in row else column_of(list(row), name)] for row in rows)
         return list(itertools.islice(_distinct(texts), n))
     except Exception as error:  # the hub's client raises kinds of its own, of several libraries
         first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,7 +23,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The object in a YAML (or JSON) file. Raises ConfigError."""
     yaml = need("yaml")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())}); name a readable YAML or JSON file") from error
     if not isinstance(data, dict):

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bench.prompt_files import read_prompt_file
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
 from ..pipelines.variants import read_lora
@@ -48,7 +49,7 @@ def read_seeds(text: str) -> list[int]:
 
 
 def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -> list[str]:
-    """The prompts of the arguments and of a file's lines, none of them empty. Raises PromptError, ConfigError.
+    """The prompts of the arguments and of a file, none of them empty. Raises PromptError, ConfigError.
 
     Arguments of one word side by side are a prompt that was not quoted.
     """
@@ -66,11 +67,14 @@ def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -
 
 
 def read_lines(file: Path) -> list[str]:
-    """The prompts in a file, one a line. Raises ConfigError where there is none."""
-    lines = [line for line in read_file(file, "--file").splitlines() if line.strip()]
-    if not lines:
+    """The prompts in a file of any kind that `dymo bench` reads. Raises ConfigError where there is none."""
+    try:
+        prompts = read_prompt_file(file)
+    except ConfigError as error:
+        raise ConfigError(f"--file {error}") from error
+    if not prompts:
         raise ConfigError(f"--file {file}: holds no prompt; write one a line")
-    return lines
+    return prompts
 
 
 def check_miniature_words(prompt: str) -> None:
@@ -137,7 +141,7 @@ def read_pipeline_kwargs(text: str | None, steered_here: Collection[str]) -> dic
 def read_file(path: Path, what: str) -> str:
     """The text of a file the user named. Raises ConfigError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # without the mark that some editors begin a file with
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{what} {path}: cannot be read ({error}); name a readable UTF-8 file") from error
 

@@ -106,7 +106,7 @@ class Generate(Parsing):
     """
 
     prompts: list[str] = _argument("What the image should show, in quotes.", "PROMPT", default=())
-    file: Path | None = _image("More prompts, one a line.", "PROMPTS.txt")
+    file: Path | None = _image("More prompts: a .txt (one a line), .csv, .tsv, .json, .jsonl or .parquet file.", "PROMPTS")
     model: str | None = _image(
         "A hub id, a diffusers folder, or a .safetensors checkpoint. [default: the embedded miniature]",
         "ID_OR_PATH", "--model", "-m"
@@ -189,7 +189,9 @@ class Graph(Parsing):
     tokenizer: str | None = _plain("Add each word's tokens: miniature, a hub id, a pipeline's folder.", "ID_OR_PATH")
     json: bool = _plain("Print JSON, for `dymo generate --graph`.", default=False)
     svg: Path | None = _output("Draw the graph.", "FILE.svg")
-    file: Path | None = _plain("Read many prompts, one a line; resumes an earlier run.", "PROMPTS.txt")
+    file: Path | None = _plain(
+        "Read many prompts: a .txt (one a line), .csv, .tsv, .json, .jsonl or .parquet file. Resumes an earlier run.", "PROMPTS"
+    )
     out: Path | None = _output("With --file: one graph a line.", "GRAPHS.jsonl")
     overwrite: bool = _overwrite()
 
@@ -203,7 +205,7 @@ class Maps(Parsing):
     """
 
     prompts: list[str] = _argument("What the images should show: several things, in quotes.", "PROMPT", default=())
-    file: Path | None = _image("More prompts, one a line.", "PROMPTS.txt")
+    file: Path | None = _image("More prompts: a .txt (one a line), .csv, .tsv, .json, .jsonl or .parquet file.", "PROMPTS")
     model: str | None = _image(
         "A hub id, a diffusers folder, or a .safetensors checkpoint. [default: the embedded miniature]",
         "ID_OR_PATH", "--model", "-m"
@@ -276,7 +278,7 @@ class Bench(Common):
     table: int | None = _what("One of the paper's tables, 1 to 4.")
     methods: list[str] = _what("A row: a method's name, or FILE.py:NAME.", "NAME", "--method", default=())
     prompts: str | None = _what(
-        "miniature; a .txt, .jsonl or .parquet file; pick-a-pic, hpdv2, parti-prompts, drawbench, t2i-compbench; "
+        "miniature; a .txt, .csv, .tsv, .json, .jsonl or .parquet file; pick-a-pic, hpdv2, parti-prompts, drawbench, t2i-compbench; "
         "hub:OWNER/NAME:SPLIT:COLUMN. [default: miniature]", "SET"
     )
     n: int | None = _what("How many prompts.")
