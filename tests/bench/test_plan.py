@@ -133,6 +133,31 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
         ({"rows": ["plain"], "prompts": {"form": "miniature"}}, "prompts: no key 'form'"),
         ({"rows": ["plain"], "versus": "ours"}, "versus: 'ours' is no row"),
         ({"rows": ["plain"], "prompts": []}, "prompts: there is none"),
+        ({"rows": ["plain"], "prompts": ["x", " "]}, "^prompts: one of them is empty"),
+        ({"rows": ["plain"], "prompts": [{"a": 1}]}, "^prompts: "),
+        ({"rows": ["plain"], "prompts": {"from": "miniature", "n": "abc"}}, "^prompts: 'abc' prompts asked for: give a whole number"),
+        ({"rows": ["plain"], "prompts": {"from": "miniature", "n": True}}, "^prompts: True prompts asked for"),
+        ({"rows": ["plain"], "prompts": {"from": "miniature", "n": 2, "seed": "a"}}, "^prompts: seed 'a': give a whole number"),
+        ({"rows": ["plain"], "seeds": [99999999999999999999]}, "^seeds: 99999999999999999999: give a whole number below"),
+        ({"rows": ["plain"], "seeds": [True]}, "^seeds: .*not True"),
+        ({"rows": ["plain"], "seeds": [1.0]}, "^seeds: .*not 1.0"),
+        ({"rows": ["plain"], "seeds": [0, 1, 0]}, "^seeds: 0 is there 2 times: give each seed once"),
+        ({"rows": ["plain"], "seeds": "0-x"}, "^seeds: '0-x': cannot read '0-x'; give whole numbers and ranges"),
+        ({"rows": [{"name": "b", "method": "best-of-n", "settings": {"n": "4"}}]}, "^row 'b': best-of-n: n='4': give a whole number"),
+        ({"rows": [{"method": "best-of-n", "settings": {"n": 2.5}}]}, "n=2.5: give a whole number"),
+        ({"rows": [{"method": "best-of-n", "settings": {"n": True}}]}, "n=True: give a whole number"),
+        ({"rows": [{"method": "reno", "settings": {"lr": "fast"}}]}, "^row 'reno': reno: lr='fast': give a number"),
+        ({"rows": [{"method": "dymo", "settings": {"settings": ["eta"]}}]}, "^row 'dymo': dymo: settings=.*give a"),
+        ({"rows": [{"method": "dymo", "settings": {"settings": {1: 2}}}]}, "^row 'dymo': dymo: settings={1: 2}: give a text"),
+        ({"rows": [{"method": "dymo", "settings": {"parser": 3}}]}, "parser=3: give a function or give a text or"),
+        ({"rows": [{"method": "attend-excite", "settings": {"thresholds": [[0.5, "much"]]}}]}, "thresholds=.*give a number"),
+        ({"rows": ["best-of-n"]}, "^row 'best-of-n': best-of-n has no end: give settings: {n: 8}, budget"),
+        ({"rows": [{"method": "best-of-n", "budget": {}}]}, "best-of-n has no end"),
+        ({"rows": ["plain"], "call": {"guidance_scale": "abc"}}, "^call.guidance_scale: 'abc': give a number"),
+        ({"rows": ["plain"], "call": {"eta": float("nan")}}, "^call.eta: nan: give a number"),
+        ({"rows": ["plain"], "call": {"num_inference_steps": True}}, "^call.num_inference_steps: True: give a whole number"),
+        ({"rows": ["plain"], "call": {"generator": 3}}, "^call.generator: 'generator' is made of the seed: give seeds"),
+        ({"rows": [{"name": "r", "call": {"prompt": "a cat"}}]}, "^row 'r': call.prompt: 'prompt' has a key of its own: prompts"),
         ({"rows": ["plain"], "batch": 0}, "batch: .*greater than 0, not 0"),
         ({"rows": ["plain"], "scheduler": "dimm"}, "scheduler: 'dimm'"),
         ({"rows": ["plain"], "scheduler": "euler a karras"}, "^scheduler: .*has no karras spacing"),
@@ -313,6 +338,17 @@ def test_a_row_may_be_the_name_of_a_method_and_budgets_may_be_trajectories():
     )
     plan = read(rows=[{"name": "a", "call": {"eta": None}}], call={"eta": 1.0})
     assert "eta" not in plan.call_of(plan.rows[0])
+
+
+def test_what_the_command_line_takes_a_plan_takes_and_right_settings_are_as_they_were():
+    plan = read(seeds="0-2, 7", metrics="mini-hps", rows=[
+        {"method": "attend-excite", "settings": {"thresholds": [[0, 0.5]], "length": 10}}, {"method": "reno", "settings": {"lr": 5}},
+        {"method": "dymo", "settings": {"parser": {"name": "spacy"}, "preview_vae": None}},
+    ])  # fmt: skip
+    assert plan.seeds == (0, 1, 2, 7) and plan.metrics == ("mini-hps",)
+    assert read(metrics="mini-hps, mini-aesthetic").metrics == ("mini-hps", "mini-aesthetic")
+    assert plan.rows[0].settings == {"thresholds": [[0, 0.5]], "length": 10}, "the hash is of what was given"
+    assert read(seeds=[-1]).seeds == (-1,)
 
 
 def test_a_set_of_the_hub_is_read_by_its_column(tmp_path):

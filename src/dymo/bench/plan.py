@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    StrictInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -29,12 +31,37 @@ from ..miniature.world import read_caption
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import read_lora
 from ..rewards import spec_of
+from ..seeds import SEEDS_END, read_seeds
 from .prompts import load_prompts
 from .reading import defaults
 
 VERSION = 4  # of what a result means: raised when an old result must not stand for a new one
 JUDGE = "judge"  # the metric that reads the miniature's captions; as a metric it is in %
 LARGE = 64 * 2**20  # bytes from which a weight file is told by its size and time instead of its content
+
+OF_THE_BENCH = {
+    "prompt": "has a key of its own: prompts",
+    "generator": "is made of the seed: give seeds",
+    "num_images_per_prompt": "is one here: give several seeds",
+    "output_type": "is the bench's, which keeps PNG files",
+    "return_dict": "is the bench's, which keeps PNG files",
+}
+"""Arguments of a pipeline's call that a plan cannot give in `call`, and why."""
+_NUMBERS = ("guidance_scale", "guidance_rescale", "true_cfg_scale", "eta")
+_WHOLE = ("num_inference_steps", "height", "width")
+
+
+def check_call(call: Mapping[str, Any]) -> None:
+    """Raises ConfigError on an argument of the pipeline's call that no image could be made with, whatever the pipeline."""
+    for name, value in call.items():
+        if value is None:  # takes one away
+            continue
+        if name in OF_THE_BENCH:
+            raise ConfigError(f"call.{name}: {name!r} {OF_THE_BENCH[name]}")
+        if name in _WHOLE and (type(value) is not int or value < 1):
+            raise ConfigError(f"call.{name}: {value!r}: give a whole number from 1 on")
+        if name in _NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise ConfigError(f"call.{name}: {value!r}: give a number")
 
 
 def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
@@ -121,6 +148,8 @@ class RowSpec(_Part):
             preset(method.preset, **method.settings)  # type: ignore[attr-defined]
         if self.budget is not None and self.match is not None:
             raise ConfigError("give budget or match, not both")
+        if self.method == "best-of-n" and self.match is None and self.budget in (None, Spending()) and method.n is None:  # type: ignore[attr-defined]
+            raise ConfigError("best-of-n has no end: give settings: {n: 8}, budget: {trajectories: 8}, or match: ROW")
         if self.scheduler is not None:
             try:
                 read_sampler(self.scheduler)
@@ -142,7 +171,7 @@ class Comparison(_Part):
 
     rows: tuple[RowSpec, ...]
     prompts: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[StrictInt, ...] = (0,)
     metrics: tuple[str, ...] = ()
     pipeline: str = MINIATURE
     reward: RewardSpec = None
@@ -181,14 +210,24 @@ class Comparison(_Part):
     @field_validator("seeds", mode="before")
     @classmethod
     def _listed(cls, seeds: Any) -> Any:
-        """One seed may stand without brackets."""
-        return (seeds,) if type(seeds) is int else seeds
+        """One seed may stand without brackets; ranges as on the command line."""
+        return (seeds,) if type(seeds) is int else read_seeds(seeds) if isinstance(seeds, str) else seeds
 
-    @field_validator("guides", mode="before")
+    @field_validator("seeds")
+    @classmethod
+    def _usable(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        for seed in seeds:
+            if not -SEEDS_END <= seed < SEEDS_END:
+                raise ConfigError(f"{seed}: give a whole number below 2**63")
+            if seeds.count(seed) > 1:
+                raise ConfigError(f"{seed} is there {seeds.count(seed)} times: give each seed once")
+        return seeds
+
+    @field_validator("metrics", "guides", mode="before")
     @classmethod
     def _named(cls, names: Any) -> Any:
-        """One name may stand without brackets."""
-        return (names,) if isinstance(names, str) else names
+        """Names may stand without brackets, with commas between them, as on the command line."""
+        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -202,7 +241,10 @@ class Comparison(_Part):
             if source:
                 raise ConfigError(f"no key {next(iter(source))!r} here: it has from, n, seed")
             return found
-        return list(dict.fromkeys(prompts)) if isinstance(prompts, (list, tuple)) else prompts
+        texts = isinstance(prompts, (list, tuple)) and all(isinstance(prompt, str) for prompt in prompts)
+        if texts and not all(prompt.strip() for prompt in prompts):
+            raise ConfigError("one of them is empty: say what the image should show, or leave it out")
+        return list(dict.fromkeys(prompts)) if texts else prompts
 
     @model_validator(mode="after")
     def _consistent(self) -> Comparison:
@@ -223,10 +265,13 @@ class Comparison(_Part):
             raise ConfigError(
                 f"offload: {self.offload}: another UNet (unet:) cannot be put into an offloaded pipeline; leave out one"
             )
+        check_call(self.call)
         for row in self.rows:
+            try:
+                check_call(row.call)
+            except ConfigError as error:
+                raise ConfigError(f"row {row.name!r}: {error}") from error
             steps = self.call_of(row).get("num_inference_steps", 1)
-            if not isinstance(steps, int) or steps < 1:
-                raise ConfigError(f"call.num_inference_steps: {steps!r}: give a whole number from 1 on")
             least = row.budget.evaluations if row.budget is not None else None
             if least is not None and least < steps:
                 raise ConfigError(f"rows.budget.evaluations: {least}: the {steps} steps of a trajectory are never cut short; give {steps} or more")

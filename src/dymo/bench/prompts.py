@@ -30,8 +30,10 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
     `read_prompt_file`; a name in HUB_SETS; or "hub:OWNER/NAME:SPLIT:COLUMN".
     Raises ConfigError where they cannot be had, or are fewer than n.
     """
-    if n is not None and n < 1:
-        raise ConfigError(f"{n} prompts asked for: give at least 1")
+    if n is not None and (type(n) is not int or n < 1):
+        raise ConfigError(f"{n!r} prompts asked for: give a whole number, at least 1")
+    if type(seed) is not int:
+        raise ConfigError(f"seed {seed!r}: give a whole number")
     if source == MINIATURE:
         try:
             return [caption.text for caption in in_turns("test", 64 if n is None else n, seed)]

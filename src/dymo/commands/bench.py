@@ -108,6 +108,8 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     budget = {name: given[f"budget_{name}"] for name in ("evaluations", "seconds") if f"budget_{name}" in given}
     if budget and "methods" not in given:
         raise ConfigError(f"--budget-{next(iter(budget))} belongs to --method: a file or table sets budgets row by row")
+    if "best-of-n" in given.get("methods", ()) and not budget:
+        raise ConfigError("--method best-of-n has no end without a budget: add --budget-evaluations or --budget-seconds")
     if "table" in given:
         data = read_table(given["table"], given.get("pipeline"))
     elif "config" in given:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import seeds
 from ..bench.prompt_files import read_prompt_file
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
@@ -17,7 +18,6 @@ from ..pipelines.variants import read_lora
 if TYPE_CHECKING:
     from ..prompt.graph import SemanticGraph
 
-MOST_SEEDS = 10_000
 OF_THE_RUN = {
     "prompt": "is the argument of the command",
     "num_inference_steps": "has an option of its own: --steps",
@@ -28,24 +28,14 @@ OF_THE_RUN = {
     "return_dict": "is the command's: it writes files",
 }
 """Arguments of a pipeline's call that every command which generates has a say in itself, and which."""
-_RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 
 
 def read_seeds(text: str) -> list[int]:
     """ "0-3,8" -> [0, 1, 2, 3, 8]; repeated seeds once. Raises ConfigError."""
-    remedy = "give whole numbers and ranges, as 0-7 or 1,5,9"
-    seeds: dict[int, None] = {}
-    for part in text.split(","):
-        match = _RANGE.fullmatch(part.strip())
-        if match is None:
-            raise ConfigError(f"--seeds {text!r}: cannot read {part.strip()!r}; {remedy}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last >= 2**63:
-            raise ConfigError(f"--seeds {text!r}: {part.strip()!r} must rise and stay below 2**63; {remedy}")
-        if last - first >= MOST_SEEDS or len(seeds) + last - first >= MOST_SEEDS:
-            raise ConfigError(f"--seeds {text!r}: more than {MOST_SEEDS} seeds; split them over several runs")
-        seeds.update(dict.fromkeys(range(first, last + 1)))
-    return list(seeds)
+    try:
+        return seeds.read_seeds(text)
+    except ConfigError as error:
+        raise ConfigError(f"--seeds {error}") from error
 
 
 def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from .. import plugins
 from ..errors import ConfigError, did_you_mean
@@ -36,7 +39,7 @@ def reads_reward(name: str) -> bool:
 def load_method(name: str, **settings: Any) -> Method:
     """The method `name` with its settings: one of `METHODS`, an entry point of `dymo.methods`, or `file.py:name`.
 
-    Raises ConfigError on an unknown name or setting.
+    Raises ConfigError on an unknown name or setting, and on a setting of another type than its field.
     """
     if name in METHODS:
         module, _, kind = METHODS[name][0].partition(".")
@@ -55,4 +58,43 @@ def load_method(name: str, **settings: Any) -> Method:
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ConfigError(f"{name} has no setting {unknown[0]!r}: it has {', '.join(known) or 'none'}")
-    return found(**settings)
+    _check_types(name, found, settings)
+    try:
+        return found(**settings)
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be made with {settings!r}: {error}") from error
+
+
+def _check_types(name: str, kind: type, settings: dict[str, Any]) -> None:
+    """Raises ConfigError on a setting that is not of the type of its field: of a whole number neither 2.5 nor "4" nor True.
+
+    A class of one's own whose annotations cannot be resolved, or mean nothing to pydantic, is believed.
+    """
+    try:
+        hints = get_type_hints(kind)
+    except (NameError, TypeError, AttributeError):
+        return
+    for key, value in settings.items():
+        try:
+            kinds: TypeAdapter[Any] = TypeAdapter(hints.get(key, Any), config=ConfigDict(arbitrary_types_allowed=True))
+        except PydanticUserError:
+            continue
+        if wanted := _wanted(kinds, value):
+            raise ConfigError(f"{name}: {key}={value!r}: {wanted}")
+
+
+def _wanted(kinds: TypeAdapter[Any], value: Any) -> str:
+    """What to give in place of a value that is of none of these types; "" where it is of one."""
+    try:
+        try:
+            kinds.validate_python(value, strict=True)
+        except ValidationError:
+            if not isinstance(value, list):
+                raise
+            kinds.validate_json(json.dumps(value, default=repr), strict=True)  # in a plan a tuple is a list
+    except ValidationError as error:
+        return " or ".join(dict.fromkeys(_WORDS.get(one["type"]) or one["msg"].replace("Input should be", "give") for one in error.errors()))
+    return ""
+
+
+_WORDS = {"int_type": "give a whole number", "float_type": "give a number", "string_type": "give a text", "callable_type": "give a function"}
