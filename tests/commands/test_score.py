@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -166,6 +167,42 @@ def test_pixels_are_read_as_they_are_and_transparency_is_white(tmp_path):
     torch.testing.assert_close(read_image(tmp_path / "a.png"), expected)
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "b.png")
     assert read_image(tmp_path / "b.png").eq(1).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_of_grey_are_scaled_and_not_cut_off(tmp_path, ending):
+    grey = np.linspace(0, 65535, 16 * 20).reshape(16, 20).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / f"a.{ending}")
+    expected = torch.from_numpy(grey / 65535).float().expand(3, 16, 20)
+    torch.testing.assert_close(read_image(tmp_path / f"a.{ending}"), expected, atol=0.51 / 255, rtol=0)
+    if ending == "png":
+        Image.fromarray(grey).save(tmp_path / "b.png", transparency=int(grey[8, 0]))
+        found = read_image(tmp_path / "b.png")
+        assert found[:, 8, 0].eq(1).all() and (found - expected)[:, :8].abs().max() < 0.51 / 255
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_without_a_range_are_refused_by_name(tmp_path, kind):
+    Image.fromarray(np.full((8, 8), 300, kind)).save(tmp_path / "a.tif")
+    with pytest.raises(ConfigError, match=r"a.tif: its pixels are 32-bit numbers \(mode [IF]\).*save it with 8 or 16 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_an_image_is_read_as_viewers_show_it(tmp_path, ending):
+    image = Image.new("RGB", (20, 16), "black")
+    image.paste("white", (0, 0, 10, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    image.save(tmp_path / f"a.{ending}", exif=exif)
+    found = read_image(tmp_path / f"a.{ending}")
+    assert found.shape == (3, 20, 16) and found[:, :8].min() > 0.9 and found[:, 12:].max() < 0.1
+
+
+def test_an_exif_that_cannot_be_read_turns_nothing_and_is_said(tmp_path, caplog):
+    colour(255, 51, 0).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
+    assert read_image(tmp_path / "a.png").shape == (3, 16, 20)
+    assert "a.png: its EXIF cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3", '{"image": "b.png", "prompt": 5}'])

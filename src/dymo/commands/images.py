@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import struct
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..errors import ConfigError, PromptError
 from ..report.png import read_png
@@ -19,6 +21,8 @@ from .options import read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _NAME_KEYS = ("image", "file", "file_name", "path")
@@ -51,14 +55,39 @@ def _beside(path: Path) -> bool:
 
 
 def read_image(path: Path) -> Tensor:
-    """(3, H, W) in [0, 1], float32; transparent parts on white. Raises ConfigError."""
+    """(3, H, W) in [0, 1], float32; turned as its EXIF says, transparent parts on white. Raises ConfigError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as file:
+            # A PNG has no 32-bit numbers: of Pillow's earlier releases they are 16.
+            if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):
+                said = f"its pixels are 32-bit numbers (mode {file.mode}), of which nobody can tell what is white"
+                raise ConfigError(f"{path}: {said}; save it with 8 or 16 bits")
+            image = _turned(file, path)
+            if image.mode.startswith("I"):
+                image = _of_eight_bits(image)
             if "A" in image.getbands() or "transparency" in image.info:
                 return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
             return pixels(image)
-    except OSError as error:
+    except (OSError, SyntaxError) as error:  # Pillow's plugins call a broken file the latter
         raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def _turned(image: Image.Image, path: Path) -> Image.Image:
+    """The image as its EXIF says it is to be seen; as it lies, with a warning, where that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, struct.error) as error:
+        logger.warning("%s: its EXIF cannot be read (%s), so it is taken as it lies", path, error)
+        return image
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits with 8; the value that stands for transparent stays so. Pillow's own way cuts all above 255 off."""
+    values = np.asarray(image)
+    grey = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    if (clear := image.info.get("transparency")) is not None:
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def pixels(image: Image.Image) -> Tensor:
