@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, first_line
 from ..miniature import MINIATURE
 from ..miniature.world import in_turns
 from .needs import need
@@ -69,9 +69,8 @@ def _from_hub(name: str, split: str, column: str, n: int | None) -> list[str]:
         texts = (row[column if column in row else column_of(list(row), name)] for row in rows)
         return list(itertools.islice(_distinct(texts), n))
     except Exception as error:  # the hub's client raises kinds of its own, of several libraries
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "give hub:OWNER/NAME:SPLIT:COLUMN, or a file of prompts"
-        raise ConfigError(f"the hub's {name!r} ({split}, {column}) cannot be read: {first}; {remedy}") from error
+        raise ConfigError(f"the hub's {name!r} ({split}, {column}) cannot be read: {first_line(error)}; {remedy}") from error
 
 
 def _distinct(texts: Iterable[str | None]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import Budget
-from ..errors import ConfigError, DyMOError, RewardError
+from ..errors import ConfigError, DyMOError, RewardError, first_line
 from ..methods import load_method
 from ..pipelines.checks import check_arguments
 from ..pipelines.variants import variant
@@ -188,6 +188,5 @@ def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:
     try:
         return load(spec)
     except (DyMOError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "Nothing was generated: mend it, or leave it out"
-        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: {reason}. {remedy}") from error
+        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: {first_line(error)}. {remedy}") from error

@@ -31,7 +31,7 @@ from ..guidance.loop import PREDICTION, Loop, Seen, Timestep, pick, put
 from ..guidance.objectives import Objective, needed, rest, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.schedule import Stage, stage
-from ..guidance.step import move, norms
+from ..guidance.step import move, norms, per_sample
 
 MOST = 8
 """Steps up to which a run without classifier-free guidance is taken for one of few steps."""
@@ -196,8 +196,8 @@ def _guide(
 
 def _on_shell(z: Tensor, shell: Tensor) -> Tensor:
     """z, each sample at the norm that it began with."""
-    return z * (shell / norms(z).clamp_min(1e-30)).view(-1, *[1] * (z.ndim - 1))
+    return z * per_sample(shell / norms(z).clamp_min(1e-30), z)
 
 
 def _where(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b)
+    return torch.where(per_sample(rows, a), a, b)
