@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.mentions import earlier
 from dymo.prompt.english.things import Role, Thing, holding
 from dymo.prompt.english.words import Words
 
@@ -67,9 +68,11 @@ class _Attacher:
     def mentioned_again(self) -> None:
         """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""
         for n, thing in reversed(list(enumerate(self.shown))):
-            first = next((t for t in self.shown[:n] if self.low(t.head) == self.low(thing.head)), None)
             bare = all(self.kind(i) not in "ANM" for i in thing.before_head)
-            if first is not None and bare and self.low(thing.start - 1) in ("the", "its", "his", "her", "their", "'s"):
+            if not bare or self.low(thing.start - 1) not in ("the", "its", "his", "her", "their", "'s"):
+                continue
+            first = earlier(self.words, thing, self.shown[:n])
+            if first is not None:
                 first.attributes += thing.attributes
                 self.shown.remove(thing)
 

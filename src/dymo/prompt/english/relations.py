@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned
+from dymo.prompt.english.mentions import earlier
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Words
 
@@ -133,6 +134,7 @@ class Finder:
             # "a bowl of fruit"; "the head of a lion" is about the lion's head.
             return None if self._is_part_for(link.subject, n) else link.subject
         whole = self._whole_of(n)
+        whole = self._group(n) if whole is None else whole
         if whole is not None:
             return whole
         if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
@@ -162,6 +164,13 @@ class Finder:
         if self.kind(before) == "S":
             return next((m for m, thing in enumerate(self.shown) if thing.end == before), None)
         return None
+
+    def _group(self, n: int) -> int | None:
+        """ "two dogs, the big dog is brown": one of them."""
+        one = self.heads[n]
+        many = {f"{one}s", f"{one}es", f"{one.removesuffix('man')}men" if one.endswith("man") else ""}
+        definite = self.low(self.shown[n].start - 1) == "the"
+        return next((m for m in range(n) if definite and self.heads[m] in many), None)
 
     def _wearer_after(self, n: int) -> int | None:
         """ "a hat on a cat", "a crown on the king's head": the object of a garment's "on"."""
@@ -215,9 +224,9 @@ class Finder:
         segment = self.opens_segment(n) and thing.start > 0 and self.kind(thing.end) in ",."
         bare = segment and not self._is_counted(thing)
         if bare or self.low(thing.start - 1) in ("the", "this", "that"):
-            again = next((m for m in range(n) if self.heads[m] == self.heads[n]), None)
+            again = earlier(self.words, thing, self.shown[:n])
             if again is not None:
-                return again
+                return next(m for m in range(n) if self.shown[m] is again)
         if bare and self.is_living(n):
             alive = [m for m in range(n) if self.is_living(m)]
             free = [m for m in alive if self.opens_segment(m)]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.mentions import earlier
 from dymo.prompt.english.relations import Finder, Kin, Link
 from dymo.prompt.english.things import Thing
 from dymo.prompt.english.words import Words
@@ -155,8 +156,8 @@ class _Binder:
         """ "1girl, maid" is one person; "1girl, 1boy" and "1girl, dragon" are two; "red hair, long hair" is one, for one girl."""
         found: list[int | None] = []
         for n in range(len(self.shown)):
-            again = next((m for m in range(n) if self.heads[m] == self.heads[n] and found[m] is None), None)
             part = self.finder.is_a(n, "body", "worn")
+            again = self._named_again(n, found, part)
             if again is not None and not (part and self.several) and not (n in self.counted and again in self.counted):
                 found.append(again)
             elif n in self.alive and self._names_subject(n):
@@ -164,6 +165,14 @@ class _Binder:
             else:
                 found.append(None)
         return found
+
+    def _named_again(self, n: int, found: Sequence[int | None], part: bool) -> int | None:
+        """ "red hair, long hair" is one; so is "red hair, blue hair", and "red apple, green apple" is not."""
+        alike = [m for m in range(n) if self.heads[m] == self.heads[n] and found[m] is None]
+        if part or n in self.alive:
+            return next(iter(alike), None)
+        again = earlier(self.words, self.shown[n], [self.shown[m] for m in alike])
+        return next((m for m in alike if self.shown[m] is again), None)
 
     def _names_subject(self, n: int) -> bool:
         """ "1girl, maid", "knight, warrior", "mecha, giant robot": one subject under two names, where it is not counted."""

@@ -1,0 +1,59 @@
+"""Which mentions are of one thing, and to which thing the parts and relations of a later mention belong."""
+
+from __future__ import annotations
+
+import pytest
+
+from dymo.prompt import SemanticGraph, parse
+
+
+def said(graph: SemanticGraph) -> str:
+    """The things with their attributes; after "<" the place of what they are a part of, after "=" of what they are."""
+
+    def one(entity) -> str:
+        attributes = f"[{' '.join(a.text for a in entity.attributes)}]" if entity.attributes else ""
+        kin = "".join(f"{mark}{at}" for mark, at in (("<", entity.part_of), ("=", entity.same_as)) if at is not None)
+        return entity.text.lower() + attributes + kin
+
+    return " ".join(map(one, graph.entities))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("The red ball is on the blue box. The green ball is on the yellow box.", "ball[red] box[blue] ball[green] box[yellow]"),
+        ("the left car is red and the right car is blue", "car[red] car[blue]"),
+        ("the first dog is brown, the second dog is white", "dog[brown] dog[white]"),
+        ("the cat on the left is black and the cat on the right is white", "cat[black] cat[white]"),
+        ("The man on the left is wearing a red hat and the man on the right is wearing a blue hat", "man hat[red]<0 man hat[blue]<2"),
+        ("the wooden chair and the plastic chair", "chair[wooden] chair[plastic]"),
+        ("a cat. the other cat is black", "cat cat[black]"),
+        ("a dog's collar and a cat's collar", "collar[dog] collar[cat]"),
+        ("a man with his hat and a woman with her hat", "man hat<0 woman hat<2"),
+        ("a man on a bench. The man on the other side of the street is old.", "man bench man[old] street"),
+        ("red car, blue car, green car", "car[red] car[blue] car[green]"),
+        ("girl, red apple, green apple", "girl apple[red] apple[green]"),
+    ],
+)  # fmt: skip
+def test_things_that_differ_by_colour_order_size_or_side_are_several(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a silver key and a brass key, the silver key is above the brass key", "key[silver] key[brass] key[silver]=0 key[brass]=1"),
+        ("a red cube on a blue cube, a sphere beside the blue cube", "cube[red] cube[blue] sphere cube[blue]=1"),
+        ("a soccer ball and a tennis ball, the tennis ball is wet", "ball[soccer] ball[tennis] ball[tennis wet]=1"),
+        ("an old man and a young man. The young man is bald.", "man[old] man[young] man[young bald]=1"),
+        ("a dog and another dog. The second dog is white.", "dog dog dog[white]=1"),
+        ("a dragon on a hill, the green dragon sleeps", "dragon hill dragon[green]=0"),
+        ("a red and blue ball beside a box. The red ball is wet.", "ball[red blue] box ball[red wet]=0"),
+        ("a dog on a hill. The dog is black", "dog[black] hill"),
+        ("a cat and a sofa. The cat on the left is black.", "cat[black] sofa"),
+        ("two dogs, the big dog is brown and the small dog is white", "dogs[two] dog[big brown]<0 dog[small white]<0"),
+        ("1girl, red hair, long hair", "girl hair[red]<0 hair[long]=1"),
+    ],
+)  # fmt: skip
+def test_a_later_mention_is_of_the_thing_that_it_says_most_of(prompt, right):
+    assert said(parse(prompt)) == right
