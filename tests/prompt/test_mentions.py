@@ -57,3 +57,41 @@ def test_things_that_differ_by_colour_order_size_or_side_are_several(prompt, rig
 )  # fmt: skip
 def test_a_later_mention_is_of_the_thing_that_it_says_most_of(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a man and a woman. The man wears a red hat. The woman wears a blue hat.", "man woman hat[red]<0 hat[blue]<1"),
+        ("a dog sits next to a cat. The dog has a red collar. The cat has a blue collar.", "dog cat collar[red]<0 collar[blue]<1"),
+        ("a king and a queen, the king has a gold crown and the queen has a red robe", "king queen crown[gold]<0 robe[red]<1"),
+        ("a red hat and a dog, the dog wears the hat", "hat[red]<1 dog"),
+        ("a bird standing on a branch. The bird has blue wings.", "bird branch wings[blue]<0"),
+        ("a house with a door. The door has a window.", "house door<0 window<1"),
+    ],
+)  # fmt: skip
+def test_parts_belong_to_the_thing_that_is_named_again(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a robot and a wizard. The robot holds a sword and the wizard holds a staff.", "robot holds sword, wizard holds staff"),
+        ("a dog and a cat. the dog is to the left of the cat.", "dog to the left of cat"),
+        ("the dog chases the cat, and the cat chases the mouse", "dog chases cat, cat chases mouse"),
+        ("the dog chases the cat, and the cat chases the dog", "dog chases cat, cat chases dog"),
+        ("a fork to the left of a plate and a knife to the right of the plate", "fork to the left of plate, knife to the right of plate"),
+        ("a cup, a plate above the cup and a spoon below the cup", "plate above cup, spoon below cup"),
+        ("a bear and a fox. A bird sits on the bear.", "bird sits on bear"),
+        ("a mountain reflected in a lake, the lake is frozen", "mountain reflected in lake"),
+        ("a cat. The cat is next to the cat.", ""),
+        ("a robot with glowing eyes holding a flower", "robot with eyes, robot holding flower"),
+        ("a dog in a car and a cat in a tree", "dog in car, cat in tree"),
+        ("the cat in the hat sits on a mat", "cat in hat, cat sits on mat"),
+    ],
+)  # fmt: skip
+def test_relations_are_of_the_thing_that_is_named_again(prompt, right):
+    graph = parse(prompt)
+    found = [(graph.entities[r.subject].text, r.text, graph.entities[r.object].text) for r in graph.relations]
+    assert ", ".join(map(" ".join, found)) == right

@@ -62,8 +62,12 @@ class _Attacher:
                 continue
             who = len(between) == 2 and between[0].kind == "W" and between[1].low in lexicon.BE
             if who or [word.low for word in between] == ["as"]:
-                thing.attributes += [*later.attributes, later.head]
-                self.shown.remove(later)
+                self._join(thing, later, [*later.attributes, later.head])
+
+    def _join(self, first: Thing, again: Thing, attributes: list[int]) -> None:
+        first.attributes += attributes
+        first.again += [again, *again.again]
+        self.shown.remove(again)
 
     def mentioned_again(self) -> None:
         """ "a bird on a branch. The bird sings": one bird. What the second mention adds describes the first."""
@@ -73,8 +77,7 @@ class _Attacher:
                 continue
             first = earlier(self.words, thing, self.shown[:n])
             if first is not None:
-                first.attributes += thing.attributes
-                self.shown.remove(thing)
+                self._join(first, thing, thing.attributes)
 
     def possessors(self) -> None:
         """ "an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""

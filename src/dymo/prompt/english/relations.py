@@ -14,6 +14,7 @@ from dymo.prompt.english.words import Words
 # From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
 _COVERS = ("body", "figure", "skin", "head", "face")
 Places = list[int | None]
+Named = tuple[Thing, int]  # a mention, and the place of its thing among those that are shown
 Kin = tuple[Places, Places]  # part_of, same_as
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
@@ -30,16 +31,24 @@ class Link:
 
 
 def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) -> list[Link]:
-    """A link for each thing that a verb or preposition right before it ties to an earlier one.
+    """A link for each mention of a thing that a verb or preposition right before it ties to an earlier mention.
 
-    The subject is what the dependency tree says the preposition or verb belongs to, else the thing nearest before.
+    The subject is what the dependency tree says the preposition or verb belongs to, else the mention nearest before.
     """
-    links = []
-    for n, thing in enumerate(shown):
-        start, end = _predicate(words, things, thing)
-        subject = _subject(words, shown, start, end) if start < end else None
-        if subject is not None and subject < n:
-            links.append(Link(start, end, subject, n))
+    named = [(mention, n) for n, thing in enumerate(shown) for mention in (thing, *thing.again)]
+    named.sort(key=lambda one: one[0].start)
+    links: list[Link] = []
+    for mention, n in named:
+        start, end = _predicate(words, things, mention)
+        if start < end:
+            others = [one for one in named if one[1] != n]
+            subject = _subject(words, others, start, end)
+            first = words[start].low
+            if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
+                # "a dog in a car and a cat in a tree": no dog is in both.
+                subject = next((one for one in others if one[0].end == start and _is_joined(words, one[0])), subject)
+            if subject is not None and subject[0].start < mention.start:
+                links.append(Link(start, end, subject[1], n))
     return links
 
 
@@ -67,21 +76,41 @@ def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int
     return (start, end) if relates and not measured and not denied else (end, end)
 
 
-def _subject(words: Words, shown: Sequence[Thing], start: int, end: int) -> int | None:
+def _subject(words: Words, named: Sequence[Named], start: int, end: int) -> Named | None:
+    """The mention that is the subject of a predicate, with the place of its thing."""
+    own = [place for i in range(start, end) for place in reversed(words.subjects(i))]
+    named = [one for one in named if not _is_ones_own(words, one[0], start)]
+    if not own and words[start].tag in ("VBZ", "VBD"):
+        # "the king has a crown and the queen has a robe": taken for "a crown and the queen".
+        own = [one[0].head for one in named if one[0].end == start and _is_joined(words, one[0])]
     heads = [start]
-    for _ in range(4):
+    for _ in range(5):
+        found = next((one for holder in own for one in named if holder in one[0]), None)
+        if found is not None:
+            return found
         place = words[heads[-1]].head
         if place < 0 or place in heads:
             break
         heads.append(place)
         # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
-        holders = [] if start <= place < end else [place]
-        for holder in [*holders, *words.subjects(place)]:
-            found = next((n for n, thing in enumerate(shown) if holder in thing), None)
-            if found is not None:
-                return found
+        own = [*([] if start <= place < end else [place]), *words.subjects(place)]
     # Only where nothing but the thing's own words lie between.
-    return next((n for n in reversed(range(len(shown))) if shown[n].end <= start), None)
+    return next((one for one in reversed(named) if one[0].end <= start), None)
+
+
+def _is_ones_own(words: Words, thing: Thing, end: int) -> bool:
+    """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
+    personal = any(lexicon.is_kind(words.low(thing.head), kind) for kind in ("body", "worn"))
+    return personal and thing.end == end and words.kind(end) == "V" and words.low(_governor(words, thing)) in ("with", "in")
+
+
+def _is_joined(words: Words, thing: Thing) -> bool:
+    return words.kind(_governor(words, thing)) == "C"
+
+
+def _governor(words: Words, thing: Thing) -> int:
+    """The place of the word before a thing and its determiner."""
+    return thing.start - 1 - (words.kind(thing.start - 1) == "D")
 
 
 def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
@@ -112,7 +141,8 @@ class Finder:
         self.words, self.low, self.kind = words, words.low, words.kind
         self.shown = shown
         self.heads = [words[thing.head].low for thing in shown]
-        self.to = {link.object: link for link in links}
+        # A thing belongs where its first mention says it does.
+        self.to = {link.object: link for link in reversed(links)}
         self.links = links
 
     def is_a(self, n: int, *kinds: str) -> bool:

@@ -28,13 +28,17 @@ class Role(Enum):
 
 @dataclass
 class Thing:
-    """A run of modifiers and nouns, given by the places of its words in the list of words; its last noun is its head."""
+    """A run of modifiers and nouns, given by the places of its words in the list of words; its last noun is its head.
+
+    again: later runs that name the same thing and are no things of their own.
+    """
 
     start: int
     end: int
     head: int
     attributes: list[int] = field(default_factory=list)
     role: Role = Role.SHOWN
+    again: list[Thing] = field(default_factory=list)
 
     def __contains__(self, place: int) -> bool:
         return self.start <= place < self.end
