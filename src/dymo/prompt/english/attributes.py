@@ -91,7 +91,7 @@ class _Attacher:
         owners: dict[int, Thing] = {}
         for i, word in enumerate(self.words):
             descriptive = word.kind == "A" and word.low not in lexicon.NO_ATTRIBUTE and word.low not in lexicon.QUALITY
-            relates = word.low == "full" and self.low(i + 1) == "of"
+            relates = word.low in lexicon.FREE | {"full"} and self.low(i + 1) == "of"
             before = {self.low(i - 1), self.low(i - 2) if self.kind(i - 1) == "R" else ""}
             if descriptive and not relates and i not in self.inside and not before & lexicon.NEGATIONS:
                 owner = self._owner(i, owners)
@@ -102,7 +102,7 @@ class _Attacher:
     def participles(self) -> None:
         """ "a monkey dancing", "people walking at night": what something does, where that is done to nothing else."""
         for i, word in enumerate(self.words):
-            acts = word.low in lexicon.BE or word.low in lexicon.TRANSITIVE
+            acts = word.low in lexicon.BE | lexicon.TRANSITIVE | lexicon.NEGATIONS
             if word.kind == "V" and word.tag in ("VBG", "VBN") and not acts:
                 owner = self._actor(i)
                 if owner is not None and self.kind(i + 1) != "Q" and self._acts_alone(i):

@@ -67,11 +67,11 @@ def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int
         if not (word.kind in "PVR" or of_place or full or word.low == "next"):
             break
         start -= 1
+    denied = any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end))
     while start < end and (words[start].low in lexicon.BE or words[start].kind in "RDN" or start in measures):
         start += 1
     # "wine and a piece of bread": the measure is no relation.
     measured = start < end and words[start].low == "of" and start - 1 in measures
-    denied = any(words[i].low in lexicon.NEGATIONS | lexicon.COMPARISONS for i in range(start, end))
     relates = any(words[i].kind in "PV" for i in range(start, end)) or words[start].low == "next"
     return (start, end) if relates and not measured and not denied else (end, end)
 

@@ -11,8 +11,9 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import is_emoji
 from dymo.prompt.english.words import Words
 
-# Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun.
-_RUN = re.compile(r"(?:(?<=D)N(?=A+N))?(?:R*[AM](?:(?:,C?|C)(?=R*A))?)*N+")
+# Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun. One modifier may
+# stand between commas: "a white, not red, car".
+_RUN = re.compile(r"(?:(?<=D)N(?=A+N))?(?:R*[AM](?:,R+A,(?=A*N)|(?:,C?|C)(?=R*A))?)*N+")
 
 
 class Role(Enum):
@@ -106,7 +107,8 @@ class _Finder:
             or self._is_name(start, head + 1)
         ):
             head = last
-        attributes = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i)]
+        said = [i for i in range(start, head) if self.kind(i) in "ANM" and not self._says_nothing(i)]
+        attributes = [i for i in said if not (self.kind(i - 1) == "R" and self.low(i - 1) in lexicon.NEGATIONS)]
         return Thing(start, end, head, attributes)
 
     def _says_nothing(self, i: int) -> bool:
@@ -236,13 +238,32 @@ class _Finder:
 
     def _is_denied(self, thing: Thing, earlier: Thing | None) -> bool:
         before = self.before(thing)
-        while before > 0 and self.low(before) == "of" and self.low(before - 1) == "instead":
-            before -= 1
         compared = self.low(before) in lexicon.COMPARISONS and self.kind(before) in "PRA"
         if compared or self.low(before) in lexicon.NEGATIONS or self.low(thing.start).startswith(("no-", "non-")):
             return True
-        joined = earlier is not None and earlier.end == before and earlier.role is Role.DENIED
-        return joined and self.low(before) in ("or", "nor")
+        free = self.low(before) == "of" and self.low(before - 1) in lexicon.FREE
+        if free or (self.low(before) == "but" and self.low(before - 1) in lexicon.ALL) or self._is_not_had(before):
+            return True
+        return earlier is not None and earlier.role is Role.DENIED and self._lists_on(earlier, thing)
+
+    def _is_not_had(self, verb: int) -> bool:
+        """ "not wearing a hat", "that does not have a tail", "isn't dressed in a suit"."""
+        dressed = self.low(verb) == "in" and self.low(verb - 1) in ("dressed", "clad")
+        before = verb - 2 if dressed else verb - 1
+        while self.kind(before) == "R" and self.low(before) not in lexicon.NEGATIONS:
+            before -= 1
+        return (dressed or self.low(verb) in lexicon.HAVING) and self.low(before) in lexicon.NEGATIONS
+
+    def _lists_on(self, earlier: Thing, thing: Thing) -> bool:
+        """Whether two things are in one list that ends in "or": "without shoes, a hat or a coat"."""
+        for later in self.things[self.things.index(thing) :]:
+            between = [self.low(i) for i in range(earlier.end, later.start) if self.kind(i) != "D"]
+            if set(between) & {"or", "nor"}:
+                return set(between) <= {",", "or", "nor"}
+            if between != [","]:
+                return False
+            earlier = later
+        return False
 
     def _spread_style_back(self) -> None:
         """ "league of legends splash art": what "of" ties to a style without a determiner belongs to it."""
@@ -259,6 +280,6 @@ class _Finder:
         for thing in self.things:
             low = self.low(thing.head)
             drawn = low in lexicon.DRAWN_STYLE_HEADS and not self._is_name(thing.start, thing.head)
-            if (thing.role is Role.VAGUE and low not in lexicon.PLACES) or (thing.role is Role.STYLE and drawn):
+            if (thing.role is Role.VAGUE and low not in lexicon.PLACES | lexicon.ALL) or (thing.role is Role.STYLE and drawn):
                 thing.role = Role.SHOWN
                 return

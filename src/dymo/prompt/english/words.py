@@ -211,7 +211,7 @@ def _mend_stances(words: Words) -> None:
             opened = words.low(start - 1) in ("a", "an", "one", "another")
             joined = after == "C" and words.kind(i + 2) in "AN"
             after_noun = start < i and words[i - 1].kind == "N" and word.can & {"A", "R"}
-            if opened and not joined and not after_noun:
+            if opened and not joined and not after_noun and not _goes_on(words, i):
                 word.kind = "N"
 
 
@@ -290,4 +290,9 @@ def _names_what_is_modified(words: Words, i: int) -> bool:
 def _is_named(words: Words, i: int) -> bool:
     """Whether the run of modifiers that ends in word i has a determiner, and so needs a noun."""
     joined = words.kind(i + 1) in "C," and words.kind(i + 2) in "AN" and words.low(i + 2) not in lexicon.QUALITY
-    return words.kind(run_start(words, i) - 1) == "D" and not joined
+    return words.kind(run_start(words, i) - 1) == "D" and not joined and not _goes_on(words, i)
+
+
+def _goes_on(words: Words, i: int) -> bool:
+    """ "a red but not shiny apple": whether the noun of adjective i is yet to come, behind another one with an adverb."""
+    return words.kind(i + 1) in "C," and words.kind(i + 2) == "R" and _next_kind(words, i, "AMRC,") == "N"

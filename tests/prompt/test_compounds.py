@@ -1,0 +1,37 @@
+"""What one noun phrase says: what is denied in it, and which words of it describe its noun."""
+
+from __future__ import annotations
+
+import pytest
+from prompt.test_mentions import said
+
+from dymo.prompt import parse
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a dog not wearing a hat", "dog"), ("a man who is not wearing a hat", "man"), ("a woman not wearing shoes", "woman"),
+        ("a cat that isn't holding a fish", "cat"), ("a dog that does not have a tail", "dog"), ("a woman isn’t wearing a hat", "woman"),
+        ("a girl who doesn't wear glasses next to a boy with glasses", "girl boy glasses<1"),
+        ("a kitchen lacking a window", "kitchen"), ("a beach free of people", "beach"), ("anything but a cat", ""),
+        ("a room without any furniture, people or plants", "room"),
+        ("a man not wearing a hat, a coat or shoes, next to a dog", "man dog"),
+        ("a red but not shiny apple", "apple[red]"), ("a white, not red, car", "car[white]"), ("a black and not white cat", "cat[black]"),
+    ],
+)  # fmt: skip
+def test_what_is_denied_is_not_shown(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a dog not looking at a cat", "dog cat"), ("a person not far from a tree", "person tree"),
+        ("a man without a hat, a dog", "man dog"), ("a robot with no arms, a red head and blue legs", "robot head[red] legs[blue]"),
+        ("a cat and a fish. The cat isn't holding the fish.", "cat fish"), ("nothing but a cat", "cat"),
+        ("a bowl full of fruit", "bowl fruit<0"), ("a small, very green, box", "box[small green]"), ("an orange, not red", "orange"),
+    ],
+)  # fmt: skip
+def test_what_is_not_denied_stays(prompt, right):
+    assert said(parse(prompt)) == right
