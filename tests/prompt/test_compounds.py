@@ -35,3 +35,17 @@ def test_what_is_denied_is_not_shown(prompt, right):
 )  # fmt: skip
 def test_what_is_not_denied_stays(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a soda can and a beer bottle", "can[soda] bottle[beer]"), ("a Coca-Cola can", "can[Coca-Cola]"),
+        ("a garbage can and a tin can", "can[garbage] can[tin]"), ("a watering can and a flower pot", "can[watering] pot[flower]"),
+        ("a trash can next to a bus stop", "can[trash] stop[bus]"), ("a red can", "can[red]"), ("a can of soup", "can soup<0"),
+        ("a crushed soda can lying on the street", "can[crushed soda] street"),
+        ("a bird that can fly", "bird"), ("a robot can juggle balls", "robot balls"), ("a cat can never fly", "cat"),
+    ],
+)  # fmt: skip
+def test_a_can_is_a_thing_unless_it_helps_a_verb(prompt, right):
+    assert said(parse(prompt)) == right

@@ -87,6 +87,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
             tag, count = "NN" if counted["count"] == "1" and "+" not in counted["number"] else "NNS", counted["number"]
         words.append(Word(text, low, span, tag, kind, head, top.dep_, vocabulary.kinds(low), count))
     # What a newspaper reader gets wrong in a prompt is corrected from the words around.
+    _mend_can(words)
     _mend_sayings(words)
     _mend_impossible(words)
     for i, word in enumerate(words):
@@ -107,6 +108,17 @@ def _joined(before: str, token: Any) -> bool:
     if token.text == "-" or before == "-":
         return not (token.text == "-" and token.whitespace_)
     return bool(re.fullmatch(r"\d+", before)) and token.text.isalnum()
+
+
+def _mend_can(words: Words) -> None:
+    """Take "can" for a noun where it has one or an adjective before it and no verb to help behind it: "a soda can"."""
+    for i, word in enumerate(words):
+        helped = i + 1
+        while words.kind(helped) == "R":
+            helped += 1
+        helps = helped < len(words) and words[helped].tag in ("VB", "VBP") and "V" in words[helped].can
+        if word.low == "can" and word.kind == "V" and words.kind(i - 1) in "NA" and not helps:
+            word.kind, word.tag = "N", "NN"
 
 
 def _mend_sayings(words: Words) -> None:
