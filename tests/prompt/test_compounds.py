@@ -49,3 +49,20 @@ def test_what_is_not_denied_stays(prompt, right):
 )  # fmt: skip
 def test_a_can_is_a_thing_unless_it_helps_a_verb(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a rainbow colored car", "car[rainbow]"), ("cherry coloured lipstick", "lipstick[cherry]"),
+        ("a snow covered mountain", "mountain[snow covered]"), ("snow covered mountains behind a lake", "mountains[snow covered] lake"),
+        ("a leather bound book", "book[leather bound]"), ("a dark oak paneled room", "room[dark oak paneled]"),
+        ("a diamond encrusted skull", "skull[diamond encrusted]"), ("a hand painted vase", "vase[hand painted]"),
+        ("a small cat sized mouse next to a mouse sized cat", "mouse[small cat sized] cat[mouse sized]"),
+        ("a dog chased cat", "dog cat"), ("a boy pushed a cart", "boy cart"), ("a storm destroyed houses", "storm houses"),
+        ("a girl painted flowers", "girl flowers"), ("a car parked next to a tree", "car tree"),
+        ("a cup filled with coffee", "cup coffee"), ("a mountain covered with snow", "mountain snow"),
+    ],
+)  # fmt: skip
+def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
+    assert said(parse(prompt)) == right

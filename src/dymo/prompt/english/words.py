@@ -93,6 +93,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
     for i, word in enumerate(words):
         word.kind = word.kind if word.kind == "Q" else _known(words, i)
     _mend_places(words)
+    _mend_compounds(words)
     _mend_stances(words)
     _mend_by_neighbours(words)
     return words
@@ -203,6 +204,37 @@ def _mend_places(words: Words) -> None:
             continue
         for part in words[start : i + 1]:
             part.kind, part.tag = "P", "IN"
+
+
+def _mend_compounds(words: Words) -> None:
+    """ "a snow covered mountain": a noun and a participle that describe the noun behind them, as if they had a hyphen."""
+    for i in range(1, len(words)):
+        if words[i].kind not in "VAN" or not {"A", "V"} <= words[i].can or not _is_compound_participle(words, i):
+            continue
+        words[i].kind = "A"
+        while i > 0 and words[i - 1].kind == "N":
+            i -= 1
+            words[i].kind = "A"
+
+
+def _is_compound_participle(words: Words, i: int) -> bool:
+    """Whether word i is no finite verb: "a dog chased cats", "a storm destroyed houses"."""
+    listed, noun = words[i].low in lexicon.COMPOUNDING, words[i - 1]
+    head = i + 1
+    while words.kind(head) == "A":
+        head += 1
+    if words.kind(head) != "N" or noun.kind != "N" or noun.tag not in ("NN", "NNP") or noun.count:
+        return False
+    while words.kind(head + 1) == "N":
+        head += 1
+    first = i - 1
+    while words.kind(first - 1) in "AN":
+        first -= 1
+    many = words[head].tag in ("NNS", "NNPS")
+    living = noun.low in lexicon.PEOPLE or any(lexicon.is_kind(noun.low, kind) for kind in ("person", "animal"))
+    if many and words.low(first - 1) in ("a", "an", "one"):
+        return False
+    return listed or (words[i].low.endswith("ed") and not living and not many)
 
 
 def _mend_stances(words: Words) -> None:
