@@ -47,6 +47,7 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
             if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
                 # "a dog in a car and a cat in a tree": no dog is in both.
                 subject = next((one for one in others if one[0].end == start and _is_joined(words, one[0])), subject)
+            subject = _bearer(words, others, mention, start, end) or subject
             if subject is not None and subject[0].start < mention.start:
                 links.append(Link(start, end, subject[1], n))
     return links
@@ -98,9 +99,29 @@ def _subject(words: Words, named: Sequence[Named], start: int, end: int) -> Name
     return next((one for one in reversed(named) if one[0].end <= start), None)
 
 
+def _bearer(words: Words, named: Sequence[Named], thing: Thing, start: int, end: int) -> Named | None:
+    """ "a dog chasing a cat with a blue ribbon": the mention right before "with", if it is of a kind that has such a thing."""
+    if end - start > 1 or words.low(start) != "with" or words.low(end) in ("its", "his", "her", "their"):
+        return None
+    before = next((one for one in named if one[0].end == start), None)
+    if before is None:
+        return None
+    head, bearer = words.low(before[0].head), before[0]
+    living = _is_a(words, bearer, "person", "animal") or head in lexicon.PEOPLE | lexicon.HUMANLIKE | lexicon.CREATURES
+    if _is_a(words, thing, "body", "worn"):
+        return before if living else None
+    # "driving a car with big wheels"; in "a house on a hill with a red door" the tree knows better.
+    acted_on = words.kind(_governor(words, bearer)) == "V" and not living and not _is_a(words, bearer, "body", "worn")
+    return before if acted_on and _is_a(words, thing, "part") else None
+
+
+def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
+    return any(lexicon.is_kind(words.low(thing.head), kind) for kind in kinds)
+
+
 def _is_ones_own(words: Words, thing: Thing, end: int) -> bool:
     """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
-    personal = any(lexicon.is_kind(words.low(thing.head), kind) for kind in ("body", "worn"))
+    personal = _is_a(words, thing, "body", "worn")
     return personal and thing.end == end and words.kind(end) == "V" and words.low(_governor(words, thing)) in ("with", "in")
 
 

@@ -1,0 +1,26 @@
+"""Whose hair, hat and wheel it is."""
+
+from __future__ import annotations
+
+import pytest
+from prompt.test_mentions import said
+
+from dymo.prompt import parse
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a dog with a red collar chasing a cat with a blue ribbon", "dog collar[red]<0 cat ribbon[blue]<2"),
+        ("a girl with a red scarf hugging a boy with green hair", "girl scarf[red]<0 boy hair[green]<2"),
+        ("a man watching a bird with a red beak", "man bird beak[red]<1"),
+        ("a child feeding a duck with an orange beak", "child duck beak[orange]<1"),
+        ("a boy holding a doll with blonde hair", "boy doll hair[blonde]<1"),
+        ("a man driving a car with big wheels", "man car wheels[big]<1"),
+        ("a woman in a dress with red hair", "woman dress<0 hair[red]<0"), ("a girl sitting on a chair with long hair", "girl chair hair[long]<0"),
+        ("a squirrel holding an acorn with its paws", "squirrel acorn paws<0"), ("a man riding a bike with a helmet", "man bike helmet<0"),
+        ("a man cutting bread with a knife", "man bread knife"), ("a knight fighting a dragon with a sword", "knight dragon sword"),
+    ],
+)  # fmt: skip
+def test_what_is_behind_with_belongs_to_the_one_before_it_that_can_have_it(prompt, right):
+    assert said(parse(prompt)) == right
