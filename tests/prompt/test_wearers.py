@@ -24,3 +24,22 @@ from dymo.prompt import parse
 )  # fmt: skip
 def test_what_is_behind_with_belongs_to_the_one_before_it_that_can_have_it(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a boy wearing a blue t-shirt and a green cap", "boy t-shirt[blue]<0 cap[green]<0"),
+        ("a statue wearing aviator goggles, white t-shirt and leather jacket", "statue goggles[aviator]<0 t-shirt[white]<0 jacket[leather]<0"),
+        ("a corgi wearing a red bowtie and a purple party hat", "corgi bowtie[red]<0 hat[purple party]<0"),
+        ("a man wearing a lampshade", "man lampshade<0"), ("a woman dressed in leaves", "woman leaves<0"),
+        ("a cat in a hat wearing a scarf", "cat hat<0 scarf<0"), ("an elephant with tusks", "elephant tusks<0"),
+        ("a dragon with green scales", "dragon scales[green]<0"),
+        ("a man wearing a helmet and a motorcycle", "man helmet<0 motorcycle"), ("a man wearing a suit and a woman", "man suit<0 woman"),
+        ("a woman wearing a necklace, a tree behind her", "woman necklace<0 tree"),
+        ("a man wearing a hat and holding a cap", "man hat<0 cap"),
+        ("a cat wearing a hat and a dog wearing sunglasses", "cat hat<0 dog sunglasses<2"),
+    ],
+)  # fmt: skip
+def test_what_is_worn_is_its_wearers_whatever_it_is(prompt, right):
+    assert said(parse(prompt)) == right

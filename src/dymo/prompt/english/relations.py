@@ -193,12 +193,14 @@ class Finder:
         wearer = self._wearer_after(n)
         if wearer:
             return wearer
+        if link is not None and self._is_worn(n):
+            return self._wearer(link.subject, part_of)
         if link is not None and self._is_part_for(n, link.subject):
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
             return self._root(link.subject, n, part_of) if owned else None
         between = [self.kind(i) for i in range(self.shown[n - 1].end, self.shown[n].start)] if n else []
-        if between and set(between) <= set("C,D") and self.is_a(n - 1, "body", "worn", "part"):
+        if between and set(between) <= set("C,D") and (self.is_a(n - 1, "body", "worn", "part") or self._is_worn(n - 1)):
             owner = part_of[n - 1]
             if owner is not None:
                 return owner if self._is_part_for(n, owner) else None
@@ -232,6 +234,16 @@ class Finder:
             if link.subject == n and self._said(link)[-1:] == ["on"] and body:
                 return link.object
         return None
+
+    def _is_worn(self, n: int) -> bool:
+        """ "wearing a lampshade", "dressed in leaves"."""
+        said = set(self._said(self.to.get(n)))
+        return not self.is_living(n) and bool(said & lexicon.WEARING or ("in" in said and said & {"dressed", "clad"}))
+
+    def _wearer(self, subject: int, part_of: Sequence[int | None]) -> int:
+        """ "a cat in a hat wearing a scarf": no hat wears it."""
+        above = part_of[subject] if subject < len(part_of) and self.is_a(subject, "body", "worn") else None
+        return subject if above is None else above
 
     def _root(self, subject: int, n: int, part_of: Sequence[int | None]) -> int:
         """ "a woman in a dress with red hair": hair is not the dress's."""
