@@ -66,3 +66,30 @@ def test_a_can_is_a_thing_unless_it_helps_a_verb(prompt, right):
 )  # fmt: skip
 def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a ball colored in red", "ball[red]"), ("a chair in red and a table in blue", "chair[red] table[blue]"),
+        ("a chair of red color", "chair[red]"), ("a ball in a bright red color", "ball[bright red]"),
+        ("a dog, brown in color", "dog[brown]"), ("a cat, but blue", "cat[blue]"), ("a man in a coat, red", "man[red] coat<0"),
+        ("a car, red, and a house, blue", "car[red] house[blue]"), ("a robot, tall, rusty", "robot[tall rusty]"),
+        ("a photo of a cat in black and white", "cat"), ("a city in bright colors", "city"), ("a field in autumn", "field"),
+    ],
+)  # fmt: skip
+def test_a_colour_behind_its_thing_describes_it(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a man and a woman are sitting at a table, each holding a cup of coffee", "man woman table cup coffee<3"),
+        ("two men each holding a sign", "men[two] sign"), ("three girls, all wearing red hats", "girls[three] hats[red]<0"),
+        ("both flying cars", "cars[flying]"), ("a hamburger and french fries", "hamburger fries[french]"),
+        ("a plate of french fries", "plate fries[french]<0"),
+    ],
+)  # fmt: skip
+def test_words_taken_for_another_kind(prompt, right):
+    assert said(parse(prompt)) == right

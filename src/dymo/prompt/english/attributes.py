@@ -45,7 +45,10 @@ class _Attacher:
             bare = self.kind(later.start - 1) != "D"
             likeness = lexicon.is_kind(self.low(thing.head), "likeness")
             of = between == "of" and (likeness or (bare and self.low(later.head) in lexicon.MATERIALS))
-            if of or _MADE.fullmatch(between):
+            if between in ("of", "in") and self.low(later.head) in lexicon.ASPECTS and later.role is Role.VAGUE:
+                # "a chair of red color".
+                thing.attributes += later.attributes
+            elif of or _MADE.fullmatch(between):
                 thing.attributes += [*later.attributes, later.head]
                 # What follows ("made of gold and silver") still finds its thing before it.
                 self.shown = [other for other in self.shown if other is not later]
@@ -138,6 +141,10 @@ class _Attacher:
         joined = before - 1 if self.kind(before) in "C," else before
         if joined in owners:
             return owners[joined]
+        monochrome = [self.low(n) for n in range(i, i + 3)] == ["black", "and", "white"]
+        if self.low(before) == "in" and self.low(i) in lexicon.COLOURS and not monochrome:
+            # "a ball colored in red", "a woman in red".
+            before -= 1
         if self.low(before) in lexicon.LIGHT_VERBS:
             return self._nearest(before)
         beside = next((thing for thing in self.shown if thing.end == before + 1), None)
@@ -149,11 +156,21 @@ class _Attacher:
             start -= 1
         while self.kind(end + 1) in "AR":
             end += 1
-        segment = start > 0 and self.kind(start - 1) in ",." and self.kind(end + 1) in ",."
+        # "a cat, but blue", "a dog, brown in color".
+        start -= self.low(start - 1) in ("but", "yet")
+        closed = self.kind(end + 1) in ",." or (self.low(end + 1) == "in" and self.low(end + 2) in lexicon.ASPECTS)
+        segment = start > 0 and self.kind(start - 1) in ",." and closed
         if self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
             return None
+        named = next((thing for thing in self.shown if thing.end == start - 1), None)
+        if named is not None and self.low(i) in lexicon.COLOURS and self._is_listed(named):
+            return named
         people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
         return next(people, next(iter(self.shown), None))
+
+    def _is_listed(self, thing: Thing) -> bool:
+        """ "a car, red, and a house": whether a thing stands in no relation to one before it."""
+        return self.kind(thing.start - 1) == "D" and self.kind(thing.start - 2) in "C,."
 
     def _subject(self, be: int) -> Thing | None:
         subjects = self.words.subjects(be)

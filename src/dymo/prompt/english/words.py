@@ -157,6 +157,9 @@ def _known(words: Words, i: int) -> str:
         return "N"
     if word.low in ("a", "an", "the"):
         return "D"
+    if word.low in ("each", "both", "all") and words.low(i + 1) in lexicon.TRANSITIVE and words[i + 1].tag == "VBG":
+        # "each holding a cup".
+        return "R"
     if word.low in ("and", "or", "&", "+"):
         return "C"
     if word.low in "/;:|~•":
