@@ -41,16 +41,27 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
     for mention, n in named:
         start, end = _predicate(words, things, mention)
         if start < end:
-            others = [one for one in named if one[1] != n]
+            # "an abandoned changing room": a verb that belongs to the thing itself relates it to nothing.
+            itself = words[start].low not in lexicon.TRANSITIVE
+            others = [one for one in named if one[1] != n or (itself and one[0] is mention)]
             subject = _subject(words, others, start, end)
             first = words[start].low
             if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
                 # "a dog in a car and a cat in a tree": no dog is in both.
                 subject = next((one for one in others if one[0].end == start and _is_joined(words, one[0])), subject)
             subject = _bearer(words, others, mention, start, end) or subject
-            if subject is not None and subject[0].start < mention.start:
-                links.append(Link(start, end, subject[1], n))
+            if subject is None or subject[0].start >= mention.start:
+                continue
+            # "one of the walls" is no wall of what was named before.
+            partly = mention is not shown[n] and first == "of" and subject[0].end != start
+            link = Link(start, end, subject[1], n)
+            if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
+                links.append(link)
     return links
+
+
+def _says(words: Words, link: Link) -> tuple[int, int, list[str]]:
+    return link.subject, link.object, [words.low(i) for i in range(link.start, link.end)]
 
 
 def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int, int]:
@@ -94,7 +105,7 @@ def _subject(words: Words, named: Sequence[Named], start: int, end: int) -> Name
             break
         heads.append(place)
         # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
-        own = [*([] if start <= place < end else [place]), *words.subjects(place)]
+        own = [*([] if start <= place < end else [place]), *reversed(words.subjects(place))]
     # Only where nothing but the thing's own words lie between.
     return next((one for one in reversed(named) if one[0].end <= start), None)
 
@@ -121,8 +132,11 @@ def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
 
 def _is_ones_own(words: Words, thing: Thing, end: int) -> bool:
     """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
-    personal = _is_a(words, thing, "body", "worn")
-    return personal and thing.end == end and words.kind(end) == "V" and words.low(_governor(words, thing)) in ("with", "in")
+    if thing.end != end or words.kind(end) != "V" or not _is_a(words, thing, "body", "worn"):
+        return False
+    # "a dog with a head made with wires": what is done to it is said of it.
+    passive = words[end].tag in ("VBN", "VBD") and words.low(end) not in lexicon.STANCES
+    return not passive and words.low(_governor(words, thing)) in ("with", "in")
 
 
 def _is_joined(words: Words, thing: Thing) -> bool:
@@ -181,7 +195,8 @@ class Finder:
         personal = self.is_a(n, "body", "worn")
         link = self.to.get(n)
         said = self._said(link)
-        if link is not None and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
+        named_first = link is not None and link.end <= self.shown[n].start
+        if link is not None and named_first and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
             # "a bowl of fruit"; "the head of a lion" is about the lion's head.
             return None if self._is_part_for(link.subject, n) else link.subject
         whole = self._whole_of(n)
@@ -194,7 +209,7 @@ class Finder:
         if wearer:
             return wearer
         if link is not None and self._is_worn(n):
-            return self._wearer(link.subject, part_of)
+            return self._wearer(link.subject, n, part_of)
         if link is not None and self._is_part_for(n, link.subject):
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
@@ -240,10 +255,12 @@ class Finder:
         said = set(self._said(self.to.get(n)))
         return not self.is_living(n) and bool(said & lexicon.WEARING or ("in" in said and said & {"dressed", "clad"}))
 
-    def _wearer(self, subject: int, part_of: Sequence[int | None]) -> int:
+    def _wearer(self, subject: int, n: int, part_of: Sequence[int | None]) -> int | None:
         """ "a cat in a hat wearing a scarf": no hat wears it."""
-        above = part_of[subject] if subject < len(part_of) and self.is_a(subject, "body", "worn") else None
-        return subject if above is None else above
+        if not self.is_a(subject, "body", "worn"):
+            return subject
+        above = part_of[subject] if subject < len(part_of) else None
+        return self._main(n, part_of, living=True) if above is None else above
 
     def _root(self, subject: int, n: int, part_of: Sequence[int | None]) -> int:
         """ "a woman in a dress with red hair": hair is not the dress's."""
@@ -266,7 +283,8 @@ class Finder:
 
     def _main(self, n: int, part_of: Sequence[int | None], living: bool) -> int | None:
         """The nearest earlier living thing that is no part, else the first such thing unless it must be living."""
-        wholes = [m for m in range(n) if part_of[m] is None and not self.is_a(m, "body", "worn")]
+        whole = [part_of[m] is None or self.is_living(m) for m in range(n)]
+        wholes = [m for m in range(n) if whole[m] and not self.is_a(m, "body", "worn")]
         alive = [m for m in wholes if self.is_living(m)]
         if alive:
             return alive[-1]

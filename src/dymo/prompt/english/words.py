@@ -326,6 +326,9 @@ def _names_what_is_modified(words: Words, i: int) -> bool:
     other = word.low in lexicon.BE | lexicon.ADVERBS or (word.can and "N" not in word.can)
     if word.kind not in "VRPO" or other or not word.text.isalpha():
         return False
+    if word.tag == "VBZ" and follower == "D":
+        # "the woman on the left wears a hat".
+        return False
     if (word.kind == "P" or word.tag in ("IN", "TO", "RB", "RP")) and follower in "DPAM":
         # "the red above the blue": a preposition is followed by what it governs.
         return False
