@@ -18,7 +18,7 @@ from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
 from .guidance.observer import Observer
 from .guidance.schedule import Stage
-from .guidance.step import FAILURES, Move
+from .guidance.step import FAILURES, Move, per_sample
 from .guidance.watch import Watch
 from .trace import Step, Trace
 
@@ -101,7 +101,7 @@ class Recorder(Observer):
         if self.watch is not None and "reward" in seen.notes:
             images = seen.images.detach().clamp(0, 1)
             if best is not None:
-                images = torch.where(best.view(-1, 1, 1, 1), images, torch.stack([self.images.get(i, images[k]) for k, i in enumerate(rows)]))
+                images = torch.where(per_sample(best, images), images, torch.stack([self.images.get(i, images[k]) for k, i in enumerate(rows)]))
             self.images |= {i: image for i, image in zip(rows, images, strict=True) if i not in self.resting}
         if self.record_maps and seen.maps is not None:
             self._maps(step, seen, best)

@@ -289,7 +289,7 @@ class Comparison(_Part):
     def _guided(self) -> Comparison:
         """Add the rewards of all rows to `guides`: what a row followed is never held out."""
         said = self.guides if "guides" in self.model_fields_set else tuple(_reward_names(self.reward))
-        followed = [name for row in self.rows if reads_reward(row.method) for name in _reward_names(self.reward_of(row))]
+        followed = [name for row in self.rows if reads_reward(load_method(row.method, **row.settings)) for name in _reward_names(self.reward_of(row))]
         self._guides_said = said
         object.__setattr__(self, "guides", tuple(dict.fromkeys([*self.guides, *followed])))
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,7 @@ class AttendExcite:
     (fraction of the steps, attention to reach there), each in at most `rounds` updates.
     """
 
+    reads_reward: ClassVar[bool] = False
     length: float = 20.0
     until: float = 0.5
     thresholds: tuple[tuple[float, float], ...] = ((0.0, 0.05), (0.2, 0.5), (0.4, 0.8))

@@ -28,12 +28,9 @@ METHODS = {
 }
 
 
-_UNGUIDED = ("plain", "attend-excite")
-
-
-def reads_reward(name: str) -> bool:
-    """Whether the images of a method depend on the reward that it is given. Of one's own methods nobody can tell: yes."""
-    return name not in _UNGUIDED
+def reads_reward(method: Method) -> bool:
+    """Whether the images of a method depend on the reward that it is given: yes, unless its class says `reads_reward = False`."""
+    return getattr(method, "reads_reward", True)
 
 
 def load_method(name: str, **settings: Any) -> Method:
