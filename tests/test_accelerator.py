@@ -14,6 +14,7 @@ from tools.cost import GRAPH
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated:FutureWarning"),  # diffusers' own call of it
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),  # torch's own, in inductor
 ]
 
 SETTINGS = dict(preset="fast", borders_by="progress", borders=(0.4, 0.6), recurrences=0, eta=0.02)
@@ -54,8 +55,9 @@ def test_graphs_give_the_eager_run(kind, gradient, dtype):
     assert found.trace.evaluations == eager.trace.evaluations
 
 
-def test_a_compiled_decoder_and_reward_are_captured():
-    pipe = tiny.sd().to("cuda", torch.float16)
+@pytest.mark.parametrize("kind", ["sd", "sdxl"])
+def test_compiled_parts_are_captured(kind):
+    pipe = getattr(tiny, kind)().to("cuda", torch.float16)
     reward = CLIPReward(tiny_rewards.clip().half().to("cuda"), tiny.tokenizer(), "tiny")
     tiny.assert_same_run(run(pipe, reward=reward, compile="graphs+inductor"), run(pipe, reward=reward), 0.02, 0.05)
 

@@ -90,7 +90,7 @@ class Generation:
             stack.enter_context(torch.enable_grad())
             if self.backend is not None:
                 stack.enter_context(explained(aligner.compiling.remedy))
-            stack.enter_context(placed(rewards, device, lean=self.backend is None))
+            stack.enter_context(placed(rewards, device, compiled=self.backend is not None))
             plain = self._unguided() if aligner.on_hacking == "best" else None
             if self.trace.cancelled:
                 return plain
@@ -126,7 +126,7 @@ class Generation:
         recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch())
         with self._loop(
             self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel,
-            compile=self.backend if objectives and self.graphs is None else None, graphs=self.graphs if objectives else None,
+            compile=self.backend if objectives else None, graphs=self.graphs if objectives else None,
             lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
         ) as loop:  # fmt: skip
             if loop.timesteps:
@@ -220,7 +220,9 @@ class Generation:
 
         def open_loop(call: dict[str, Any]) -> PipelineLoop:
             lean = worded and not config.checkpointing and budget.bytes is None
-            return self._loop(call, lean=lean, graphs=self.graphs, cancel=self.cancel)
+            # What is captured here is replayed later.
+            compile = None if self.graphs is None else self.backend
+            return self._loop(call, lean=lean, compile=compile, graphs=self.graphs, cancel=self.cancel)
 
         def tell(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
             event = Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1))

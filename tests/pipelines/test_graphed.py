@@ -132,7 +132,7 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
     tiny.assert_same_run(found, eager)
 
 
-def test_what_is_captured_of_the_decoder_and_the_reward_is_compiled(monkeypatch):
+def test_what_is_captured_is_compiled_the_denoiser_in_its_small_functions(monkeypatch):
     pipe, made = tiny.sd(), {"decoder": 0, "reward": 0, "denoiser": 0}
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
@@ -155,7 +155,7 @@ def test_what_is_captured_of_the_decoder_and_the_reward_is_compiled(monkeypatch)
 
     eager, found = run(False), run("graphs+aot_eager")
     tiny.assert_same_run(found, eager)
-    assert made["decoder"] > 0 and made["reward"] > 0 and made["denoiser"] == 0
+    assert all(made.values())
     assert found.trace.cost.compile_seconds > 0
 
 

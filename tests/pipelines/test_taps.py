@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from dymo.errors import PipelineError
 from dymo.pipelines.families.unet import UNet, cross_attentions
-from dymo.pipelines.taps import AttentionTaps, probabilities
+from dymo.pipelines.taps import AttentionTaps, softmax
 
 
 class Recording(AttnProcessor):
@@ -29,7 +29,8 @@ class Recording(AttnProcessor):
 
 def read(taps, name):
     module = taps.modules[name]
-    return probabilities(taps.queries[name], taps.keys[name], module.heads, module.scale)
+    q, k = (kept[name].unflatten(-1, (module.heads, -1)).transpose(1, 2) for kept in (taps.queries, taps.keys))
+    return softmax(q, k, module.scale)
 
 
 def inputs():
@@ -130,5 +131,5 @@ def test_p8_attention_that_overflows_in_half_precision_gives_what_fused_attentio
     assert not (q @ k.transpose(-1, -2)).isfinite().all()
     value = torch.eye(7).half()[None, None]
     expected = torch.nn.functional.scaled_dot_product_attention(q[:, None], k[:, None], value)
-    found = probabilities(q, k, 1, 64**-0.5)
+    found = softmax(q[:, None], k[:, None], 64**-0.5)
     torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)

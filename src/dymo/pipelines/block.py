@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from . import fused  # noqa: F401  (its operations are named below)
+
 _aten = torch.ops.aten
 
 
@@ -174,6 +176,7 @@ _BY_ROW = {
     _aten._scaled_dot_product_flash_attention_for_cpu, _aten._scaled_dot_product_flash_attention,
     _aten._scaled_dot_product_efficient_attention, _aten._scaled_dot_product_cudnn_attention,
     _aten._scaled_dot_product_fused_attention_overrideable,
+    torch.ops.dymo.gated, torch.ops.dymo.group_normed,
 }  # fmt: skip
 """Operations whose n-th row depends on the n-th rows of what goes in alone."""
 

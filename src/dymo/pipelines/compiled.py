@@ -34,7 +34,7 @@ def repeated(denoiser: Any, read: Iterable[nn.Module] = ()) -> list[nn.Module]:
     names = {*_BLOCKS, *(getattr(denoiser, "_repeated_blocks", None) or ())}
     hooked = {id(m) for m in read}
     found = [m for m in denoiser.modules() if type(m).__name__ in names]
-    return [m for m in found if _quiet(m) and not any(id(x) in hooked and not _lean(x) for x in m.modules())]
+    return [m for m in found if quiet(m) and not any(id(x) in hooked and not _lean(x) for x in m.modules())]
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def compiled(blocks: Iterable[nn.Module], backend: str = "inductor") -> Iterator
 
     Yields how many there are. A module that something watches or wraps, as an offload or checkpointing does, runs as it is.
     """
-    chosen = [(block, partial(_compiled(block, backend), block)) for block in blocks if _quiet(block)]
+    chosen = [(block, partial(_compiled(block, backend), block)) for block in blocks if quiet(block)]
     with ExitStack() as stack:
         for block, forward in chosen:
             stack.enter_context(patched(block, "forward", forward))
@@ -55,7 +55,7 @@ def compiled(blocks: Iterable[nn.Module], backend: str = "inductor") -> Iterator
 
 def with_compiled(function: Callable[..., Any], block: nn.Module | None, backend: str) -> Callable[..., Any]:
     """The function, within which one module runs compiled."""
-    if block is None or not _quiet(block):
+    if block is None or not quiet(block):
         return function
     forward = partial(_compiled(block, backend), block)
 
@@ -86,14 +86,18 @@ def of_the_compiler(error: Exception) -> bool:
 
 
 def _compiled(block: nn.Module, backend: str) -> Callable[..., Any]:
-    key = (type(block), backend, tuple((name, p.shape, p.dtype, p.device) for name, p in block.named_parameters()))
+    weights = tuple((name, p.shape, p.stride(), p.dtype, p.device) for name, p in block.named_parameters())
+    key = (type(block), backend, weights)
     if key not in _FUNCTIONS:
-
-        # Code of its own: what is compiled is looked up by code, one guard after another.
-        code = _run.__code__.replace(co_name=f"{type(block).__name__}_{next(_NUMBERS)}")
-        own = types.FunctionType(code, {**globals(), "_forward": type(block).forward}, code.co_name)
+        own = with_code_of_its_own(_run, type(block).__name__, _forward=type(block).forward)
         _FUNCTIONS[key] = torch.compile(own, backend=backend, dynamic=False)
     return _FUNCTIONS[key]
+
+
+def with_code_of_its_own(function: Any, name: str = "", **names: Any) -> Callable[..., Any]:
+    """A copy of a function: what is compiled is looked up by code, one guard after another. names: that are its globals in the copy."""
+    code = function.__code__.replace(co_name=f"{name or function.__name__}_{next(_NUMBERS)}")
+    return types.FunctionType(code, {**function.__globals__, **names}, code.co_name, function.__defaults__, function.__closure__)
 
 
 # `_compiled` gives `_run` globals in which this is the forward of the block's class.
@@ -104,7 +108,7 @@ def _run(block: Any, *args: Any, **kwargs: Any) -> Any:
     return _forward(block, *args, **kwargs)
 
 
-def _quiet(block: nn.Module) -> bool:
+def quiet(block: nn.Module) -> bool:
     """Whether nothing watches or wraps the block or what is in it."""
     return not any(
         "forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or hasattr(m, "_hf_hook") or hasattr(m, "_orig_mod")

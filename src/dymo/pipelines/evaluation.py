@@ -289,7 +289,7 @@ class Evaluator:
             self.cost.denoiser_calls, self.cost.denoiser_rows = calls + 1, rows + count
         if read and isinstance(taps, AttentionTaps):
             found = found[: -taps.keep(found)]
-        # Samplers keep outputs for later steps.
+        # Samplers keep outputs for later steps; what the taps read is used up before the next replay.
         return tuple(x.clone() for x in found)
 
     def _count_backward(self, rows: int) -> None:

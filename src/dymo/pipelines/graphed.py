@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,14 @@ Function = Callable[..., tuple[Tensor, ...]]
 Capture = Callable[[Function, tuple[Tensor, ...]], Function]
 
 
+class _Captured(NamedTuple):
+    replay: Function
+    differentiable: list[bool]
+    """Which of its outputs have a gradient."""
+    owners: Any
+    """Of what the graph reads."""
+
+
 class Graphs:
     """Calls functions by what was captured of them; a gradient passes through, once for each call.
 
@@ -26,7 +34,7 @@ class Graphs:
 
     def __init__(self, capture: Capture | None = None):
         self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2)
-        self._captured: dict[Hashable, tuple[Function, Function, Any]] = {}
+        self._captured: dict[Hashable, _Captured] = {}
 
     def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor], owners: Any = None) -> tuple[Tensor, ...]:
         """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors; owners: of other tensors
@@ -37,9 +45,15 @@ class Graphs:
         kind = (name, torch.is_grad_enabled(), *((x.shape, x.dtype, x.device, x.requires_grad) for x in tensors))
         if kind not in self._captured:
             samples = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in tensors)
+            differentiable: list[bool] = []
+
+            def noting(*given: Tensor) -> tuple[Tensor, ...]:
+                found = function(*given)
+                differentiable[:] = [x.requires_grad for x in found]
+                return found
+
             try:
-                # The function is kept too: the graph reads tensors that only it holds.
-                self._captured[kind] = self.capture(function, samples), function, owners
+                replay = self.capture(noting, samples)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -51,7 +65,11 @@ class Graphs:
                 raise ConfigError(
                     f"compile='graphs': the {what} cannot be captured as a CUDA graph ({first_line(error)}): leave out compile='graphs'"
                 ) from error
-        return self._captured[kind][0](*tensors)
+            # The function is kept too: the graph reads tensors that only it holds.
+            self._captured[kind] = _Captured(replay, differentiable, (function, owners))
+        found = self._captured[kind]
+        # A graph's outputs all ask for a gradient, which would be computed for nothing.
+        return tuple(x if has else x.detach() for x, has in zip(found.replay(*tensors), found.differentiable, strict=True))
 
     def of_one(self, name: Hashable, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """A function of one tensor to one, by its graph."""

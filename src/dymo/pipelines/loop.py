@@ -16,7 +16,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
+from .fused import fused
 from .graphed import Graphs
 from .hold import is_compiled, parked, patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
@@ -49,8 +50,8 @@ class PipelineLoop:
     trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
     free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
     lean: fewer operations, and a few more bytes: attention by `Lean` where it can be, rows with and without a graph in one forward.
-    compile: a backend of torch.compile for the denoiser's repeated blocks; graphs: captures its forwards. With either, all samples
-    run in every evaluation.
+    compile: a backend of torch.compile for the denoiser's repeated blocks; graphs: captures its forwards, of which `compile` then makes
+    the small functions (`fused`). With either, all samples run in every evaluation.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class PipelineLoop:
         self._lean = lean and not is_compiled(self.denoiser)
         self._evaluator = Evaluator(
             pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows,
-            self._lean and compile is None, compile is not None or graphs is not None, graphs,
+            self._lean and (compile is None or graphs is not None), compile is not None or graphs is not None, graphs,
         )  # fmt: skip
-        self._compile, self._keeps_words = compile, compile is None and graphs is None
+        self._compile, self._graphs = compile, graphs
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -129,11 +130,16 @@ class PipelineLoop:
             self._pipeline.gr_context = contextvars.copy_context()
             self._to_pipeline(None)
             if self._compile is not None and self._arrived is not None:
-                self._stack.enter_context(compiled(repeated(self.denoiser, self._evaluator.read(self._shape[-2:])), self._compile))
+                self._stack.enter_context(self._compiled(self._compile))
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _compiled(self, backend: str) -> AbstractContextManager[int]:
+        if self._graphs is None:
+            return compiled(repeated(self.denoiser, self._evaluator.read(self._shape[-2:])), backend)
+        return nullcontext(0) if is_compiled(self.denoiser) else fused(self.denoiser, backend)
 
     def __exit__(self, *exc: Any) -> None:
         try:
@@ -292,7 +298,7 @@ class PipelineLoop:
         if self._lean and own:
             # What is kept of the words is looked up in a way that cannot be compiled or captured.
             join = attention.joins(pipe._execution_device)
-            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._keeps_words))
+            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._compile is None and self._graphs is None))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):

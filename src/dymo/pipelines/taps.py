@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .attention import Lean
 
-# Scores of attention, in bytes of float32, that are computed at once.
-_AT_ONCE = 2**28
+# Scores of attention, in bytes of float32, that are computed at once: an SDXL image's.
+_AT_ONCE = 2**29
 
 
 @dataclass
@@ -32,6 +32,7 @@ class AttentionTaps(AbstractContextManager):
     keys: dict[str, Tensor] = field(default_factory=dict)
     _handles: list = field(default_factory=list)
     _lean: dict[str, Lean] = field(default_factory=dict)
+    _given: list[_Group] = field(default_factory=list)
 
     def __enter__(self) -> AttentionTaps:
         for name, module in self.modules.items():
@@ -60,21 +61,22 @@ class AttentionTaps(AbstractContextManager):
         """Forget what was seen; call before each forward that is to be read."""
         self.queries.clear()
         self.keys.clear()
+        self._given.clear()
         for processor in self._lean.values():
             processor.seen = None
 
     def kept(self) -> list[Tensor]:
-        """Queries and keys of each module, in order."""
-        self._collect()
-        return [x for name in self.modules for x in (self.queries[name], self.keys[name])]
+        """Queries and keys of the modules that are alike, one after the other, in order."""
+        return [x for group in self._groups() for x in (group.q, group.k)]
 
     def keep(self, tensors: Sequence[Tensor]) -> int:
         """Take the last of `tensors` for what `kept` gives, and tell how many these are."""
-        n = 2 * len(self.modules)
-        for name, q, k in zip(self.modules, tensors[-n::2], tensors[1 - n :: 2], strict=True):
-            self.queries[name], self.keys[name] = q, k
-            if name in self._lean:
-                self._lean[name].seen = (q, k)
+        alike = self._alike()
+        n = 2 * len(alike)
+        self._given = [
+            _Group(names, self.modules[names[0]].scale, q, k)
+            for names, q, k in zip(alike, tensors[-n::2], tensors[1 - n :: 2], strict=True)
+        ]
         return n
 
     @staticmethod
@@ -87,69 +89,63 @@ class AttentionTaps(AbstractContextManager):
     def maps(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> Tensor:
         """softmax(q k^T scale) averaged over heads and modules, float32: (batch, pixels, tokens).
 
-        change: applied to each module's q and k (batch, n, width) first, to cut the graph. rows: of the batch.
+        change: applied to q (batch, modules, heads, n, d) and k (.., m, d) of modules alike first, to cut the graph. rows: of the batch.
         """
         total: Tensor | None = None
-        for scale, q, k in self._alike(rows):
-            found = _softmax(change(q), change(k), scale).mean((1, 2))
-            if q.shape[1] < len(self.modules):
-                found = found * (q.shape[1] / len(self.modules))
-            total = found if total is None else total + found
+        for group in self._groups(rows):
+            q, k = change(group.q), change(group.k)
+            at_once = max(1, _AT_ONCE // (4 * q[:, 0, :, :, 0].numel() * k.shape[-2]))
+            for some, keys in zip(q.split(at_once, 1), k.split(at_once, 1), strict=True):
+                found = softmax(some, keys, group.scale).mean((1, 2))
+                if some.shape[1] < len(self.modules):
+                    found = found * (some.shape[1] / len(self.modules))
+                total = found if total is None else total + found
         assert total is not None
         return total
 
     def layers(self, change: Callable[[Tensor], Tensor] = lambda x: x, rows: slice = slice(None)) -> dict[str, Tensor]:
         """`maps` of each module by itself."""
-        self._collect()
-        return {
-            name: probabilities(change(self.queries[name][rows]), change(self.keys[name][rows]), module.heads, module.scale).mean(1)
-            for name, module in self.modules.items()
-        }
+        found = {
+            name: softmax(change(group.q[:, i]), change(group.k[:, i]), group.scale).mean(1)
+            for group in self._groups(rows) for i, name in enumerate(group.names)
+        }  # fmt: skip
+        return {name: found[name] for name in self.modules}
 
-    def _collect(self) -> None:
-        for name, processor in self._lean.items():
-            assert processor.seen is not None
-            self.queries[name], self.keys[name] = processor.seen
-
-    def _alike(self, rows: slice) -> Iterator[tuple[float, Tensor, Tensor]]:
-        """Layers alike, as many as are read at once: their scale, queries (batch, layers, heads, n, d) and keys (.., m, d)."""
-        self._collect()
-        alike: dict[Any, list[str]] = {}
+    def _alike(self) -> list[list[str]]:
+        """The names of the modules whose queries and keys can be stacked, group by group: all are of one grid, and of the same words."""
+        found: dict[Any, list[str]] = {}
         for name, module in self.modules.items():
-            alike.setdefault((self.queries[name].shape, self.keys[name].shape, module.heads, module.scale), []).append(
-                name
-            )
-        for (queries, keys, heads, scale), names in alike.items():
-            own = range(queries[0])[rows]
-            at_once = max(1, _AT_ONCE // (4 * len(own) * heads * queries[1] * keys[1]))
+            found.setdefault((module.heads, module.scale, getattr(module, "inner_dim", None)), []).append(name)
+        return list(found.values())
 
-            def of(
-                kept: dict[str, Tensor],
-                chosen: list[str],
-                batch: int = queries[0],
-                own: range = own,
-                heads: int = heads,
-            ) -> Tensor:
-                several = [kept[name] if len(own) == batch else kept[name][own.start : own.stop] for name in chosen]
-                return torch.stack(several, 1).unflatten(-1, (heads, -1)).transpose(2, 3)
+    def _groups(self, rows: slice = slice(None)) -> list[_Group]:
+        if not self._given:
+            for name, processor in self._lean.items():
+                assert processor.seen is not None
+                self.queries[name], self.keys[name] = processor.seen
+            return [self._group(names, rows) for names in self._alike()]
+        return [group._replace(q=group.q[rows], k=group.k[rows]) for group in self._given]
 
-            for first in range(0, len(names), at_once):
-                chosen = names[first : first + at_once]
-                yield scale, of(self.queries, chosen), of(self.keys, chosen)
+    def _group(self, names: list[str], rows: slice) -> _Group:
+        heads, scale = self.modules[names[0]].heads, self.modules[names[0]].scale
+        q, k = (torch.stack([kept[name][rows].unflatten(-1, (heads, -1)).transpose(1, 2) for name in names], 1) for kept in (self.queries, self.keys))
+        return _Group(names, scale, q, k)
 
 
-def probabilities(q: Tensor, k: Tensor, heads: int, scale: float) -> Tensor:
-    """softmax(q k^T scale) of q (b, n, h d), k (b, m, h d): (b, h, n, m), each pixel's tokens summing to 1."""
-    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))
-    return _softmax(q, k, scale)
+class _Group(NamedTuple):
+    """Modules alike: their queries (batch, modules, heads, n, d) and keys (batch, modules, heads, m, d)."""
+
+    names: list[str]
+    scale: float
+    q: Tensor
+    k: Tensor
 
 
-def _softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
+def softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
     """softmax(q k^T scale) of q (..., n, d), k (..., m, d): (..., n, m).
 
     In float32, as fused attention accumulates: q k^T itself overflows in half precision where attention does not.
     """
     several, q, k = q.shape[:-2], q.float().flatten(0, -3), k.float().flatten(0, -3)
-    # One operation scales and multiplies; with beta=0 it does not read its first argument.
-    scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=scale)
-    return torch.softmax(scores, dim=-1).unflatten(0, several)
+    # The keys are scaled, which are few: the scores' gradient would be scaled with them.
+    return torch.softmax(q @ (k * scale).transpose(1, 2), dim=-1).unflatten(0, several)

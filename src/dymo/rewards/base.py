@@ -142,12 +142,12 @@ _VOUCHED: ContextVar[bool] = ContextVar("vouched", default=False)
 
 
 @contextmanager
-def placed(rewards: Iterable[Reward], device: torch.device | str, lean: bool = True) -> Iterator[None]:
+def placed(rewards: Iterable[Reward], device: torch.device | str, compiled: bool = False) -> Iterator[None]:
     """For one run: the rewards are on `device` within, and afterwards, also after an exception, where they were.
 
     A reward that does not tell where it is stays on `device`. The parts of a sum are moved one by one. Within, rewards do
     not read the range of their images back from the device, for which each evaluation would have to wait: the run decodes
-    to [0, 1]. lean: they may take fewer operations, for a copy of some weights.
+    to [0, 1]. compiled: their layers will be compiled, and are left as they are.
     """
     homes = [(leaf, device_of(leaf)) for reward in rewards for leaf in _leaves(reward)]
     token = _VOUCHED.set(True)
@@ -156,8 +156,8 @@ def placed(rewards: Iterable[Reward], device: torch.device | str, lean: bool = T
             for reward, _ in homes:
                 reward.to(device)
                 at_work = getattr(reward, "at_work", None)
-                if lean and callable(at_work):
-                    stack.enter_context(at_work())
+                if callable(at_work):
+                    stack.enter_context(at_work(compiled))
             yield
     finally:
         _VOUCHED.reset(token)

@@ -19,18 +19,18 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
-def joined(model: nn.Module) -> Iterator[None]:
+def joined(model: nn.Module, attention: bool = True) -> Iterator[None]:
     """Inside, the image tower's attention multiplies by a copy of its three weights side by side, where they are plain.
 
     The outputs are the same; there are five operations less in a layer, forward and backward. The convolution that makes the
     patches, whose gradient to the image libraries compute slowly (on a CPU six times), is a product too. Runs in several
-    threads may share the model.
+    threads may share the model. attention: False leaves it as it is.
     """
     with _LOCK:
         _USERS[model] = _USERS.get(model, 0) + 1
         if _USERS[model] == 1:
             for name, module in model.named_modules():
-                if "text_model" not in name and _plain(module):
+                if attention and "text_model" not in name and _plain(module):
                     module.forward = partial(_forward, module, *_weights(module))
                 elif name.endswith("patch_embedding") and _tiles(module):
                     module.forward = partial(_patches, module)

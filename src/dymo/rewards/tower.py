@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -54,9 +54,12 @@ class TowerReward(ABC):
         self.model.to(device)
         return self
 
-    def at_work(self) -> AbstractContextManager[None]:
-        """For one run, when the model is where it is to be: fewer operations, for a copy of some of its weights."""
-        return joined(self.model) if self._joins else nullcontext()
+    def at_work(self, compiled: bool = False) -> AbstractContextManager[None]:
+        """For one run, when the model is where it is to be: fewer operations, for a copy of some of its weights.
+
+        compiled: the layers are compiled, and stay as they are.
+        """
+        return joined(self.model, attention=self._joins and not compiled)
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
         """images (B, 3, H, W) in [0, 1], one prompt each -> (B,). Raises RewardError on anything else."""
