@@ -3,8 +3,8 @@
     python -m tools.gpu [--minutes 8] [--out docs/gpu.md]
     python -m tools.gpu --tiny --device cpu --out FILE.md     the same on small architectures, to try the program
 
-Milliseconds of an unguided evaluation and of each kind of guided one (semantic, mixed, preference), eager, as CUDA graphs and
-compiled, with 1, 4 and 8 images at once; kernels launched, peak memory, and the share of the rate at which
+Milliseconds of an evaluation of the pipeline alone and of each kind of the guided run's (unguided, semantic, mixed, preference), eager,
+as CUDA graphs and compiled, with 1, 4 and 8 images at once; kernels launched, peak memory, and the share of the rate at which
 this chip multiplies large matrices; an SD1.5 image of 300 guided evaluations from start to end, and an SDXL one of 30 steps with 4
 images; beside it the reference's way (11 views, explicit attention, a second image); and half precision against float32 on the
 embedded miniature. The most important come first: what does not fit into the minutes is listed with that as the reason.
@@ -17,11 +17,12 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import itertools
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
 from dymo.miniature import MINIATURE_DEFAULTS
+from dymo.pipelines.compiled import compiled, repeated
+from dymo.pipelines.graphed import Graphs
+from dymo.pipelines.hold import patched
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
 from dymo.rewards.clip import CLIPReward
@@ -46,8 +50,10 @@ from . import cost, published
 
 FAMILIES = ("SD1.5", "SDXL", "SD3.5-M", "FLUX.1-dev")
 STAGES = ("unguided", "semantic", "mixed", "preference")
+ALONE = "the pipeline alone"
+"""An evaluation of the pipeline without DyMO, which guided ones are measured against."""
 LIMITS = {("SD1.5", "preference"): 1.5, ("SD1.5", "semantic"): 1.6, ("SDXL", "preference"): 1.2, ("SDXL", "semantic"): 1.6}
-"""Of an unguided evaluation, compiled or graphed."""
+"""Of an evaluation of the pipeline alone, as a CUDA graph."""
 SECONDS = 12.0
 """Of an SD1.5 image of 300 guided evaluations."""
 EAGER_STEPS, STEPS = 9, 33
@@ -55,7 +61,7 @@ EAGER_STEPS, STEPS = 9, 33
 CHANNELS_LAST = "channels last"
 MEASURED = "<!-- Below this line: as python -m tools.gpu writes it. -->"
 BOTH = "graphs, compiled"
-"""Graphs, in which the decoder and the reward are compiled: an unguided evaluation has neither."""
+"""Graphs of compiled parts: the decoder, the reward's layers, and small functions of the denoiser. Of the pipeline alone: its blocks."""
 Make = Callable[[Callable[[], nn.Module], torch.dtype], Any]
 
 
@@ -245,6 +251,51 @@ class Runs:
                 handle.remove()
         return (marks[1] - marks[0]) / (steps - 3)
 
+    def alone(self, images: int, mode: str = "eager") -> Line:
+        """The pipeline without DyMO; where the mode says graphs, its denoiser's forward as one."""
+        one, machine = self.one, self.machine
+        unet: Any = one.denoiser
+        steps = EAGER_STEPS if mode == "eager" else STEPS
+        own, marks, count = unet.forward, [], 0
+        graphs = Graphs() if mode.startswith("graphs") and not machine.tiny else None
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count in (3, steps):
+                machine.wait()
+                marks.append(time.perf_counter())
+            if graphs is None:
+                return own(*args, **kwargs)
+            sample, t, *rest = args
+            given = ((sample, torch.as_tensor(t, device=machine.device), *rest), kwargs)
+            return graphs.on_tree("denoiser", lambda x: (own(*x[0], **x[1])[0],), given, machine.device)
+
+        self.machine.restart()
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self.laid_out(mode))
+            if mode.startswith((BOTH, "compiled")):
+                stack.enter_context(compiled(repeated(unet), "eager" if machine.tiny else "inductor"))
+            stack.enter_context(patched(unet, "forward", forward))
+            generator = torch.Generator().manual_seed(0)
+            one.pipe(
+                num_inference_steps=steps, output_type="latent", num_images_per_prompt=images, generator=generator, **one.embeddings
+            )
+        return Line(self.family, ALONE, mode, images, 1000 * (marks[1] - marks[0]) / (steps - 3), peak=machine.peak())
+
+    @contextmanager
+    def laid_out(self, mode: str) -> Iterator[None]:
+        """The denoiser in the memory format that the mode asks for."""
+        last = mode.endswith(CHANNELS_LAST)
+        if last:
+            self.one.denoiser.to(memory_format=torch.channels_last)
+        try:
+            yield
+        finally:
+            if last:
+                self.one.denoiser.to(memory_format=torch.contiguous_format)
+
     def counted(self, aligner: Any, images: int = 1) -> tuple[int, float]:
         """Kernels, and operations, of an evaluation that is not the first."""
         kernels, flops = [], []
@@ -294,14 +345,10 @@ class Runs:
     # Kinds of measurements.
 
     def plain(self, stage: str, images: int, mode: str = "eager") -> Line:
-        last = mode.endswith(CHANNELS_LAST)
-        if last:
-            self.one.denoiser.to(memory_format=torch.channels_last)
-        try:
+        if stage == ALONE:
+            return self.alone(images, mode)
+        with self.laid_out(mode):
             return self.line(stage, mode, images, self.aligner(stage, compile=self.backend(mode)), mode == "eager")
-        finally:
-            if last:
-                self.one.denoiser.to(memory_format=torch.contiguous_format)
 
     def backend(self, mode: str) -> bool | str:
         """`compile=` of a mode."""
@@ -335,7 +382,8 @@ class Runs:
         self.machine.restart()
         self.machine.wait()
         began = time.perf_counter()
-        output = self.call(aligner, steps, images)
+        with self.laid_out(mode):
+            output = self.call(aligner, steps, images)
         self.machine.wait()
         trace = output.trace
         seconds = time.perf_counter() - began - trace.cost.compile_seconds
@@ -377,12 +425,15 @@ def precision(machine: Machine) -> list[Line]:
 
 # The plan, in order of importance.
 
+TIERS = range(4)
+"""What there are limits for; eager runs; other ways of running; several images, and other settings."""
+
 Job = tuple[str, str, int, Callable[[], Line]]
 """What, how, how many images, and the work."""
 
 
-def plan(machine: Machine, family: str, reward: CLIPReward, first: bool) -> Iterator[Job]:
-    """The measurements of a family, which is built when the first is asked for: those that matter most, or the others."""
+def plan(machine: Machine, family: str, reward: CLIPReward, tier: int) -> Iterator[Job]:
+    """The measurements of a family, which is built when the first is asked for. tier: of `TIERS`, what matters most first."""
     runs = Runs(machine, stack(family, machine, reward), family)
     unet = family not in published.DENOISERS
 
@@ -395,23 +446,33 @@ def plan(machine: Machine, family: str, reward: CLIPReward, first: bool) -> Iter
         steps, recurrences = (2, min(recurrences, 1)) if machine.tiny else (steps, recurrences)
         yield "an image", mode, images, functools.partial(runs.image, steps, recurrences, images, mode)
 
-    several = ("unguided", "semantic", "preference")
-    if first:
-        yield from plain(STAGES, "eager")
-        if unet:
-            yield from plain(STAGES, "graphs")
-            yield from plain(several, f"graphs, {CHANNELS_LAST}")
-            yield from image("graphs")
-            yield from plain(("preference",), f"{BOTH}, {CHANNELS_LAST}")
-            yield from plain(("preference", "mixed"), BOTH)
-            for stage in ("semantic", "preference"):
-                yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
-        return
-    if unet:
+    several = (ALONE, "semantic", "preference")
+    last = f", {CHANNELS_LAST}"
+    # SD1.5 is quicker in channels last, SDXL as it is.
+    best = last if family == "SD1.5" else ""
+    if unet and tier == 0:
+        yield from plain((ALONE,), f"graphs{best}")
+        yield from plain(("unguided", "semantic", "preference"), f"{BOTH}{best}")
+        yield from plain(("semantic", "preference"), f"graphs{best}")
+        if family == "SD1.5":
+            yield from image(f"{BOTH}{best}")
+    elif tier == 1:
+        yield from plain((ALONE, *STAGES), "eager")
+    elif unet and tier == 2:
+        for stage in ("semantic", "preference"):
+            yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
+        yield from plain(("mixed",), f"{BOTH}{best}")
+        yield from plain(("unguided", "mixed"), f"graphs{best}")
+        yield from plain((ALONE,), "graphs" if best else f"graphs{last}")
+        if family != "SD1.5":
+            yield from image(BOTH)
+        yield from plain((ALONE,), f"{BOTH}{best}")
+    elif unet:
         for images in (4, 8):
             yield from plain(several, "graphs", images)
             yield from plain(several, "eager", images)
         yield "preference, default", "eager", 1, functools.partial(runs.whole_decoder, "preference")
+        yield from image("graphs")
         yield from image("eager")
         steps = 2 if machine.tiny else 25
         yield "an image of four seeds", "eager", 1, functools.partial(runs.image, steps, 0, 1, "eager", 4)
@@ -436,12 +497,12 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
 
     machine.calibrate()
     reward = CLIPReward(machine.make(_small_clip if machine.tiny else cost.clip_vit_h, torch.half), cost._tokenizer(), "ViT-H/14")
-    for first, family in [(True, f) for f in families] + [(False, f) for f in families]:
+    for tier, family in itertools.product(TIERS, families):
         if machine.left() <= 0:
-            note(skipped(family, "every line" if first else "the rest"))
+            note(skipped(family, f"what is left of it, {tier + 1} of {len(TIERS)}"))
             continue
         try:
-            for what, mode, images, work in plan(machine, family, reward, first):
+            for what, mode, images, work in plan(machine, family, reward, tier):
                 if machine.left() <= 0:
                     note(skipped(family, what, mode, images))
                     continue
@@ -453,7 +514,7 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
         except Exception as error:
             note(failed(error, family, "every line"))
         machine.restart()
-        if first and family == families[-1] and machine.left() > 0:
+        if tier == 2 and family == families[-1] and machine.left() > 0:
             try:
                 note(*precision(machine))
             except Exception as error:
@@ -466,16 +527,16 @@ def measure(machine: Machine, families: Sequence[str], say: Callable[[Line], Non
 
 def report(machine: Machine, lines: Sequence[Line]) -> str:
     """The page."""
-    plain = {(x.family, x.images, x.mode): x.milliseconds for x in lines if x.what == "unguided"}
+    plain = {(x.family, x.images, x.mode): x.milliseconds for x in lines if x.what == ALONE}
     columns = [
-        *(Column(name) for name in ("family", "what", "how")), Column("images", 0), Column("ms", 1), Column("x unguided", 2), Column("x eager", 2),
+        *(Column(name) for name in ("family", "what", "how")), Column("images", 0), Column("ms", 1), Column("x alone", 2), Column("x eager", 2),
         Column("kernels", 0), Column("share of rate, %", 0), Column("peak GB", 1), Column("note"),
     ]  # fmt: skip
     rows = []
     for x in lines:
         ratios = [
             x.milliseconds / base if x.milliseconds and base and not x.what.startswith("an image") else None
-            for base in (plain.get((x.family, x.images, mode)) for mode in (x.mode.replace(BOTH, "graphs"), "eager"))
+            for base in (plain.get((x.family, x.images, mode)) for mode in (x.mode if x.what == ALONE else x.mode.replace(BOTH, "graphs"), "eager"))
         ]
         share = None if x.share is None else 100 * x.share
         rows.append((x.family, x.what, x.mode, x.images, x.milliseconds, *ratios, x.kernels, share, x.peak, x.note))
@@ -487,8 +548,9 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
         f"`python -m tools.gpu` on {machine.name()}, {versions}, random weights{tiny}. Half precision (bfloat16 for the transformers), "
         "reward CLIP ViT-H/14, the preset `fast` with the tiny decoder unless said, classifier-free guidance.",
         "",
-        "ms: of one evaluation, for all its images; of the whole run where it says so. x unguided: of the unguided one of as many images, "
-        "run in the same way; x eager: of the eager unguided one. share of rate: of "
+        "ms: of one evaluation, for all its images; of the whole run where it says so. The pipeline alone: without DyMO; as graphs, its "
+        "denoiser captured as it is, and with both, its blocks compiled before; unguided: a step of DyMO's run that it leaves unguided. "
+        "x alone: of the pipeline alone with as many images, as graphs where the line says graphs; x eager: of it in eager mode. share of rate: of "
         f"{machine.rate / cost.TERA:.0f} TFLOP/s, at which this device multiplies large matrices. graphs: `compile='graphs'`; compiled: "
         "`compile=True`, and both `compile='graphs+inductor'`. "
         "The reference's way: 11 views, the gradient through everything, attention written out, and a second image beside.",
@@ -498,18 +560,27 @@ def report(machine: Machine, lines: Sequence[Line]) -> str:
 
 
 def _limits(lines: Sequence[Line]) -> list[str]:
-    """What is asked of one image's guided evaluation beside an unguided one, each in its fastest way of those that are not
-    eager, and of an image; and whether it is so."""
+    """What is asked of one image's guided evaluation beside one of the pipeline alone as a CUDA graph, each in its quickest way;
+    beside it, of what else is without guidance; and of an image. And whether it is so."""
+
+    def quickest(family: str, what: str, modes: Callable[[str], bool]) -> tuple[float, str] | None:
+        found = [(x.milliseconds, x.mode) for x in lines if (x.family, x.what, x.images) == (family, what, 1) and x.milliseconds and modes(x.mode)]
+        return min(found, default=None)
+
     made = []
     for (family, stage), limit in LIMITS.items():
-        fastest, base = (
-            min(((x.milliseconds, x.mode) for x in lines if (x.family, x.what, x.images) == (family, what, 1)
-                 and x.milliseconds and x.mode != "eager"), default=None)
-            for what in (stage, "unguided")
+        mine = quickest(family, stage, lambda mode: mode != "eager")
+        base = quickest(family, ALONE, lambda mode: mode != "eager" and "compiled" not in mode)
+        if not mine or not base:
+            continue
+        others = {"with its blocks compiled too": quickest(family, ALONE, lambda mode: "compiled" in mode),
+                  "of an unguided step of DyMO's run": quickest(family, "unguided", lambda mode: mode != "eager")}  # fmt: skip
+        beside = "".join(f"; {what} {mine[0] / other[0]:.2f}" for what, other in others.items() if other)
+        ratio = mine[0] / base[0]
+        made.append(
+            f"- {'yes' if ratio <= limit else 'NO'}: {family}, {stage} ({mine[1]}): {ratio:.2f} of the pipeline alone ({base[1]}), "
+            f"at most {limit:g}{beside}"
         )  # fmt: skip
-        if fastest and base:
-            ratio, by = fastest[0] / base[0], fastest[1] if fastest[1] == base[1] else f"{fastest[1]}; unguided: {base[1]}"
-            made.append(f"- {'yes' if ratio <= limit else 'NO'}: {family}, {stage}: {ratio:.2f} ({by}); at most {limit:g}")
     for x in lines:
         if x.family == "SD1.5" and x.what.startswith("an image") and x.milliseconds and x.mode != "eager":
             seconds = x.milliseconds / 1000

@@ -25,17 +25,32 @@ def test_an_evaluation_is_timed_and_counted(runs):
     assert "SMALL ARCHITECTURES" in text and "| SD1.5" in text and "- yes" not in text
 
 
-def test_a_guided_evaluation_is_compared_with_the_fastest_unguided_one(runs):
+def test_a_guided_evaluation_is_compared_with_the_pipeline_alone_as_a_graph(runs):
     lines = [gpu.Line("SD1.5", *line) for line in (
-        ("unguided", "eager", 1, 5.0), ("unguided", "graphs", 1, 12.0), ("unguided", "graphs, channels last", 1, 10.0),
+        (gpu.ALONE, "eager", 1, 5.0), (gpu.ALONE, "graphs", 1, 12.0), (gpu.ALONE, "graphs, channels last", 1, 10.0),
+        (gpu.ALONE, "graphs, compiled", 1, 8.0), ("unguided", "graphs", 1, 9.0),
         ("semantic", "graphs, channels last", 1, 15.0), ("preference", "graphs", 1, 20.0), ("preference", "eager", 1, 9.0),
         ("preference", "graphs, compiled", 1, 18.0), ("an image: 50 steps, 300 evaluations each", "graphs", 1, 13_000.0),
     )]  # fmt: skip
     text = gpu.report(runs.machine, lines)
-    assert next(line for line in text.splitlines() if "graphs, compiled" in line).split("|")[6].strip() == "1.50"  # of the graphed unguided one
-    assert "- yes: SD1.5, semantic: 1.50 (graphs, channels last); at most 1.6" in text
-    assert "- NO: SD1.5, preference: 1.80 (graphs, compiled; unguided: graphs, channels last); at most 1.5" in text
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    ratios = {(row[2], row[3]): row[6] for row in rows if len(row) > 6}
+    assert ratios["preference", "graphs, compiled"] == "1.50" and ratios["semantic", "graphs, channels last"] == "1.50"
+    assert ratios[gpu.ALONE, "graphs, compiled"] == "1.00"
+    beside = "; with its blocks compiled too {:.2f}; of an unguided step of DyMO's run {:.2f}"
+    alone = "of the pipeline alone (graphs, channels last)"
+    assert f"- yes: SD1.5, semantic (graphs, channels last): 1.50 {alone}, at most 1.6{beside.format(15 / 8, 15 / 9)}" in text
+    assert f"- NO: SD1.5, preference (graphs, compiled): 1.80 {alone}, at most 1.5{beside.format(18 / 8, 2)}" in text
     assert "- NO: SD1.5, an image: 50 steps, 300 evaluations each: 13.0 s; at most 12" in text
+
+
+def test_the_pipeline_alone_is_timed_and_left_as_it_was(runs):
+    unet = runs.one.denoiser
+    for mode in ("eager", "graphs, channels last", "graphs, compiled"):
+        line = runs.plain(gpu.ALONE, 2, mode)
+        assert line.milliseconds > 0 and (line.what, line.mode, line.images) == (gpu.ALONE, mode, 2)
+    assert not any("forward" in vars(m) for m in unet.modules())
+    assert unet.conv_in.weight.is_contiguous()
 
 
 def test_what_is_called_around_the_evaluations_that_are_timed(runs):
@@ -76,7 +91,7 @@ def test_what_somebody_wrote_above_the_lines_is_kept(tmp_path):
 
 def test_when_the_minutes_are_spent_every_line_says_so():
     lines = gpu.measure(gpu.Machine(torch.device("cpu"), 0, tiny=True), ["SD1.5"], lambda line: None)
-    assert [line.what for line in lines] == ["every line", "the rest"]
+    assert [line.what for line in lines] == [f"what is left of it, {tier} of 4" for tier in (1, 2, 3, 4)]
     assert {line.note for line in lines} == {"skipped: the 0 minutes are spent"}
 
 

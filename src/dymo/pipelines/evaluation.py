@@ -417,7 +417,7 @@ class Evaluator:
         each = [g.unflatten(0, (-1, samples)) for _, g in pairs]
         size = torch.stack([power_of_two(g.transpose(0, 1)).flatten() for g in each]).amax(0)
         seeds = [
-            (g / size.view(1, -1, *[1] * (g.ndim - 2))).flatten(0, 1).to(x.dtype)
+            torch.div(g, size.view(1, -1, *[1] * (g.ndim - 2)), out=torch.empty_like(g, dtype=x.dtype)).flatten(0, 1)
             for (x, _), g in zip(pairs, each, strict=True)
         ]
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)

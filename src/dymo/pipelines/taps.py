@@ -94,8 +94,11 @@ class AttentionTaps(AbstractContextManager):
         total: Tensor | None = None
         for group in self._groups(rows):
             q, k = change(group.q), change(group.k)
-            at_once = max(1, _AT_ONCE // (4 * q[:, 0, :, :, 0].numel() * k.shape[-2]))
-            for some, keys in zip(q.split(at_once, 1), k.split(at_once, 1), strict=True):
+            batch, layers, heads, n, _ = q.shape
+            at_once = max(1, _AT_ONCE // (4 * batch * heads * n * k.shape[-2]))
+            # The gradient of a part is a copy.
+            parts = [(q, k)] if layers <= at_once else zip(q.split(at_once, 1), k.split(at_once, 1), strict=True)
+            for some, keys in parts:
                 found = softmax(some, keys, group.scale).mean((1, 2))
                 if some.shape[1] < len(self.modules):
                     found = found * (some.shape[1] / len(self.modules))
@@ -124,11 +127,15 @@ class AttentionTaps(AbstractContextManager):
                 assert processor.seen is not None
                 self.queries[name], self.keys[name] = processor.seen
             return [self._group(names, rows) for names in self._alike()]
-        return [group._replace(q=group.q[rows], k=group.k[rows]) for group in self._given]
+        return [group._replace(q=_rows(group.q, rows), k=_rows(group.k, rows)) for group in self._given]
 
     def _group(self, names: list[str], rows: slice) -> _Group:
         heads, scale = self.modules[names[0]].heads, self.modules[names[0]].scale
-        q, k = (torch.stack([kept[name][rows].unflatten(-1, (heads, -1)).transpose(1, 2) for name in names], 1) for kept in (self.queries, self.keys))
+        # Copied to the order of the product while in half precision.
+        q, k = (
+            torch.stack([_rows(kept[name], rows) for name in names], 1).unflatten(-1, (heads, -1)).transpose(2, 3).contiguous()
+            for kept in (self.queries, self.keys)
+        )
         return _Group(names, scale, q, k)
 
 
@@ -139,6 +146,11 @@ class _Group(NamedTuple):
     scale: float
     q: Tensor
     k: Tensor
+
+
+def _rows(x: Tensor, rows: slice) -> Tensor:
+    """Rows of a batch; the batch itself where these are all, as the gradient of a part is a copy."""
+    return x if range(len(x))[rows] == range(len(x)) else x[rows]
 
 
 def softmax(q: Tensor, k: Tensor, scale: float) -> Tensor:
