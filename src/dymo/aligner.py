@@ -67,7 +67,8 @@ class DyMO:
     backends. The first image of a size waits for it, a minute or more (`trace.cost.compile_seconds`); later ones of the process
     do not, and torch keeps what it compiled on disk. "graphs", on CUDA: the denoiser's forward and backward, the decoder and the
     reward are captured as CUDA graphs at their first evaluation in a run, and replayed. In a batch all images then take part in every
-    evaluation. "graphs+inductor" (or another backend): likewise, and what is captured of the decoder and the reward is compiled first.
+    evaluation. "graphs+inductor" (or another backend): likewise, and what is captured is compiled first: the decoder, the reward's
+    layers, and a UNet's group normalisations and gated activations.
 
     Reusable, and it keeps no state between calls. Raises ConfigError and RewardError on settings that cannot be used.
 

@@ -18,7 +18,7 @@ from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
 from .guidance.observer import Observer
 from .guidance.schedule import Stage
-from .guidance.step import FAILURES, Move, per_sample
+from .guidance.step import Move, failure, per_sample
 from .guidance.watch import Watch
 from .trace import Step, Trace
 
@@ -97,7 +97,7 @@ class Recorder(Observer):
             if self.evaluation == 0:
                 self._keep(step.gradient_norm, rows, moved.size)
             self._keep(step.displacement, rows, moved.length, best)
-            self._unread.append((moved.code, lambda codes: self._failed(step, rows, codes)))
+            self._unread.append((moved.most, lambda most: self._failed(step, rows, most)))
         if self.watch is not None and "reward" in seen.notes:
             images = seen.images.detach().clamp(0, 1)
             if best is not None:
@@ -177,9 +177,9 @@ class Recorder(Observer):
 
         self._unread.append((values if best is None else torch.cat([values.float(), best.float()]), place))
 
-    def _failed(self, step: Step, rows: Rows, codes: list[float]) -> None:
-        for i, code in zip(rows, codes, strict=True):
-            reason = step.unguided[i] = FAILURES[int(code)]
+    def _failed(self, step: Step, rows: Rows, most: list[float]) -> None:
+        for i, entry in zip(rows, most, strict=True):
+            reason = step.unguided[i] = failure(entry)
             if reason is None:
                 continue
             heavy = [step.weights[name][i] for name in step.losses]

@@ -6,7 +6,7 @@ import torch
 from dymo import Config, ConfigError
 from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
-from dymo.guidance.step import FAILURES, damped, failure, move, norms
+from dymo.guidance.step import damped, failure, largest, move, norms, usable
 
 PLAIN = dict(damping=0.0, max_step=None, eta_steps=None)
 
@@ -71,7 +71,8 @@ def test_a_stage_moves_as_far_whatever_the_steps(max_step):
 
 def test_failures_are_told_apart_and_do_not_move():
     g = torch.tensor([[1.0, 2.0], [float("nan"), 1.0], [float("inf"), 0.0], [0.0, 0.0]])
-    assert [FAILURES[code] for code in failure(g)] == [None, "nan", "infinite", "zero"]
+    assert list(map(failure, largest(g).tolist())) == [None, "nan", "infinite", "zero"]
+    assert usable(largest(g)).tolist() == [True, False, False, False]
     made = move(Config(eta=1.0, **PLAIN), "semantic", g, seen(torch.ones(4, 2)))
     assert made.displacement.isfinite().all()
     assert made.length.gt(0).tolist() == [True, False, False, False]

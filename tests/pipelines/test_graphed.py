@@ -1,6 +1,7 @@
 """Captured runs: the eager ones' numbers, from what was traced at the first call of each kind and nothing else."""
 
 import weakref
+from functools import partial
 
 import pytest
 import tiny
@@ -11,7 +12,9 @@ from torch._dynamo.utils import counters
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dymo import ConfigError, DyMO
+from dymo.bench.launches import Launches
 from dymo.compiling import Compiling
+from dymo.events import Accepted
 from dymo.pipelines import attention
 from dymo.pipelines.graphed import Graphs
 from dymo.rewards.clip import CLIPReward
@@ -157,6 +160,57 @@ def test_what_is_captured_is_compiled_the_denoiser_in_its_small_functions(monkey
     tiny.assert_same_run(found, eager)
     assert all(made.values())
     assert found.trace.cost.compile_seconds > 0
+
+
+def test_little_is_launched_one_by_one_around_the_graphs(monkeypatch):
+    """On a GPU the host launches what is outside of graphs operation by operation, which takes longer than a small denoiser's forward."""
+    pipe, inside, steps = tiny.sd(), [0], {}
+    torch.manual_seed(3)
+    preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+
+    def muted(function):
+        def run(*given):
+            inside[0] += 1
+            try:
+                return function(*given)
+            finally:
+                inside[0] -= 1
+
+        return run
+
+    class Eager(torch.autograd.Function):
+        """A graph that is replayed by computing it again."""
+
+        @staticmethod
+        @muted
+        def forward(ctx, function, *given):
+            with torch.enable_grad():
+                ctx.given = [x.detach().requires_grad_(x.requires_grad) for x in given]
+                ctx.found = function(*ctx.given)
+            return tuple(x.detach() for x in ctx.found)
+
+        @staticmethod
+        @muted
+        def backward(ctx, *seeds):
+            pairs = [(x, seed) for x, seed in zip(ctx.found, seeds, strict=True) if x.requires_grad]
+            wanted = [x for x in ctx.given if x.requires_grad]
+            back = iter(torch.autograd.grad([x for x, _ in pairs], wanted, [seed for _, seed in pairs]))
+            return None, *(next(back) if x.requires_grad else None for x in ctx.given)
+
+    monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(lambda function, _: partial(Eager.apply, function)))
+    launches = Launches(lambda _: not inside[0])
+
+    def listen(event):
+        if isinstance(event, Accepted):
+            steps.setdefault(event.step.stage, []).append(launches.kernels)
+            launches.restart()
+
+    aligner = DyMO(
+        tiny.brightness, "fast", compile="graphs", preview_vae=preview, scouts=0, borders_by="progress", borders=(0.4, 0.6), recurrences=0
+    )
+    with launches:
+        aligner(pipe, tiny.PROMPT, listeners=[listen], generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 12})
+    assert max(steps["semantic"][1:]) <= 110 and max(steps["preference"][1:-1]) <= 90
 
 
 def test_a_function_is_captured_once_a_kind(traced):

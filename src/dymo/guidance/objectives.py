@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Gradient
@@ -115,11 +114,12 @@ def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
     plan = _plan(said, maps.shape[-1], maps.dtype, maps.device)
     if plan is None:
         return maps.new_zeros(len(maps))
-    both = _normalised(maps @ plan.pieces)
-    if plan.encoders is not None:
-        both = _normalised(both @ plan.encoders)
-    s, o = both.chunk(2, -1)
-    return (F.cosine_similarity(s, o, dim=1) * plan.weights).sum(-1)
+    both = maps @ plan.pieces
+    if plan.encoders is not None:  # means over encoders weigh each alike; a cosine is the same of maps of any sum
+        both = _normalised(both) @ plan.encoders
+    size = torch.linalg.vector_norm(both, dim=1, keepdim=True)
+    s, o = (both / size.clamp_min(torch.finfo(both.dtype).tiny)).chunk(2, -1)
+    return ((s * o).sum(1) * plan.weights).sum(-1)
 
 
 class _Plan(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,6 @@ from .schedule import STAGES, Stage
 
 FURTHEST = 2.5
 """Most that a step of a short run is longer."""
-FAILURES = (None, "nan", "infinite", "zero")
-"""Why a gradient cannot be used, by code."""
 
 
 def norms(x: Tensor) -> Tensor:
@@ -28,15 +27,24 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def failure(gradient: Tensor) -> Tensor:
-    """For each sample's gradient (B, ...) a place in `FAILURES`, (B,) int64."""
-    most = torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)  # NaN where any entry is
-    return torch.where(most.isnan(), 1, torch.where(most.isinf(), 2, torch.where(most == 0, 3, 0)))
+def largest(gradient: Tensor) -> Tensor:
+    """The largest entry of each sample's gradient (B, ...) by size, (B,): NaN where any is."""
+    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)
+
+
+def usable(most: Tensor) -> Tensor:
+    """By their largest entries (B,), which gradients have a direction, (B,) bool."""
+    return (most > 0) & (most < float("inf"))
+
+
+def failure(most: float) -> str | None:
+    """Why the gradient with this largest entry has no direction: "nan", "infinite", "zero"; None where it has one."""
+    return "nan" if math.isnan(most) else "infinite" if math.isinf(most) else "zero" if most == 0 else None
 
 
 def finite(gradient: Tensor) -> Tensor:
     """Which samples' gradients (B, ...) have neither NaN nor infinity, (B,) bool; nothing but zeros is finite too."""
-    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1).isfinite()
+    return largest(gradient).isfinite()
 
 
 def polyak_length(eta: float, noise: Tensor, size: Tensor) -> Tensor:
@@ -68,12 +76,12 @@ def pace(config: Config, now: Timestep) -> float:
 
 @dataclass
 class Move:
-    """The displacement of z_{t-1} (B, ...), zero where the gradient failed; its length, ||g|| and code of failure, (B,)."""
+    """The displacement of z_{t-1} (B, ...), zero where the gradient has no direction; its length, ||g|| and its largest entry, (B,)."""
 
     displacement: Tensor
     length: Tensor
     size: Tensor
-    code: Tensor
+    most: Tensor
 
 
 def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
@@ -86,7 +94,7 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
     further = pace(config, seen.timestep)
     eta = further * config.eta[STAGES.index(stage)]
     gradient = gradient.float() * here
-    size, code, noise = norms(gradient), failure(gradient), norms(seen.eps)
+    size, most, noise = norms(gradient), largest(gradient), norms(seen.eps)
     if config.step_rule == "residual":
         if seen.residual is None:
             raise ConfigError(
@@ -100,7 +108,7 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
         length = damped(length, size, config.damping)
     if config.max_step is not None:
         length = torch.minimum(length, further * config.max_step * noise)
-    usable = code == 0
-    length = torch.where(usable, length, 0.0)
-    unit = torch.where(per_sample(usable, gradient), gradient / per_sample(size.clamp_min(1e-30), gradient), 0.0)
-    return Move(-there * per_sample(length, gradient) * unit, length, size, code)
+    goes = usable(most)
+    length = torch.where(goes, length, 0.0)
+    unit = torch.where(per_sample(goes, gradient), gradient / per_sample(size.clamp_min(1e-30), gradient), 0.0)
+    return Move(per_sample(-there * length, gradient) * unit, length, size, most)

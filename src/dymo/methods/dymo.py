@@ -26,7 +26,7 @@ from ..guidance.objectives import Objective, needed, rest, resting, weighted
 from ..guidance.observer import Observer
 from ..guidance.recurrence import recurrences, recurs
 from ..guidance.schedule import Stage, change, stage, weights
-from ..guidance.step import Move, move
+from ..guidance.step import Move, failure, move
 
 
 def dymo(
@@ -59,10 +59,10 @@ def dymo(
             # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
             first = rounds == 0 and bool(acting)
             back = first and now.here.a > 0 and recurs(config, kind)
-            read = observer.read(moved.size, moved.code) if first and (back or allotment.limited) else None
+            read = observer.read(moved.size, moved.most) if first and (back or allotment.limited) else None
             allotment.count(rows, kind, now.calls)
             if read is not None:
-                r_t = [recurrences(config, kind, g) if back and code == 0 else 0 for g, code in zip(*read, strict=True)]
+                r_t = [recurrences(config, kind, g) if back and not failure(most) else 0 for g, most in zip(*read, strict=True)]
                 granted = allotment.grant(rows, r_t, read[0], now.left - 1, kind, now.calls, now.ahead)
                 observer.granted(rows, granted)
             rounds += 1

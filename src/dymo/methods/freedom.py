@@ -13,7 +13,7 @@ from ..budget import Allotment
 from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
-from ..guidance.step import failure, norms, residual_length
+from ..guidance.step import largest, norms, residual_length, usable
 from ..pipelines.decode import preview_of
 from .contract import Result
 from .run import Run
@@ -61,15 +61,15 @@ class FreeDoM:
                         raise PipelineError("guidance was switched off in the run: FreeDoM's step is a part of it")
                     score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
                     g = seen.pull(-score, False) * now.here.radius
-                    size, usable = norms(g), failure(g) == 0
+                    size, goes = norms(g), usable(largest(g))
                     rho = residual_length(self.length * scale, seen.residual) / size.clamp_min(1e-30)
                     shape = (-1, *[1] * (g.ndim - 1))
-                    moved = moved - now.there.radius * (rho.view(shape) * g).where(usable.view(shape), 0.0)
+                    moved = moved - now.there.radius * (rho.view(shape) * g).where(goes.view(shape), 0.0)
                 allotment.count(rows, "guided" if guided else "unguided", now.calls)
                 z_next = put(z_next, rows, moved)
                 if guided and done == 0:
                     left = now.steps - now.index - 1
-                    wanted = [(times - 1) * ok for ok in usable.tolist()]
+                    wanted = [(times - 1) * ok for ok in goes.tolist()]
                     granted = allotment.grant(rows, wanted, size.tolist(), left, "guided", now.calls, now.ahead)
                 done += 1
                 rows = [i for i in rows if granted[i] >= done]
