@@ -225,6 +225,7 @@ def test_a_score_that_is_not_finite_is_a_failure_of_that_image_and_metric_and_th
         said = (tmp_path / "run" / "report.md").read_text()
         for value in ("nan", "inf"):
             assert f"metric {odd} gave {value}" in said
+        assert bench("report", tmp_path / "run").exit_code == 1
         assert "Images that failed: 4 (plain, best)" in said and "not generated yet" not in said
     plan, store = Comparison.load(tmp_path / "run"), Store(tmp_path / "run")
     for result in collect(plan, store):

@@ -111,14 +111,20 @@ def test_the_image_is_the_best_prediction_of_the_levels_after_the_first():
                 self.seen[self.now.index][-1] = (seen.rows, seen.z.detach().clone(), seen.z0.detach().clone())
             return seen
 
-    loop = Worse(start(200))
-    few_steps(loop, [Linear(U)], CONFIG)
+    class Told(Observer):
+        def accepted(self, z, z0):
+            self.z, self.z0 = z, z0
+            return super().accepted(z, z0)
+
+    loop, told = Worse(start(200)), Told()
+    few_steps(loop, [Linear(U)], CONFIG, None, told)
     last = 0
     for i in range(200):
         found = {index: max(-x for x in losses(loop, index, i)) for index in range(STEPS)}
         best = max(range(1, STEPS), key=found.__getitem__)
         if best < STEPS - 1:
             assert (U * loop.z[i]).sum().item() == pytest.approx(found[best], abs=1e-4)
+            assert (U * told.z0[i]).sum().item() == pytest.approx(found[best], abs=1e-4)  # which the preview shows
         last += best == STEPS - 1
     assert 50 < last <= 100
 

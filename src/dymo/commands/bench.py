@@ -86,7 +86,7 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
 
 
 def report(settings: BenchReport, console: Console, notes: Console) -> None:
-    """Write the report of a run again. Raises ConfigError where the folder holds no run, or `versus` is no row of it."""
+    """Write the report of a run again, and end as the run did. Raises ConfigError where the folder holds no run, or `versus` is no row of it."""
     _need_extra()
     from ..bench.plan import Comparison
     from ..bench.store import Store
@@ -95,7 +95,8 @@ def report(settings: BenchReport, console: Console, notes: Console) -> None:
     names = [row.name for row in plan.rows]
     if versus is not None and versus not in names:
         raise ConfigError(f"--versus {versus!r} is no row: choose one of {', '.join(names)}")
-    _write(plan, Store(settings.run), versus, settings.out, console)
+    if _write(plan, Store(settings.run), versus, settings.out, console):
+        raise typer.Exit(1)
 
 
 def read_plan(given: dict[str, Any]) -> Comparison:

@@ -68,7 +68,8 @@ def few_steps(
             if before is not None and any(o.needs == "image" for o in way.acting):
                 image = _better(image, (z0, worth))
                 if now.index == now.steps - 1 and now.there.s == 0:
-                    z = _where(worth <= image[1], z, now.there.a * image[0])
+                    best = worth <= image[1]
+                    z, z0 = _where(best, z, now.there.a * image[0]), _where(best, z0, image[0])
         else:
             seen = loop.predict()
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
