@@ -6,8 +6,8 @@ import inspect
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from .budget import Allotment
 from .config import Config, Gradient
 from .errors import ConfigError
-from .events import Begun, Compiled, Listener, Started
+from .events import Begun, Compiled, Event, Listener, Started
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
@@ -94,6 +94,8 @@ class Generation:
             plain = self._unguided() if aligner.on_hacking == "best" else None
             if self.trace.cancelled:
                 return plain
+            if self.graphs is not None:  # what the seeds' loops capture is replayed later
+                stack.enter_context(self._compiled_reward())
             if self.config.scouts:
                 with frozen(modules):
                     self._begin_several_seeds()
@@ -105,8 +107,8 @@ class Generation:
                 stack.enter_context(checkpointed((denoiser, self.vae)))
             elif objectives and keeps_weights(denoiser):
                 stack.enter_context(checkpointed((denoiser,)))
-            if objectives and self.backend is not None:
-                stack.enter_context(compiled(layers_of(rewards[:1] if aligner.reward is not None else []), self.backend))
+            if self.graphs is None:
+                stack.enter_context(self._compiled_reward())
             output = self._steered(objectives)
             if plain is not None:
                 output = self._better(output, plain)
@@ -114,6 +116,11 @@ class Generation:
             now = torch.cuda.max_memory_allocated(device)
             self.trace.cost.peak_bytes = now if now > peak else None
         return output
+
+    def _compiled_reward(self) -> AbstractContextManager[int]:
+        if self.backend is None or self.aligner.reward is None:
+            return nullcontext(0)
+        return compiled(layers_of([self.aligner.reward]), self.backend)
 
     def decode(self, z0: Tensor) -> Tensor:
         """Predictions (n, C, h, w) as images in [0, 1], counted."""
@@ -134,7 +141,7 @@ class Generation:
                 if few:
                     config = self._of_few_steps()
                 if objectives and self.backend is not None and not few:
-                    self._rehearse(loop, recorder)
+                    self._rehearse(loop)
                 to_decode = 0.0 if allotment.budget.seconds is None else loop.seconds_to_decode()
                 allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps), to_decode)
                 if not few:
@@ -218,16 +225,18 @@ class Generation:
             found = score(images, samples, t)
             return found.sum(0) if found.ndim == 2 else found
 
-        def open_loop(call: dict[str, Any]) -> PipelineLoop:
+        @contextmanager
+        def open_loop(call: dict[str, Any]) -> Iterator[PipelineLoop]:
             lean = worded and not config.checkpointing and budget.bytes is None
             # What is captured here is replayed later.
             compile = None if self.graphs is None else self.backend
-            return self._loop(call, lean=lean, compile=compile, graphs=self.graphs, cancel=self.cancel)
+            with self._loop(call, lean=lean, compile=compile, graphs=self.graphs, cancel=self.cancel) as loop:
+                if compile is not None and loop.timesteps and not self._few(loop.timesteps):
+                    self._rehearse(loop)
+                yield loop
 
         def tell(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
-            event = Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1))
-            for listener in self.listeners:
-                listener(event)
+            self._emit(Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1)))
 
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
         several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
@@ -235,7 +244,11 @@ class Generation:
         room = Room(device) if at_once and device.type == "cuda" else None
         return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell, room, at_once)
 
-    def _rehearse(self, loop: PipelineLoop, recorder: Recorder) -> None:
+    def _emit(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def _rehearse(self, loop: PipelineLoop) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
         aligner, before = self.aligner, vars(self.trace.cost).copy()
         guided = family_of(self.pipe).guided(self.pipe, arguments(self.pipe, self.kwargs))
@@ -246,7 +259,7 @@ class Generation:
         loop.evaluations = [0] * len(loop.evaluations)
         if seconds:
             self.trace.cost.compile_seconds = seconds
-            recorder.emit(Compiled(seconds))
+            self._emit(Compiled(seconds))
             log.info("compiled in %.0f s", seconds)
 
     def _loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,7 @@ class _Last(Observer):
 
 def choose(
     kwargs: dict[str, Any], images: int, config: Config, objectives: Callable[[int], Sequence[Objective]],
-    score: Callable[[Tensor, list[int], float], Tensor], open_loop: Callable[[dict[str, Any]], PipelineLoop],
+    score: Callable[[Tensor, list[int], float], Tensor], open_loop: Callable[[dict[str, Any]], AbstractContextManager[PipelineLoop]],
     allow: Callable[[Sequence[Timestep], int], Allotment], tell: Callable[[int, int, int, int, Tensor], None], room: Room | None = None,
     at_once: bool = False,
 ) -> Chosen | None:  # fmt: skip

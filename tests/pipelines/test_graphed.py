@@ -1,5 +1,6 @@
 """Captured runs: the eager ones' numbers, from what was traced at the first call of each kind and nothing else."""
 
+import threading
 import weakref
 from functools import partial
 
@@ -14,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from dymo import ConfigError, DyMO
 from dymo.bench.launches import Launches
 from dymo.compiling import Compiling
-from dymo.events import Accepted
+from dymo.events import Accepted, Begun, Compiled
 from dymo.pipelines import attention
 from dymo.pipelines.graphed import Graphs
 from dymo.rewards.clip import CLIPReward
@@ -83,6 +84,27 @@ def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
     assert 3 <= len(traced) <= 6
     torch.testing.assert_close(torch.tensor(found.trace.scouts), torch.tensor(eager.trace.scouts))
     tiny.assert_same_run(found, eager)
+
+
+def test_what_the_seeds_need_is_compiled_before_the_first_is_begun(monkeypatch):
+    pipe, told, cancel = tiny.sd(), [], threading.Event()
+    torch.manual_seed(3)
+    preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
+    reward = CLIPReward(tiny_rewards.clip(), tiny.tokenizer(), "tiny")
+    monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(lambda function, _: function) if self.graphs else None)
+
+    def listen(event):
+        told.append((type(event), counters["stats"]["unique_graphs"]))
+        if isinstance(event, Begun):
+            cancel.set()
+
+    settings = dict(preset="fast", scouts=2, scout_until=400, borders_by="progress", borders=(0.4, 0.6), recurrences=0, preview_vae=preview)
+    aligner = DyMO(reward, compile="graphs+aot_eager", **settings)
+    seed = torch.Generator().manual_seed(0)
+    found = aligner(pipe, tiny.PROMPT, generator=seed, listeners=[listen], cancel=cancel, **tiny.SMALL)
+    (first, compiled), (second, begun) = told[:2]
+    assert (first, second) == (Compiled, Begun) and compiled == begun > 0
+    assert found.trace.cost.compile_seconds > 0
 
 
 def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
