@@ -93,3 +93,19 @@ def test_a_colour_behind_its_thing_describes_it(prompt, right):
 )  # fmt: skip
 def test_words_taken_for_another_kind(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a girl waves at a dog", "girl dog"), ("girl waves at dog", "girl dog"), ("the girl waves", "girl"),
+        ("a balloon floats in the sky, a girl waves", "balloon sky girl"), ("a rubber duck floats in a bathtub", "duck[rubber] bathtub"),
+        ("a girl in a red dress waves at a boy", "girl dress[red]<0 boy"), ("a ship sails on the sea", "ship sea"),
+        ("a dragon guards a castle", "dragon castle"), ("a woman smiles and waves", "woman"), ("a candle burns on a table", "candle table"),
+        ("parade floats on a street", "floats[parade] street"), ("ocean waves on a beach", "waves[ocean] beach"),
+        ("a fish and chips", "fish chips"), ("a dozen roses in a vase", "roses[dozen] vase"), ("the dog toys on a rug", "toys[dog] rug"),
+        ("a ship with white sails", "ship sails[white]<0"),
+    ],
+)  # fmt: skip
+def test_a_verb_in_s_is_no_plural_noun(prompt, right):
+    assert said(parse(prompt)) == right

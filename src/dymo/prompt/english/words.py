@@ -94,6 +94,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         word.kind = word.kind if word.kind == "Q" else _known(words, i)
     _mend_places(words)
     _mend_compounds(words)
+    _mend_deeds(words)
     _mend_stances(words)
     _mend_by_neighbours(words)
     return words
@@ -238,6 +239,26 @@ def _is_compound_participle(words: Words, i: int) -> bool:
     if many and words.low(first - 1) in ("a", "an", "one"):
         return False
     return listed or (words[i].low.endswith("ed") and not living and not many)
+
+
+def _mend_deeds(words: Words) -> None:
+    """ "a girl waves at a dog": no plural noun ends what "a" opens, nor follows somebody; what looks like one is a verb."""
+    for i, word in enumerate(words):
+        before = words[i - 1] if i else word
+        plural = word.kind == "N" and word.tag in ("NNS", "NNPS") and word.low.endswith("s") and "V" in word.can
+        had = lexicon.is_kind(word.low, "body") or lexicon.is_kind(word.low, "worn")
+        if not plural or had or words.kind(i + 1) not in "PRD.,C":
+            continue
+        if before.kind == "C" and i > 1 and words[i - 2].kind == "V" and words[i - 2].tag == "VBZ":
+            # "a woman smiles and waves".
+            word.kind, word.tag = "V", "VBZ"
+        if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
+            continue
+        start = i - 1
+        while words.kind(start - 1) in "AN":
+            start -= 1
+        if words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE:
+            word.kind, word.tag = "V", "VBZ"
 
 
 def _mend_stances(words: Words) -> None:
