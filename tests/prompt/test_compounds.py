@@ -75,6 +75,13 @@ def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
         ("a chair of red color", "chair[red]"), ("a ball in a bright red color", "ball[bright red]"),
         ("a dog, brown in color", "dog[brown]"), ("a cat, but blue", "cat[blue]"), ("a man in a coat, red", "man[red] coat<0"),
         ("a car, red, and a house, blue", "car[red] house[blue]"), ("a robot, tall, rusty", "robot[tall rusty]"),
+        ("a woman wears green", "woman[green]"), ("a girl is wearing bright yellow", "girl[bright yellow]"),
+        ("a woman dressed in green", "woman[green]"), ("a man clad in black", "man[black]"), ("a woman dressed in all white", "woman[white]"),
+        ("a woman wears green and a man wears red and blue", "woman[green] man[red blue]"),
+        ("a man in a hat wearing green", "man[green] hat<0"), ("a woman in a red dress wears white", "woman[white] dress[red]<0"),
+        ("a woman and a man. The woman wears green and the man wears red.", "woman[green] man[red]"),
+        ("a girl wearing pink holding a balloon", "girl[pink] balloon"), ("a woman in red walking a dog", "woman[red] dog"),
+        ("a man in black rides a horse", "man[black] horse"), ("a man not wearing green", "man"), ("a bed in white bedding", "bed bedding[white]"),
         ("a photo of a cat in black and white", "cat"), ("a city in bright colors", "city"), ("a field in autumn", "field"),
     ],
 )  # fmt: skip

@@ -147,6 +147,8 @@ class _Attacher:
             before -= 1
         if self.low(before) in lexicon.LIGHT_VERBS:
             return self._nearest(before)
+        if self.low(before) in lexicon.WEARING:
+            return self._wearer(before) if self.low(i) in lexicon.COLOURS or self._before_colour(i) else None
         beside = next((thing for thing in self.shown if thing.end == before + 1), None)
         if beside is not None:
             return beside
@@ -167,6 +169,19 @@ class _Attacher:
             return named
         people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
         return next(people, next(iter(self.shown), None))
+
+    def _before_colour(self, i: int) -> bool:
+        """ "wearing dark green"."""
+        return self.kind(i + 1) == "A" and self.low(i + 1) in lexicon.COLOURS
+
+    def _wearer(self, verb: int) -> Thing | None:
+        """ "a woman wears green", "a man in a hat wearing green": the colour of one's clothes describes who wears them."""
+        if self.low(verb - 1) in lexicon.NEGATIONS:
+            return None
+        wearers = [t for t in self.shown if not any(lexicon.is_kind(self.low(t.head), kind) for kind in ("worn", "body"))]
+        ties = [*self.words.subjects(verb), self.words[verb].head]
+        tied = next((thing for thing in wearers for i in ties if i in thing), None)
+        return tied or next((thing for thing in reversed(wearers) if thing.end <= verb), None)
 
     def _is_listed(self, thing: Thing) -> bool:
         """ "a car, red, and a house": whether a thing stands in no relation to one before it."""

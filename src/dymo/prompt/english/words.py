@@ -161,6 +161,9 @@ def _known(words: Words, i: int) -> str:
     if word.low in ("each", "both", "all") and words.low(i + 1) in lexicon.TRANSITIVE and words[i + 1].tag == "VBG":
         # "each holding a cup".
         return "R"
+    if word.low == "all" and words.low(i + 1) in lexicon.COLOURS and _clothes(words, i - 1) and words.kind(i + 2) not in "NA":
+        # "dressed in all black".
+        return "R"
     if word.low in ("and", "or", "&", "+"):
         return "C"
     if word.low in "/;:|~•":
@@ -242,23 +245,33 @@ def _is_compound_participle(words: Words, i: int) -> bool:
 
 
 def _mend_deeds(words: Words) -> None:
-    """ "a girl waves at a dog": no plural noun ends what "a" opens, nor follows somebody; what looks like one is a verb."""
+    """Take for a verb what looks like a noun where no noun can be: "a girl waves at a dog", "a man in black riding a horse"."""
     for i, word in enumerate(words):
-        before = words[i - 1] if i else word
-        plural = word.kind == "N" and word.tag in ("NNS", "NNPS") and word.low.endswith("s") and "V" in word.can
         had = lexicon.is_kind(word.low, "body") or lexicon.is_kind(word.low, "worn")
-        if not plural or had or words.kind(i + 1) not in "PRD.,C":
+        if word.kind != "N" or "V" not in word.can or had:
             continue
-        if before.kind == "C" and i > 1 and words[i - 2].kind == "V" and words[i - 2].tag == "VBZ":
-            # "a woman smiles and waves".
+        plural = word.tag in ("NNS", "NNPS") and word.low.endswith("s")
+        clothed = words.low(i - 1) in lexicon.COLOURS and _clothes(words, run_start(words, i) - 1) and words.kind(i + 1) == "D"
+        if plural and (clothed or _is_deed(words, i)):
             word.kind, word.tag = "V", "VBZ"
-        if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
-            continue
-        start = i - 1
-        while words.kind(start - 1) in "AN":
-            start -= 1
-        if words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE:
-            word.kind, word.tag = "V", "VBZ"
+        elif clothed and word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS:
+            word.kind, word.tag = "V", "VBG"
+
+
+def _is_deed(words: Words, i: int) -> bool:
+    """Whether word i stands behind a single noun that "a" opens, or that names somebody, or beside another verb in -s."""
+    before = words[i - 1] if i else words[i]
+    if words.kind(i + 1) not in "APRD.,C":
+        return False
+    if before.kind == "C":
+        # "a woman smiles and waves".
+        return i > 1 and words[i - 2].kind == "V" and words[i - 2].tag == "VBZ"
+    if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
+        return False
+    start = i - 1
+    while words.kind(start - 1) in "AN":
+        start -= 1
+    return words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE
 
 
 def _mend_stances(words: Words) -> None:
@@ -354,8 +367,17 @@ def _names_what_is_modified(words: Words, i: int) -> bool:
         # "the red above the blue": a preposition is followed by what it governs.
         return False
     start = run_start(words, i)
+    deed = word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS
+    if deed and words.low(i - 1) in lexicon.COLOURS and _clothes(words, start - 1):
+        # "a woman in red holding a cup".
+        return False
     coloured = any(word.low in lexicon.COLOURS for word in words[start:i])
     return (words.kind(start - 1) == "D" or coloured) and follower not in "NA"
+
+
+def _clothes(words: Words, i: int) -> bool:
+    """Whether what follows word i may be the colour of one's clothes: "in red", "wearing red"."""
+    return words.low(i) == "in" or words.low(i) in lexicon.WEARING
 
 
 def _is_named(words: Words, i: int) -> bool:
