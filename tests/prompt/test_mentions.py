@@ -53,6 +53,13 @@ def test_things_that_differ_by_colour_order_size_or_side_are_several(prompt, rig
         ("a cat and a sofa. The cat on the left is black.", "cat[black] sofa"),
         ("two dogs, the big dog is brown and the small dog is white", "dogs[two] dog[big brown]<0 dog[small white]<0"),
         ("1girl, red hair, long hair", "girl hair[red]<0 hair[long]=1"),
+        ("a man with a beard and a man with a cap. The man with the cap is tall.", "man beard<0 man[tall] cap<2"),
+        ("a man with a cap and a man with a beard. The man with the cap is tall.", "man[tall] cap<0 man beard<2"),
+        ("a man holding a cup and a man holding a book. The man with the book is bald.", "man cup man[bald] book"),
+        ("a dog on a sofa and a dog on a rug. The dog on the rug is black.", "dog sofa dog[black] rug"),
+        ("a red car with a dent and a red car with a flag. The red car with the flag is wet.", "car[red] dent car[red] flag car[red wet]=2"),
+        ("the man with the beard is old and the man with the cap is young", "man[old] beard<0 man[young] cap<2"),
+        ("a man with a hat. The man with the cane is old.", "man[old] hat<0 cane"),
     ],
 )  # fmt: skip
 def test_a_later_mention_is_of_the_thing_that_it_says_most_of(prompt, right):

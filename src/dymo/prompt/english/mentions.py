@@ -21,7 +21,8 @@ def earlier(words: Words, thing: Thing, before: Sequence[Thing]) -> Thing | None
         return None
     alike = [t for t in before if words.low(t.head) == words.low(thing.head)]
     may_be = [t for t in alike if not _differ(words, t, thing)]
-    best = max(may_be, key=lambda t: len(own & _known(words, t)), default=None)
+    own_behind = _behind(words, thing)
+    best = max(may_be, key=lambda t: len(own & _known(words, t)) + len(own_behind & _behind(words, t)), default=None)
     place = next((n for n, word in enumerate(_ORDER) if word in own), None)
     if best is None or place is None or own & _known(words, best):
         return best
@@ -54,6 +55,18 @@ def _side(words: Words, thing: Thing) -> set[str]:
     return found - {"side", "hand", "far"}
 
 
+def _behind(words: Words, thing: Thing) -> set[str]:
+    """The words of what somebody has, or is beside, by which he can be told: "the man with the red cap"."""
+    i = thing.end
+    while words.kind(i) in "PVRWD":
+        i += 1
+    found = set()
+    while i > thing.end and words.kind(i) in "ANM":
+        found.add(words.low(i))
+        i += 1
+    return found
+
+
 def _differ(words: Words, first: Thing, thing: Thing) -> bool:
     """Whether what tells a thing from others cannot be said of the first."""
     known, own = _known(words, first), told(words, thing)
@@ -65,6 +78,11 @@ def _differ(words: Words, first: Thing, thing: Thing) -> bool:
         return True
     if words.low(first.start - 1) != "the" or own & known:
         return False
+    if words.kind(first.end) == "P" and words.low(first.end) == words.low(thing.end):
+        # "the man with the beard and the man with the cap".
+        behind = _behind(words, first), _behind(words, thing)
+        if all(behind) and not behind[0] & behind[1]:
+            return True
     # Two definite ones, each told from the other: "the wooden chair ... the plastic chair".
     return bool(own and told(words, first)) or bool(own & lexicon.WHERE)
 
