@@ -19,6 +19,13 @@ from dymo.prompt import parse
         ("a man driving a car with big wheels", "man car wheels[big]<1"),
         ("a woman in a dress with red hair", "woman dress<0 hair[red]<0"), ("a girl sitting on a chair with long hair", "girl chair hair[long]<0"),
         ("a squirrel holding an acorn with its paws", "squirrel acorn paws<0"), ("a man riding a bike with a helmet", "man bike helmet<0"),
+        ("a house on a hill with a red door", "house hill door[red]<0"), ("a car on a road with big wheels", "car road wheels[big]<0"),
+        ("a house on a hill near a lake with a red roof", "house hill lake roof[red]<0"),
+        ("a cabin by a lake with a chimney", "cabin lake chimney<0"),
+        ("a house on a hill with a red door and a blue roof", "house hill door[red]<0 roof[blue]<0"),
+        ("a woman on a beach with red hair", "woman beach hair[red]<0"), ("a table on a lawn with metal legs", "table lawn legs[metal]<0"),
+        ("a street with a house with a red door", "street house door[red]<1"), ("a hill with a red door", "hill door[red]<0"),
+        ("a house next to a barn with a red door", "house barn door[red]<1"), ("a house on a hill with trees", "house hill trees"),
         ("a man cutting bread with a knife", "man bread knife"), ("a knight fighting a dragon with a sword", "knight dragon sword"),
     ],
 )  # fmt: skip

@@ -49,7 +49,7 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
             if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
                 # "a dog in a car and a cat in a tree": no dog is in both.
                 subject = next((one for one in others if one[0].end == start and _is_joined(words, one[0])), subject)
-            subject = _bearer(words, others, mention, start, end) or subject
+            subject = _bearer(words, others, mention, links, start) or subject
             if subject is None or subject[0].start >= mention.start:
                 continue
             # "one of the walls" is no wall of what was named before.
@@ -110,20 +110,40 @@ def _subject(words: Words, named: Sequence[Named], start: int, end: int) -> Name
     return next((one for one in reversed(named) if one[0].end <= start), None)
 
 
-def _bearer(words: Words, named: Sequence[Named], thing: Thing, start: int, end: int) -> Named | None:
+def _bearer(words: Words, named: Sequence[Named], thing: Thing, links: Sequence[Link], start: int) -> Named | None:
     """ "a dog chasing a cat with a blue ribbon": the mention right before "with", if it is of a kind that has such a thing."""
+    end = thing.start - (words.kind(thing.start - 1) == "D")
     if end - start > 1 or words.low(start) != "with" or words.low(end) in ("its", "his", "her", "their"):
         return None
     before = next((one for one in named if one[0].end == start), None)
     if before is None:
         return None
     head, bearer = words.low(before[0].head), before[0]
-    living = _is_a(words, bearer, "person", "animal") or head in lexicon.PEOPLE | lexicon.HUMANLIKE | lexicon.CREATURES
+    living = _is_living(words, bearer) or head in lexicon.HUMANLIKE | lexicon.CREATURES
+    if head in lexicon.GROUND and _is_a(words, thing, "body", "worn", "part"):
+        standing = _standing(words, named, links, before)
+        return None if standing and _is_living(words, standing[0]) and _is_a(words, thing, "part") else standing
     if _is_a(words, thing, "body", "worn"):
         return before if living else None
-    # "driving a car with big wheels"; in "a house on a hill with a red door" the tree knows better.
+    # "driving a car with big wheels".
     acted_on = words.kind(_governor(words, bearer)) == "V" and not living and not _is_a(words, bearer, "body", "worn")
     return before if acted_on and _is_a(words, thing, "part") else None
+
+
+def _standing(words: Words, named: Sequence[Named], links: Sequence[Link], ground: Named) -> Named | None:
+    """ "a house on a hill with a red door": what is no ground and stands where the ground is."""
+    at: int | None = ground[1]
+    while at is not None:
+        standing = next((one for one in named if one[1] == at), ground)
+        if words.low(standing[0].head) not in lexicon.GROUND:
+            return standing
+        # A link's object is named behind its subject, so that this ends.
+        at = next((link.subject for link in reversed(links) if link.object == at and words.kind(link.start) in "PV"), None)
+    return None
+
+
+def _is_living(words: Words, thing: Thing) -> bool:
+    return _is_a(words, thing, "person", "animal") or words.low(thing.head) in lexicon.PEOPLE
 
 
 def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
