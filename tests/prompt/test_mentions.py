@@ -18,6 +18,12 @@ def said(graph: SemanticGraph) -> str:
     return " ".join(map(one, graph.entities))
 
 
+def related(graph: SemanticGraph) -> str:
+    """The relations, each as its subject, its words and its object."""
+    found = [(graph.entities[r.subject].text, r.text, graph.entities[r.object].text) for r in graph.relations]
+    return ", ".join(map(" ".join, found))
+
+
 @pytest.mark.parametrize(
     ("prompt", "right"),
     [
@@ -102,6 +108,23 @@ def test_parts_belong_to_the_thing_that_is_named_again(prompt, right):
     ],
 )  # fmt: skip
 def test_relations_are_of_the_thing_that_is_named_again(prompt, right):
-    graph = parse(prompt)
-    found = [(graph.entities[r.subject].text, r.text, graph.entities[r.object].text) for r in graph.relations]
-    assert ", ".join(map(" ".join, found)) == right
+    assert related(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("under the table is a mouse", "mouse under table"), ("in the box lies a ring", "ring in box"),
+        ("on the left stands a red lamp", ""), ("a cat, in the background is a car", ""), ("on the table there is a red book", "book on table"),
+        ("in front of the castle stands a knight in armor", "knight in front of castle, knight in armor"),
+        ("on top of the fridge sits a cat and under the table lies a dog", "cat on top of fridge, dog under table"),
+        ("under the table in the kitchen is a mouse", "mouse under table, table in kitchen"),
+        ("in the box lies a pile of coins", "coins in box"), ("from behind a tree peeks a deer", "deer from behind tree"),
+        ("in a forest, a bear", "bear in forest"), ("under the table a mouse is eating cheese", "mouse under table, mouse eating cheese"),
+        ("wearing a red hat, a cat sits on a sofa", "cat wearing hat, cat sits on sofa"), ("on a beach, sunset, palm trees, a girl", ""),
+        ("a man in a hat and in a coat holds a cup", "man in hat, man in coat, man holds cup"), ("a cat, on a table, is black", "cat on table"),
+        ("on the table is the table", ""),
+    ],
+)  # fmt: skip
+def test_what_is_named_behind_its_place_is_there(prompt, right):
+    assert related(parse(prompt)) == right

@@ -38,26 +38,68 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
     named = [(mention, n) for n, thing in enumerate(shown) for mention in (thing, *thing.again)]
     named.sort(key=lambda one: one[0].start)
     links: list[Link] = []
+    fronted: set[int] = set()
     for mention, n in named:
         start, end = _predicate(words, things, mention)
-        if start < end:
+        if start == end or _follows_place(words, start, end):
+            continue
+        placed = _placed(words, named, mention, start)
+        if placed is not None and placed[1] != n:
+            links.append(Link(start, end, placed[1], n))
+            fronted.add(placed[0].start)
+        elif mention.start not in fronted:
             # "an abandoned changing room": a verb that belongs to the thing itself relates it to nothing.
             itself = words[start].low not in lexicon.TRANSITIVE
             others = [one for one in named if one[1] != n or (itself and one[0] is mention)]
-            subject = _subject(words, others, start, end)
-            first = words[start].low
-            if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
-                # "a dog in a car and a cat in a tree": no dog is in both.
-                subject = next((one for one in others if one[0].end == start and _is_joined(words, one[0])), subject)
-            subject = _bearer(words, others, mention, links, start) or subject
+            subject = _tied(words, others, mention, links, start, end)
             if subject is None or subject[0].start >= mention.start:
                 continue
             # "one of the walls" is no wall of what was named before.
-            partly = mention is not shown[n] and first == "of" and subject[0].end != start
+            partly = mention is not shown[n] and words[start].low == "of" and subject[0].end != start
             link = Link(start, end, subject[1], n)
             if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
                 links.append(link)
     return links
+
+
+def _tied(
+    words: Words, named: Sequence[Named], thing: Thing, links: Sequence[Link], start: int, end: int
+) -> Named | None:
+    """The mention that the words [start, end) tie a thing to."""
+    subject = _subject(words, named, start, end)
+    first = words[start].low
+    if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
+        # "a dog in a car and a cat in a tree": no dog is in both.
+        subject = next((one for one in named if one[0].end == start and _is_joined(words, one[0])), subject)
+    return _bearer(words, named, thing, links, start) or subject
+
+
+def _follows_place(words: Words, start: int, end: int) -> bool:
+    """ "a cat, in the background is a car": whether words say of what follows only in which part of the picture it is."""
+    return words.kind(start - 1) in ".,C" and words.kind(start) == "P" and words.low(end - 1) in lexicon.STANDS
+
+
+def _placed(words: Words, named: Sequence[Named], thing: Thing, start: int) -> Named | None:
+    """ "under the table is a mouse", "in a forest, a bear": what is named behind the phrase that says where it is."""
+    opens = words.kind(start - 1) == "."
+    if words.kind(start - 1) not in ".,C" or not (words.kind(start) == "P" or words.low(start) == "next" or opens):
+        return None
+    i = thing.end
+    while words.kind(i) == "P":
+        # "under the table in the kitchen".
+        i = next((one[0].end for one in named if i < one[0].start <= i + 2), len(words))
+    acts = i
+    while words.low(acts) in lexicon.STANDS | lexicon.STANCES or words.low(acts) == "there":
+        acts += 1
+    # "from behind a tree peeks a deer": what a preposition governs does nothing.
+    acts += acts == i and opens and words.kind(i) == "V" and words[i].tag in ("VBZ", "VBD")
+    if acts == i:
+        acts += words.kind(i) == ","
+        if not opens or words.kind(acts) not in ("D" if acts == i else "DMA"):
+            return None
+    later = next((one for one in named if one[0].start >= acts), None)
+    between = words[acts : later[0].start] if later else []
+    return later if all(word.kind in "DRNAM" or word.low == "of" for word in between) else None
 
 
 def _says(words: Words, link: Link) -> tuple[int, int, list[str]]:
@@ -133,12 +175,13 @@ def _bearer(words: Words, named: Sequence[Named], thing: Thing, links: Sequence[
 def _standing(words: Words, named: Sequence[Named], links: Sequence[Link], ground: Named) -> Named | None:
     """ "a house on a hill with a red door": what is no ground and stands where the ground is."""
     at: int | None = ground[1]
-    while at is not None:
+    for _ in range(len(links) + 1):
         standing = next((one for one in named if one[1] == at), ground)
         if words.low(standing[0].head) not in lexicon.GROUND:
             return standing
-        # A link's object is named behind its subject, so that this ends.
         at = next((link.subject for link in reversed(links) if link.object == at and words.kind(link.start) in "PV"), None)
+        if at is None:
+            break
     return None
 
 
