@@ -128,3 +128,22 @@ def test_relations_are_of_the_thing_that_is_named_again(prompt, right):
 )  # fmt: skip
 def test_what_is_named_behind_its_place_is_there(prompt, right):
     assert related(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a cat and a dog both wearing hats", "cat wearing hats, dog wearing hats"),
+        ("a cat and a dog, each wearing a hat", "cat wearing hat, dog wearing hat"),
+        ("a cat, a dog and a bird all wearing scarves", "cat wearing scarves, dog wearing scarves, bird wearing scarves"),
+        ("a man on a horse and a woman both wearing hats", "man on horse, man wearing hats, woman wearing hats"),
+        ("a cat and a dog are on a sofa", "cat on sofa, dog on sofa"), ("two men each holding a sign", "men holding sign"),
+        ("a cat and a dog. They are wearing hats.", "cat wearing hats, dog wearing hats"),
+        ("a man and a woman, both with red hair", "man with hair, woman with hair"),
+        ("a bird and a fish, a cat and a dog both wearing scarves", "cat wearing scarves, dog wearing scarves"),
+        ("a boy and two cats that are on a sofa", "cats on sofa"), ("a man and a woman holding a cup", "woman holding cup"),
+        ("a man is holding a cup and a woman is holding a book", "man holding cup, woman holding book"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_several_is_of_each(prompt, right):
+    assert related(parse(prompt)) == right

@@ -136,7 +136,22 @@ def test_w7_what_is_worn_and_parts_are_drawn_apart_on_request_only():
     assert apart("a hat and a cat") == right_pairs("hat cat")
 
 
-@pytest.mark.parametrize("prompt", ["," * 10_000, "a," * 5_000, "red apple and " * 1_500, "🐱 " * 3_000, "[a|" * 2_000])
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a cat and a dog both wearing hats", "cat dog"),
+        ("a cat and a dog both wearing hats next to a tree", "cat dog, cat tree, dog tree, hats tree"),
+        ("a man and a woman, both with red hair", "man woman"), ("a cat wearing a hat and a dog", "cat dog, hat dog"),
+    ],
+)  # fmt: skip
+def test_w7_what_several_wear_is_drawn_apart_from_none_of_them(prompt, right):
+    assert apart(prompt) == right_pairs(right)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["," * 10_000, "a," * 5_000, "red apple and " * 1_500, "🐱 " * 3_000, "[a|" * 2_000, "a cat and a dog are both in a car " * 60],
+)
 def test_w8_no_prompt_takes_long(prompt):
     parse("a cat")
     with warnings.catch_warnings():

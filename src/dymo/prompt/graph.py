@@ -115,9 +115,10 @@ class SemanticGraph:
         """The places (i, j), i < j, of the entities to be drawn apart: S_neg of arXiv 2412.00759.
 
         An entity is not opposed to one that names the same thing (`same_as`, or the same characters); nor, without
-        `wholes_and_parts`, to what it is directly or indirectly a part of (`part_of`).
+        `wholes_and_parts`, to what it is directly or indirectly a part of: by `part_of`, or by a relation of the same
+        characters that also ties it to that ("a cat and a dog both wearing hats").
         """
-        kin = [self._kin(n) for n in range(len(self.entities))]
+        kin = [self._wholes(n) for n in range(len(self.entities))]
         for i, j in combinations(range(len(self.entities)), 2):
             same = kin[i][0] == kin[j][0] or self.entities[i].span == self.entities[j].span
             whole = kin[i][0] in kin[j] or kin[j][0] in kin[i]
@@ -138,6 +139,15 @@ class SemanticGraph:
             entity = self.entities[at]
             at = entity.part_of if entity.same_as is None else entity.same_as
         return [at for at in seen if self.entities[at].same_as is None]
+
+    def _wholes(self, n: int) -> list[int]:
+        """The kin of entity n, and of what the same words tie to a part as they tie its whole to it."""
+        kin = self._kin(n)
+        for part in tuple(kin):
+            ties = [r for r in self.relations if r.object == part]
+            spans = {r.span for r in ties if r.subject == self.entities[part].part_of}
+            kin += [whole for r in ties if r.span in spans for whole in self._kin(r.subject)]
+        return kin
 
     def to_json(self) -> str:
         """The graph as a JSON object with every span, which `from_json` reads back to an equal graph."""

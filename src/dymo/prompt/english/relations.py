@@ -18,6 +18,8 @@ Named = tuple[Thing, int]  # a mention, and the place of its thing among those t
 Kin = tuple[Places, Places]  # part_of, same_as
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
+# Before a predicate that is of each thing in a list.
+_OF_SEVERAL = ("both", "all", "each", "they", "are", "were")
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
                 continue
             # "one of the walls" is no wall of what was named before.
             partly = mention is not shown[n] and words[start].low == "of" and subject[0].end != start
-            link = Link(start, end, subject[1], n)
-            if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
-                links.append(link)
+            for place in dict.fromkeys(m for _, m in _all_of(words, others, subject, start) if m != n):
+                link = Link(start, end, place, n)
+                if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
+                    links.append(link)
     return links
 
 
@@ -72,6 +75,36 @@ def _tied(
         # "a dog in a car and a cat in a tree": no dog is in both.
         subject = next((one for one in named if one[0].end == start and _is_joined(words, one[0])), subject)
     return _bearer(words, named, thing, links, start) or subject
+
+
+def _all_of(words: Words, named: Sequence[Named], subject: Named, start: int) -> list[Named]:
+    """ "a cat and a dog both wearing hats", "a cat and a dog are in a car": each mention of the list that is the subject."""
+    i = start - 1
+    while words.kind(i) not in "NW" and words.low(i) not in _OF_SEVERAL and i > 0:
+        i -= 1
+    which = words.kind(i) == "W" or (words.low(i) in ("are", "were") and words.kind(i - 1) == "W")
+    if which or (words.low(i) not in _OF_SEVERAL and words[start].tag != "VBP"):
+        # "a boy and two cats that are on a sofa".
+        return [subject]
+    before = [one for one in named if one[0].end <= start][-_LONGEST:]
+    first = _list_head(words, before, subject[0])
+    several = [one for one in before if _list_head(words, before, one[0]) is first]
+    return several[-2:] if words.low(i) == "both" and several else several or [subject]
+
+
+def _list_head(words: Words, named: Sequence[Named], thing: Thing) -> Thing:
+    """The first mention of the list that a mention is in, by the dependency tree."""
+    for _ in named:
+        word = words[thing.head]
+        above = next((one[0] for one in named if word.head in one[0]), None)
+        if above is not None and _is_a(words, above, "worn", "body") and not _is_a(words, thing, "worn", "body"):
+            # "a man with a cap and a woman": taken for "a cap and a woman".
+            bearer = words[words[above.head].head].head
+            above = next((one[0] for one in named if bearer in one[0]), above)
+        if word.dependency not in ("conj", "appos") or above is None or above.start >= thing.start:
+            return thing
+        thing = above
+    return thing
 
 
 def _follows_place(words: Words, start: int, end: int) -> bool:
