@@ -503,6 +503,11 @@ def test_help_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_library_loads_neither_diffusers_nor_a_compiler_before_they_are_needed():
+    code = "import sys, dymo.aligner, dymo.pipelines.loop; sys.exit('torch._dynamo' in sys.modules or 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_an_unknown_option_is_refused_by_name():
     result = invoke("generate", PROMPT, "--sede", "3")
     assert result.exit_code == 2 and "--sede" in result.stderr

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.activations import GEGLU
 from torch import Tensor, nn
 
 from .compiled import quiet, with_code_of_its_own
@@ -26,10 +25,13 @@ def fused(denoiser: nn.Module, backend: str) -> Iterator[int]:
 
     Yields how many there are; a module that something watches or wraps stays as it is. No gradient to their weights.
     """
+    from diffusers.models.activations import GEGLU
+
+    made: dict[type, Callable[..., Tensor]] = {GEGLU: _gated_forward, nn.GroupNorm: _normed_forward}
     with ExitStack() as stack:
         count = 0
         for module in denoiser.modules():
-            if (make := _MADE.get(type(module))) and quiet(module):
+            if (make := made.get(type(module))) and quiet(module):
                 stack.enter_context(patched(module, "forward", partial(make, module, backend)))
                 count += 1
         yield count
@@ -41,9 +43,6 @@ def _gated_forward(module: Any, backend: str, x: Tensor, *_: Any, **__: Any) -> 
 
 def _normed_forward(module: Any, backend: str, x: Tensor) -> Tensor:
     return group_normed(x, module.weight, module.bias, module.num_groups, module.eps, backend)
-
-
-_MADE: dict[type, Callable[..., Tensor]] = {GEGLU: _gated_forward, nn.GroupNorm: _normed_forward}
 
 
 @torch.library.custom_op("dymo::gated", mutates_args=())
