@@ -43,6 +43,16 @@ def test_pieces_of_a_word_share_its_map_and_scale_does_not_matter():
     torch.testing.assert_close(word_map(maps[0], (2,)), maps[0, :, 2] / maps[0, :, 2].sum())
 
 
+@pytest.mark.parametrize("faint", [0.0, 1e-40, 1e-30, 1e-25, 1e-20])
+def test_a_word_that_is_nowhere_has_a_finite_loss_and_slope(faint):
+    maps = torch.rand(1, 64, 4).mul(torch.tensor([faint, 1.0, faint, 1.0])).requires_grad_()
+    of_two_encoders = Pairs(positive=((((0,), (2,)), ((1,), (3,))),))
+    for pairs in (Pairs(positive=(((0,), (1,)),), negative=(((0,), (2,)),)), of_two_encoders):
+        loss = semantic_loss(maps, [pairs])
+        assert -1 <= loss.item() <= 1
+        assert torch.autograd.grad(loss.sum(), maps)[0].isfinite().all()
+
+
 def test_samples_do_not_mix():
     maps = torch.rand(2, 9, 4, dtype=torch.float64, requires_grad=True)
     pairs = Pairs(positive=(((0,), (1,)),))

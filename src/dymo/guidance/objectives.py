@@ -118,7 +118,7 @@ def semantic_loss(maps: Tensor, pairs: Sequence[Pairs]) -> Tensor:
     if plan.encoders is not None:  # means over encoders weigh each alike; a cosine is the same of maps of any sum
         both = _normalised(both) @ plan.encoders
     size = torch.linalg.vector_norm(both, dim=1, keepdim=True)
-    s, o = (both / size.clamp_min(torch.finfo(both.dtype).tiny)).chunk(2, -1)
+    s, o = (both / size.clamp_min(_faintest(both))).chunk(2, -1)
     return ((s * o).sum(1) * plan.weights).sum(-1)
 
 
@@ -170,7 +170,12 @@ def _parts(word: Word) -> tuple[Indices, ...]:
 
 def _normalised(maps: Tensor) -> Tensor:
     """Maps (B, pixels, words), each brought to sum 1."""
-    return maps / maps.sum(1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+    return maps / maps.sum(1, keepdim=True).clamp_min(_faintest(maps))
+
+
+def _faintest(maps: Tensor) -> float:
+    """What a map is divided by at least: below it squares vanish, and a word that is nowhere is like nothing, with a finite slope."""
+    return torch.finfo(maps.dtype).tiny ** 0.5
 
 
 def preference_loss(scores: Tensor, form: str, tau: float, cosine_scale: float | None) -> Tensor:
