@@ -97,7 +97,7 @@ class Recorder(Observer):
             if self.evaluation == 0:
                 self._keep(step.gradient_norm, rows, moved.size)
             self._keep(step.displacement, rows, moved.length, best)
-            self._unread.append((moved.most, lambda most: self._failed(step, rows, most)))
+            self._unread.append((moved.size, lambda sizes: self._failed(step, rows, sizes)))
         if self.watch is not None and "reward" in seen.notes:
             images = seen.images.detach().clamp(0, 1)
             if best is not None:
@@ -177,9 +177,9 @@ class Recorder(Observer):
 
         self._unread.append((values if best is None else torch.cat([values.float(), best.float()]), place))
 
-    def _failed(self, step: Step, rows: Rows, most: list[float]) -> None:
-        for i, entry in zip(rows, most, strict=True):
-            reason = step.unguided[i] = failure(entry)
+    def _failed(self, step: Step, rows: Rows, sizes: list[float]) -> None:
+        for i, size in zip(rows, sizes, strict=True):
+            reason = step.unguided[i] = failure(size)
             if reason is None:
                 continue
             heavy = [step.weights[name][i] for name in step.losses]

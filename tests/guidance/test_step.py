@@ -6,7 +6,7 @@ import torch
 from dymo import Config, ConfigError
 from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
-from dymo.guidance.step import damped, failure, largest, move, norms, usable
+from dymo.guidance.step import damped, failure, move, norms, usable
 
 PLAIN = dict(damping=0.0, max_step=None, eta_steps=None)
 
@@ -71,11 +71,30 @@ def test_a_stage_moves_as_far_whatever_the_steps(max_step):
 
 def test_failures_are_told_apart_and_do_not_move():
     g = torch.tensor([[1.0, 2.0], [float("nan"), 1.0], [float("inf"), 0.0], [0.0, 0.0]])
-    assert list(map(failure, largest(g).tolist())) == [None, "nan", "infinite", "zero"]
-    assert usable(largest(g)).tolist() == [True, False, False, False]
+    assert list(map(failure, norms(g).tolist())) == [None, "nan", "infinite", "zero"]
+    assert usable(norms(g)).tolist() == [True, False, False, False]
     made = move(Config(eta=1.0, **PLAIN), "semantic", g, seen(torch.ones(4, 2)))
     assert made.displacement.isfinite().all()
     assert made.length.gt(0).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("settings", [{}, PLAIN, {"max_step": None}, {"damping": 0.0}, {"step_rule": "residual"}])
+def test_gradients_whose_norm_leaves_float32_do_not_move(settings):
+    g, eps, residual = torch.randn(3, 4, 4, 8, 8)
+    g = g * torch.tensor([1e-40, 1e-25, 1e20, 1e37]).view(4, 1, 1, 1)
+    made = move(Config(eta=0.3, **settings), "semantic", g, seen(eps, residual))
+    assert not made.displacement.any() and not made.length.any()
+    assert list(map(failure, made.size.tolist())) == ["zero", "zero", "infinite", "infinite"]
+
+
+@pytest.mark.parametrize("size", [1e-18, 1e-15, 1e15, 1e18])
+def test_the_smallest_and_largest_gradients_that_move_go_no_further_than_their_length(size):
+    g, eps = torch.randn(2, 1, 4, 8, 8)
+    made = move(Config(eta=0.3), "semantic", size * g / g.norm(), seen(eps))
+    capped = move(Config(eta=0.3, damping=0.0), "semantic", size * g / g.norm(), seen(eps))
+    for one in (made, capped):
+        torch.testing.assert_close(norms(one.displacement), one.length)
+        assert one.length.isfinite().all() and one.length < 2.5 * 0.06 * norms(eps) * 1.001
 
 
 def test_damping_fades_a_step_whose_gradient_vanishes():

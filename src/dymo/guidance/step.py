@@ -15,6 +15,8 @@ from .schedule import STAGES, Stage
 
 FURTHEST = 2.5
 """Most that a step of a short run is longer."""
+FAINTEST = 1e-19
+"""Below it, the squares that a norm sums vanish in float32."""
 
 
 def norms(x: Tensor) -> Tensor:
@@ -27,24 +29,19 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def largest(gradient: Tensor) -> Tensor:
-    """The largest entry of each sample's gradient (B, ...) by size, (B,): NaN where any is."""
-    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1)
+def usable(size: Tensor) -> Tensor:
+    """By their norms (B,), which gradients have a direction, (B,) bool."""
+    return (size > FAINTEST) & (size < float("inf"))
 
 
-def usable(most: Tensor) -> Tensor:
-    """By their largest entries (B,), which gradients have a direction, (B,) bool."""
-    return (most > 0) & (most < float("inf"))
-
-
-def failure(most: float) -> str | None:
-    """Why the gradient with this largest entry has no direction: "nan", "infinite", "zero"; None where it has one."""
-    return "nan" if math.isnan(most) else "infinite" if math.isinf(most) else "zero" if most == 0 else None
+def failure(size: float) -> str | None:
+    """Why the gradient of this norm has no direction: "nan", "infinite", "zero" (to float32's squares); None where it has one."""
+    return "nan" if math.isnan(size) else "infinite" if math.isinf(size) else None if size > FAINTEST else "zero"
 
 
 def finite(gradient: Tensor) -> Tensor:
     """Which samples' gradients (B, ...) have neither NaN nor infinity, (B,) bool; nothing but zeros is finite too."""
-    return largest(gradient).isfinite()
+    return torch.linalg.vector_norm(gradient.flatten(1), float("inf"), dim=1).isfinite()
 
 
 def polyak_length(eta: float, noise: Tensor, size: Tensor) -> Tensor:
@@ -63,7 +60,7 @@ def damped(length: Tensor, size: Tensor, damping: float) -> Tensor:
     Both rules divide by the gradient, so they would turn the last rest of it, which is noise once an objective is met,
     into a full step. The factor ||g||^2 / (||g||^2 + damping^2) is Levenberg's, on 1 / ||g||^2.
     """
-    return length * size**2 / (size**2 + damping**2).clamp_min(1e-30)
+    return length / (1 + (damping / size) ** 2)  # squares of the size itself would leave float32
 
 
 def pace(config: Config, now: Timestep) -> float:
@@ -76,12 +73,11 @@ def pace(config: Config, now: Timestep) -> float:
 
 @dataclass
 class Move:
-    """The displacement of z_{t-1} (B, ...), zero where the gradient has no direction; its length, ||g|| and its largest entry, (B,)."""
+    """The displacement of z_{t-1} (B, ...), zero where the gradient has no direction; its length and ||g||, (B,)."""
 
     displacement: Tensor
     length: Tensor
     size: Tensor
-    most: Tensor
 
 
 def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
@@ -94,7 +90,7 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
     further = pace(config, seen.timestep)
     eta = further * config.eta[STAGES.index(stage)]
     gradient = gradient.float() * here
-    size, most, noise = norms(gradient), largest(gradient), norms(seen.eps)
+    size, noise = norms(gradient), norms(seen.eps)
     if config.step_rule == "residual":
         if seen.residual is None:
             raise ConfigError(
@@ -108,7 +104,7 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
         length = damped(length, size, config.damping)
     if config.max_step is not None:
         length = torch.minimum(length, further * config.max_step * noise)
-    goes = usable(most)
+    goes = usable(size)
     length = torch.where(goes, length, 0.0)
-    unit = torch.where(per_sample(goes, gradient), gradient / per_sample(size.clamp_min(1e-30), gradient), 0.0)
-    return Move(per_sample(-there * length, gradient) * unit, length, size, most)
+    unit = torch.where(per_sample(goes, gradient), gradient / per_sample(size, gradient), 0.0)
+    return Move(per_sample(-there * length, gradient) * unit, length, size)

@@ -59,11 +59,12 @@ def dymo(
             # From pure noise time travel leads to other pure noise: a new seed, in which the gradient is forgotten.
             first = rounds == 0 and bool(acting)
             back = first and now.here.a > 0 and recurs(config, kind)
-            read = observer.read(moved.size, moved.most) if first and (back or allotment.limited) else None
+            read = observer.read(moved.size) if first and (back or allotment.limited) else None
             allotment.count(rows, kind, now.calls)
             if read is not None:
-                r_t = [recurrences(config, kind, g) if back and not failure(most) else 0 for g, most in zip(*read, strict=True)]
-                granted = allotment.grant(rows, r_t, read[0], now.left - 1, kind, now.calls, now.ahead)
+                (sizes,) = read
+                r_t = [recurrences(config, kind, size) if back and not failure(size) else 0 for size in sizes]
+                granted = allotment.grant(rows, r_t, sizes, now.left - 1, kind, now.calls, now.ahead)
                 observer.granted(rows, granted)
             rounds += 1
             rows = [i for i in rows if granted[i] >= rounds]

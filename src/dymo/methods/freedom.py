@@ -13,7 +13,7 @@ from ..budget import Allotment
 from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
-from ..guidance.step import largest, norms, residual_length, usable
+from ..guidance.step import norms, residual_length, usable
 from ..pipelines.decode import preview_of
 from .contract import Result
 from .run import Run
@@ -61,8 +61,9 @@ class FreeDoM:
                         raise PipelineError("guidance was switched off in the run: FreeDoM's step is a part of it")
                     score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
                     g = seen.pull(-score, False) * now.here.radius
-                    size, goes = norms(g), usable(largest(g))
-                    rho = residual_length(self.length * scale, seen.residual) / size.clamp_min(1e-30)
+                    size = norms(g)
+                    goes = usable(size)
+                    rho = residual_length(self.length * scale, seen.residual) / size
                     shape = (-1, *[1] * (g.ndim - 1))
                     moved = moved - now.there.radius * (rho.view(shape) * g).where(goes.view(shape), 0.0)
                 allotment.count(rows, "guided" if guided else "unguided", now.calls)
