@@ -1,5 +1,7 @@
 """What a reward is given: images in their range, on its device."""
 
+from contextlib import contextmanager
+
 import pytest
 import tiny
 import torch
@@ -78,6 +80,20 @@ def test_p13_rewards_are_back_where_they_were_also_after_an_exception():
         raise KeyboardInterrupt
     assert (here.seen, there.seen[-1]) == (["meta", "cpu"], "meta")
     assert device_of(load_reward(module)) == torch.device("cpu")
+
+
+def test_a_reward_s_own_at_work_may_take_no_argument():
+    class Own(Somewhere):
+        @contextmanager
+        def at_work(self):
+            self.seen.append("begins")
+            yield
+            self.seen.append("ends")
+
+    own = Own()
+    with placed([own], "cpu", compiled=True):
+        assert own.seen == ["cpu", "begins"]
+    assert own.seen == ["cpu", "begins", "ends", "cpu"]
 
 
 def test_p16_within_a_run_the_images_are_not_read_back(reward):

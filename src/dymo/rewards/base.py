@@ -157,7 +157,7 @@ def placed(rewards: Iterable[Reward], device: torch.device | str, compiled: bool
                 reward.to(device)
                 at_work = getattr(reward, "at_work", None)
                 if callable(at_work):
-                    stack.enter_context(at_work(compiled))
+                    stack.enter_context(at_work(compiled) if can_take(signature_of(at_work), compiled) else at_work())
             yield
     finally:
         _VOUCHED.reset(token)
