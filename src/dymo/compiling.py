@@ -17,8 +17,8 @@ GRAPHS = "graphs"
 
 @dataclass(frozen=True)
 class Compiling:
-    """backend: of torch.compile, None for none; graphs: the denoiser, decoder and reward as CUDA graphs, of which the decoder's and
-    the reward's hold what the backend compiled.
+    """backend: of torch.compile, None for none; graphs: the denoiser, decoder and reward as CUDA graphs, which hold what the backend
+    compiled: of the denoiser its small functions (`fused`), of the others their layers.
     """
 
     backend: str | None = None

@@ -36,7 +36,7 @@ def trace(function, samples):
         found = function(*given)
         if not seeds:
             return [x.detach() for x in found], []
-        back = torch.autograd.grad([x for x in found if x.requires_grad], [x for x in given if x.requires_grad], seeds)
+        back = torch.autograd.grad([x for x in found if x.requires_grad], [x for x in given if x.requires_grad], seeds, allow_unused=True)
         return [x.detach() for x in found], list(back)
 
     kept = [x.requires_grad for x in function(*samples)]
@@ -45,10 +45,11 @@ def trace(function, samples):
 
     def replay(given, seeds, part):
         found = operations(given, seeds)[part]
-        memory = places.setdefault(part, [x.clone() for x in found])
+        memory = places.setdefault(part, [None if x is None else x.clone() for x in found])
         for place, x in zip(memory, found, strict=True):
-            place.data.copy_(x)
-        return [place.data for place in memory]
+            if place is not None:
+                place.data.copy_(x)
+        return [None if place is None else place.data for place in memory]
 
     class Replayed(torch.autograd.Function):
         @staticmethod
@@ -233,6 +234,44 @@ def test_little_is_launched_one_by_one_around_the_graphs(monkeypatch):
     with launches:
         aligner(pipe, tiny.PROMPT, listeners=[listen], generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 12})
     assert max(steps["semantic"][1:]) <= 110 and max(steps["preference"][1:-1]) <= 90
+
+
+def test_with_a_controlnet_what_is_read_may_not_depend_on_all_that_it_gives(traced):
+    pipe = tiny.sd_controlnet()
+
+    def run(compile):
+        seed = torch.Generator().manual_seed(0)
+        image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        aligner = DyMO(tiny.brightness, "fast", compile=compile, scouts=0, recurrences=0, borders_by="progress", borders=(0.4, 0.6))
+        return aligner(pipe, tiny.PROMPT, image=image, generator=seed, **tiny.SMALL)
+
+    eager, found = run(False), run("graphs")
+    assert traced
+    tiny.assert_same_run(found, eager)
+
+
+def test_the_call_that_is_captured_lets_inputs_be_unused(monkeypatch):
+    given = {}
+
+    def capture(function, samples, **settings):
+        given.update(settings)
+        return function
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+    Graphs()("decoder", lambda x: (x,), [torch.zeros(1)])
+    assert given["allow_unused_input"]
+
+
+def test_a_second_gradient_through_one_call_is_refused(traced):
+    class Parts:
+        name, needs = "parts", "image"
+
+        def loss(self, seen):
+            return torch.stack([seen.images.mean((1, 2, 3)), seen.images[:, 0].mean((1, 2))])
+
+    aligner = DyMO(None, "fast", compile="graphs", objectives=[Parts()], semantic_weight=0, scouts=0)
+    with pytest.raises(ConfigError, match="passes a gradient back once"):
+        aligner(tiny.sd(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
 
 
 def test_a_function_is_captured_once_a_kind(traced):

@@ -25,6 +25,21 @@ class _Captured(NamedTuple):
     """Of what the graph reads."""
 
 
+class _Once:
+    """A hook before the way back through one call of a graph, whose backward writes over what it would read a second time."""
+
+    def __init__(self) -> None:
+        self.passed = False
+
+    def __call__(self, _gradients: Any) -> None:
+        if self.passed:
+            raise ConfigError(
+                "compile='graphs': a graph passes a gradient back once, and a second one was asked for, as where an objective's loss has "
+                "parts (K, n): leave out one of the two"
+            )
+        self.passed = True
+
+
 class Graphs:
     """Calls functions by what was captured of them; a gradient passes through, once for each call.
 
@@ -33,14 +48,15 @@ class Graphs:
     """
 
     def __init__(self, capture: Capture | None = None):
-        self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2)
+        # A ControlNet's outputs have gradients, and what is read may not depend on all of them.
+        self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2, allow_unused_input=True)
         self._captured: dict[Hashable, _Captured] = {}
 
     def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor], owners: Any = None) -> tuple[Tensor, ...]:
         """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors; owners: of other tensors
         that it reads, to be kept as long as its graph.
 
-        Raises ConfigError where it cannot be captured, as where it waits for the device.
+        Raises ConfigError where it cannot be captured, as where it waits for the device; so does a second gradient's way back.
         """
         kind = (name, torch.is_grad_enabled(), *((x.shape, x.dtype, x.device, x.requires_grad) for x in tensors))
         if kind not in self._captured:
@@ -67,9 +83,14 @@ class Graphs:
                 ) from error
             # The function is kept too: the graph reads tensors that only it holds.
             self._captured[kind] = _Captured(replay, differentiable, (function, owners))
-        found = self._captured[kind]
+        captured = self._captured[kind]
+        outputs = captured.replay(*tensors)
         # A graph's outputs all ask for a gradient, which would be computed for nothing.
-        return tuple(x if has else x.detach() for x, has in zip(found.replay(*tensors), found.differentiable, strict=True))
+        found = tuple(x if has else x.detach() for x, has in zip(outputs, captured.differentiable, strict=True))
+        node = next((x.grad_fn for x in found if x.grad_fn is not None), None)
+        if node is not None:
+            node.register_prehook(_Once())
+        return found
 
     def of_one(self, name: Hashable, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """A function of one tensor to one, by its graph."""
