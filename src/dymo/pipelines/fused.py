@@ -27,12 +27,12 @@ def fused(denoiser: nn.Module, backend: str) -> Iterator[int]:
     """
     from diffusers.models.activations import GEGLU
 
-    made: dict[type, Callable[..., Tensor]] = {GEGLU: _gated_forward, nn.GroupNorm: _normed_forward}
+    forwards: dict[type, Callable[..., Tensor]] = {GEGLU: _gated_forward, nn.GroupNorm: _normed_forward}
     with ExitStack() as stack:
         count = 0
         for module in denoiser.modules():
-            if (make := made.get(type(module))) and quiet(module):
-                stack.enter_context(patched(module, "forward", partial(make, module, backend)))
+            if (forward := forwards.get(type(module))) and quiet(module):
+                stack.enter_context(patched(module, "forward", partial(forward, module, backend)))
                 count += 1
         yield count
 
