@@ -3,9 +3,10 @@
 import pytest
 import tiny
 import torch
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import Attention, AttnProcessor
 
 from dymo.errors import PipelineError
+from dymo.pipelines import taps as taps_module
 from dymo.pipelines.families.unet import UNet, cross_attentions
 from dymo.pipelines.taps import AttentionTaps, softmax
 
@@ -110,6 +111,29 @@ def test_a_gradient_reaches_the_latent_through_the_taps():
         loss = sum(read(taps, name)[..., 3].square().mean() for name in modules)
     (gradient,) = torch.autograd.grad(loss, z)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("at_once", [2**29, 1])
+def test_modules_of_several_shapes_are_averaged_alike_before_and_after_a_graph(at_once, monkeypatch):
+    monkeypatch.setattr(taps_module, "_AT_ONCE", at_once)
+    torch.manual_seed(0)
+    shapes = {"a": (2, 8), "b": (4, 4), "c": (2, 8), "d": (2, 6)}
+    modules = {name: Attention(16, cross_attention_dim=12, heads=h, dim_head=d) for name, (h, d) in shapes.items()}
+    x, words = torch.randn(4, 9, 16), torch.randn(4, 5, 12)
+    with torch.no_grad(), AttentionTaps(modules) as taps:
+        for module in modules.values():
+            module(x, words)
+        each = {name: read(taps, name).mean(1) for name in modules}
+        for _ in range(2):
+            for rows in (slice(None), slice(1, 3)):
+                torch.testing.assert_close(taps.maps(rows=rows), sum(each.values())[rows] / 4)
+                found = taps.layers(rows=rows)
+                assert list(found) == list(modules)
+                for name in modules:
+                    torch.testing.assert_close(found[name], each[name][rows])
+            kept = [x.clone() for x in taps.kept()]
+            taps.clear()
+            assert taps.keep([x, *kept]) == len(kept) == 6
 
 
 def test_the_layers_of_a_size():
