@@ -434,8 +434,10 @@ Job = tuple[str, str, int, Callable[[], Line]]
 
 def plan(machine: Machine, family: str, reward: CLIPReward, tier: int) -> Iterator[Job]:
     """The measurements of a family, which is built when the first is asked for. tier: of `TIERS`, what matters most first."""
-    runs = Runs(machine, stack(family, machine, reward), family)
     unet = family not in published.DENOISERS
+    if not unet and tier != 1:  # of the others only eager runs are timed
+        return
+    runs = Runs(machine, stack(family, machine, reward), family)
 
     def plain(stages: Sequence[str], mode: str, images: int = 1) -> Iterator[Job]:
         for stage in stages:
@@ -450,7 +452,7 @@ def plan(machine: Machine, family: str, reward: CLIPReward, tier: int) -> Iterat
     last = f", {CHANNELS_LAST}"
     # SD1.5 is quicker in channels last, SDXL as it is.
     best = last if family == "SD1.5" else ""
-    if unet and tier == 0:
+    if tier == 0:
         yield from plain((ALONE,), f"graphs{best}")
         yield from plain(("unguided", "semantic", "preference"), f"{BOTH}{best}")
         yield from plain(("semantic", "preference"), f"graphs{best}")
@@ -458,7 +460,7 @@ def plan(machine: Machine, family: str, reward: CLIPReward, tier: int) -> Iterat
             yield from image(f"{BOTH}{best}")
     elif tier == 1:
         yield from plain((ALONE, *STAGES), "eager")
-    elif unet and tier == 2:
+    elif tier == 2:
         for stage in ("semantic", "preference"):
             yield f"{stage}, the reference's way", "eager", 2, functools.partial(runs.reference, stage)
         yield from plain(("mixed",), f"{BOTH}{best}")
@@ -467,7 +469,7 @@ def plan(machine: Machine, family: str, reward: CLIPReward, tier: int) -> Iterat
         if family != "SD1.5":
             yield from image(BOTH)
         yield from plain((ALONE,), f"{BOTH}{best}")
-    elif unet:
+    else:
         for images in (4, 8):
             yield from plain(several, "graphs", images)
             yield from plain(several, "eager", images)

@@ -25,6 +25,13 @@ def test_an_evaluation_is_timed_and_counted(runs):
     assert "SMALL ARCHITECTURES" in text and "| SD1.5" in text and "- yes" not in text
 
 
+def test_a_family_is_built_only_where_it_is_measured(runs, monkeypatch):
+    built = []
+    monkeypatch.setattr(gpu, "stack", lambda family, *_: built.append(family))
+    measured = [len(list(gpu.plan(runs.machine, "FLUX.1-dev", runs.one.reward, tier))) for tier in gpu.TIERS]
+    assert measured == [0, 5, 0, 0] and built == ["FLUX.1-dev"]
+
+
 def test_a_guided_evaluation_is_compared_with_the_pipeline_alone_as_a_graph(runs):
     lines = [gpu.Line("SD1.5", *line) for line in (
         (gpu.ALONE, "eager", 1, 5.0), (gpu.ALONE, "graphs", 1, 12.0), (gpu.ALONE, "graphs, channels last", 1, 10.0),
