@@ -16,7 +16,7 @@ from dymo import ConfigError, DyMO
 from dymo.bench.launches import Launches
 from dymo.compiling import Compiling
 from dymo.events import Accepted, Begun, Compiled
-from dymo.pipelines import attention
+from dymo.pipelines import attention, fused
 from dymo.pipelines.graphed import Graphs
 from dymo.rewards.clip import CLIPReward
 
@@ -160,6 +160,7 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
 
 def test_what_is_captured_is_compiled_the_denoiser_in_its_small_functions(monkeypatch):
     pipe, made = tiny.sd(), {"decoder": 0, "reward": 0, "denoiser": 0}
+    fused._compiled.cache_clear()  # of other tests' runs
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     reward = CLIPReward(tiny_rewards.clip(), tiny.tokenizer(), "tiny")

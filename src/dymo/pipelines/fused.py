@@ -88,7 +88,10 @@ group_normed.register_autograd(
 
 
 def _run(function: Callable[..., Tensor], backend: str, tensors: tuple[Tensor | None, ...], *constants: Any) -> Tensor:
-    return _compiled(function, backend, tuple(x is not None and x.shape for x in tensors), constants)(*tensors, *constants)
+    run = _compiled(function, backend, tuple(x is not None and x.shape for x in tensors), constants)
+    # Autograd is outside: what is compiled for rows with a gradient is that of rows without.
+    with torch.no_grad():
+        return run(*(None if x is None else x.detach() for x in tensors), *constants)
 
 
 @cache
