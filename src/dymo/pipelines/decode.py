@@ -115,7 +115,7 @@ def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]
 def power_of_two(gradient: Tensor) -> Tensor:
     """A power of two as large as each sample's largest entry, (B, 1, ...): dividing by it is exact, and fits half precision."""
     most = torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1, dtype=torch.float32)
-    usable = most.isfinite() & (most > 0)
+    usable = (most > 0) & (most < torch.inf)
     exponent = torch.where(usable, most, 1.0).log2().ceil()
     return per_sample(torch.exp2(exponent), gradient)
 

@@ -415,7 +415,8 @@ class Evaluator:
         # With maps of all rows a gradient has several rows a sample.
         samples = len(sample) if self.fixed else len(rows)
         each = [g.unflatten(0, (-1, samples)) for _, g in pairs]
-        size = torch.stack([power_of_two(g.transpose(0, 1)).flatten() for g in each]).amax(0)
+        sizes = [power_of_two(g.transpose(0, 1)).flatten() for g in each]
+        size = torch.stack(sizes).amax(0) if len(sizes) > 1 else sizes[0]
         seeds = [
             torch.div(g, size.view(1, -1, *[1] * (g.ndim - 2)), out=torch.empty_like(g, dtype=x.dtype)).flatten(0, 1)
             for (x, _), g in zip(pairs, each, strict=True)
