@@ -118,7 +118,7 @@ class AttentionTaps(AbstractContextManager):
         """The names of the modules whose queries and keys can be stacked, group by group: all are of one grid, and of the same words."""
         found: dict[Any, list[str]] = {}
         for name, module in self.modules.items():
-            found.setdefault((module.heads, module.scale, getattr(module, "inner_dim", None)), []).append(name)
+            found.setdefault((module.heads, module.scale, getattr(module.to_q, "out_features", None)), []).append(name)
         return list(found.values())
 
     def _groups(self, rows: slice = slice(None)) -> list[_Group]:
