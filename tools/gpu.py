@@ -221,21 +221,27 @@ class Runs:
         settings = {"recurrences": 0, "few_steps": "never", "scouts": 0} | of_stage | settings
         return DyMO(self.one.reward, preset, preview_vae=preview, **settings)
 
+    def clock(
+        self, steps: int, begin: Callable[[], Any] = nothing, end: Callable[[], Any] = nothing
+    ) -> tuple[Callable[..., None], list[float]]:
+        """What is to be called before each of so many evaluations, and the times of the third and of the last."""
+        marks: list[float] = []
+        places = itertools.count(1)
+
+        def arrived(*_: Any) -> None:
+            place = next(places)
+            if place in (3, steps):
+                self.machine.wait()
+                (begin if place == 3 else end)()
+                marks.append(time.perf_counter())
+
+        return arrived, marks
+
     def evaluation(
         self, aligner: Any, images: int, steps: int, begin: Callable[[], Any] = nothing, end: Callable[[], Any] = nothing, **more: Any
     ) -> float:
         """Seconds of one evaluation of a run of so many steps. begin, end: called around those that are timed."""
-        marks: list[float] = []
-        count = 0
-
-        def arrived(*_: Any) -> None:
-            nonlocal count
-            count += 1
-            if count in (3, steps):
-                self.machine.wait()
-                (begin if count == 3 else end)()
-                marks.append(time.perf_counter())
-
+        arrived, marks = self.clock(steps, begin, end)
         handle = None
 
         def listen(event: Any) -> None:
@@ -256,15 +262,11 @@ class Runs:
         one, machine = self.one, self.machine
         unet: Any = one.denoiser
         steps = EAGER_STEPS if mode == "eager" else STEPS
-        own, marks, count = unet.forward, [], 0
+        own, (arrived, marks) = unet.forward, self.clock(steps)
         graphs = Graphs() if mode.startswith("graphs") and not machine.tiny else None
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count in (3, steps):
-                machine.wait()
-                marks.append(time.perf_counter())
+            arrived()
             if graphs is None:
                 return own(*args, **kwargs)
             sample, t, *rest = args

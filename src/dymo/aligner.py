@@ -18,7 +18,7 @@ from .compiling import Compiling
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
-from .events import Cancelled, Event, Failed, Finished, Listener
+from .events import Cancelled, Failed, Finished, Listener, tell
 from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
@@ -176,11 +176,6 @@ class DyMO:
             truncated=[list(pairs[i].truncated) for i in samples],
         )
         listeners = list(listeners)
-
-        def emit(event: Event) -> None:
-            for listener in listeners:
-                listener(event)
-
         allotment = Allotment(budget or Budget(), began=began)
         try:
             with held(pipe, (family_of(pipe).denoiser(pipe), pipe.scheduler)):
@@ -188,7 +183,7 @@ class DyMO:
                     self, config, pipe, trace, [pairs[i] for i in samples], said.call(pipe), allotment, listeners, cancel
                 ).run()
         except BaseException as error:
-            emit(Failed(error))
+            tell(listeners, Failed(error))
             raise
         trace.cost.seconds = time.perf_counter() - began
         log.info("%d images in %.1f s, evaluations %s", len(samples), trace.cost.seconds, trace.evaluations)
@@ -196,8 +191,8 @@ class DyMO:
             output = TracedTuple(output)
         output.trace = trace
         if trace.cancelled:
-            emit(Cancelled(trace.steps[-1].index if trace.steps else -1))
-        emit(Finished(trace))
+            tell(listeners, Cancelled(trace.steps[-1].index if trace.steps else -1))
+        tell(listeners, Finished(trace))
         return output
 
     def layers(

@@ -6,7 +6,7 @@ ends the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,3 +93,9 @@ class Cancelled(Event):
 
 
 Listener = Callable[[Event], None]
+
+
+def tell(listeners: Iterable[Listener], event: Event) -> None:
+    """Give every listener the event, in order."""
+    for listener in listeners:
+        listener(event)

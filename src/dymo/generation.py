@@ -17,7 +17,7 @@ from torch import Tensor
 from .budget import Allotment
 from .config import Config, Gradient
 from .errors import ConfigError
-from .events import Begun, Compiled, Event, Listener, Started
+from .events import Begun, Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
@@ -235,18 +235,14 @@ class Generation:
                     self._rehearse(loop)
                 yield loop
 
-        def tell(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
-            self._emit(Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1)))
+        def begun(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
+            tell(self.listeners, Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1)))
 
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
         several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
         at_once, device = several and self.graphs is None, self.pipe._execution_device
         room = Room(device) if at_once and device.type == "cuda" else None
-        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, tell, room, at_once)
-
-    def _emit(self, event: Event) -> None:
-        for listener in self.listeners:
-            listener(event)
+        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, begun, room, at_once)
 
     def _rehearse(self, loop: PipelineLoop) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
@@ -259,7 +255,7 @@ class Generation:
         loop.evaluations = [0] * len(loop.evaluations)
         if seconds:
             self.trace.cost.compile_seconds = seconds
-            self._emit(Compiled(seconds))
+            tell(self.listeners, Compiled(seconds))
             log.info("compiled in %.0f s", seconds)
 
     def _loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:

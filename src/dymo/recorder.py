@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import RewardHackingWarning
-from .events import Accepted, Evaluated, Event, Listener
+from .events import Accepted, Evaluated, Event, Listener, tell
 from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
 from .guidance.observer import Observer
@@ -64,8 +64,7 @@ class Recorder(Observer):
 
     def emit(self, event: Event) -> None:
         """Tell every listener."""
-        for listener in self.listeners:
-            listener(event)
+        tell(self.listeners, event)
 
     def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
         n = len(self.trace.prompts)

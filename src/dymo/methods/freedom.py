@@ -13,7 +13,7 @@ from ..budget import Allotment
 from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
-from ..guidance.step import norms, residual_length, usable
+from ..guidance.step import norms, per_sample, residual_length, usable
 from ..pipelines.decode import preview_of
 from .contract import Result
 from .run import Run
@@ -64,8 +64,7 @@ class FreeDoM:
                     size = norms(g)
                     goes = usable(size)
                     rho = residual_length(self.length * scale, seen.residual) / size
-                    shape = (-1, *[1] * (g.ndim - 1))
-                    moved = moved - now.there.radius * (rho.view(shape) * g).where(goes.view(shape), 0.0)
+                    moved = moved - now.there.radius * (per_sample(rho, g) * g).where(per_sample(goes, g), 0.0)
                 allotment.count(rows, "guided" if guided else "unguided", now.calls)
                 z_next = put(z_next, rows, moved)
                 if guided and done == 0:

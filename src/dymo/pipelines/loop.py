@@ -70,11 +70,12 @@ class PipelineLoop:
         self._family = family
         # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
         self._lean = lean and not is_compiled(self.denoiser)
+        fixed = compile is not None or graphs is not None
         self._evaluator = Evaluator(
             pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows,
-            self._lean and (compile is None or graphs is not None), compile is not None or graphs is not None, graphs,
+            self._lean and (compile is None or graphs is not None), fixed, graphs,
         )  # fmt: skip
-        self._compile, self._graphs = compile, graphs
+        self._compile, self._graphs, self._keeps_words = compile, graphs, not fixed
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -298,7 +299,7 @@ class PipelineLoop:
         if self._lean and own:
             # What is kept of the words is looked up in a way that cannot be compiled or captured.
             join = attention.joins(pipe._execution_device)
-            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._compile is None and self._graphs is None))
+            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._keeps_words))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):
