@@ -243,6 +243,31 @@ def test_little_is_launched_one_by_one_around_the_graphs(monkeypatch):
     assert max(steps["semantic"][1:]) <= 110 and max(steps["preference"][1:-1]) <= 90
 
 
+def test_a_replayed_step_walks_through_no_modules(traced, monkeypatch):
+    """Pipelines and models look through all of their modules to tell a device or processors: longer than a graph takes to be launched."""
+    pipe, walks, steps = tiny.sd(), [0], {}
+    for name in ("named_modules", "named_children"):
+        walk = getattr(torch.nn.Module, name)
+
+        def counted(self, *args, walk=walk, **kwargs):
+            walks[0] += 1
+            return walk(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.nn.Module, name, counted)
+
+    def listen(event):
+        if isinstance(event, Accepted):
+            steps.setdefault(event.step.stage, []).append(walks[0])
+            walks[0] = 0
+
+    pipe._execution_device  # noqa: B018
+    assert walks[0] > 0
+    aligner = DyMO(tiny.brightness, "fast", compile="graphs", scouts=0, borders_by="progress", borders=(0.4, 0.6), recurrences=0)
+    aligner(pipe, tiny.PROMPT, listeners=[listen], generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 12})
+    assert {stage: sum(found[2:-1]) for stage, found in steps.items()} == {"semantic": 0, "mixed": 0, "preference": 0}
+    assert len(steps["semantic"]) > 3 and len(steps["preference"]) > 3
+
+
 def test_with_a_controlnet_what_is_read_may_not_depend_on_all_that_it_gives(traced):
     pipe = tiny.sd_controlnet()
 

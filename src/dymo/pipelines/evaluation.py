@@ -48,6 +48,8 @@ class Evaluator:
         self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
         self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
         self.at_once, self.fixed, self.graphs = at_once, fixed, graphs
+        # Pipelines walk through all modules of all their models to tell it.
+        self.device = pipe._execution_device
         self.forward = family.denoiser(pipe).forward
         self.packing: Packing | None = None
         """Of the latents, where the pipeline keeps them as a sequence."""
@@ -282,8 +284,9 @@ class Evaluator:
         self._capturing = True
         try:
             # Processors own weights that the graph reads, and this loop may end before the graph does.
-            owners = getattr(self.family.denoiser(self.pipe), "attn_processors", None)
-            found = self.graphs.on_tree(("denoiser", name), function, given, self.pipe._execution_device, owners)
+            found = self.graphs.on_tree(
+                ("denoiser", name), function, given, self.device, lambda: getattr(self.family.denoiser(self.pipe), "attn_processors", None)
+            )
         finally:
             self._capturing = False
             self.cost.denoiser_calls, self.cost.denoiser_rows = calls + 1, rows + count

@@ -15,6 +15,11 @@ from .rows import map_tensors
 
 Function = Callable[..., tuple[Tensor, ...]]
 Capture = Callable[[Function, tuple[Tensor, ...]], Function]
+Owners = Callable[[], Any]
+
+
+def _nobody() -> None:
+    pass
 
 
 class _Captured(NamedTuple):
@@ -52,9 +57,9 @@ class Graphs:
         self.capture = capture or partial(torch.cuda.make_graphed_callables, num_warmup_iters=2, allow_unused_input=True)
         self._captured: dict[Hashable, _Captured] = {}
 
-    def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor], owners: Any = None) -> tuple[Tensor, ...]:
-        """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors; owners: of other tensors
-        that it reads, to be kept as long as its graph.
+    def __call__(self, name: Hashable, function: Function, tensors: Sequence[Tensor], owners: Owners = _nobody) -> tuple[Tensor, ...]:
+        """`function(*tensors)`. name: of the function, with all that it depends on besides the tensors; owners: gives those of other
+        tensors that it reads, to be kept as long as its graph.
 
         Raises ConfigError where it cannot be captured, as where it waits for the device; so does a second gradient's way back.
         """
@@ -82,7 +87,7 @@ class Graphs:
                     f"compile='graphs': the {what} cannot be captured as a CUDA graph ({first_line(error)}): leave out compile='graphs'"
                 ) from error
             # The function is kept too: the graph reads tensors that only it holds.
-            self._captured[kind] = _Captured(replay, differentiable, (function, owners))
+            self._captured[kind] = _Captured(replay, differentiable, (function, owners()))
         captured = self._captured[kind]
         outputs = captured.replay(*tensors)
         # A graph's outputs all ask for a gradient, which would be computed for nothing.
@@ -97,7 +102,7 @@ class Graphs:
         return lambda x: self(name, lambda y: (function(y),), [x])[0]
 
     def on_tree(
-        self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device, owners: Any = None
+        self, name: Hashable, function: Callable[[Any], tuple[Tensor, ...]], tree: Any, device: torch.device, owners: Owners = _nobody
     ) -> tuple[Tensor, ...]:
         """`function(tree)`, of tensors inside of nested arguments; those on another device are brought to this one."""
         tensors: list[Tensor] = []
