@@ -356,7 +356,7 @@ class Stack:
     def _marked(self, account: Account) -> Iterator[None]:
         """The borders between the parts are told to `account`."""
 
-        decoder, scorer = generation.decoder, generation.Generation._scorer
+        decoder, scorer = generation.decoder, generation.Generation.scorer
         unet = self.denoiser
         for module in (unet, self.pipe.vae, self.tiny, getattr(self.reward, "model", None)):
             if module is not None:
@@ -368,7 +368,7 @@ class Stack:
         try:
             with (
                 mock.patch.object(generation, "decoder", lambda vae: account.forward("decode", decoder(vae))),
-                mock.patch.object(generation.Generation, "_scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
+                mock.patch.object(generation.Generation, "scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
                 mock.patch.object(Evaluator, "_pull", account.backward(Evaluator._pull)),
             ):
                 yield

@@ -29,6 +29,7 @@ from dymo.guidance.loop import Loop, Need
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import SCHEDULERS
 from dymo.pipelines.schedulers.table import REFUSED, is_flow
+from dymo.pipelines.settings import MapChoice
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
 from dymo.trace import Cost
@@ -171,7 +172,7 @@ def maps_error(name: str) -> float:
     """The largest difference of a family's maps from its attention's own probabilities, at the second step."""
     pipe = flows.FAMILIES[name].make()
     with PipelineLoop(
-        pipe, _call(name), decode=lambda z0: z0, cost=Cost(), map_layers=flows.REFERENCE[name].layers
+        pipe, _call(name), decode=lambda z0: z0, cost=Cost(), choice=MapChoice(layers=flows.REFERENCE[name].layers)
     ) as loop:
         steps = iter(loop)
         next(steps)

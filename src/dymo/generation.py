@@ -6,18 +6,19 @@ import inspect
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .beginning import Begins
 from .budget import Allotment
 from .config import Config, Gradient
 from .errors import ConfigError
-from .events import Begun, Compiled, Listener, Started, tell
+from .events import Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
@@ -34,12 +35,13 @@ from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
 from .pipelines.schedulers.table import kind_of
+from .pipelines.settings import PLAIN, Execution, MapChoice
 from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
 from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
-from .scouts import Chosen, NoChoice, Room, allowance, check, choose
+from .scouts import Chosen, NoChoice, Room, check, choose
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class Generation:
             if self.config.scouts:
                 with frozen(modules):
                     self._begin_several_seeds()
-            objectives = self._objectives()
+            objectives = self.objectives()
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
             denoiser = family_of(self.pipe).denoiser(self.pipe)
@@ -131,17 +133,14 @@ class Generation:
         config, trace, allotment = self.config, self.trace, self.allotment
         words = [p.words for p in self.pairs]
         recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch())
-        with self._loop(
-            self.kwargs, free_encoders=config.free_text_encoders, cancel=self.cancel,
-            compile=self.backend if objectives else None, graphs=self.graphs if objectives else None,
-            lean=bool(objectives) and not config.checkpointing and allotment.budget.bytes is None,
-        ) as loop:  # fmt: skip
+        execution = self.execution() if objectives else PLAIN
+        with self.loop(self.kwargs, free_encoders=config.free_text_encoders, execution=execution) as loop:
             if loop.timesteps:
-                few = bool(objectives) and self._few(loop.timesteps)
+                few = bool(objectives) and self.few(loop.timesteps)
                 if few:
                     config = self._of_few_steps()
                 if objectives and self.backend is not None and not few:
-                    self._rehearse(loop)
+                    self.rehearse(loop)
                 to_decode = 0.0 if allotment.budget.seconds is None else loop.seconds_to_decode()
                 allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps), to_decode)
                 if not few:
@@ -210,47 +209,19 @@ class Generation:
                 f"scouts={config.scouts}: with denoising_start= no noise is added, and {type(scheduler).__name__} draws none, so that all "
                 "seeds would be one image: set scouts=0"
             )
-        score = self._scorer(reward, guides=True)
-        worded = any(isinstance(o, SemanticAlignment) for o in self._objectives())
-
-        def words(seeds: int) -> list[Objective]:
-            return [SemanticAlignment([p for p in self.pairs for _ in range(seeds)])] if worded else []
-
-        def allow(timesteps: Sequence[Timestep], steps: int) -> Allotment:
-            if self._few(timesteps):
-                raise NoChoice(f"scouts={config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
-            return allowance(config, budget, self.allotment.before, timesteps, steps)
-
-        def summed(images: Tensor, samples: list[int], t: float) -> Tensor:
-            found = score(images, samples, t)
-            return found.sum(0) if found.ndim == 2 else found
-
-        @contextmanager
-        def open_loop(call: dict[str, Any]) -> Iterator[PipelineLoop]:
-            lean = worded and not config.checkpointing and budget.bytes is None
-            # What is captured here is replayed later.
-            compile = None if self.graphs is None else self.backend
-            with self._loop(call, lean=lean, compile=compile, graphs=self.graphs, cancel=self.cancel) as loop:
-                if compile is not None and loop.timesteps and not self._few(loop.timesteps):
-                    self._rehearse(loop)
-                yield loop
-
-        def begun(seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
-            tell(self.listeners, Begun(seed, 1 + config.scouts, step, steps, done, lambda: self.plain_decode(z0).clamp(0, 1)))
-
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
         several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
         at_once, device = several and self.graphs is None, self.pipe._execution_device
         room = Room(device) if at_once and device.type == "cuda" else None
-        return choose(self.kwargs, len(self.trace.prompts), config, words, summed, open_loop, allow, begun, room, at_once)
+        return choose(self.kwargs, len(self.trace.prompts), config, Begins(self, reward), room, at_once)
 
-    def _rehearse(self, loop: PipelineLoop) -> None:
+    def rehearse(self, loop: PipelineLoop) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
         aligner, before = self.aligner, vars(self.trace.cost).copy()
         guided = family_of(self.pipe).guided(self.pipe, arguments(self.pipe, self.kwargs))
         parts = (aligner.reward, aligner.preview_vae, *aligner.objectives)
         kind = (aligner.compiling, self.config, loop.shape, guided, tuple(map(id, parts)))
-        seconds = rehearsed(loop, self._objectives(), self.config, kind)
+        seconds = rehearsed(loop, self.objectives(), self.config, kind)
         vars(self.trace.cost).update(before)
         loop.evaluations = [0] * len(loop.evaluations)
         if seconds:
@@ -258,14 +229,19 @@ class Generation:
             tell(self.listeners, Compiled(seconds))
             log.info("compiled in %.0f s", seconds)
 
-    def _loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:
+    def loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:
         config = self.config
         return PipelineLoop(
-            self.pipe, call, decode=self.decode, cost=self.trace.cost, map_size=config.map_size, map_layers=config.map_layers,
-            all_rows=config.map_rows == "all", **settings,
+            self.pipe, call, decode=self.decode, cost=self.trace.cost, cancel=self.cancel,
+            choice=MapChoice(config.map_size, config.map_layers, config.map_rows == "all"), **settings,
         )  # fmt: skip
 
-    def _objectives(self) -> list[Objective]:
+    def execution(self) -> Execution:
+        """How the denoiser is run where a gradient passes."""
+        spares_bytes = self.config.checkpointing or self.allotment.budget.bytes is not None
+        return Execution(lean=not spares_bytes, backend=self.backend, graphs=self.graphs)
+
+    def objectives(self) -> list[Objective]:
         """What this run lowers."""
         config, reward = self.config, self.aligner.reward
         objectives: list[Objective] = []
@@ -274,7 +250,7 @@ class Generation:
         if reward is not None:
             objectives.append(
                 Preference(
-                    self._scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
+                    self.scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
                     config.views, config.fresh_views, self._seeds() if config.fresh_views else (), config.clamp,
                 )
             )  # fmt: skip
@@ -286,7 +262,7 @@ class Generation:
         each = given if isinstance(given, list) else [given] * images
         return [0 if one is None else one.initial_seed() % 2**31 for one in each]
 
-    def _scorer(self, reward: Reward, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
+    def scorer(self, reward: Reward, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
         """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
         score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
 
@@ -305,7 +281,7 @@ class Generation:
         if not aligner.watched or aligner.reward is None:
             return None
         return Watch(
-            {name: self._scorer(reward, guides=False) for name, reward in aligner.watched.items()},
+            {name: self.scorer(reward, guides=False) for name, reward in aligner.watched.items()},
             {name: scale_of(reward) for name, reward in aligner.watched.items()},
             scale_of(aligner.reward),
             aligner.on_hacking,
@@ -329,7 +305,7 @@ class Generation:
         trace.returned = ["unguided" if other else "aligned" for other in take]
         return exchange(aligned, plain, take)
 
-    def _few(self, timesteps: Sequence[Timestep]) -> bool:
+    def few(self, timesteps: Sequence[Timestep]) -> bool:
         """Whether the run is steered as one of few steps. Raises ConfigError where it is to be and the sampler does not fit."""
         wanted, single = self.config.few_steps, all(now.calls == 1 for now in timesteps)
         if wanted == "always" and not single:

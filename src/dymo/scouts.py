@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -107,20 +107,39 @@ class _Last(Observer):
         return ()
 
 
+class Beginning(Protocol):
+    """What the seeds of a run are begun by, and compared by."""
+
+    def objectives(self, seeds: int) -> Sequence[Objective]:
+        """What steers `seeds` seeds of each image until the choice."""
+        ...
+
+    def score(self, images: Tensor, samples: list[int], t: float) -> Tensor:
+        """Of images (n, 3, H, W) in [0, 1], with their numbers: (n,)."""
+        ...
+
+    def open_loop(self, call: dict[str, Any]) -> AbstractContextManager[PipelineLoop]:
+        """Over the pipeline's call with these arguments."""
+        ...
+
+    def allow(self, timesteps: Sequence[Timestep], steps: int) -> Allotment:
+        """What a seed may spend on the first `steps` of these, asked before anything is evaluated. Raises NoChoice."""
+        ...
+
+    def tell(self, seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:
+        """After each step of a seed, z0 (images, ...). done: steps of all seeds."""
+        ...
+
+
 def choose(
-    kwargs: dict[str, Any], images: int, config: Config, objectives: Callable[[int], Sequence[Objective]],
-    score: Callable[[Tensor, list[int], float], Tensor], open_loop: Callable[[dict[str, Any]], AbstractContextManager[PipelineLoop]],
-    allow: Callable[[Sequence[Timestep], int], Allotment], tell: Callable[[int, int, int, int, Tensor], None], room: Room | None = None,
-    at_once: bool = False,
-) -> Chosen | None:  # fmt: skip
+    kwargs: dict[str, Any], images: int, config: Config, beginning: Beginning, room: Room | None = None, at_once: bool = False
+) -> Chosen | None:
     """Begin `config.scouts` further seeds of each of the `images`, and choose the one whose prediction scores best.
 
     The seeds are begun in turns, one of each image at a time: a run's memory suffices. at_once: of a single image the first is
     begun alone, and of the others as many at once as the budget's bytes and the room on the device allow; where neither is
-    given, one. objectives(n): of n seeds of each image. score(images (n, 3, H, W), image numbers (n), t) -> (n,). open_loop: the
-    call's arguments -> its loop. allow(timesteps, those that are taken): what a seed may spend, asked before anything is evaluated.
-    tell(seed, steps, step, steps of all seeds that are done, z0 (images, ...)): after each step. Returns None where the run
-    is cancelled. Raises NoChoice where no step lies above `config.scout_until`.
+    given, one. kwargs: the pipeline's arguments. Returns None where the run is cancelled. Raises NoChoice where no step lies above
+    `config.scout_until`.
     """
     each = 1 + config.scouts
     seeds = [(copied(g), *further(g, config.scouts)) for g in _one_each(kwargs.get("generator"), images)]
@@ -133,7 +152,7 @@ def choose(
             for k in group:
                 those[k].set_state(states[k])
         several = {"num_images_per_prompt": n} if n > 1 else {}
-        with open_loop({**call, **several, "generator": [those[k] for those in seeds for k in group]}) as loop:
+        with beginning.open_loop({**call, **several, "generator": [those[k] for those in seeds for k in group]}) as loop:
             steps = sum(level(config, now) >= config.scout_until for now in loop.timesteps)
             if not steps:
                 top = loop.timesteps[0].t if loop.timesteps else 0
@@ -141,14 +160,16 @@ def choose(
 
             def told(step: int, z0: Tensor) -> None:
                 for i, k in enumerate(group):
-                    tell(k, steps, step, group.start * steps + (step - 1) * n + i + 1, z0[i::n])
+                    beginning.tell(k, steps, step, group.start * steps + (step - 1) * n + i + 1, z0[i::n])
 
-            allotment, last = allow(loop.timesteps, steps), _Last(told)
-            dymo(_Until(loop, steps, room), objectives(n), config, allotment, last)
+            allotment, last = beginning.allow(loop.timesteps, steps), _Last(told)
+            dymo(_Until(loop, steps, room), beginning.objectives(n), config, allotment, last)
             if loop.cancelled or loop.interrupted or last.z0 is None:
                 return None
             with torch.no_grad():  # seed by seed, as decoding takes much memory
-                found = [score(loop.decode(last.z0[i::n]).clamp(0, 1), list(range(images)), loop.timesteps[steps - 1].t) for i in range(n)]
+                found = [
+                    beginning.score(loop.decode(last.z0[i::n]).clamp(0, 1), list(range(images)), loop.timesteps[steps - 1].t) for i in range(n)
+                ]
             spent = [sum(loop.evaluations[i * n : (i + 1) * n]) for i in range(images)]
             return _Begun(torch.stack(found, 1).float().cpu(), spent, allotment)
 

@@ -22,6 +22,7 @@ from dymo.pipelines.hold import frozen, parked
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import at_pixels, timesteps
+from dymo.pipelines.settings import MapChoice
 from dymo.prompt import parse
 from dymo.prompt.encoders import joint_pairs
 from dymo.trace import Cost
@@ -139,7 +140,7 @@ def opened(stack: ExitStack, name: str, **settings):
     stack.enter_context(torch.enable_grad())
     stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
     kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
-    loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), **settings))
+    loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), choice=MapChoice(**settings)))
     steps = iter(loop)
     next(steps)
     loop.accept(loop.sampler_step(loop.predict()))
@@ -174,7 +175,7 @@ def test_the_preference_s_gradient_is_that_of_finite_differences(name):
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_maps_are_the_reference_attention_s_probabilities(name):
     with ExitStack() as stack:
-        loop = opened(stack, name, map_layers=flows.REFERENCE[name].layers)
+        loop = opened(stack, name, layers=flows.REFERENCE[name].layers)
         taps_of = loop._evaluator
         reference = stack.enter_context(flows.REFERENCE[name].reading(loop.pipe))
         seen = loop.predict(need=Need(maps=True))
@@ -250,7 +251,7 @@ def test_the_layers_and_the_size_of_the_maps():
     name = "sd3.5"
     with ExitStack() as stack:
         found = {}
-        for settings in ({}, {"map_layers": (2,)}, {"map_layers": (1,)}, {"map_size": 4}):
+        for settings in ({}, {"layers": (2,)}, {"layers": (1,)}, {"size": 4}):
             inner = stack.enter_context(ExitStack())
             loop = opened(inner, name, **settings)
             found[str(settings)] = loop.predict(need=Need(maps=True))
@@ -260,7 +261,7 @@ def test_the_layers_and_the_size_of_the_maps():
     assert small.grid == (4, 4) and every.grid == (8, 8)
     picked = every.maps.unflatten(1, (8, 8))[:, ::2, ::2].flatten(1, 2)
     torch.testing.assert_close(small.maps, picked)
-    for settings, said in (({"map_layers": (3,)}, "layers 0 to 2, and no 3"), ({"map_size": 3}, "maps of 8, 4, 2, 1 rows")):
+    for settings, said in (({"layers": (3,)}, "layers 0 to 2, and no 3"), ({"size": 3}, "maps of 8, 4, 2, 1 rows")):
         with ExitStack() as stack, pytest.raises(PipelineError, match=said):
             opened(stack, name, **settings).predict(need=Need(maps=True))
 

@@ -22,6 +22,7 @@ from dymo.methods.dymo import _STAGES_OF, _guide, _need
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.hold import frozen
 from dymo.pipelines.loop import PipelineLoop
+from dymo.pipelines.settings import MapChoice
 from dymo.prompt.tokens import TokenPairs
 from dymo.rewards import placed
 from dymo.trace import Cost
@@ -59,7 +60,7 @@ def run(request):
     at = list(recording.evaluations() if whole is None else recording.whole(whole))
     kwargs = {**CALL, "prompt": prompt, "generator": torch.Generator().manual_seed(0)}
     with placed([reward], "cpu"), torch.enable_grad(), frozen([pipe.unet, pipe.vae, pipe.text_encoder]):
-        loop = PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), all_rows=CONFIG.map_rows == "all")
+        loop = PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), choice=MapChoice(all_rows=CONFIG.map_rows == "all"))
         with loop:
             for now in loop:
                 seen, kind = loop.predict(), stage(CONFIG, now)

@@ -19,6 +19,7 @@ from ..guidance.objectives import Word, word_map
 from ..trace import Cost
 from .families import family_of
 from .loop import PipelineLoop
+from .settings import MapChoice
 
 LATE = 0.2
 """The last fifth of the steps: what their maps agree on is where the final image has the things."""
@@ -91,7 +92,7 @@ def _run(
     pipe: Any, words: Sequence[Mapping[str, Word]], numbers: Sequence[int], call: dict[str, Any]
 ) -> tuple[dict[int, _Looks], tuple[int, int]]:
     """The looks of the layers `numbers`, whose maps are of one size, in one unguided run; and the latents' rows and columns."""
-    with PipelineLoop(pipe, call, decode=lambda z0: z0, cost=Cost(), map_layers=numbers) as loop:
+    with PipelineLoop(pipe, call, decode=lambda z0: z0, cost=Cost(), choice=MapChoice(layers=numbers)) as loop:
         found: dict[int, _Looks] = {}
         for now in loop:
             seen = loop.predict(need=Need(maps=True))

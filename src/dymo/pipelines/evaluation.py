@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,11 +19,11 @@ from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
-from .graphed import Graphs
 from .kernel import KernelTaps
 from .packing import Packing
 from .rows import map_tensors
 from .schedulers import limited, prediction_of
+from .settings import Execution, MapChoice
 from .taps import AttentionTaps
 
 log = logging.getLogger(__name__)
@@ -34,22 +35,17 @@ class Evaluator:
     """Runs the denoiser's own `forward` for the samples that are evaluated, with a graph only where a gradient passes.
 
     given: the arguments of the pipeline's call. whole: the graph of the whole trajectory is kept, and each forward
-    checkpointed. map_size, map_layers, all_rows: which attention maps. at_once: rows of guidance that have no graph run in one
-    forward with those that have one, which keeps the whole batch's activations. fixed: all samples run whichever are asked for,
-    so that shapes stay. graphs: forwards are captured by it, where the maps are read by `AttentionTaps` or none are. Use it as part
-    of `stack`, which takes the hooks off again.
+    checkpointed. A forward is captured where its maps are read by `AttentionTaps`, or none are. Use it as part of `stack`, which
+    takes the hooks off again.
     """
 
     def __init__(
-        self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
-        map_size: int | None, map_layers: Sequence[int] | None, all_rows: bool, at_once: bool = False,
-        fixed: bool = False, graphs: Graphs | None = None,
+        self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool, choice: MapChoice,
+        execution: Execution,
     ):  # fmt: skip
         self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
-        self.whole, self.map_size, self.map_layers, self.all_rows = whole, map_size, map_layers, all_rows
-        self.at_once, self.fixed, self.graphs = at_once, fixed, graphs
-        # Pipelines walk through all modules of all their models to tell it.
-        self.device = pipe._execution_device
+        self.whole, self.choice, self.fixed, self.graphs = whole, choice, execution.fixed, execution.graphs
+        self._at_once = execution.at_once and not whole
         self.forward = family.denoiser(pipe).forward
         self.packing: Packing | None = None
         """Of the latents, where the pipeline keeps them as a sequence."""
@@ -63,6 +59,11 @@ class Evaluator:
         """Of each call of the denoiser in an evaluation."""
         self._call = 0
         self._cut = self._look = self._capturing = False
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the denoiser runs. Pipelines walk through all modules of all their models to tell it."""
+        return self.pipe._execution_device
 
     def begin(self) -> None:
         """The pipeline's loop body begins, again or anew: the next call of the denoiser is the first of an evaluation."""
@@ -89,7 +90,7 @@ class Evaluator:
                 f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {n} images, where "
                 f"{branches.count} each were expected: this form of guidance cannot be steered"
             )
-        if call and need.maps and self.all_rows and branches.unconditional is not None:
+        if call and need.maps and self.choice.all_rows and branches.unconditional is not None:
             raise PipelineError(
                 f"map_rows='all': {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: "
                 "set map_rows='conditional'"
@@ -106,7 +107,7 @@ class Evaluator:
                 self.ran, self.passes = _ALONE, 1
             return self._returned(self._nothing(sample), kwargs), n
         conditional = branches.conditional is not None
-        apart = need.through in ("maps", "conditional") and not (branches.joint or self.all_rows)
+        apart = need.through in ("maps", "conditional") and not (branches.joint or self.choice.all_rows)
         everyone = None if len(chosen) == n else [row for block in blocks for row in block]
         ran = branches
         if apart and not conditional:
@@ -136,7 +137,7 @@ class Evaluator:
     def read(self, latents: Sequence[int]) -> list[nn.Module]:
         """The modules whose attention maps would be read, for latents (rows, columns); none where there are none."""
         try:
-            taps = self.family.taps(self.pipe, latents, self.map_size, self.map_layers)
+            taps = self.family.taps(self.pipe, latents, self.choice.size, self.choice.layers)
         except PipelineError:
             return []
         return list(taps.modules.values())
@@ -157,7 +158,7 @@ class Evaluator:
         self, args: tuple, kwargs: dict, branches: Branches, blocks: list[Rows], everyone: Rows | None, need: Need
     ) -> Tensor:
         """The rows of `blocks`, a graph to the conditional ones alone."""
-        if self.at_once and not self.whole:
+        if self._at_once:
             try:
                 found = self._among(args, kwargs, branches, everyone, need)
             except Mixed as mixed:
@@ -165,7 +166,7 @@ class Evaluator:
                 found = None
             if found is not None:
                 return found
-            self.at_once = False
+            self._at_once = False
         return self._conditional_alone(args, kwargs, branches, blocks, need)
 
     def _among(self, args: tuple, kwargs: dict, branches: Branches, everyone: Rows | None, need: Need) -> Tensor | None:
@@ -301,7 +302,7 @@ class Evaluator:
     def _tap(self, sample: Tensor) -> None:
         if self.taps is None:
             sides = sample.shape[-2:] if self.packing is None else (self.packing.rows, self.packing.columns)
-            self.taps = self.family.taps(self.pipe, sides, self.map_size, self.map_layers)
+            self.taps = self.family.taps(self.pipe, sides, self.choice.size, self.choice.layers)
             self.grid = self.taps.grid
             self.stack.enter_context(self.taps)
             assert self.taps.last is not None
@@ -360,7 +361,7 @@ class Evaluator:
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
         """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
         assert self.taps is not None
-        if self.all_rows and self.ran.count == self.branches.count:
+        if self.choice.all_rows and self.ran.count == self.branches.count:
             return self.taps.maps(leaf, slice(None)).unflatten(0, (self.ran.count, n)).mean(0)
         return self.taps.maps(leaf, self._conditional(n))
 

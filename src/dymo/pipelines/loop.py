@@ -15,8 +15,9 @@ import inspect
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,10 +33,10 @@ from .decode import decoder
 from .evaluation import Evaluator
 from .families import arguments, family_of
 from .fused import fused
-from .graphed import Graphs
 from .hold import is_compiled, parked, patched
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
+from .settings import PLAIN, USUAL_MAPS, Execution, MapChoice
 from .steps import Call, Steps
 
 Change = Callable[[Tensor], Tensor]
@@ -47,18 +48,14 @@ class PipelineLoop:
 
     decode: z0' -> images; cost: where the work is counted. start: the initial standard normal noise (B, c, h, w) -> what
     to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
-    trajectory and the final decode, each step's denoiser checkpointed. map_size, map_layers, all_rows: which attention maps.
+    trajectory and the final decode, each step's denoiser checkpointed. choice: which attention maps are read.
     free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
-    lean: fewer operations, and a few more bytes: attention by `Lean` where it can be, rows with and without a graph in one forward.
-    compile: a backend of torch.compile for the denoiser's repeated blocks; graphs: captures its forwards, of which `compile` then makes
-    the small functions (`fused`). With either, all samples run in every evaluation.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
-        words: Change | None = None, whole: bool = False, map_size: int | None = None, map_layers: Sequence[int] | None = None,
-        all_rows: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None, lean: bool = False,
-        compile: str | None = None, graphs: Graphs | None = None,
+        words: Change | None = None, whole: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
+        choice: MapChoice = USUAL_MAPS, execution: Execution = PLAIN,
     ):  # fmt: skip
         family = family_of(pipe)
         self.pipe, self.kwargs, self.decode = pipe, dict(kwargs), decode
@@ -69,13 +66,8 @@ class PipelineLoop:
         self._stack = ExitStack()
         self._family = family
         # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
-        self._lean = lean and not is_compiled(self.denoiser)
-        fixed = compile is not None or graphs is not None
-        self._evaluator = Evaluator(
-            pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, map_size, map_layers, all_rows,
-            self._lean and (compile is None or graphs is not None), fixed, graphs,
-        )  # fmt: skip
-        self._compile, self._graphs, self._keeps_words = compile, graphs, not fixed
+        self._execution = replace(execution, lean=execution.lean and not is_compiled(self.denoiser))
+        self._evaluator = Evaluator(pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, choice, self._execution)
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -130,15 +122,15 @@ class PipelineLoop:
             self._pipeline = greenlet(self._run)
             self._pipeline.gr_context = contextvars.copy_context()
             self._to_pipeline(None)
-            if self._compile is not None and self._arrived is not None:
-                self._stack.enter_context(self._compiled(self._compile))
+            if self._execution.backend is not None and self._arrived is not None:
+                self._stack.enter_context(self._compiled(self._execution.backend))
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def _compiled(self, backend: str) -> AbstractContextManager[int]:
-        if self._graphs is None:
+        if self._execution.graphs is None:
             return compiled(repeated(self.denoiser, self._evaluator.read(self._shape[-2:])), backend)
         return nullcontext(0) if is_compiled(self.denoiser) else fused(self.denoiser, backend)
 
@@ -296,10 +288,10 @@ class PipelineLoop:
         # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)
-        if self._lean and own:
+        if self._execution.lean and own:
             # What is kept of the words is looked up in a way that cannot be compiled or captured.
             join = attention.joins(pipe._execution_device)
-            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, self._keeps_words))
+            self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, not self._execution.fixed))
         if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
         for name in ("callback_on_step_end", "callback"):
