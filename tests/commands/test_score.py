@@ -205,7 +205,27 @@ def test_an_exif_that_cannot_be_read_turns_nothing_and_is_said(tmp_path, caplog)
     assert "a.png: its EXIF cannot be read" in caplog.text
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3", '{"image": "b.png", "prompt": 5}'])
+@pytest.mark.parametrize("text", ["[1]", '"x"', '{"prompt": 5}'])
+def test_a_record_of_another_program_is_none(tmp_path, text):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("dymo", text)
+    colour(0, 255, 0, (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(PromptError, match="no prompt in the file"):
+        prompt_of(tmp_path / "a.png")
+    info.add_text("parameters", "a red apple")
+    colour(0, 255, 0, (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    assert prompt_of(tmp_path / "a.png") == "a red apple"
+
+
+def test_a_record_that_is_too_deep_is_told(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("dymo", "[" * 100_000)
+    colour(0, 255, 0, (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(PromptError, match="too deep"):
+        prompt_of(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "{", "[]", '{"image": "a.png"}', '{"prompt": "x"}', "3", '{"image": "b.png", "prompt": 5}'])
 def test_a_bad_line_is_named(tmp_path, line):
     (tmp_path / "p.jsonl").write_text('{"image": "a.png", "prompt": "x"}\n' + line)
     with pytest.raises(ConfigError, match="line 2: give"):

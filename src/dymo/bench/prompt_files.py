@@ -70,7 +70,7 @@ def _jsonl(path: Path) -> Found:
             place = f"line {number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ConfigError(f"{path}, {place}: not JSON ({error}); give one text or object a line") from error
             yield place, _said(row, f"{path}, {place}")
 

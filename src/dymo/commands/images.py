@@ -109,7 +109,7 @@ def read_prompts_file(path: Path) -> dict[str, str]:
             name, prompt = next(row[key] for key in _NAME_KEYS if key in row), row["prompt"]
             if not isinstance(name, str) or not isinstance(prompt, str):
                 raise TypeError("not texts")
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
+        except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
             raise ConfigError(f'{said}: give {{"image": "a.png", "prompt": "..."}}, not {line[:80]!r}') from error
         if found.setdefault(name, prompt) != prompt:
             raise ConfigError(f"{said}: {name!r} has another prompt in an earlier line; keep one of them")
@@ -163,7 +163,9 @@ def prompt_of(path: Path, prompt: str | None = None, listed: str | None = None) 
         except (OSError, ValueError) as error:
             raise PromptError(f"{path}: its parameters cannot be read ({error}); give --prompt or --prompts") from error
         # The record is exact; in the text, a prompt may look like the fields after it.
-        found = (record or {}).get("prompt") or (parameters.prompt if parameters is not None else None)
+        found = (record or {}).get("prompt")
+        if not found or not isinstance(found, str):
+            found = parameters.prompt if parameters is not None else None
     if not found or not found.strip():
         raise PromptError(f"{path}: no prompt in the file: give --prompt for all, or --prompts with a line for each")
     return found

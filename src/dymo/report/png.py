@@ -90,7 +90,11 @@ def read_png(path: str | Path | IO[bytes]) -> tuple[Parameters | None, dict[str,
         image.load()  # texts may stand after the pixels
         texts = dict(getattr(image, "text", {}))
     parameters = Parameters.from_text(texts["parameters"]) if "parameters" in texts else None
-    return parameters, json.loads(texts["dymo"]) if "dymo" in texts else None
+    try:
+        record = json.loads(texts["dymo"]) if "dymo" in texts else None
+    except RecursionError as error:
+        raise ValueError("its JSON is too deep") from error
+    return parameters, record if isinstance(record, dict) else None  # another program may use the name for something else
 
 
 def _quoted(value: object) -> str:
