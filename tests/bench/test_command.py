@@ -420,3 +420,19 @@ def test_a_lora_that_a_trainer_saved_loads_by_its_file(tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert (found - plain).abs().max() > 1e-4
     torch.testing.assert_close(pipe.unet(z, t, encoder_hidden_states=words).sample, plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rows: [plain]\nprompts: [a]\nrows: [dymo]\n", "line 3: 'rows' is there twice"),
+        ("rows:\n  - {method: plain, call: {eta: 1, eta: 0}}\n", "line 2: 'eta' is there twice"),
+        ("", "holds nothing, not settings"),
+        ("a: &x {b: 1}\nc: [*x, *x]\nrows: [plain]\n", "there is no 'a'"),
+    ],
+)
+def test_a_plan_with_a_key_twice_is_refused(tmp_path, text, said):
+    (tmp_path / "mine.yaml").write_text(text)
+    found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
+    assert found.exit_code == 2 and said in " ".join(found.output.split())
+    assert not (tmp_path / "run").exists()

@@ -111,6 +111,12 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
     ("data", "said"),
     [
         ({"rows": []}, "rows: there is none"),
+        ({"rows": "plain"}, "^rows: 'plain': give a list, as"),
+        ({"rows": [3]}, "row 3: 3: give a table, as"),
+        ({"rows": [{"method": "best-of-n", "budget": {"seconds": float("inf")}}]}, "budget, seconds: .*finite"),
+        ({"rows": [{"method": "reno", "budget": {"evaluations": 50, "trajectories": 2}}]}, "give one of them"),
+        ({"rows": ["plain"], "reward": {"mini-hps": float("nan")}}, "^reward: mini-hps: its weight is nan"),
+        ({"rows": ["plain"], "call": {"negative_prompt": 5}}, "call.negative_prompt: 5: give a text"),
         ({"rows": ["plain", "plain"]}, "two are called 'plain'"),
         ({"rows": ["plane"]}, "row 'plane': unknown method 'plane'"),
         ({"rows": [{"method": "reno", "settings": {"rate": 1}}]}, "no setting 'rate'"),

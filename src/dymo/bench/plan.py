@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AllowInfNan,
     BaseModel,
     ConfigDict,
     PositiveFloat,
@@ -49,6 +50,7 @@ OF_THE_BENCH = {
 """Arguments of a pipeline's call that a plan cannot give in `call`, and why."""
 _NUMBERS = ("guidance_scale", "guidance_rescale", "true_cfg_scale", "eta")
 _WHOLE = ("num_inference_steps", "height", "width")
+_TEXT = ("negative_prompt",)
 
 
 def check_call(call: Mapping[str, Any]) -> None:
@@ -62,6 +64,8 @@ def check_call(call: Mapping[str, Any]) -> None:
             raise ConfigError(f"call.{name}: {value!r}: give a whole number from 1 on")
         if name in _NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
             raise ConfigError(f"call.{name}: {value!r}: give a number")
+        if name in _TEXT and not isinstance(value, str):
+            raise ConfigError(f"call.{name}: {value!r}: give a text")
 
 
 def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
@@ -77,6 +81,9 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
 def _known_reward(reward: Any) -> Any:
     for name in _reward_names(reward):
         check_metric(name)
+    for name, weight in reward.items() if isinstance(reward, dict) else ():
+        if not math.isfinite(weight) or not weight:
+            raise ConfigError(f"{name}: its weight is {weight}; give a number other than 0")
     return reward
 
 
@@ -99,7 +106,13 @@ class Spending(_Part):
 
     evaluations: PositiveInt | None = None
     trajectories: PositiveInt | None = None
-    seconds: PositiveFloat | None = None
+    seconds: Annotated[PositiveFloat, AllowInfNan(False)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Spending:
+        if self.evaluations is not None and self.trajectories is not None:
+            raise ConfigError("evaluations and trajectories say the same twice: give one of them")
+        return self
 
 
 class Match(_Part):
@@ -410,6 +423,11 @@ def _reward_names(reward: Any) -> list[str]:
     return list(reward) if isinstance(reward, Mapping) else [reward] if isinstance(reward, str) else []
 
 
+_KINDS = {
+    "tuple_type": "give a list, as [a, b]", "dict_type": "give a table, as {key: value}", "model_type": "give a table, as {key: value}",
+    "missing": "is not there; it has to be given",
+}  # fmt: skip
+"""pydantic's kinds of errors that have words of Python in them, in the words of a plan."""
 _INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "match": Match}
 
 
@@ -424,6 +442,8 @@ def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
         known = list((_INNER[names[-1]] if names else Comparison).model_fields)
         like = did_you_mean(str(path[-1]), known)
         reason = f"there is no {path.pop()!r}{like}: choose from {', '.join(known)}"
+    elif (wanted := _KINDS.get(error["type"])) is not None:
+        reason = wanted if error["type"] == "missing" else f"{error['input']!r:.80}: {wanted}"
     elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
         reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
     key = ".".join(part for part in path if isinstance(part, str))

@@ -23,12 +23,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The object in a YAML (or JSON) file. Raises ConfigError."""
     yaml = need("yaml")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        _check_twice(path, yaml.compose(text, yaml.SafeLoader))
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())}); name a readable YAML or JSON file") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: holds {type(data).__name__}, not settings (pipeline:, prompts:, rows: ...)")
+        held = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(f"{path}: holds {held}, not settings (pipeline:, prompts:, rows: ...)")
     return data
+
+
+def _check_twice(path: Path, root: Any) -> None:
+    """Raises ConfigError on a key that stands twice in one table, of which YAML would take the last without a word."""
+    nodes, known = [root] if root is not None else [], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in known or isinstance(node.value, str):
+            continue
+        known.add(id(node))  # an alias is the node that it stands for, any number of times
+        if node.id == "mapping":
+            keys = [key.value for key, _ in node.value]
+            for n, (key, value) in enumerate(node.value):
+                if isinstance(key.value, str) and key.value in keys[:n]:
+                    raise ConfigError(f"{path}, line {key.start_mark.line + 1}: {key.value!r} is there twice; leave out one")
+                nodes.append(value)
+        else:
+            nodes += node.value
 
 
 def read_table(number: int, pipeline: str | None = None) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _parts(data: Mapping[str, Any], words: Mapping[str, str], where: str) -> Ite
     rows = data.get("rows")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, Mapping):
-            name = row.get("name", row.get("method"))
+            name = row.get("name", row.get("method", "plain"))
             yield (lambda key, name=name: f"{where}row {name}, {key}:"), row  # type: ignore[misc]
 
 
