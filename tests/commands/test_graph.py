@@ -91,6 +91,13 @@ def test_the_graphs_of_other_prompts_are_not_overwritten(tmp_path):
         assert out.read_text() == content
 
 
+def test_the_prompts_own_file_is_never_overwritten(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\n")
+    refused(invoke("--file", file, "--out", file, "--overwrite"), "the file of the prompts")
+    assert file.read_text() == "a cat\n"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

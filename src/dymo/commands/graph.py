@@ -80,6 +80,8 @@ def _many(settings: Graph, notes: Console) -> None:
     if settings.file is None or settings.out is None:
         raise ConfigError(f"--file {settings.file}: say where the graphs go, with --out GRAPHS.jsonl")
     prompts = options.read_lines(settings.file)
+    if settings.out.exists() and settings.out.samefile(settings.file):
+        raise ConfigError(f"--out {settings.out}: this is the file of the prompts (--file); name another")
     done, length = (0, 0) if settings.overwrite else _done(settings.out, prompts)
     parser = load_parser(settings)
     if done:
