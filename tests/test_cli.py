@@ -163,6 +163,9 @@ def refused_line(line, *words):
         ([PROMPT, "--steps", "0"], "--steps 0"),
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
+        ([PROMPT, "--guidance-scale", "nan"], "--guidance-scale nan: must be a finite number"),
+        ([PROMPT, "--pipeline-kwargs", '{"eta": Infinity}'], "Infinity is no number"),
+        ([PROMPT, "--watch", "mini-hsp"], "--watch: unknown reward 'mini-hsp'"),
         ([PROMPT, "--height", "65"], "multiple of 8; the nearest is 64"),
         (
             [PROMPT, "--scheduler", "dpm"],
@@ -354,6 +357,10 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
         ("k=-1: must be positive", "--set k=-1: must be positive"),
         ("Budget(evaluations=9): lower num_inference_steps", "--budget-evaluations 9: lower --steps"),
         ("give model=, or set DYMO_LLM_MODEL", "give --parser-model NAME, or set DYMO_LLM_MODEL"),
+        ("fewer steps, or Budget(evaluations=)", "fewer steps, or --budget-evaluations"),
+        ("Check base_url, model and key, or set on_failure='fallback'",
+         "Check --base-url, --parser-model and $OPENAI_API_KEY, or take --on-failure fallback"),
+        ("concurrency=0 must be a whole number", "--concurrency 0 must be a whole number"),
         ("eta=(1, 'x'): give 3 numbers", "--set eta=(1, 'x'): give 3 numbers"),
         ("give watch=['hpsv2.1', 'aesthetic'] or another", "give --watch hpsv2.1 --watch aesthetic or another"),
         ("--set k=-1 and --preset='fast'", "--set k=-1 and --preset='fast'"),
@@ -365,6 +372,20 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
 )
 def test_messages_in_the_words_of_options(text, said):
     assert in_words_of_options(text) == said
+
+
+def test_a_command_without_set_names_the_setting_alone():
+    assert in_words_of_options("row 'a': eta=(-1, -1): too small", sets=False) == "row 'a': eta=(-1, -1): too small"
+
+
+def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
+    from PIL import Image
+
+    result = invoke("generate", PROMPT, "--steps", "1", "--width", "64", "--outdir", tmp_path)
+    assert result.exit_code == 0, result.output
+    (path,) = (path for path in tmp_path.glob("*.png") if not path.stem.endswith("-trace"))
+    with Image.open(path) as image:
+        assert image.size == (64, 128)
 
 
 def test_held_out_rewards_are_watched(fakes, tmp_path):

@@ -39,7 +39,7 @@ class _Group(TyperGroup):
                 typer.echo("Interrupted.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
             if isinstance(error, DyMOError):
-                show("Error", "red", error)
+                show("Error", "red", error, sets=ctx.info_name != "bench")
                 raise typer.Exit(REFUSED) from None
             raise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from dymo.cli import app
@@ -24,7 +25,7 @@ LAYERS = [
 def test_the_best_layers_are_as_many_as_the_default_ones_and_of_one_size():
     assert advice(LAYERS) == "The 2 layers read by default agree to 0.350 early, these to 0.550: --set map_layers=[1,2]"
     best = [layer(0, [0.1]), layer(1, [0.5], True)]
-    assert advice(best) == "The 1 layers read by default agree to 0.500 early: no others of one size agree better."
+    assert advice(best) == "The layer read by default agrees to 0.500 early: no others of one size agree better."
 
 
 def test_a_row_a_layer_with_its_interval_over_the_words():
@@ -44,3 +45,24 @@ def test_the_miniature_by_the_command():
     assert [row["number"] for row in rows] == list(range(len(rows))) and any(row["default"] for row in rows)
     refused = CliRunner().invoke(app, ["maps", "a red zebra"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert refused.exit_code == 2 and "zebra" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", "-1"], "--seed -1: give a whole number"),
+        (["--seed", str(2**63)], "below 2**63"),
+        (["--guidance-scale", "nan"], "--guidance-scale nan: must be a finite number"),
+        (["--pipeline-kwargs", '{"eta": NaN}'], "NaN is no number"),
+        (["--variant", "fp16"], "--variant fp16 belongs to a hub id or a folder"),
+        (["--config", "folder"], "--config folder belongs to a .safetensors checkpoint"),
+    ],
+)
+def test_bad_input_is_one_clear_line(words, said):
+    result = CliRunner().invoke(app, ["maps", "a red cat", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 2 and said in result.output and "Traceback" not in result.output
+
+
+def test_weights_in_a_prompt_are_no_words_of_it():
+    result = CliRunner().invoke(app, ["maps", "a (red:1.3) cat", "--steps", "1", "--json"])
+    assert result.exit_code == 0, result.output

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..aligner import DyMO
 from ..budget import Budget
-from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
+from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries, whole_size
 from ..commands.sources import check_lora, check_model, text_width
 from ..errors import ConfigError, DyMOError
 from ..events import Accepted, Begun, Evaluated, Event, Started
@@ -194,7 +194,7 @@ def generate(
         num_inference_steps=request.steps, guidance_scale=request.guidance_scale, num_images_per_prompt=request.batch_size,
         # On the CPU, so that a seed gives the same image on every device.
         generator=torch.Generator("cpu").manual_seed(request.seed), output_type="pt",
-        **{name: value for name, value in asked.items() if value is not None},
+        **whole_size(loaded.pipe, {name: value for name, value in asked.items() if value is not None}),
     )  # fmt: skip
     images = output.images.detach().float().clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
     return images, output.trace.to_json(indent=1)

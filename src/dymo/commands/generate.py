@@ -6,7 +6,7 @@ import logging
 import math
 import traceback
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,7 @@ def check(settings: Generate) -> Job:
     options.check_positive(
         steps=settings.steps, budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds
     )
+    options.check_finite(guidance_scale=settings.guidance_scale)
     options.check_size(height=settings.height, width=settings.width)
     call = options.read_pipeline_kwargs(settings.pipeline_kwargs, OWN_OPTIONS)
     if settings.graph is not None and (settings.parser != "spacy" or settings.parser_model or settings.base_url):
@@ -130,11 +131,7 @@ def check(settings: Generate) -> Job:
     check_outdir(settings.outdir)
     if settings.model is None:
         call = {**MINIATURE_DEFAULTS, **call}
-        if settings.config is not None:
-            raise ConfigError(f"--config {settings.config} belongs to a .safetensors checkpoint: add --model FILE")
-        for name in ("variant", "revision"):
-            if (given := getattr(settings, name)) is not None:
-                raise ConfigError(f"--{name} {given} belongs to a hub id or a folder: add --model ID_OR_PATH")
+        options.check_no_files(settings.config, settings.variant, settings.revision)
         for reading in readings:
             options.check_miniature_words(reading.text)
     else:
@@ -193,6 +190,7 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
             revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True, call=job.call,
         )  # fmt: skip
+        job = replace(job, call=models.whole_size(pipe, job.call))
         # Loaded here and not by its name in DyMO: --compare scores the final images by it.
         reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if job.scores else None
         if settings.watch:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ..errors import ConfigError
 from ..miniature import MINIATURE_DEFAULTS
+from ..prompt.reading import read
 from ..report.interval import paired_bootstrap
 from ..report.table import Cell, Column, Table
+from ..seeds import SEEDS_END
 from . import models, options
 from .schema import RECORDED, Maps
 from .screen import busy, say, show_table
@@ -27,13 +30,17 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     prompts = options.read_prompts("dymo maps", settings.prompts, settings.file)
     models.check_choices(settings.scheduler, settings.dtype, auto=True)
     options.check_positive(steps=settings.steps)
-    options.read_config(settings.preset, ())
+    options.check_finite(guidance_scale=settings.guidance_scale)
+    if not 0 <= settings.seed < SEEDS_END:
+        raise ConfigError(f"--seed {settings.seed}: give a whole number from 0 on, below 2**63")
+    config, _ = options.read_config(settings.preset, ())
     check_parser(settings)
     call: dict[str, Any] = options.read_pipeline_kwargs(settings.pipeline_kwargs, options.OF_THE_RUN)
     if settings.model is None:
         call = MINIATURE_DEFAULTS | call
+        options.check_no_files(settings.config, settings.variant, settings.revision)
         for prompt in prompts:
-            options.check_miniature_words(prompt)
+            options.check_miniature_words(read(prompt, config.markup).text)
     else:
         check_model(settings.model, settings.config, settings.variant, settings.revision)
     given = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
@@ -82,7 +89,8 @@ def advice(layers: Sequence[Layer]) -> str:
     sizes = {layer.grid: [other.number for other in layers if other.grid == layer.grid] for layer in layers}
     sets = [sorted(sorted(of, key=early.__getitem__)[-max(1, len(default)) :]) for of in sizes.values()]
     best = max(sets, key=lambda of: fmean(early[i] for i in of))
-    own = f"The {len(default)} layers read by default agree to {fmean(early[i] for i in default):.3f} early"
+    layers_read = f"{len(default)} layers read by default agree" if len(default) > 1 else "layer read by default agrees"
+    own = f"The {layers_read} to {fmean(early[i] for i in default):.3f} early"
     if set(best) == set(default):
         return f"{own}: no others of one size agree better."
     shown = ",".join(map(str, best))

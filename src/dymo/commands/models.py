@@ -265,6 +265,15 @@ def call_default(pipe: Any, name: str) -> Any:
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
+def whole_size(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:
+    """The call with the model's own side beside one that is given: Stable Diffusion's pipeline passes over a side alone."""
+    own = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None)
+    if own is None or (call.get("height") is None) == (call.get("width") is None):
+        return dict(call)
+    height, width = (own, own) if isinstance(own, int) else own
+    return {"height": height * pipe.vae_scale_factor, "width": width * pipe.vae_scale_factor, **call}
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and notices off the screen; errors still show."""
     import diffusers.utils.logging

@@ -20,7 +20,7 @@ from .schema import Common
 # Keywords of the library that have an option of their own; other settings of Config are given with --set.
 _OPTIONS = {
     "num_inference_steps", "truncation", "on_hacking", "watch", "reward", "preset", "graph", "preview_vae", "parser",
-    "guidance_scale", "negative_prompt", "height", "width",
+    "guidance_scale", "negative_prompt", "height", "width", "on_failure", "concurrency", "base_url",
 }  # fmt: skip
 _SETTINGS = [field.name for field in dataclasses.fields(Config) if field.name not in _OPTIONS]
 _KEYWORD = re.compile(
@@ -35,15 +35,20 @@ _CALLS = (
     (re.compile(r"pipe\.scheduler = (\w+)\.from_config\(pipe\.scheduler\.config\)"), r"--scheduler \1"),
     (re.compile(r"(?<![\w.'\"-])give model=(?=, or set)"), "give --parser-model NAME"),
     (re.compile(r"Budget\((evaluations|seconds)=([\d.]+)\)"), r"--budget-\1 \2"),
+    (re.compile(r"Budget\((evaluations|seconds)=\)"), r"--budget-\1"),
+    (re.compile(r"Check base_url, model and key"), "Check --base-url, --parser-model and $OPENAI_API_KEY"),
+    (re.compile(r"^base_url(?= is no )"), "--base-url"),
+    (re.compile(r"set (?=on_failure=)"), "take "),
+    (re.compile(r", FILE\.py:NAME, or a function f\(images, prompts\) -> scores"), ", or FILE.py:NAME"),
     (re.compile(r"(?<![\w.'\"-])num_inference_steps(?!\w|=)"), "--steps"),
     (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
 )
 
 
-def in_words_of_options(text: str) -> str:
+def in_words_of_options(text: str, sets: bool = True) -> str:
     """A message of the library as the command line says it: truncation='report' becomes --truncation report.
 
-    A setting without an option of its own becomes --set k=-1.
+    A setting without an option of its own becomes --set k=-1, where the command has that option.
     """
     for call, option in _CALLS:
         text = call.sub(option, text)
@@ -51,7 +56,7 @@ def in_words_of_options(text: str) -> str:
     def said(match: re.Match[str]) -> str:
         name, value = match[1], match[2] or ""
         if name not in _OPTIONS:
-            return f"--set {name}={value}"
+            return f"--set {name}={value}" if sets else match[0]
         try:
             read = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -62,9 +67,9 @@ def in_words_of_options(text: str) -> str:
     return _KEYWORD.sub(said, text)
 
 
-def show(kind: str, style: str, message: object) -> None:
+def show(kind: str, style: str, message: object, sets: bool = True) -> None:
     """ "Error: what was wrong", in a colour, on one line."""
-    said = in_words_of_options(" ".join(line.strip() for line in str(message).splitlines()))
+    said = in_words_of_options(" ".join(line.strip() for line in str(message).splitlines()), sets)
     Console(stderr=True).print(Text.assemble((f"{kind}: ", f"bold {style}"), (said, style)), soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
@@ -83,6 +84,15 @@ def check_miniature_words(prompt: str) -> None:
         )
 
 
+def check_no_files(config: str | None, variant: str | None, revision: str | None) -> None:
+    """Raises ConfigError where an option says which files of a model, and none is named."""
+    if config is not None:
+        raise ConfigError(f"--config {config} belongs to a .safetensors checkpoint: add --model FILE")
+    for name, value in (("variant", variant), ("revision", revision)):
+        if value is not None:
+            raise ConfigError(f"--{name} {value} belongs to a hub id or a folder: add --model ID_OR_PATH")
+
+
 def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
     """ "a.safetensors:0.8" -> ("a.safetensors", 0.8); without a strength 1. Raises ConfigError."""
     try:
@@ -117,15 +127,20 @@ def read_pipeline_kwargs(text: str | None, steered_here: Collection[str]) -> dic
     """The JSON object of --pipeline-kwargs. Raises ConfigError; `steered_here` are keys that have their own option."""
     remedy = """give a JSON object, as '{"eta": 1}'"""
     try:
-        kwargs = json.loads(text or "{}")
-    except ValueError as error:
-        raise ConfigError(f"--pipeline-kwargs {text!r}: not JSON ({error}); {remedy}") from error
+        kwargs = json.loads(text or "{}", parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--pipeline-kwargs {text!r:.200}: not JSON ({error}); {remedy}") from error
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--pipeline-kwargs {text!r}: not an object; {remedy}")
     for key in kwargs:
         if key in steered_here:
             raise ConfigError(f"--pipeline-kwargs: {key!r} {OF_THE_RUN.get(key, 'has an option of its own: --' + key.replace('_', '-'))}")
     return kwargs
+
+
+def _no_number(word: str) -> Any:
+    """NaN and Infinity, which Python's JSON has and no image can be made with."""
+    raise ValueError(f"{word} is no number there")
 
 
 def read_file(path: Path, what: str) -> str:
@@ -151,6 +166,13 @@ def check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0")
+
+
+def check_finite(**values: float | None) -> None:
+    """Raises ConfigError for an option that is nan or infinite."""
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be a finite number")
 
 
 def check_size(**sides: int | None) -> None:

@@ -95,6 +95,7 @@ class Parsing(Common):
     parser: str = _method("spacy (offline), llm (an endpoint), transformers (a local model).", "NAME", default="spacy")
     parser_model: str | None = _method("The model of llm [default: $DYMO_LLM_MODEL] or transformers.", "NAME")
     base_url: str | None = _method("Endpoint of llm [default: $OPENAI_BASE_URL]; its key is $OPENAI_API_KEY.", "URL")
+    on_failure: str | None = _method("Where the model fails: error, or fallback to spacy.", "WHAT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,6 @@ class Graph(Parsing):
     """Show **what the parser understood**: the things a prompt names, their attributes and relations, and its style."""
 
     prompt: list[str] = _argument("The prompt, in quotes.", "[PROMPT]", default=())
-    on_failure: str | None = _method("Where the model fails: error, or fallback to spacy.", "WHAT")
     concurrency: int | None = _method("Questions at a time, of llm.", "N")
     graph: Path | None = _plain("Show this graph instead; the reference's format is read too.", "FILE.json")
     tokenizer: str | None = _plain("Add each word's tokens: miniature, a hub id, a pipeline's folder.", "ID_OR_PATH")

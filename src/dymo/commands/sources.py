@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigError, did_you_mean, first_line
+from ..errors import ConfigError, RewardError, did_you_mean, first_line
 from ..miniature import MINIATURE, WEIGHTS
 from ..pipelines.variants import repo_and_file
 from . import hub
@@ -283,7 +283,10 @@ def check_reward(option: str, name: str, remedy: str = "", guides: bool = False)
     """Whether a reward of this name is known, its weights can be had, and it can guide where it is to. Raises ConfigError or RewardError."""
     from ..rewards import spec_of
 
-    spec = spec_of(name)
+    try:
+        spec = spec_of(name)
+    except RewardError as error:
+        raise RewardError(f"{option}: {error}" if option.startswith("--") else str(error)) from error
     if guides and spec.guides == "measure only":
         raise ConfigError(f"{option} {name} measures only, so it cannot guide: watch it (--watch {name}), or measure with it (dymo score)")
     if spec.source:
