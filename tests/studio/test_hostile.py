@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 from studio_client import PROMPT
 
 import dymo.studio.server
 from dymo.report.png import png_bytes
+from dymo.studio.gallery import Gallery
 from dymo.studio.restore import MOST_PIXELS, restore
+from dymo.studio.server import Offer, application
 from dymo.studio.settings import INTENTS, Settings, nearest_intent
+from dymo.studio.words import understood, unknown_to_miniature
 
 PAGE = Path(dymo.studio.server.__file__).parent / "page"
 OFFERS = {"tiny": None}
@@ -34,6 +38,20 @@ def test_the_page_never_makes_html_of_text_and_runs_no_script_but_its_own(studio
         and "<script>" not in page.text
         and " on" + "click=" not in page.text
     )
+
+
+def test_the_numbers_of_weights_are_no_words():
+    assert unknown_to_miniature("a (red:1.3) cat and a [blue] zebra") == ["zebra"]
+    assert [word["text"] for word in understood("a (red:1.3) cat")["words"]] == ["a", "red", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [({"prompt": "  "}, "the prompt is empty"), ({"negative_prompt": "a zebra"}, "does not know 'zebra'")]
+)
+def test_what_the_miniature_cannot_read_is_refused_at_once(tmp_path, more, said):
+    app = application({"tiny": Offer((), {}, miniature=True)}, lambda name: None, Gallery(tmp_path))
+    answer = TestClient(app).post("/api/runs", json={"pipeline": "tiny", "prompt": "a red apple", **more})
+    assert answer.status_code == 400 and said in answer.json()["error"]
 
 
 def test_markup_in_a_prompt_comes_back_as_it_is(studio):

@@ -137,7 +137,10 @@ class _Studio:
         offer = self.offers[settings.pipeline]
         if settings.reward is not None and settings.reward not in offer.rewards:
             raise ConfigError(f"there is no reward {settings.reward!r:.80} for {settings.pipeline}")
-        unknown = unknown_to_miniature(settings.prompt) if offer.miniature else []
+        if not settings.prompt.strip():
+            raise PromptError("the prompt is empty: say what the image is to show")
+        said = f"{settings.prompt}\n{settings.negative_prompt}"
+        unknown = unknown_to_miniature(said) if offer.miniature else []
         if unknown:
             raise PromptError(
                 f"the miniature does not know {', '.join(map(repr, unknown[:5]))}: it knows few words, shown under the prompt"

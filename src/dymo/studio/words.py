@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
+from ..prompt.reading import read
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -33,7 +34,8 @@ def _words(graph: SemanticGraph) -> list[dict[str, Any]]:
     """The graph's words and the other words of the prompt, in its order: text, start, end."""
     own = {e.span for e in graph.entities} | {a.span for e in graph.entities for a in e.attributes}
     others = {match.span() for match in _WORD.finditer(graph.prompt)}
-    free = {(start, end) for start, end in others if not any(start < b and a < end for a, b in own)}
+    said = set(read(graph.prompt).places)  # what a weight is written with is no word
+    free = {(start, end) for start, end in others if start in said and not any(start < b and a < end for a, b in own)}
     return [{"text": graph.prompt[a:b], "start": a, "end": b} for a, b in sorted(own | free)]
 
 
@@ -41,4 +43,4 @@ def unknown_to_miniature(prompt: str) -> list[str]:
     """The words of a prompt that the embedded miniature was not trained on."""
     from ..miniature.world import WORDS
 
-    return [word for word in dict.fromkeys(_WORD.findall(prompt)) if word.lower() not in WORDS]
+    return [word for word in dict.fromkeys(_WORD.findall(read(prompt).text)) if word.lower() not in WORDS]
