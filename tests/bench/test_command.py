@@ -436,3 +436,16 @@ def test_a_plan_with_a_key_twice_is_refused(tmp_path, text, said):
     found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
     assert found.exit_code == 2 and said in " ".join(found.output.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_says_what_is_kept(tmp_path, monkeypatch):
+    import dymo.bench.runner
+
+    def interrupted(plan, store, load, device, rank, update):
+        update(dymo.bench.runner.Progress(total=4, done=1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dymo.bench.runner, "work_here", interrupted)
+    found = bench("--method", "plain", *QUICK, "--outdir", tmp_path / "run")
+    assert found.exit_code == 130
+    assert "Interrupted: 1 of 4 images are in" in found.output and "run the same command again" in found.output

@@ -79,8 +79,18 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     else:
         if settings.device is None and device == "cuda" and rank.world > 1:
             device = f"cuda:{rank.local}"
-        with _shown(console if rank.rank == 0 else Console(quiet=True)) as update:
-            runner.work_here(plan, store, load_on(device), device, rank, update)
+        kept: list[Progress] = []
+
+        def shown(progress: Progress, update: Callable[[Progress], None]) -> None:
+            kept[:] = [progress]
+            update(progress)
+
+        try:
+            with _shown(console if rank.rank == 0 else Console(quiet=True)) as update:
+                runner.work_here(plan, store, load_on(device), device, rank, partial(shown, update=update))
+        except KeyboardInterrupt:
+            done = f"{kept[0].done} of {kept[0].total}" if kept else "no"
+            raise KeyboardInterrupt(f"{done} images are in {folder}; run the same command again to go on") from None
     if rank.rank == 0 and _write(plan, store, None, None, console):
         raise typer.Exit(1)
 

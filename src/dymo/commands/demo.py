@@ -78,8 +78,11 @@ def demo(settings: Demo, console: Console, notes: Console) -> None:
         aligner = dymo.DyMO(rewards[GUIDE], preset=PRESET)
     captions = world.in_turns("test", prompts, seed)
     texts = [caption.text for caption in captions]
-    unguided = _generate("unguided", lambda texts, listeners, **call: pipe(texts, **call), texts, seed, notes)
-    aligned = _generate("aligned", partial(aligner, pipe), texts, seed, notes)
+    try:
+        unguided = _generate("unguided", lambda texts, listeners, **call: pipe(texts, **call), texts, seed, notes)
+        aligned = _generate("aligned", partial(aligner, pipe), texts, seed, notes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the images are written together at the end, so nothing is") from None
     with busy(notes, "Judging …", in_logs=True):
         for condition in (unguided, aligned):
             _judge(condition, captions, rewards)
