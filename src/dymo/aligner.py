@@ -149,14 +149,7 @@ class DyMO:
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         began = time.perf_counter()
-        if budget is not None and not isinstance(budget, Budget):
-            raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
-        if prompt is not None and not isinstance(prompt, (str, list, tuple)):
-            raise PromptError(f"prompt={prompt!r}: give a string, or a list of strings")
-        if callable(listeners):
-            raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
-        if cancel is not None and not hasattr(cancel, "is_set"):
-            raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
+        _check_call(prompt, budget, listeners, cancel)
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
@@ -230,6 +223,18 @@ def _of_the_call() -> list[str]:
     """The arguments of `DyMO.__call__` that have a name of their own."""
     parameters = inspect.signature(DyMO.__call__).parameters.values()
     return [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+
+
+def _check_call(prompt: Any, budget: Any, listeners: Any, cancel: Any) -> None:
+    """Raises PromptError or ConfigError on what is given in a wrong form."""
+    if prompt is not None and not isinstance(prompt, (str, list, tuple)):
+        raise PromptError(f"prompt={prompt!r}: give a string, or a list of strings")
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
+    if callable(listeners):
+        raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
+    if cancel is not None and not hasattr(cancel, "is_set"):
+        raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
 
 
 def _check_place(overrides: Iterable[str]) -> None:
