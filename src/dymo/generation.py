@@ -36,6 +36,7 @@ from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
 from .pipelines.schedulers.table import kind_of
 from .pipelines.settings import PLAIN, Execution, MapChoice
+from .pipelines.schedulers import draws_noise
 from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
@@ -203,8 +204,7 @@ class Generation:
         check(config, reward, self.kwargs, budget)
         assert reward is not None
         scheduler = self.pipe.scheduler
-        draws = kind_of(scheduler).draws(scheduler)
-        if self.kwargs.get("denoising_start") is not None and not (self.kwargs.get("eta") if draws == "eta" else draws):
+        if self.kwargs.get("denoising_start") is not None and not draws_noise(scheduler, self.kwargs):
             raise NoChoice(
                 f"scouts={config.scouts}: with denoising_start= no noise is added, and {type(scheduler).__name__} draws none, so that all "
                 "seeds would be one image: set scouts=0"

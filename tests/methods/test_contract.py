@@ -78,3 +78,48 @@ def test_wrong_names_settings_and_prompts_are_refused_by_name():
         load_method("plain").run(tiny.sd(), ["a cat", " "])
     with pytest.raises(ConfigError, match="output_type='latent'"):
         load_method("plain").run(tiny.sd(), "a cat", **{**CALL, "output_type": "latent"})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_negative_prompt_and_a_tuple_asked_for_are_those_of_any_method(name):
+    pipe, method = tiny.sd(), load_method(name, **FEW.get(name, {}))
+
+    def images(**more):
+        return method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **CALL, **more).images
+
+    plain, negative = images(), images(negative_prompt="a blue fish")
+    assert torch.equal(negative, images(negative_prompt="a blue fish", return_dict=False)) and not torch.equal(negative, plain)
+
+
+@pytest.mark.parametrize("name", ["reno", "dno", "embedding"])
+def test_the_way_back_passes_a_callback(name):
+    pipe, method = tiny.sd(), load_method(name, **FEW[name])
+
+    def images(callback=None):
+        call = {**CALL, "callback_on_step_end": callback}
+        return method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call).images
+
+    def doubles(pipe, step, timestep, found):
+        assert not found["latents"].requires_grad
+        return {"latents": 2 * found["latents"]}
+
+    assert torch.equal(images(lambda pipe, step, timestep, found: found), images())
+    assert images(doubles).isfinite().all()
+
+
+def test_the_particles_of_an_image_begin_at_its_own_latents():
+    latents, method = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(5)), load_method("fk-steering", k=2, resamplings=0)
+    pipe, seen = tiny.sd(), []
+    pipe.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].chunk(2)[1]) if not seen else None)
+    method.run(pipe, [tiny.PROMPT, "a cat"], load_reward(tiny.brightness), generator=torch.Generator().manual_seed(0), latents=latents, **CALL)
+    assert torch.equal(seen[0], latents.repeat_interleave(2, 0))
+
+
+def test_what_a_method_would_drop_is_refused():
+    pipe, reward = tiny.sd(), load_reward(tiny.brightness)
+    latents = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(5))
+    with pytest.raises(ConfigError, match="all seeds would be one image"):
+        load_method("best-of-n", n=2).run(pipe, tiny.PROMPT, reward, latents=latents, **CALL)
+    assert load_method("best-of-n", n=2).run(pipe, tiny.PROMPT, reward, latents=latents, eta=1.0, **CALL).trace.evaluations == [6]
+    with pytest.raises(ConfigError, match="prompt_embeds="):
+        load_method("rewrite", **FEW["rewrite"]).run(pipe, tiny.PROMPT, reward, prompt_embeds=torch.zeros(1, 48, 32), **CALL)

@@ -9,6 +9,8 @@ import tiny
 import torch
 import zoo
 from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     HeunDiscreteScheduler,
     LatentConsistencyModelPipeline,
@@ -18,6 +20,7 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionXLImg2ImgPipeline,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -242,3 +245,14 @@ def test_pndm_with_runge_kutta_steps_says_what_to_set():
         PipelineError, match=r"PNDMScheduler\.from_config\(pipe\.scheduler\.config, skip_prk_steps=True\)"
     ):
         STILL(pipe, tiny.PROMPT, **tiny.SMALL)
+
+
+@pytest.mark.parametrize("kind", [DDIMScheduler, DDPMScheduler, TCDScheduler, LCMScheduler])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_noise_predicted_where_there_is_nothing_else_is_refused_and_v_is_not(kind, steps):
+    call = {**tiny.SMALL, "num_inference_steps": steps, "guidance_scale": 4.0}
+    pipe = tiny.sd(scheduler=tiny.scheduler(kind, rescale_betas_zero_snr=True, timestep_spacing="trailing"))
+    with pytest.raises(PipelineError, match="the latents would be NaN"):
+        DyMO(tiny.brightness)(pipe, tiny.PROMPT, **call)
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type="v_prediction")
+    assert DyMO(tiny.brightness)(pipe, tiny.PROMPT, **call).images.isfinite().all()

@@ -5,6 +5,7 @@ import tiny
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 
+from dymo import DyMO
 from dymo.errors import PipelineError
 from dymo.pipelines import taps as taps_module
 from dymo.pipelines.families.unet import UNet, cross_attentions
@@ -157,3 +158,20 @@ def test_p8_attention_that_overflows_in_half_precision_gives_what_fused_attentio
     expected = torch.nn.functional.scaled_dot_product_attention(q[:, None], k[:, None], value)
     found = softmax(q[:, None], k[:, None], 64**-0.5)
     torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)
+
+
+class Around(AttnProcessor):
+    """Computes queries by the weights, and not by the module."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **kwargs):
+        words = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = hidden_states @ attn.to_q.weight.T, words @ attn.to_k.weight.T, attn.to_v(words)
+        return attn.to_out[0](torch.softmax(q @ k.transpose(1, 2), -1) @ v)
+
+
+def test_a_processor_that_goes_round_the_projections_is_refused_by_name():
+    pipe = tiny.sd()
+    pipe.unet.set_attn_processor(Around())
+    with pytest.raises(PipelineError, match=r"Around, does not call the modules to_q and to_k.*semantic_weight=0"):
+        DyMO(tiny.brightness)(pipe, tiny.PROMPT, **tiny.SMALL)
+    assert DyMO(tiny.brightness, semantic_weight=0)(pipe, tiny.PROMPT, **tiny.SMALL).images.isfinite().all()

@@ -26,6 +26,7 @@ class Aligned:
     preview_vae: Any = None
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        pipeline_kwargs.pop("return_dict", None)  # a Result is returned, as by every method
         parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser
         aligner = DyMO(reward, self.preset, parser, preview_vae=preview_of(self.preview_vae, pipe), **self.settings)
         output = aligner(pipe, prompts, budget=budget, generator=generator, **pipeline_kwargs)

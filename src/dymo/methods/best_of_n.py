@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..pipelines.schedulers import draws_noise
 from .contract import Result
 from .run import Run
 
@@ -37,6 +38,11 @@ class BestOfN:
             run.need_reward()
             if self.n is None and run.budget.evaluations is None and run.budget.seconds is None:
                 raise ConfigError("best-of-n without n and without a budget has no end: give n=8, or a Budget")
+            if self.n != 1 and run.kwargs.get("latents") is not None and not draws_noise(pipe.scheduler, run.kwargs):
+                raise ConfigError(
+                    f"latents= says where the image begins, and {type(pipe.scheduler).__name__} draws no noise, so that all seeds would be "
+                    "one image: leave out latents=, or set n=1"
+                )
             best = run.generate()
             if self.n == 1 or not run.affords():
                 return run.result(best)

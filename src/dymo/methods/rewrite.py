@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ConfigError
 from ..prompt.rewriter import PROMPTIST, Rewriter, promptist
 from .best_of_n import keep_best
 from .contract import Result
@@ -27,6 +28,8 @@ class Rewrite:
     """At most so many rewritings; None: one, or with a budget what it affords."""
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        if pipeline_kwargs.get("prompt_embeds") is not None:
+            raise ConfigError("prompt_embeds= would be used in place of what is rewritten: leave them out, or take another method")
         rewriter = promptist(self.rewriter) if isinstance(self.rewriter, str) else self.rewriter
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             said = [rewriter(text) or [text] for text in run.texts]

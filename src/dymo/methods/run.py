@@ -45,7 +45,11 @@ class Run(ExitStack):
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
-        self.kwargs = {key: value for key, value in kwargs.items() if key not in ("output_type", "return_dict")}
+        # The prompts are a list, and diffusers asks for every other text in the same form.
+        self.kwargs = {
+            key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(("prompt_", "negative_prompt")) else value
+            for key, value in kwargs.items() if key not in ("output_type", "return_dict")
+        }  # fmt: skip
         self.output_type = kwargs.get("output_type", "pil")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
         self.said = wording_of(pipe, {**self.kwargs, "prompt": self.texts})
@@ -160,6 +164,8 @@ class Run(ExitStack):
             **self._call(prompts or self.texts), "num_images_per_prompt": self.repeats * copies, "generator": generator,
             "output_type": "pt",
         }  # fmt: skip
+        if copies > 1 and kwargs.get("latents") is not None:
+            kwargs["latents"] = kwargs["latents"].repeat_interleave(copies, 0)
         before = max(self.trace.evaluations)
         if algorithm is None:
             found = self._untouched(kwargs)

@@ -439,7 +439,7 @@ class PipelineLoop:
         def on_step_end(pipe: Any, index: int, t: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
             if self._silent:
                 return {}
-            latents = found.get("latents")
+            own = latents = found.get("latents")
             if latents is not None:
                 found["latents"] = latents = latents.detach()
             self._in_callback, mode = True, torch.is_grad_enabled()
@@ -453,7 +453,11 @@ class PipelineLoop:
             if given is not None:
                 if given is not latents:
                     self._carry = None
-                changed["latents"] = given if self.whole else given.detach().requires_grad_(self._more and self._ends)
+                if not self.whole:
+                    given = given.detach().requires_grad_(self._more and self._ends)
+                elif own is not None:  # the way back passes the callback; what it changed is a constant
+                    given = own if given is latents else given + (own - own.detach())
+                changed["latents"] = given
             return changed
 
         self.kwargs[name] = on_step_end

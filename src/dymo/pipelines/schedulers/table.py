@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -274,6 +274,12 @@ def kind_of(scheduler: Any) -> Kind:
     if objection:
         raise PipelineError(f"{name} cannot be steered as it is configured: {objection}")
     return kind
+
+
+def draws_noise(scheduler: Any, given: Mapping[str, Any]) -> bool:
+    """Whether the steps of a call with the arguments `given` draw noise."""
+    draws = kind_of(scheduler).draws(scheduler)
+    return bool(given.get("eta") if draws == "eta" else draws)
 
 
 def _instead(name: str) -> str:

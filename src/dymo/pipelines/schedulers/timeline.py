@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import PipelineError
 from ...guidance.levels import at_resolution
 from ...guidance.loop import Timestep
-from .table import is_flow, kind_of
+from .table import is_flow, kind_of, prediction_of
 
 
 def place_of(scheduler: Any, things: Tensor) -> int | None:
@@ -32,7 +33,10 @@ def place_of(scheduler: Any, things: Tensor) -> int | None:
 
 
 def timesteps(scheduler: Any, first: int, count: int) -> list[Timestep]:
-    """The steps of a run that makes `count` evaluations, from place `first` of the scheduler's timesteps on."""
+    """The steps of a run that makes `count` evaluations, from place `first` of the scheduler's timesteps on.
+
+    Raises PipelineError where a step begins at noise alone and the model predicts it.
+    """
     kind = kind_of(scheduler)
     angles = _trained_angles(scheduler)
     total = len(scheduler.timesteps)
@@ -41,6 +45,12 @@ def timesteps(scheduler: Any, first: int, count: int) -> list[Timestep]:
     at = first
     for i, n in enumerate(calls):
         here, there = kind.levels(scheduler, at, at + n - 1)
+        if here.a == 0 and prediction_of(scheduler) == "epsilon":
+            raise PipelineError(
+                f"{type(scheduler).__name__} begins at noise without any signal, and its prediction_type is 'epsilon', from which no image can "
+                "be told there: the latents would be NaN. Set prediction_type='v_prediction' if the model predicts that, or "
+                "rescale_betas_zero_snr=False"
+            )
         t = float(np.interp(here.angle, angles, np.arange(len(angles)))) * 1000 / len(angles)
         # Rounded, so that a trained timestep is itself, and a border at 800 holds for t = 800.
         found.append(Timestep(i, len(calls), round(t, 6), here, there, at / total, n, sum(calls[i + 1 :]), whole))
