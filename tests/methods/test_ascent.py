@@ -2,17 +2,20 @@
 
 import math
 
+import flows
 import pytest
 import tiny
 import torch
 import toys
+import zoo
 
-from dymo import Budget, RewardError
+from dymo import Budget, PipelineError, RewardError
 from dymo.methods import load_method
 from dymo.methods.ascent import ascend, clip_each
 from dymo.methods.dno import _Chain, log_probability
 from dymo.methods.reno import _Start, noise_penalty
 from dymo.methods.run import Run
+from dymo.methods.unguided import unguided
 from dymo.rewards import BlackBoxReward, load_reward
 
 TARGET = 0.5 + 0.05 * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -184,3 +187,47 @@ def test_the_way_back_computes_the_decoder_again_in_the_pieces_of_the_way_there(
     handle.remove()
     # There, back, and once more without a gradient.
     assert seen == [True, True, False] and not pipe.vae.is_gradient_checkpointing
+
+
+def test_the_way_back_through_perturbed_attention_is_that_of_finite_differences():
+    """The pipeline takes its processors out at its end, and the way back runs each forward again after it."""
+    case = zoo.CASES["sd-pag"]
+    pipe, slope = case.make().to(torch.float64), torch.zeros((), dtype=torch.float64, requires_grad=True)
+    call = {**case.kwargs, "num_inference_steps": 2}
+    direction = torch.randn(1, 4, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    before = dict(pipe.unet.attn_processors)
+    with Run(pipe, tiny.PROMPT, load_reward(tiny.brightness), None, torch.Generator().manual_seed(0), call) as run:
+        run.need_gradient()
+
+        def end(along, whole):
+            return run.generate(unguided, start=lambda z: z + along * direction, whole=whole).double().square().mean()
+
+        (found,) = torch.autograd.grad(end(slope, True), slope)
+        wanted = (end(1e-2, False) - end(-1e-2, False)) / 2e-2
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-2) and abs(found.item()) > 1e-5
+    assert dict(pipe.unet.attn_processors) == before
+
+
+@pytest.mark.parametrize("name", ["flux-true-cfg", "qwen-image"])
+def test_the_negative_prompt_s_embeddings_are_not_optimised(name, monkeypatch):
+    case, given = flows.FAMILIES[name], []
+    pipe = case.make()
+    forward = pipe.transformer.forward
+
+    def watched(*args, **kwargs):
+        given.append(kwargs["encoder_hidden_states"].detach().clone())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(pipe.transformer, "forward", watched)
+    load_method("embedding", iterations=1, lr=0.1).run(
+        pipe, case.prompt, load_reward(tiny.brightness), generator=torch.Generator().manual_seed(0), **{**case.kwargs, "output_type": "pt"}
+    )
+    assert torch.equal(given[1], given[-1]) and not torch.equal(given[0], given[-2])
+
+
+@pytest.mark.parametrize(("case", "said"), [(flows.FAMILIES["z-image"], "keeps the embeddings"), (zoo.CASES["sd-pix2pix"], "no encode_prompt")])
+def test_embeddings_that_cannot_be_reached_are_told_and_noise_can_be(case, said):
+    call = {**case.kwargs, "output_type": "pt", "generator": torch.Generator().manual_seed(0)}
+    with pytest.raises(PipelineError, match=said):
+        load_method("embedding", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call)
+    assert load_method("reno", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call).images.isfinite().all()

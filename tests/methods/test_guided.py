@@ -2,15 +2,18 @@
 
 from itertools import pairwise
 
+import flows
 import pytest
 import tiny
 import torch
 import toys
+import zoo
 from diffusers import AutoencoderTiny
 
 from dymo import Budget, ConfigError, SemanticGraph, parse
 from dymo.methods import load_method
 from dymo.methods.attend_excite import descend, excitation
+from dymo.methods.freedom import FreeDoM
 from dymo.methods.run import Run
 from dymo.prompt import token_pairs
 from dymo.rewards import load_reward
@@ -101,9 +104,10 @@ def test_the_update_is_plain_descent_and_leaves_a_failed_sample_alone():
     assert moved[0].eq(0).all() and torch.equal(moved[1], z[1])
 
 
-def test_attend_and_excite_gives_the_neglected_subject_more_attention():
-    """At each of the rounds of one step, on random weights."""
-    pipe, call = tiny.sd(), dict(tiny.SMALL, height=64, width=64)
+@pytest.mark.parametrize("name", ["sd-ddim", "sd-pag"])
+def test_attend_and_excite_gives_the_neglected_subject_more_attention(name):
+    """At each of the rounds of one step, on random weights; perturbed attention runs its rows together."""
+    pipe, call = zoo.CASES[name].make(), {**tiny.SMALL, **zoo.CASES[name].kwargs}
     words = token_pairs(parse(tiny.PROMPT), pipe.tokenizer).words
     subjects = [[words[entity.text] for entity in parse(tiny.PROMPT).entities]]
     losses = []
@@ -128,6 +132,46 @@ def test_attend_and_excite_gives_the_neglected_subject_more_attention():
     with Run(pipe, [tiny.PROMPT], None, None, toys.seeds(0), call) as run:
         run.generate(lambda loop: method.steps(Watched(loop), subjects, lambda _: True))
     assert len(losses) == 5 and all(after < before for before, after in pairwise(losses)), losses
+
+
+@pytest.mark.parametrize("name", ["flux-true-cfg", "qwen-image"])
+def test_freedom_s_scale_is_that_of_the_true_guidance(name):
+    """With its own repetitions and budget left out, the only push is the last step's, which ends at the image."""
+    case, moves = flows.FAMILIES[name], []
+    call = {**case.kwargs, "num_inference_steps": 2, "output_type": "pt"}
+    method = load_method("freedom", guided=(0.5, 1.0), times=1)
+
+    class Watched:
+        def __init__(self, loop):
+            self.loop = loop
+
+        def __iter__(self):
+            return iter(self.loop)
+
+        def __getattr__(self, name):
+            return getattr(self.loop, name)
+
+        def predict(self, *args):
+            self.seen = self.loop.predict(*args)
+            return self.seen
+
+        def sampler_step(self, seen):
+            self.own = self.loop.sampler_step(seen)
+            return self.own
+
+        def accept(self, z):
+            now, residual = self.seen.timestep, self.seen.residual
+            if now.index == 1:
+                moves.append(((z - self.own).norm() / (now.there.radius * residual.norm())).item())
+            self.loop.accept(z)
+
+    pipe, plain = case.make(), FreeDoM.steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FreeDoM, "steps", lambda self, loop, *rest: plain(self, Watched(loop), *rest))
+        method.run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **call)
+    assert moves == pytest.approx([method.length * call["true_cfg_scale"]], rel=1e-3)
+    with pytest.raises(ConfigError, match="true_cfg_scale=1.0.*more than 1 and negative_prompt="):
+        method.run(pipe, case.prompt, load_reward(tiny.brightness), **{**call, "true_cfg_scale": 1.0})
 
 
 def test_attend_and_excite_looks_and_moves_in_the_first_half_and_keeps_its_account():

@@ -5,7 +5,7 @@ As in the comparison that DyMO's paper makes, the loss is minus the reward, in p
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
 from ..guidance.step import norms, per_sample, residual_length, usable
 from ..pipelines.decode import preview_of
+from ..pipelines.families import arguments, family_of
 from .contract import Result
 from .run import Run
 
@@ -34,19 +35,22 @@ class FreeDoM:
     preview_vae: Any = None
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        scale = pipeline_kwargs.get("guidance_scale")
-        if scale is None:
-            scale = inspect.signature(type(pipe).__call__).parameters["guidance_scale"].default
-        if not scale > 1:
-            raise ConfigError(f"guidance_scale={scale!r}: FreeDoM's step is a part of the guidance; give more than 1")
+        family, given = family_of(pipe), arguments(pipe, pipeline_kwargs)
+        true = "true_cfg_scale" in given  # beside it, guidance_scale is an input of the denoiser
+        name = "true_cfg_scale" if true else "guidance_scale"
+        if not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
+            also = " and negative_prompt=" if true else ""
+            raise ConfigError(f"{name}={given.get(name)!r}: FreeDoM's step is a part of the guidance; give more than 1{also}")
+        # What else a family adds to the guidance has scales of its own.
+        given |= dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_gradient()
             method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
-            images = run.generate(lambda loop: method.steps(loop, run, scale, Allotment(run.budget)))
+            images = run.generate(lambda loop: method.steps(loop, run, lambda: family.scale(pipe, given), Allotment(run.budget)))
             return run.result(images)
 
-    def steps(self, loop: Loop, run: Run, scale: float, allotment: Allotment) -> None:
-        """Algorithm 2 of arXiv 2303.09833: the efficient time travel."""
+    def steps(self, loop: Loop, run: Run, scale: Callable[[], float], allotment: Allotment) -> None:
+        """Algorithm 2 of arXiv 2303.09833: the efficient time travel. scale: s at this moment."""
         for now in loop:
             # A small tolerance, since 3 / 10 is not exact in binary.
             guided = self.guided[0] - 1e-9 <= now.done < self.guided[1] - 1e-9
@@ -63,7 +67,7 @@ class FreeDoM:
                     g = seen.pull(-score, False) * now.here.radius
                     size = norms(g)
                     goes = usable(size)
-                    rho = residual_length(self.length * scale, seen.residual) / size
+                    rho = residual_length(self.length * scale(), seen.residual) / size
                     moved = moved - now.there.radius * (per_sample(rho, g) * g).where(per_sample(goes, g), 0.0)
                 allotment.count(rows, "guided" if guided else "unguided", now.calls)
                 z_next = put(z_next, rows, moved)

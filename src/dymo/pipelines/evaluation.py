@@ -19,6 +19,8 @@ from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
+from .graphed import Graphs
+from .hold import processing
 from .kernel import KernelTaps
 from .packing import Packing
 from .rows import map_tensors
@@ -103,8 +105,10 @@ class Evaluator:
                 self._tap(sample)
         if not need.output:
             if branches.conditional is not None:
-                self._run(args, kwargs, blocks[branches.conditional], look=True, read=True)
-                self.ran, self.passes = _ALONE, 1
+                self.ran = branches if branches.joint else _ALONE
+                read = [row for block in blocks for row in block] if branches.joint else blocks[branches.conditional]
+                self._run(args, kwargs, read, look=True, read=True)
+                self.passes = self.ran.count
             return self._returned(self._nothing(sample), kwargs), n
         conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.choice.all_rows)
@@ -249,7 +253,15 @@ class Evaluator:
         try:
             if not (self.whole and mode):
                 return forward(*args, **kwargs)
-            found = checkpoint(forward, *args, use_reentrant=False, **kwargs)
+            # The way back comes after the pipeline's end, and perturbed attention guidance takes its processors out there.
+            denoiser = self.family.denoiser(self.pipe)
+            own = dict(getattr(denoiser, "attn_processors", {}))
+
+            def again(*args: Any, **kwargs: Any) -> Tensor:
+                with processing(denoiser, own):
+                    return forward(*args, **kwargs)
+
+            found = checkpoint(again, *args, use_reentrant=False, **kwargs)
             if found.requires_grad:
                 found.register_hook(lambda _: self._count_backward(count))
             return found

@@ -77,6 +77,20 @@ def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
+def processing(denoiser: Any, processors: dict[str, Any]) -> Iterator[None]:
+    """The denoiser's attention processors are these inside, by name."""
+    now = dict(getattr(denoiser, "attn_processors", {}))
+    same = all(now[name] is processor for name, processor in processors.items())
+    try:
+        if not same:
+            denoiser.set_attn_processor(dict(processors))
+        yield
+    finally:
+        if not same:
+            denoiser.set_attn_processor(now)
+
+
+@contextmanager
 def parked(modules: Iterable[Any]) -> Iterator[None]:
     """The modules are in the CPU's memory inside, and afterwards where they were; those that an offload moves stay with it."""
     moved = [

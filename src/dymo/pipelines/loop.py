@@ -281,6 +281,8 @@ class PipelineLoop:
             "prepare_latents": (pipe, self._prepare_latents), "progress_bar": (pipe, self._progress_bar),
         }  # fmt: skip
         if self.words is not None:
+            if not hasattr(pipe, "encode_prompt"):
+                raise PipelineError(f"{type(pipe).__name__} has no encode_prompt, so that its prompt's embeddings cannot be optimised")
             owners["encode_prompt"] = (pipe, self._encode_prompt)
         self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
         for name in self._plain:
@@ -308,9 +310,12 @@ class PipelineLoop:
         return self._plain["set_timesteps"](*args, **kwargs)
 
     def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
-        assert self.words is not None
-        found = self._plain["encode_prompt"](*args, **kwargs)
-        return (self.words(found[0]), *found[1:])
+        found, words, self.words = self._plain["encode_prompt"](*args, **kwargs), self.words, None
+        if words is None:  # pipelines with true guidance encode the negative prompt in a second call
+            return found
+        if not isinstance(found[0], Tensor):
+            raise PipelineError(f"{type(self.pipe).__name__} keeps the embeddings of its prompts apart, so that they cannot be optimised")
+        return (words(found[0]), *found[1:])
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
         if self._frees:  # pipelines make their latents when the prompt is read
