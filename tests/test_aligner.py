@@ -225,6 +225,8 @@ def test_a_switch_is_true_or_false(name):
         ({"prompt": 3}, "prompt=3: give a string, or a list of strings"),
         ({"listeners": print}, r"listeners=<built-in function print>: give a list, as listeners=\[print\]"),
         ({"cancel": True}, "cancel=True: give a threading.Event"),
+        ({"generator": 3}, r"generator=3: give torch.Generator\(\).manual_seed\(3\), or a list"),
+        ({"generator": [None]}, r"generator=\[None\]: give torch.Generator"),
     ],
 )
 def test_what_cannot_be_called_with_is_refused(call, said):

@@ -23,7 +23,7 @@ from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.checks import check_arguments, check_pipeline, images_per_prompt
+from .pipelines.checks import check_arguments, check_generator, check_pipeline, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
 from .prompt import load_parser
@@ -154,6 +154,7 @@ class DyMO:
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
+        check_generator(pipeline_kwargs.get("generator"))
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))

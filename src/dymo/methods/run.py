@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
-from ..pipelines.checks import check_arguments, images_per_prompt
+from ..pipelines.checks import check_arguments, check_generator, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
@@ -45,8 +45,9 @@ class Run(ExitStack):
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
+        check_generator(generator)
         # The prompts are a list, and diffusers asks for every other text in the same form.
-        self.kwargs = {
+        self.kwargs: dict[str, Any] = {
             key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(("prompt_", "negative_prompt")) else value
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip

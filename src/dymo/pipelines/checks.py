@@ -86,6 +86,14 @@ def check_arguments(pipe: type, given: Mapping[str, Any], own: Iterable[str] = (
         raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
 
 
+def check_generator(given: Any) -> None:
+    """Raises ConfigError on what is neither None, a torch.Generator, nor a list of them."""
+    if given is None or all(isinstance(one, torch.Generator) for one in (given if isinstance(given, list) else [given])):
+        return
+    seed = given if isinstance(given, Integral) else 0
+    raise ConfigError(f"generator={given!r}: give torch.Generator().manual_seed({seed}), or a list with one of them an image")
+
+
 def images_per_prompt(number: Any) -> int:
     """Of `num_images_per_prompt`; None is 1, as diffusers takes it. Raises ConfigError."""
     if number is None:
