@@ -169,8 +169,8 @@ def image_encoder():
     ).eval()  # fmt: skip
 
 
-def ip_adapter(pipe, tokens: int = 4):
-    """Loads an IP-Adapter of random weights in the original's layout: keys are numbered over all attention layers, 1, 3, 5 ..."""
+def ip_adapter(pipe, tokens: int = 4, count: int = 1):
+    """Loads `count` times an IP-Adapter of random weights in the original's layout: keys are numbered over all attention layers, 1, 3, 5 ..."""
     unet, width = pipe.unet, pipe.unet.config.cross_attention_dim
     layers, weights = 0, {}
     for name, module in unet.named_modules():
@@ -185,7 +185,8 @@ def ip_adapter(pipe, tokens: int = 4):
         "proj.weight": torch.randn(tokens * width, clip), "proj.bias": torch.zeros(tokens * width),
         "norm.weight": torch.ones(width), "norm.bias": torch.zeros(width),
     }  # fmt: skip
-    pipe.load_ip_adapter({"image_proj": proj, "ip_adapter": weights}, subfolder=None, weight_name=None)
+    several = [{"image_proj": proj, "ip_adapter": weights}] * count
+    pipe.load_ip_adapter(several, subfolder=[None] * count, weight_name=[None] * count)
     return pipe
 
 

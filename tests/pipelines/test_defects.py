@@ -156,3 +156,20 @@ def test_p17_a_reward_that_is_used_at_no_step_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         DyMO(tiny.brightness, borders=(1000, 1000))(pipe, tiny.PROMPT, graph=GRAPH, generator=generator(), **call)
+
+
+def test_the_masks_of_several_ip_adapters_are_no_rows():
+    """In one tensor, as many as rows of guidance: they are as in a list, where the conditional rows run alone too."""
+    half = torch.zeros(2, 1, zoo.SIZE, zoo.SIZE)
+    half[0, ..., : zoo.SIZE // 2] = half[1, ..., zoo.SIZE // 2 :] = 1
+    torch.manual_seed(0)
+    pipe = zoo.ip_adapter(zoo.sd(image_encoder=zoo.image_encoder()), count=2)
+
+    def run(masks, **settings):
+        call = dict(ip_adapter_image=[zoo.IMAGE] * 2, num_inference_steps=6, output_type="pt", cross_attention_kwargs={"ip_adapter_masks": masks})
+        return DyMO(tiny.brightness, **settings)(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **zoo.SQUARE, **call)
+
+    for settings in ({}, {"checkpointing": True}):
+        found = run(half, **settings)
+        assert found.trace.steps[0].stage == "semantic"
+        assert torch.equal(found.images, run([half[:1], half[1:]], **settings).images)
