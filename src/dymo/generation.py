@@ -34,9 +34,8 @@ from .pipelines.families.transformer import Transformer
 from .pipelines.hold import checkpointed, frozen
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
-from .pipelines.schedulers.table import kind_of
-from .pipelines.settings import PLAIN, Execution, MapChoice
 from .pipelines.schedulers import draws_noise
+from .pipelines.settings import PLAIN, Execution, MapChoice
 from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
@@ -152,6 +151,11 @@ class Generation:
                 else:
                     dymo(loop, objectives, config, allotment, recorder)
                 recorder.finish()
+            elif objectives:
+                warnings.warn(
+                    f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise num_inference_steps, denoising_end or strength",
+                    RuntimeWarning, stacklevel=4,
+                )  # fmt: skip
         trace.cancelled = loop.cancelled
         self._spent(loop.evaluations, "this run")
         return loop.result

@@ -173,3 +173,11 @@ def test_the_masks_of_several_ip_adapters_are_no_rows():
         found = run(half, **settings)
         assert found.trace.steps[0].stage == "semantic"
         assert torch.equal(found.images, run([half[:1], half[1:]], **settings).images)
+
+
+def test_a_call_without_a_step_is_told():
+    call = {**tiny.SMALL, "denoising_end": 0.1, "output_type": "latent"}
+    with pytest.warns(RuntimeWarning, match="has taken no step"):
+        found = DyMO(tiny.brightness)(tiny.sdxl(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call)
+    assert not found.trace.steps
+    assert torch.equal(found.images, tiny.sdxl()(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call).images)

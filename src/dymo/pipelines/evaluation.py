@@ -19,7 +19,6 @@ from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
-from .graphed import Graphs
 from .hold import processing
 from .kernel import KernelTaps
 from .packing import Packing
