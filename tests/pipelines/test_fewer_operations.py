@@ -58,6 +58,13 @@ def test_an_operation_that_may_mix_rows_is_refused(mix):
         mix(rows.shown(torch.randn(4, 3)))
 
 
+def test_masks_of_the_rows_are_refused_where_an_operation_takes_them_by_name():
+    q, mask = torch.randn(2, 1, 3, 4), torch.zeros(2, 1, 3, 3)
+    with OneBlock(2, 1) as rows, pytest.raises(Mixed):
+        own = rows.shown(q)
+        torch.nn.functional.scaled_dot_product_attention(own, own, own, attn_mask=rows.shown(mask))
+
+
 def test_what_is_made_inside_of_a_forward_is_the_same_for_all_rows():
     x, y = torch.randn(4, 3), torch.randn(2, 3)
     with OneBlock(2, 1) as rows:

@@ -69,7 +69,7 @@ class OneBlock(TorchDispatchMode):
         known = [getattr(x, "_whole", None) for x in (first if packet is _aten.cat else args)]
         if all(x is None for x in known):
             return func(*args, **kwargs)
-        if packet not in _BY_ROW:
+        if packet not in _BY_ROW or any(getattr(x, "_whole", None) is not None for x in kwargs.values()):
             raise Mixed(f"{func} is not known to keep rows apart")
         return self._computed(func, packet, args, kwargs, known)
 
