@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
     def __getattr__(name: str) -> frozenset[str]: ...
 
+# "wear", "ride": the plain forms of verbs that act on the noun after them.
+ACTS = frozenset(
+    form for verb in _WORDS["TRANSITIVE"] for stem in [verb.removesuffix("ing")]
+    for form in (stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem)
+)  # fmt: skip
+AUXILIARIES = frozenset("do does did have has had can could will would shall should may might must".split())
 
 # Endings of nouns for states and doctrines, and for what somebody is by craft or kind.
 ABSTRACT_ENDINGS = ("ness", "ism", "ology", "osophy")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dymo.prompt.english import lexicon
+from dymo.prompt.english.deeds import mend_plain_verbs
 from dymo.prompt.english.language import Vocabulary
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
 from dymo.prompt.graph import Span
@@ -95,6 +96,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
     _mend_places(words)
     _mend_compounds(words)
     _mend_deeds(words)
+    mend_plain_verbs(words)
     _mend_stances(words)
     _mend_by_neighbours(words)
     return words
