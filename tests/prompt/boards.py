@@ -149,7 +149,7 @@ PROMPTS: list[tuple[str, str]] = [
     ),
     (
         "2girls, one with red hair, one with blue hair, park bench",
-        "girls hair[red]<girls hair[blue]<girls bench[park]",
+        "girls one<girls hair[red]<one one<girls hair[blue]<one bench[park]",
     ),
     (
         "food, sushi, chopsticks, plate, no humans",

@@ -116,3 +116,19 @@ def test_words_taken_for_another_kind(prompt, right):
 )  # fmt: skip
 def test_a_verb_in_s_is_no_plural_noun(prompt, right):
     assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a cat and a dog wear hats", "cat dog hats<0"), ("a boy and a girl hold balloons", "boy girl balloons"),
+        ("two men and a woman ride bicycles", "men[two] woman bicycles"), ("children fly kites on a beach", "children kites beach"),
+        ("a dog and a cat chase a ball", "dog cat ball"), ("a fox and a rabbit run through a forest", "fox rabbit forest"),
+        ("a lion and a zebra drink water", "lion zebra water"), ("a cat and a dog play", "cat dog"),
+        ("a man and a woman face each other", "man woman"),
+        ("a cat and a dog house", "cat house[dog]"), ("a cat and a dog park bench", "cat bench[dog park]"),
+        ("a car and a stop sign", "car sign[stop]"), ("a knife and a water bottle", "knife bottle[water]"),
+    ],
+)  # fmt: skip
+def test_the_plain_verb_of_several_is_no_noun(prompt, right):
+    assert said(parse(prompt)) == right

@@ -142,6 +142,8 @@ def test_what_is_named_behind_its_place_is_there(prompt, right):
         ("a man and a woman, both with red hair", "man with hair, woman with hair"),
         ("a bird and a fish, a cat and a dog both wearing scarves", "cat wearing scarves, dog wearing scarves"),
         ("a boy and two cats that are on a sofa", "cats on sofa"), ("a man and a woman holding a cup", "woman holding cup"),
+        ("a cat and a dog wear hats", "cat wear hats, dog wear hats"), ("a bear and a fox share a blanket", "bear share blanket, fox share blanket"),
+        ("a boy in a red hat and a girl in a blue dress hold balloons", "boy in hat, girl in dress, boy hold balloons, girl hold balloons"),
         ("a man is holding a cup and a woman is holding a book", "man holding cup, woman holding book"),
     ],
 )  # fmt: skip

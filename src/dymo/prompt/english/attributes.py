@@ -188,6 +188,10 @@ class _Attacher:
         return self.kind(thing.start - 1) == "D" and self.kind(thing.start - 2) in "C,."
 
     def _subject(self, be: int) -> Thing | None:
+        beside = next((thing for thing in self.shown if thing.end == be), None)
+        if beside is not None and self.low(be) in ("is", "was") and self._is_listed(beside):
+            # "two birds, the left one is red".
+            return beside
         subjects = self.words.subjects(be)
         if self.words[be].dependency == "relcl" and (not subjects or self.words[subjects[0]].kind in "WPD"):
             place = self.words[be].head

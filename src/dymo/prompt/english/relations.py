@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned
 from dymo.prompt.english.mentions import earlier
+from dymo.prompt.english.ones import STANDING, stands_for_one
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Words
 
@@ -330,7 +331,12 @@ class Finder:
         return None
 
     def _group(self, n: int) -> int | None:
-        """ "two dogs, the big dog is brown": one of them."""
+        """ "two dogs, the big dog is brown", "two dogs, one black": one of them."""
+        if self.low(self.shown[n].head) in STANDING:
+            several = (m for m in reversed(range(n)) if self.words[self.shown[m].head].tag in ("NNS", "NNPS"))
+            group = next((m for m in several if self.heads[m] not in STANDING), None)
+            listed = group is not None and ":" in map(self.low, range(self.shown[group].end, self.shown[n].start))
+            return group if listed or stands_for_one(self.words, self.shown[n]) else None
         one = self.heads[n]
         many = {f"{one}s", f"{one}es", f"{one.removesuffix('man')}men" if one.endswith("man") else ""}
         definite = self.low(self.shown[n].start - 1) == "the"

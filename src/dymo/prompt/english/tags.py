@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.mentions import earlier
+from dymo.prompt.english.ones import STANDING
 from dymo.prompt.english.relations import Finder, Kin, Link
 from dymo.prompt.english.things import Thing
 from dymo.prompt.english.words import Words
@@ -169,6 +170,8 @@ class _Binder:
     def _named_again(self, n: int, found: Sequence[int | None], part: bool) -> int | None:
         """ "red hair, long hair" is one; so is "red hair, blue hair", and "red apple, green apple" is not."""
         alike = [m for m in range(n) if self.heads[m] == self.heads[n] and found[m] is None]
+        if self.heads[n] in STANDING:
+            return None
         if part or n in self.alive:
             return next(iter(alike), None)
         again = earlier(self.words, self.shown[n], [self.shown[m] for m in alike])

@@ -9,6 +9,7 @@ from enum import Enum, auto
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import is_emoji
+from dymo.prompt.english.ones import STANDING
 from dymo.prompt.english.words import Words
 
 # Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun. One modifier may
@@ -122,7 +123,7 @@ class _Finder:
         return any(self.low(i) in words for words in (lexicon.STYLE_HEADS, lexicon.QUALITY, lexicon.MEDIA))
 
     def _is_vague(self, i: int) -> bool:
-        abstract = lexicon.is_abstract(self.low(i)) or (self.low(i) == "field" and self.low(i - 2) == "depth")
+        abstract = (lexicon.is_abstract(self.low(i)) and self.low(i) not in STANDING) or (self.low(i) == "field" and self.low(i - 2) == "depth")
         return abstract and not lexicon.is_compound(self.low(i - 1), self.low(i))
 
     def before(self, thing: Thing) -> int:

@@ -13,6 +13,7 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.deeds import mend_plain_verbs
 from dymo.prompt.english.language import Vocabulary
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
+from dymo.prompt.english.ones import mend_ones
 from dymo.prompt.graph import Span
 
 # One letter a word: Determiner, Adjective, Noun, number (M), Conjunction, Preposition, Verb, adveRb, possessive (S),
@@ -97,6 +98,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
     _mend_compounds(words)
     _mend_deeds(words)
     mend_plain_verbs(words)
+    mend_ones(words)
     _mend_stances(words)
     _mend_by_neighbours(words)
     return words
