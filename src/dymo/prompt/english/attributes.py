@@ -85,8 +85,10 @@ class _Attacher:
     def possessors(self) -> None:
         """ "an astronaut's head" shows one thing; "a white cat's red hat" shows two, since each has its own look."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
-            if self.kind(thing.end) == "S" and later.start == thing.end + 1 and not thing.attributes:
-                later.attributes.append(thing.head)
+            # "a train conductor's hat" shows no more than "a conductor's hat".
+            plain = all(self.kind(i) == "N" for i in thing.attributes)
+            if self.kind(thing.end) == "S" and later.start == thing.end + 1 and plain:
+                later.attributes += [*thing.attributes, thing.head]
                 self.shown.remove(thing)
 
     def adjectives(self) -> None:

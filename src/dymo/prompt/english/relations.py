@@ -9,18 +9,16 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.markup import Cleaned
 from dymo.prompt.english.mentions import earlier
 from dymo.prompt.english.ones import STANDING, stands_for_one
+from dymo.prompt.english.subjects import Named, all_of, tied_to
 from dymo.prompt.english.things import Role, Thing
 from dymo.prompt.english.words import Words
 
 # From the whole to the detail: where several parts of one body are named, each is a part of the next larger one.
 _COVERS = ("body", "figure", "skin", "head", "face")
 Places = list[int | None]
-Named = tuple[Thing, int]  # a mention, and the place of its thing among those that are shown
 Kin = tuple[Places, Places]  # part_of, same_as
 # Words of place between two things: "to the left of", "on top of", "in front of".
 _LONGEST = 9
-# Before a predicate that is of each thing in a list.
-_OF_SEVERAL = ("both", "all", "each", "they", "are", "were")
 
 
 @dataclass(frozen=True)
@@ -54,58 +52,16 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
             # "an abandoned changing room": a verb that belongs to the thing itself relates it to nothing.
             itself = words[start].low not in lexicon.TRANSITIVE
             others = [one for one in named if one[1] != n or (itself and one[0] is mention)]
-            subject = _tied(words, others, mention, links, start, end)
+            subject = tied_to(words, others, mention, links, start, end)
             if subject is None or subject[0].start >= mention.start:
                 continue
             # "one of the walls" is no wall of what was named before.
             partly = mention is not shown[n] and words[start].low == "of" and subject[0].end != start
-            for place in dict.fromkeys(m for _, m in _all_of(words, others, subject, start) if m != n):
+            for place in dict.fromkeys(m for _, m in all_of(words, others, subject, start) if m != n):
                 link = Link(start, end, place, n)
                 if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
                     links.append(link)
     return links
-
-
-def _tied(
-    words: Words, named: Sequence[Named], thing: Thing, links: Sequence[Link], start: int, end: int
-) -> Named | None:
-    """The mention that the words [start, end) tie a thing to."""
-    subject = _subject(words, named, start, end)
-    first = words[start].low
-    if subject is not None and any((link.subject, words[link.start].low) == (subject[1], first) for link in links):
-        # "a dog in a car and a cat in a tree": no dog is in both.
-        subject = next((one for one in named if one[0].end == start and _is_joined(words, one[0])), subject)
-    return _bearer(words, named, thing, links, start) or subject
-
-
-def _all_of(words: Words, named: Sequence[Named], subject: Named, start: int) -> list[Named]:
-    """ "a cat and a dog both wearing hats", "a cat and a dog are in a car": each mention of the list that is the subject."""
-    i = start - 1
-    while words.kind(i) not in "NW" and words.low(i) not in _OF_SEVERAL and i > 0:
-        i -= 1
-    which = words.kind(i) == "W" or (words.low(i) in ("are", "were") and words.kind(i - 1) == "W")
-    if which or (words.low(i) not in _OF_SEVERAL and words[start].tag != "VBP"):
-        # "a boy and two cats that are on a sofa".
-        return [subject]
-    before = [one for one in named if one[0].end <= start][-_LONGEST:]
-    first = _list_head(words, before, subject[0])
-    several = [one for one in before if _list_head(words, before, one[0]) is first]
-    return several[-2:] if words.low(i) == "both" and several else several or [subject]
-
-
-def _list_head(words: Words, named: Sequence[Named], thing: Thing) -> Thing:
-    """The first mention of the list that a mention is in, by the dependency tree."""
-    for _ in named:
-        word = words[thing.head]
-        above = next((one[0] for one in named if word.head in one[0]), None)
-        if above is not None and _is_a(words, above, "worn", "body") and not _is_a(words, thing, "worn", "body"):
-            # "a man with a cap and a woman": taken for "a cap and a woman".
-            bearer = words[words[above.head].head].head
-            above = next((one[0] for one in named if bearer in one[0]), above)
-        if word.dependency not in ("conj", "appos") or above is None or above.start >= thing.start:
-            return thing
-        thing = above
-    return thing
 
 
 def _follows_place(words: Words, start: int, end: int) -> bool:
@@ -164,87 +120,6 @@ def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int
     return (start, end) if relates and not measured and not denied else (end, end)
 
 
-def _subject(words: Words, named: Sequence[Named], start: int, end: int) -> Named | None:
-    """The mention that is the subject of a predicate, with the place of its thing."""
-    own = [place for i in range(start, end) for place in reversed(words.subjects(i))]
-    named = [one for one in named if not _is_ones_own(words, one[0], start)]
-    if not own and words[start].tag in ("VBZ", "VBD"):
-        # "the king has a crown and the queen has a robe": taken for "a crown and the queen".
-        own = [one[0].head for one in named if one[0].end == start and _is_joined(words, one[0])]
-    heads = [start]
-    for _ in range(5):
-        found = next((one for holder in own for one in named if holder in one[0]), None)
-        if found is not None:
-            return found
-        place = words[heads[-1]].head
-        if place < 0 or place in heads:
-            break
-        heads.append(place)
-        # What a verb of the predicate itself has is its subject; another word may be within the thing, too.
-        own = [*([] if start <= place < end else [place]), *reversed(words.subjects(place))]
-    # Only where nothing but the thing's own words lie between.
-    return next((one for one in reversed(named) if one[0].end <= start), None)
-
-
-def _bearer(words: Words, named: Sequence[Named], thing: Thing, links: Sequence[Link], start: int) -> Named | None:
-    """ "a dog chasing a cat with a blue ribbon": the mention right before "with", if it is of a kind that has such a thing."""
-    end = thing.start - (words.kind(thing.start - 1) == "D")
-    if end - start > 1 or words.low(start) != "with" or words.low(end) in ("its", "his", "her", "their"):
-        return None
-    before = next((one for one in named if one[0].end == start), None)
-    if before is None:
-        return None
-    head, bearer = words.low(before[0].head), before[0]
-    living = _is_living(words, bearer) or head in lexicon.HUMANLIKE | lexicon.CREATURES
-    if head in lexicon.GROUND and _is_a(words, thing, "body", "worn", "part"):
-        standing = _standing(words, named, links, before)
-        return None if standing and _is_living(words, standing[0]) and _is_a(words, thing, "part") else standing
-    if _is_a(words, thing, "body", "worn"):
-        return before if living else None
-    # "driving a car with big wheels".
-    acted_on = words.kind(_governor(words, bearer)) == "V" and not living and not _is_a(words, bearer, "body", "worn")
-    return before if acted_on and _is_a(words, thing, "part") else None
-
-
-def _standing(words: Words, named: Sequence[Named], links: Sequence[Link], ground: Named) -> Named | None:
-    """ "a house on a hill with a red door": what is no ground and stands where the ground is."""
-    at: int | None = ground[1]
-    for _ in range(len(links) + 1):
-        standing = next((one for one in named if one[1] == at), ground)
-        if words.low(standing[0].head) not in lexicon.GROUND:
-            return standing
-        at = next((link.subject for link in reversed(links) if link.object == at and words.kind(link.start) in "PV"), None)
-        if at is None:
-            break
-    return None
-
-
-def _is_living(words: Words, thing: Thing) -> bool:
-    return _is_a(words, thing, "person", "animal") or words.low(thing.head) in lexicon.PEOPLE
-
-
-def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
-    return any(lexicon.is_kind(words.low(thing.head), kind) for kind in kinds)
-
-
-def _is_ones_own(words: Words, thing: Thing, end: int) -> bool:
-    """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
-    if thing.end != end or words.kind(end) != "V" or not _is_a(words, thing, "body", "worn"):
-        return False
-    # "a dog with a head made with wires": what is done to it is said of it.
-    passive = words[end].tag in ("VBN", "VBD") and words.low(end) not in lexicon.STANCES
-    return not passive and words.low(_governor(words, thing)) in ("with", "in")
-
-
-def _is_joined(words: Words, thing: Thing) -> bool:
-    return words.kind(_governor(words, thing)) == "C"
-
-
-def _governor(words: Words, thing: Thing) -> int:
-    """The place of the word before a thing and its determiner."""
-    return thing.start - 1 - (words.kind(thing.start - 1) == "D")
-
-
 def find_kin(words: Words, shown: Sequence[Thing], links: Sequence[Link], cleaned: Cleaned) -> Kin:
     """For each shown thing, the place of what it is a part of, and of an earlier thing that it is; None if there is none."""
     finder = Finder(words, shown, links)
@@ -296,7 +171,7 @@ class Finder:
         if link is not None and named_first and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
             # "a bowl of fruit"; "the head of a lion" is about the lion's head.
             return None if self._is_part_for(link.subject, n) else link.subject
-        whole = self._whole_of(n)
+        whole = self._whole_of(n, part_of)
         whole = self._group(n) if whole is None else whole
         if whole is not None:
             return whole
@@ -311,23 +186,43 @@ class Finder:
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
             return self._root(link.subject, n, part_of) if owned else None
+        if link is not None and said == ["with"] and self.is_a(n, "worn") and self.is_a(link.subject, "worn"):
+            # "a coat with a hood".
+            return link.subject
         between = [self.kind(i) for i in range(self.shown[n - 1].end, self.shown[n].start)] if n else []
         if between and set(between) <= set("C,D") and (self.is_a(n - 1, "body", "worn", "part") or self._is_worn(n - 1)):
             owner = part_of[n - 1]
             if owner is not None:
                 return owner if self._is_part_for(n, owner) else None
+        bearer = self._bearer_of_list(n)
+        if bearer is not None and self._is_part_for(n, bearer):
+            return self._root(bearer, n, part_of)
         if personal and link is None and self.opens_segment(n):
             return self._main(n, part_of, living=self.is_a(n, "worn"))
         return None
 
-    def _whole_of(self, n: int) -> int | None:
-        """Y of "X of Y" or of "Y's X", where X is a part."""
+    def _whole_of(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """Y of "X of Y", of "Y's X" or of "Y whose X is red", where X is a part."""
         for link in self.links:
             if link.subject == n and self._said(link) == ["of"] and self._is_part_for(n, link.object):
                 return link.object
         before = self.shown[n].start - 1
+        if self.low(before) == "whose":
+            owner = max((m for m in range(n) if self.shown[m].end <= before), default=None)
+            return None if owner is None else self._root(owner, n, part_of)
         if self.kind(before) == "S":
             return next((m for m, thing in enumerate(self.shown) if thing.end == before), None)
+        return None
+
+    def _bearer_of_list(self, n: int) -> int | None:
+        """ "an elf with a bow, a cloak and boots": who has the first thing of the list that thing n is in."""
+        for m in reversed(range(n)):
+            between = {self.kind(i) for i in range(self.shown[m].end, self.shown[m + 1].start)}
+            if not between <= set("C,D"):
+                break
+            link = self.to.get(m)
+            if link is not None:
+                return link.subject if set(self._said(link)) & {"with", *lexicon.WEARING} else None
         return None
 
     def _group(self, n: int) -> int | None:
