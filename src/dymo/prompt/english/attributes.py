@@ -38,13 +38,23 @@ class _Attacher:
 
     def materials(self) -> None:
         """ "a hat made of glass", "a bag of leather", "a statue of a horse": one thing, and what it is made of or shows."""
+        made: Thing | None = None
         for thing, later in zip(list(self.things), self.things[1:], strict=False):
+            listed = all(self.kind(i) in "C," for i in range(thing.end, later.start)) and self.low(later.head) in lexicon.MATERIALS
+            if made is not None and listed and later.role in (Role.SHOWN, Role.VAGUE):
+                # "a bench made of wood and stone".
+                made.attributes += [*later.attributes, later.head]
+                self.shown = [other for other in self.shown if other is not later]
+                continue
+            made = None
             if thing not in self.shown or later.role not in (Role.SHOWN, Role.VAGUE):
                 continue
             between = " ".join(self.low(i) for i in range(thing.end, later.start) if self.kind(i) != "D")
             bare = self.kind(later.start - 1) != "D"
             likeness = lexicon.is_kind(self.low(thing.head), "likeness")
-            of = between == "of" and (likeness or (bare and self.low(later.head) in lexicon.MATERIALS))
+            material = bare and self.low(later.head) in lexicon.MATERIALS
+            # "a bag of leather", "the countertop is white marble".
+            of = (between == "of" and (likeness or material)) or (between in ("is", "are") and material)
             if between in ("of", "in") and self.low(later.head) in lexicon.ASPECTS and later.role is Role.VAGUE:
                 # "a chair of red color".
                 thing.attributes += later.attributes
@@ -52,6 +62,7 @@ class _Attacher:
                 thing.attributes += [*later.attributes, later.head]
                 # What follows ("made of gold and silver") still finds its thing before it.
                 self.shown = [other for other in self.shown if other is not later]
+                made = None if between == "of" else thing
 
     def same(self) -> None:
         """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
@@ -89,6 +100,8 @@ class _Attacher:
             plain = all(self.kind(i) == "N" for i in thing.attributes)
             if self.kind(thing.end) == "S" and later.start == thing.end + 1 and plain:
                 later.attributes += [*thing.attributes, thing.head]
+                # What stands before the owner is before the whole: "wearing a train conductor's hat".
+                later.start = thing.start
                 self.shown.remove(thing)
 
     def adjectives(self) -> None:
@@ -156,15 +169,19 @@ class _Attacher:
             return beside
         # A segment of adjectives alone describes what the prompt is about.
         start, end = i, i
-        while self.kind(start - 1) in "AR":
+        while self.kind(start - 1) in "AR" or (self.kind(start - 1) == "C" and self.kind(start - 2) == "A"):
             start -= 1
-        while self.kind(end + 1) in "AR":
+        while self.kind(end + 1) in "AR" or (self.kind(end + 1) == "C" and self.kind(end + 2) == "A"):
             end += 1
         # "a cat, but blue", "a dog, brown in color".
         start -= self.low(start - 1) in ("but", "yet")
         closed = self.kind(end + 1) in ",." or (self.low(end + 1) == "in" and self.low(end + 2) in lexicon.ASPECTS)
-        segment = start > 0 and self.kind(start - 1) in ",." and closed
-        if self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
+        # "angelic and graceful." is a sentence of its own, about anything.
+        joins = any(self.kind(n) == "C" for n in range(start, end))
+        segment = start > 0 and self.kind(start - 1) in ("," if joins else ",.") and closed
+        # "a portrait of a man, black and white" has no colours.
+        monochrome = [self.low(n) for n in range(start, end + 1)] == ["black", "and", "white"]
+        if monochrome or self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
             return None
         named = next((thing for thing in self.shown if thing.end == start - 1), None)
         if named is not None and self.low(i) in lexicon.COLOURS and self._is_listed(named):

@@ -91,4 +91,5 @@ def _whose(words: Words, thing: Thing) -> tuple[str, str]:
     """The pronoun before a thing ("his crown"), and the owner named before it ("the king's crown")."""
     before = words.low(thing.start - 1)
     pronoun = before if before in ("its", "his", "her", "their") else ""
-    return pronoun, words.low(thing.start - 2) if words.kind(thing.start - 1) == "S" else ""
+    mark = next((i for i in range(thing.start - 1, thing.head) if words.kind(i) == "S"), None)
+    return pronoun, "" if mark is None else words.low(mark - 1)

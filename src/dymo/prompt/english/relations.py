@@ -195,7 +195,8 @@ class Finder:
             if owner is not None:
                 return owner if self._is_part_for(n, owner) else None
         bearer = self._bearer_of_list(n)
-        if bearer is not None and self._is_part_for(n, bearer):
+        able = bearer is not None and (not self.is_a(n, "worn") or self.is_living(bearer) or self.heads[bearer] in lexicon.HUMANLIKE)
+        if bearer is not None and able and self._is_part_for(n, bearer):
             return self._root(bearer, n, part_of)
         if personal and link is None and self.opens_segment(n):
             return self._main(n, part_of, living=self.is_a(n, "worn"))

@@ -162,7 +162,8 @@ def _bearer(words: Words, named: Sequence[Named], thing: Thing, links: Sequence[
         return None
     head, bearer = words.low(before[0].head), before[0]
     living = _is_living(words, bearer) or head in lexicon.HUMANLIKE | lexicon.CREATURES
-    if head in lexicon.GROUND and _is_a(words, thing, "body", "worn", "part"):
+    room = head in lexicon.ROOMS and (_is_a(words, thing, "body", "worn") or words.low(thing.head) in ("wheel", "wheels"))
+    if room or (head in lexicon.GROUND and _is_a(words, thing, "body", "worn", "part")):
         standing = _standing(words, named, links, before)
         return None if standing and _is_living(words, standing[0]) and _is_a(words, thing, "part") else standing
     if _is_a(words, thing, "body", "worn"):
@@ -177,7 +178,7 @@ def _standing(words: Words, named: Sequence[Named], links: Sequence[Link], groun
     at: int | None = ground[1]
     for _ in range(len(links) + 1):
         standing = next((one for one in named if one[1] == at), ground)
-        if words.low(standing[0].head) not in lexicon.GROUND:
+        if words.low(standing[0].head) not in lexicon.GROUND and standing is not ground:
             return standing
         at = next((link.subject for link in reversed(links) if link.object == at and words.kind(link.start) in "PV"), None)
         if at is None:

@@ -337,6 +337,8 @@ def _mend_by_neighbours(words: Words) -> None:
                 and after in "P.,"
                 and _next_kind(words, i, "AMRC,V") != "N"
             )
+            # "a cabin, smoke rising from it".
+            or (word.tag in ("VB", "VBP") and last == "," and "N" in word.can and after == "V" and words[i + 1].tag == "VBG")
             # "dog and fish": a bare verb with nothing to act on.
             or (word.tag in ("VB", "VBP") and last in "C." and after in "PC.," and word.low not in lexicon.BE)
         ):
