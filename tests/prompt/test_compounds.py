@@ -30,6 +30,7 @@ def test_what_is_denied_is_not_shown(prompt, right):
         ("a dog not looking at a cat", "dog cat"), ("a person not far from a tree", "person tree"),
         ("a man without a hat, a dog", "man dog"), ("a robot with no arms, a red head and blue legs", "robot head[red] legs[blue]"),
         ("a cat and a fish. The cat isn't holding the fish.", "cat fish"), ("nothing but a cat", "cat"),
+        ("the man in the red shirt is taller than the woman in the green dress", "man[taller] shirt[red]<0 woman dress[green]<2"),
         ("a bowl full of fruit", "bowl fruit<0"), ("a small, very green, box", "box[small green]"), ("an orange, not red", "orange"),
     ],
 )  # fmt: skip
@@ -82,6 +83,9 @@ def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
         ("a woman and a man. The woman wears green and the man wears red.", "woman[green] man[red]"),
         ("a girl wearing pink holding a balloon", "girl[pink] balloon"), ("a woman in red walking a dog", "woman[red] dog"),
         ("a man in black rides a horse", "man[black] horse"), ("a man not wearing green", "man"), ("a bed in white bedding", "bed bedding[white]"),
+        ("a fox, orange and white, flat vector", "fox[orange white]"), ("a portrait of a cat, black and white", "cat"),
+        ("a robot. Its eyes glow green.", "robot eyes[green]<0"), ("a girl eating ice cream", "girl cream[ice]"),
+        ("a mech with blue plating and orange lights in a city", "mech plating[blue] lights[orange] city"),
         ("a photo of a cat in black and white", "cat"), ("a city in bright colors", "city"), ("a field in autumn", "field"),
     ],
 )  # fmt: skip
@@ -94,6 +98,12 @@ def test_a_colour_behind_its_thing_describes_it(prompt, right):
     [
         ("a man and a woman are sitting at a table, each holding a cup of coffee", "man woman table cup coffee<3"),
         ("two men each holding a sign", "men[two] sign"), ("three girls, all wearing red hats", "girls[three] hats[red]<0"),
+        ("a girl in a yellow dress feeding pigeons", "girl dress[yellow]<0 pigeons"),
+        ("a dragon breathing fire at a knight", "dragon fire knight"),
+        ("a blue butterfly landing on a purple flower", "butterfly[blue] flower[purple]"),
+        ("a cabin, smoke rising from the chimney", "cabin smoke chimney"),
+        ("a street lamp and a mailbox stand beside a fence", "lamp[street] mailbox fence"),
+        ("a hot dog stand and a lemonade stand on a street", "stand[hot dog] stand[lemonade] street"),
         ("both flying cars", "cars[flying]"), ("a hamburger and french fries", "hamburger fries[french]"),
         ("a plate of french fries", "plate fries[french]<0"),
     ],

@@ -26,6 +26,9 @@ from dymo.prompt import parse
         ("a woman on a beach with red hair", "woman beach hair[red]<0"), ("a table on a lawn with metal legs", "table lawn legs[metal]<0"),
         ("a street with a house with a red door", "street house door[red]<1"), ("a hill with a red door", "hill door[red]<0"),
         ("a house next to a barn with a red door", "house barn door[red]<1"), ("a house on a hill with trees", "house hill trees"),
+        ("a table in a kitchen with metal legs", "table kitchen legs[metal]<0"), ("a woman in a kitchen with red hair", "woman kitchen hair[red]<0"),
+        ("a table in a kitchen with large windows", "table kitchen windows[large]<1"),
+        ("a cart in a garage with big wheels", "cart garage wheels[big]<0"),
         ("a man cutting bread with a knife", "man bread knife"), ("a knight fighting a dragon with a sword", "knight dragon sword"),
     ],
 )  # fmt: skip
@@ -39,6 +42,12 @@ def test_what_is_behind_with_belongs_to_the_one_before_it_that_can_have_it(promp
         ("a boy wearing a blue t-shirt and a green cap", "boy t-shirt[blue]<0 cap[green]<0"),
         ("a statue wearing aviator goggles, white t-shirt and leather jacket", "statue goggles[aviator]<0 t-shirt[white]<0 jacket[leather]<0"),
         ("a corgi wearing a red bowtie and a purple party hat", "corgi bowtie[red]<0 hat[purple party]<0"),
+        ("an elf with a longbow, a green cloak, leather boots and a dog", "elf longbow cloak[green]<0 boots[leather]<0 dog"),
+        ("a shop with a counter, a coat and a hat", "shop counter coat hat"),
+        ("a woman in a red coat with a black hood", "woman coat[red]<0 hood[black]<0"),
+        ("a tiger wearing a train conductor's hat", "tiger hat[train conductor]<0"),
+        ("a scientist looking through a microscope wearing a white coat", "scientist microscope coat[white]<0"),
+        ("an old woman feeds the pigeons, which gather around her red shoes", "woman[old] pigeons shoes[red]<0"),
         ("a man wearing a lampshade", "man lampshade<0"), ("a woman dressed in leaves", "woman leaves<0"),
         ("a cat in a hat wearing a scarf", "cat hat<0 scarf<0"), ("an elephant with tusks", "elephant tusks<0"),
         ("a dragon with green scales", "dragon scales[green]<0"),
@@ -52,4 +61,20 @@ def test_what_is_behind_with_belongs_to_the_one_before_it_that_can_have_it(promp
     ],
 )  # fmt: skip
 def test_what_is_worn_is_its_wearers_whatever_it_is(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
+        ("a man whose hat is red", "man hat[red]<0"), ("a car whose door is open", "car door[open]<0"),
+        ("a girl, whose eyes are blue, holds a cup", "girl eyes[blue]<0 cup"), ("a man with a hat whose beard is red", "man hat<0 beard[red]<0"),
+        ("a dog whose collar is blue and a cat whose eyes are green", "dog collar[blue]<0 cat eyes[green]<2"),
+        ("a red bicycle and a cat. Its basket is filled with eggs, its tires are white.", "bicycle[red] cat basket<0 eggs tires[white]<0"),
+        ("a young woman sitting at a desk. She has red hair and wears glasses.", "woman[young] desk hair[red]<0 glasses<0"),
+        ("a dog and a girl in a park. It has a red collar. She has a blue hat.", "dog girl park collar[red]<0 hat[blue]<1"),
+        ("a sofa on a rug. A large painting of a sailboat hangs on the wall.", "sofa rug sailboat wall"),
+    ],
+)  # fmt: skip
+def test_whose_is_what_a_clause_or_sentence_of_its_own_is_about(prompt, right):
     assert said(parse(prompt)) == right

@@ -80,6 +80,9 @@ def test_w2_words_of_style_are_things_where_they_stand_among_things(prompt, expe
         ("a statue of a horse", [("statue", ["horse"])]), ("a bag of leather", [("bag", ["leather"])]),
         ("a heart of gold and a car", [("heart", ["gold"]), ("car", [])]),
         ("a house built entirely from red bricks", [("house", ["red", "bricks"])]),
+        ("a bench made of wood and stone", [("bench", ["wood", "stone"])]),
+        ("the countertop is white marble", [("countertop", ["white", "marble"])]),
+        ("a house made of candy, a girl and a boy", [("house", ["candy"]), ("girl", []), ("boy", [])]),
     ],
 )  # fmt: skip
 def test_w3_materials_and_what_a_statue_shows_describe_one_thing(prompt, expected):

@@ -162,6 +162,10 @@ class _Attacher:
             before -= 1
         if self.low(before) in lexicon.LIGHT_VERBS:
             return self._nearest(before)
+        glows = self.kind(before) == "V" and self.low(before) not in lexicon.WEARING | lexicon.TRANSITIVE
+        if glows and self.low(i) in lexicon.COLOURS and self.kind(i + 1) in ",.C":
+            # "its eyes glow green".
+            return self._nearest(before)
         if self.low(before) in lexicon.WEARING:
             return self._wearer(before) if self.low(i) in lexicon.COLOURS or self._before_colour(i) else None
         beside = next((thing for thing in self.shown if thing.end == before + 1), None)

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
 
 def mend_plain_verbs(words: Words) -> None:
     """Take for verbs what two living things named before do, and for nouns what they do it to; the tree is mended with them."""
-    for i in range(3, len(words)):
+    for i in range(2, len(words)):
         subject = i - 1
         if words.kind(subject) != "N" or words[i].kind not in "NVA" or "V" not in words[i].can:
             continue
         first = _first_subject(words, subject)
-        if words[i].kind != "V" and first is not None and _is_done(words, i):
+        if words[i].kind != "V" and first is not None and words.low(first) != words.low(i) and _is_done(words, i):
             words[i].kind, words[i].tag = "V", "VBP"
             top = words[i].head
             words[i].head, words[i].dependency = i, "ROOT"
             words[subject].head, words[subject].dependency = first, "conj"
             if top > i and words[top].kind in "NV":
                 words[top].head, words[top].dependency = i, "dobj"
+        elif words[i].kind in "NA" and _is_participle(words, i):
+            words[i].kind, words[i].tag = "V", "VBG"
     for i in range(1, len(words) - 1):
         # "children fly kites": behind a verb there is no second one that could have its subject.
         acts = words[i].kind == "V" and words[i].tag in ("VBP", "VB") and words[i].low not in lexicon.BE | lexicon.AUXILIARIES
@@ -36,7 +38,9 @@ def _first_subject(words: Words, last: int) -> int | None:
     """The place of the first of two subjects, "a cat" of "a cat and a dog in a hat", if the last noun of the second is given."""
     i = _opening(words, last)
     if not _is_living(words.low(last)):
-        # "a girl in a blue dress".
+        # "a girl in a blue dress"; "a lamp and a mailbox".
+        if words.low(i) in ("and", "&"):
+            return i - 1 if words.kind(i - 1) == "N" else None
         worn = lexicon.is_kind(words.low(last), "worn") and words.low(i) in ("in", "with")
         if not worn or not _is_living(words.low(i - 1)):
             return None
@@ -57,13 +61,37 @@ def _is_living(noun: str) -> bool:
     return living or any(lexicon.is_kind(noun, kind) for kind in ("person", "animal"))
 
 
+def _is_participle(words: Words, i: int) -> bool:
+    """ "a girl in a yellow dress feeding pigeons", "a dragon breathing fire", "a butterfly landing on a rose"."""
+    before, after = words.low(i - 1), words.kind(i + 1)
+    opened = words.kind(_opening(words, i - 1) + 1) == "D"
+    if not words.low(i).endswith("ing") or not opened:
+        return False
+    if _is_living(before):
+        animal = lexicon.is_kind(before, "animal") and not lexicon.is_kind(before, "person") and before not in lexicon.CREATURES
+        # "a cat scratching post".
+        return after == "P" or (after in "NA" and words.low(i) not in lexicon.ING_NOUNS and (not animal or _is_several(words, i + 1)))
+    worn = lexicon.is_kind(before, "worn") and words.low(_opening(words, i - 1)) in ("in", "with")
+    return worn and after in "NA" and words.low(i) not in lexicon.ING_NOUNS
+
+
+def _is_several(words: Words, i: int) -> bool:
+    while words.kind(i) == "A":
+        i += 1
+    return words[min(i, len(words) - 1)].tag == "NNS"
+
+
 def _is_done(words: Words, i: int) -> bool:
     """Whether word i, behind the second subject, is what they do; "a cat and a dog house" has no verb."""
     after = words.kind(i + 1)
-    if after == "D":
+    if after == "D" and (_is_living(words.low(i - 1)) or lexicon.is_kind(words.low(i - 1), "worn")):
         # No noun has a determiner right behind it.
         return True
     deed = lexicon.is_abstract(words.low(i))
     if after in ".,":
-        return deed
-    return (deed or words.low(i) in lexicon.ACTS) and after in "PRNAMV"
+        return deed and _is_living(words.low(i - 1))
+    # "a lamp and a mailbox stand beside a fence" has a verb, "a hot dog stand" has none.
+    stands = words.low(i) in lexicon.STANDS and not lexicon.is_compound(words.low(i - 1), words.low(i))
+    if not _is_living(words.low(i - 1)) and not lexicon.is_kind(words.low(i - 1), "worn"):
+        return stands and after == "P"
+    return (deed or stands or words.low(i) in lexicon.ACTS) and after in "PRNAMV"

@@ -42,7 +42,8 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
     fronted: set[int] = set()
     for mention, n in named:
         start, end = _predicate(words, things, mention)
-        if start == end or _follows_place(words, start, end):
+        parted = words.low(start) == "of" and not any(other.end == start for other, _ in named)
+        if start == end or parted or _follows_place(words, start, end):
             continue
         placed = _placed(words, named, mention, start)
         if placed is not None and placed[1] != n:
@@ -176,7 +177,9 @@ class Finder:
         if whole is not None:
             return whole
         if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
-            return self._main(n, part_of, living=True)
+            return self._its(n, part_of) if self._is_of_no_one(n) else self._main(n, part_of, living=True)
+        if self.low(self.shown[n].start - 1) == "its" and (self.is_a(n, "part") or self.kind(self.shown[n].start - 2) == "."):
+            return None if self.is_living(n) else self._its(n, part_of)
         wearer = self._wearer_after(n)
         if wearer:
             return wearer
@@ -229,8 +232,10 @@ class Finder:
     def _group(self, n: int) -> int | None:
         """ "two dogs, the big dog is brown", "two dogs, one black": one of them."""
         if self.low(self.shown[n].head) in STANDING:
-            several = (m for m in reversed(range(n)) if self.words[self.shown[m].head].tag in ("NNS", "NNPS"))
-            group = next((m for m in several if self.heads[m] not in STANDING), None)
+            several = [m for m in reversed(range(n)) if self.words[self.shown[m].head].tag in ("NNS", "NNPS")]
+            several = [m for m in several if self.heads[m] not in STANDING]
+            # Of two children with blue eyes "the other" is a child.
+            group = next((m for m in several if not self.is_a(m, "body", "worn", "part")), next(iter(several), None))
             listed = group is not None and ":" in map(self.low, range(self.shown[group].end, self.shown[n].start))
             return group if listed or stands_for_one(self.words, self.shown[n]) else None
         one = self.heads[n]
@@ -284,9 +289,28 @@ class Finder:
         whole = [part_of[m] is None or self.is_living(m) for m in range(n)]
         wholes = [m for m in range(n) if whole[m] and not self.is_a(m, "body", "worn")]
         alive = [m for m in wholes if self.is_living(m)]
+        people = [m for m in alive if self.heads[m] in lexicon.PEOPLE or self.is_a(m, "person")]
+        if people and self.low(self.shown[n].start - 1) in ("her", "his"):
+            return people[-1]
         if alive:
             return alive[-1]
         return None if living or not wholes else wholes[0]
+
+    def _is_of_no_one(self, n: int) -> bool:
+        """Whether nothing living is named before the "its" of thing n."""
+        return self.low(self.shown[n].start - 1) == "its" and not any(self.is_living(m) for m in range(n))
+
+    def _its(self, n: int, part_of: Sequence[int | None]) -> int | None:
+        """The thing that "its" is about: the first one, no person and no part, of the nearest sentence before that has any."""
+        ends = [i for i in range(self.shown[n].start) if self.low(i) in (".", "!", "?", ";")]
+        again = (m for m in reversed(range(n)) if self.low(self.shown[m].start - 1) == "its" and part_of[m] is not None)
+        for m in again:
+            if not any(self.shown[m].end <= i for i in ends):
+                # "its roof is red and its doors are blue".
+                return part_of[m]
+        whole = [m for m in range(n) if self.low(self.shown[m].start - 1) != "its" and not self.is_a(m, "person", "body", "worn")]
+        nearest = [m for m in whole if not any(self.shown[m].end <= i < self.shown[whole[-1]].start for i in ends)]
+        return next(iter(nearest), None)
 
     def larger(self, n: int, part_of: Sequence[int | None]) -> int | None:
         """ "a girl, detailed face, blue eyes": the eyes are the face's, and the face is the girl's."""

@@ -127,7 +127,8 @@ def _meant(words: Words, named: Sequence[Named], pronoun: int) -> Named | None:
 def _subject(words: Words, named: Sequence[Named], links: Sequence[Link], start: int, end: int) -> Named | None:
     """The mention that is the subject of a predicate, with the place of its thing."""
     own = [place for i in range(start, end) for place in reversed(words.subjects(i))]
-    named = [one for one in named if not _is_ones_own(words, named, one[0], start)]
+    ones_own = _ones_own(words, named, start)
+    named = [one for one in named if not any(one[0] is thing for thing in ones_own)]
     if not own and words[start].tag in ("VBZ", "VBD"):
         # "the king has a crown and the queen has a robe": taken for "a crown and the queen".
         own = [one[0].head for one in named if one[0].end == start and _is_joined(words, one[0])]
@@ -194,21 +195,25 @@ def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
     return any(lexicon.is_kind(words.low(thing.head), kind) for kind in kinds)
 
 
-def _is_ones_own(words: Words, named: Sequence[Named], thing: Thing, end: int) -> bool:
+def _ones_own(words: Words, named: Sequence[Named], end: int) -> list[Thing]:
     """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
-    if thing.end != end or words.kind(end) != "V":
-        return False
-    stands = words.low(end) in lexicon.STANCES and _is_a(words, thing, "part")
-    if not stands and not _is_a(words, thing, "body", "worn"):
-        return False
+    thing = next((one[0] for one in named if one[0].end == end), None)
+    if thing is None or words.kind(end) != "V":
+        return []
+    stands = words.low(end) in lexicon.STANCES | lexicon.STANDS and _is_a(words, thing, "part")
     # "a dog with a head made with wires": what is done to it is said of it.
     passive = words[end].tag in ("VBN", "VBD") and words.low(end) not in lexicon.STANCES
+    if passive or not (stands or _is_a(words, thing, "body", "worn")):
+        return []
     governor = _governor(words, thing)
-    for one in reversed(named):
+    own = [thing]
+    for other, _ in reversed(named):
         # "wearing a hoodie and blue sunglasses standing on a hill".
-        if words.kind(governor) in "C," and one[0].end == governor:
-            governor = _governor(words, one[0])
-    return not passive and (words.low(governor) in ("with", "in") or words.low(governor) in lexicon.WEARING)
+        if words.kind(governor) in "C," and other.end == governor:
+            governor = _governor(words, other)
+            own.append(other)
+    has = words.low(governor) in {"with", "in"} | lexicon.WEARING or (stands and words.kind(governor) == "P")
+    return own if has else []
 
 
 def _is_joined(words: Words, thing: Thing) -> bool:

@@ -179,6 +179,11 @@ class _Finder:
         of a painting"). Nothing that is itself "of" something: "a painting of a cat".
         """
         before, behind = self.before(thing), thing.end
+        coloured = any(self.low(i) in lexicon.COLOURS for i in thing.before_head)
+        joined = self.kind(before) == "C" and any(other.end == before and other.role is Role.SHOWN for other in self.things)
+        if coloured and joined and self.words[thing.head].tag == "NNS":
+            # "a robot with blue arms and orange lights".
+            return True
         determined = before < thing.start - 1 or any(self.kind(i) == "M" for i in thing.before_head)
         shows = self.low(behind) == "of" or self.low(behind) in lexicon.SHOWING or self.low(before) in lexicon.MAKING
         if shows or self.low(before) in (*lexicon.CREDITS, "as", "like", "style", "in", "into"):
@@ -189,7 +194,7 @@ class _Finder:
         loose = ("of", "by", "for", "from", "about", "with")
         ended = any(other.end == before and self.kind(other.start - 1) == "D" for other in self.things)
         return determined and (
-            any(self.low(i) in lexicon.COLOURS for i in thing.before_head)
+            coloured
             or (self.kind(before) == "C" and ended)
             or (self.kind(behind) == "C" and self.kind(behind + 1) in "DM")
             or (self.low(before) == "of" and self.low(before - 1) in lexicon.STYLE_HEADS)
@@ -240,6 +245,9 @@ class _Finder:
     def _is_denied(self, thing: Thing, earlier: Thing | None) -> bool:
         before = self.before(thing)
         compared = self.low(before) in lexicon.COMPARISONS and self.kind(before) in "PRA"
+        if self.low(before) == "than" and self.low(thing.start - 1) == "the" and self.low(before - 1) not in ("other", "rather"):
+            # "taller than the woman": both are there.
+            return False
         if compared or self.low(before) in lexicon.NEGATIONS or self.low(thing.start).startswith(("no-", "non-")):
             return True
         free = self.low(before) == "of" and self.low(before - 1) in lexicon.FREE

@@ -339,6 +339,8 @@ def _mend_by_neighbours(words: Words) -> None:
             )
             # "a cabin, smoke rising from it".
             or (word.tag in ("VB", "VBP") and last == "," and "N" in word.can and after == "V" and words[i + 1].tag == "VBG")
+            # "ice cream": a colour that a noun describes is none.
+            or (word.kind == "A" and word.tag in ("NN", "NNS") and closed and last == "N" and words[i - 1].dependency == "compound")
             # "dog and fish": a bare verb with nothing to act on.
             or (word.tag in ("VB", "VBP") and last in "C." and after in "PC.," and word.low not in lexicon.BE)
         ):
