@@ -65,7 +65,12 @@ def _is_participle(words: Words, i: int) -> bool:
     """ "a girl in a yellow dress feeding pigeons", "a dragon breathing fire", "a butterfly landing on a rose"."""
     before, after = words.low(i - 1), words.kind(i + 1)
     opened = words.kind(_opening(words, i - 1) + 1) == "D"
-    if not words.low(i).endswith("ing") or not opened:
+    if not words.low(i).endswith("ing"):
+        return False
+    if words[i - 1].tag == "NNS" and words.kind(i - 1) == "N" and after in "NA" and words.low(i) not in lexicon.ING_NOUNS:
+        # "arms playing drums": a plural is no part of another noun.
+        return True
+    if not opened:
         return False
     if _is_living(before):
         animal = lexicon.is_kind(before, "animal") and not lexicon.is_kind(before, "person") and before not in lexicon.CREATURES

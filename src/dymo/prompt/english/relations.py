@@ -42,7 +42,10 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
     fronted: set[int] = set()
     for mention, n in named:
         start, end = _predicate(words, things, mention)
-        parted = words.low(start) == "of" and not any(other.end == start for other, _ in named)
+        apart = not any(other.end == start for other, _ in named)
+        parted = words.low(start) == "of" and apart
+        # "next to it stands a giraffe".
+        parted = parted or (apart and end - start == 1 and words.kind(start) == "V" and words.low(start) in lexicon.STANDS)
         if start == end or parted or _follows_place(words, start, end):
             continue
         placed = _placed(words, named, mention, start)
@@ -171,7 +174,7 @@ class Finder:
         named_first = link is not None and link.end <= self.shown[n].start
         if link is not None and named_first and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
             # "a bowl of fruit"; "the head of a lion" is about the lion's head.
-            return None if self._is_part_for(link.subject, n) else link.subject
+            return None if said == ["of"] and self._is_part_for(link.subject, n) else link.subject
         whole = self._whole_of(n, part_of)
         whole = self._group(n) if whole is None else whole
         if whole is not None:

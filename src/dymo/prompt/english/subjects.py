@@ -24,7 +24,7 @@ def tied_to(
 ) -> Named | None:
     """The mention that the words [start, end) tie a thing to."""
     own = next((one for one in named if one[0].end == start), None)
-    if own is not None and _is_on_ones_body(words, thing, start, end):
+    if own is not None and (words.low(start) == "full" or _is_on_ones_body(words, thing, start, end)):
         return own
     subject = _apart(words, named, links, start) or _subject(words, named, links, start, end)
     first = words[start].low
@@ -97,7 +97,7 @@ def _linked_to(named: Sequence[Named], links: Sequence[Link], one: Named) -> Nam
 
 def _is_on_ones_body(words: Words, thing: Thing, start: int, end: int) -> bool:
     """ "a parrot on his shoulder", "a tiara on her head"."""
-    own = words.low(thing.start - 1) in ("his", "her", "its", "their") and _is_a(words, thing, "body")
+    own = words.low(thing.start - 1) in ("his", "her", "its", "their") and _is_a(words, thing, "body", "part")
     return own and end - start == 1 and words.kind(start) == "P" and words.low(start) != "with"
 
 
@@ -130,8 +130,9 @@ def _subject(words: Words, named: Sequence[Named], links: Sequence[Link], start:
     ones_own = _ones_own(words, named, start)
     named = [one for one in named if not any(one[0] is thing for thing in ones_own)]
     if not own and words[start].tag in ("VBZ", "VBD"):
-        # "the king has a crown and the queen has a robe": taken for "a crown and the queen".
-        own = [one[0].head for one in named if one[0].end == start and _is_joined(words, one[0])]
+        # "the king has a crown and the queen has a robe": taken for "a crown and the queen"; "the cat has orange fur": "has" for
+        # a part of another verb.
+        own = [one[0].head for one in named if one[0].end == start and (_is_joined(words, one[0]) or words[start].dependency == "aux")]
     heads = [start]
     for _ in range(5):
         found = next((one for holder in own for one in named if holder in one[0]), None)

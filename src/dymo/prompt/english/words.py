@@ -183,6 +183,10 @@ def _known(words: Words, i: int) -> str:
         return "A"
     if word.low in lexicon.ADVERBS and after in "AVR":
         return "R"
+    acted = words.low(i + 1) in lexicon.TRANSITIVE | lexicon.STANCES and words[i + 1].tag == "VBG"
+    if word.low in lexicon.ADJECTIVES and acted and lexicon.is_kind(word.low, "person"):
+        # "a teen holding a phone".
+        return "N"
     if word.low in lexicon.ADJECTIVES and (after in "NAVMC," or _trails(words, i)):
         return "A"
     if "-" in word.text[1:-1] and after == "N" and word.kind in "NVAR":
@@ -273,7 +277,7 @@ def _is_deed(words: Words, i: int) -> bool:
     if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
         return False
     start = i - 1
-    while words.kind(start - 1) in "AN":
+    while words.kind(start - 1) in "AN" or (words.kind(start - 1) == "C" and words.kind(start - 2) == "A"):
         start -= 1
     return words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE
 
@@ -288,7 +292,9 @@ def _mend_stances(words: Words) -> None:
         after = words.kind(i + 1)
         # "a fire hydrant above", "an oven and": what a determiner opens ends in a noun.
         acted = after == "V" and words.low(i + 1) in lexicon.STANCES | lexicon.BE
-        plain = word.low in lexicon.ADJECTIVES | lexicon.COLOURS
+        # "an alien sitting on a chair" is somebody, "a lit and ..." nobody.
+        somebody = lexicon.is_kind(word.low, "person") and (after == "V" or (after == "C" and words.kind(i + 2) == "D"))
+        plain = word.low in lexicon.ADJECTIVES | lexicon.COLOURS and not somebody
         if word.kind in "AR" and (after in "PC.,W" or acted) and "N" in word.can and not plain:
             start = run_start(words, i)
             while words.kind(start - 1) in "AMN":
@@ -340,7 +346,7 @@ def _mend_by_neighbours(words: Words) -> None:
             # "a cabin, smoke rising from it".
             or (word.tag in ("VB", "VBP") and last == "," and "N" in word.can and after == "V" and words[i + 1].tag == "VBG")
             # "ice cream": a colour that a noun describes is none.
-            or (word.kind == "A" and word.tag in ("NN", "NNS") and closed and last == "N" and words[i - 1].dependency == "compound")
+            or (word.low in lexicon.COLOURS and word.tag in ("NN", "NNS") and closed and last == "N" and words[i - 1].dependency == "compound")
             # "dog and fish": a bare verb with nothing to act on.
             or (word.tag in ("VB", "VBP") and last in "C." and after in "PC.," and word.low not in lexicon.BE)
         ):
