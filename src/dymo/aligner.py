@@ -24,6 +24,7 @@ from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, images_per_prompt
+from .pipelines.checks import check_arguments, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
 from .prompt import load_parser
@@ -155,6 +156,7 @@ class DyMO:
         check_gradient(self, pipe, config)
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         check_generator(pipeline_kwargs.get("generator"))
+        check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
@@ -200,6 +202,7 @@ class DyMO:
         """
         check_pipeline(pipe, self.config, True)
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
+        check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if "generator" in pipeline_kwargs:
             raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")
         pipeline_kwargs |= {"prompt": prompt if isinstance(prompt, str) else list(prompt), "output_type": "latent"}

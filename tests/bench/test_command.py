@@ -159,7 +159,7 @@ def test_what_another_row_spent_is_the_budget_of_the_same_images(tmp_path):
 @pytest.mark.parametrize(
     "plan, said",
     [
-        ("call: {num_inference_steps: 2, guidance_s: 4.0}\nrows: [plain]", "call, row 'plain': StableDiffusionPipeline has no argument 'guidance_s'"),
+        ("call: {num_inference_steps: 2, guidance_s: 4.0}\nrows: [plain]", "row 'plain', call: StableDiffusionPipeline has no argument 'guidance_s'"),
         ("rows: [{method: plain, budget: {evaluations: 3}}]", "rows.budget.evaluations: 3: the 25 steps of a trajectory are never cut short"),
     ],
 )
@@ -177,7 +177,7 @@ def test_one_seed_may_stand_without_brackets():
 def test_c5_a_run_whose_rows_failed_ends_with_exit_code_1_and_its_report(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "prompts: [a red apple]\nmetrics: [mini-hps]\ncall: {num_inference_steps: 2}\n"
-        "rows: [plain, {name: broken, call: {num_inference_steps: 2000}}]"
+        "rows: [plain, {name: broken, call: {callback_on_step_end_tensor_inputs: [nothing]}}]"
     )
     found = bench("--config", tmp_path / "mine.yaml", "--outdir", tmp_path / "run")
     assert found.exit_code == 1, found.output
@@ -359,6 +359,35 @@ def test_wrong_words_are_refused_in_one_line(words, said, tmp_path):
     found = bench(*words, *extra)
     assert found.exit_code == 2 and said in " ".join(found.output.split()), found.output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("call: {etta: 1}\nrows: [plain]", "row 'plain', call: StableDiffusionPipeline has no argument 'etta' (did you mean 'eta'?)"),
+        ("rows: [plain, {name: r, method: plain, call: {detail: 2}}]", "row 'r', call: StableDiffusionPipeline has no argument 'detail'"),
+        ("rows: [{name: r, method: plain, call: {num_inference_steps: 2000}}]", "row 'r', call: --steps 2000: DDIMScheduler has 1000 noise levels"),
+        ("rows: [{name: f, method: plain, scheduler: FlowMatchHeunDiscrete}]", "row 'f', scheduler: 'FlowMatchHeunDiscrete': "),
+        ("offload: model\nrows: [plain]", "offload: model: needs an accelerator"),
+    ],
+)
+@pytest.mark.miniature
+def test_what_the_pipeline_cannot_take_is_refused_before_anything_is_written(text, said, tmp_path):
+    (tmp_path / "p.yaml").write_text(f"prompts: [a red apple]\n{text}\n")
+    found = bench("--config", tmp_path / "p.yaml", "--outdir", tmp_path / "run", "--device", "cpu")
+    output = " ".join(found.output.split())
+    assert found.exit_code == 2 and f"{tmp_path / 'p.yaml'}: {said}" in output, found.output
+    assert "generator" not in output and "--offload" not in output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.miniature
+def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
+    rows = [{"method": "plain", "call": {"height": 64}}]
+    plan = Comparison.read({"rows": rows, "prompts": ["a red apple"], "metrics": [], "call": {"num_inference_steps": 1}})
+    store = Store(tmp_path)
+    assert not work(plan, store, Worker(plan, store, lambda name: load_miniature())).failed
+    assert pixels(tmp_path.rglob("*.png")).shape[-2:] == (64, 128)
 
 
 def test_images_are_kept_with_eight_bits(tmp_path):

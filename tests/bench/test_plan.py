@@ -164,6 +164,14 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
         ({"rows": ["plain"], "call": {"num_inference_steps": True}}, "^call.num_inference_steps: True: give a whole number"),
         ({"rows": ["plain"], "call": {"generator": 3}}, "^call.generator: 'generator' is made of the seed: give seeds"),
         ({"rows": [{"name": "r", "call": {"prompt": "a cat"}}]}, "^row 'r': call.prompt: 'prompt' has a key of its own: prompts"),
+        ({"rows": ["plain"], "call": {"height": 12}}, "^call.height: 12: must be a multiple of 8; the nearest is 16"),
+        ({"rows": [{"name": "r", "call": {"width": 4}}]}, "^row 'r': call.width: 4: must be a multiple of 8"),
+        ({"rows": ["plain", "dymo"], "reward": "judge"}, "^reward: judge only measures, and dymo follows a reward's gradient"),
+        ({"rows": [{"name": "r", "method": "reno", "reward": {"mini-hps": 1, "judge": 2}}]}, "^row 'r': reward: judge only measures"),
+        ({"rows": [{"method": "reno", "reward": "vqascore"}]}, "^row 'reno': reward: vqascore only measures, and reno"),
+        ({"rows": [{"name": "b", "method": "best-of-n", "settings": {"n": 2}, "reward": False}]}, "^row 'b': reward: false: best-of-n"),
+        ({"rows": ["plain", "freedom"], "reward": False}, "^reward: false: freedom chooses or moves"),
+        ({"rows": [{"method": "rewrite", "settings": {"candidates": 3}}], "reward": False}, "^reward: false: rewrite"),
         ({"rows": ["plain"], "batch": 0}, "batch: .*greater than 0, not 0"),
         ({"rows": ["plain"], "scheduler": "dimm"}, "scheduler: 'dimm'"),
         ({"rows": ["plain"], "scheduler": "euler a karras"}, "^scheduler: .*has no karras spacing"),
@@ -177,6 +185,21 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
 def test_c5_a_wrong_plan_is_refused_with_the_key_that_is_wrong(data, said):
     with pytest.raises(ConfigError, match=said):
         Comparison.read({"prompts": ["x"], "metrics": [], **data})
+
+
+def test_a_reward_that_only_measures_serves_the_methods_that_compare_and_words_need_none():
+    words = {"preset": "fast", "settings": {"preference_weight": 0}}
+    rows = [
+        "plain", "attend-excite", {"name": "best", "method": "best-of-n", "settings": {"n": 2}}, "fk-steering",
+        {"method": "dymo", "settings": words}, {"name": "none", "method": "dymo", "reward": False},
+    ]  # fmt: skip
+    assert len(Comparison.read({"rows": rows, "reward": "judge", "prompts": ["a red apple"], "metrics": []}).rows) == 6
+
+
+def test_a_side_alone_is_another_image_than_before():
+    hashes = [read(call=call).hash_of(read(call=call).rows[0]) for call in ({"height": 64}, {"height": 64, "width": 64}, {})]
+    assert len(set(hashes)) == 3
+    assert "sides" not in read(call={"height": 64, "width": 64}).settings_of(read().rows[0])
 
 
 def test_c5_a_wrong_value_is_called_by_the_word_of_the_surface_and_the_file():

@@ -116,6 +116,18 @@ def test_c5_a_folder_with_another_comparison_is_refused_unless_extended(tmp_path
         open_run(tmp_path / "mine", "{}", extend=True)
 
 
+@pytest.mark.parametrize("content", [b"{not json", b"\xff\xfe", b"[1, 2]", b'{"floor": "plan"}'])
+@pytest.mark.parametrize("images", [False, True])
+def test_a_plan_of_something_else_is_never_replaced(content, images, tmp_path):
+    (tmp_path / "plan.json").write_bytes(content)
+    if images:
+        (tmp_path / "images").mkdir()
+    for extend in (False, True):
+        with pytest.raises(ConfigError, match=r"its plan.json is not one that dymo bench wrote; choose another folder"):
+            open_run(tmp_path, '{"rows": [1]}', extend)
+    assert (tmp_path / "plan.json").read_bytes() == content and not (tmp_path / "results.sqlite").exists()
+
+
 def test_notes_are_of_the_whole_run(tmp_path):
     Store(tmp_path).note("command", "dymo bench")
     Store(tmp_path).note("command", "dymo bench --n 2")

@@ -277,7 +277,7 @@ def test_an_argument_that_the_pipeline_does_not_have_is_refused_before_weights_a
 
 def test_an_option_that_the_pipeline_does_not_have_is_refused_by_its_own_name():
     with pytest.raises(ConfigError, match="^--negative-prompt: Flux2Pipeline has no argument 'negative_prompt'"):
-        models._check_call(diffusers.Flux2Pipeline, {"height": 64, "negative_prompt": "blue"})
+        models._check_call(diffusers.Flux2Pipeline, {"height": 64, "negative_prompt": "blue"}, ())
 
 
 def test_a_sampler_whose_library_is_not_installed_is_refused_for_the_reason_that_remains():

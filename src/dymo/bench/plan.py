@@ -26,10 +26,11 @@ from pydantic import (
 
 from ..config import preset
 from ..errors import ConfigError, RewardError, did_you_mean
-from ..methods import load_method, reads_reward
+from ..methods import follows_gradient, load_method, needs_reward, reads_reward
 from ..miniature import MINIATURE, MINIATURE_DEFAULTS, WEIGHTS
 from ..miniature.world import read_caption
 from ..pipelines.sampler_names import read_sampler
+from ..pipelines.size import check_side
 from ..pipelines.variants import read_lora
 from ..rewards import spec_of
 from ..seeds import SEEDS_END, read_seeds
@@ -62,6 +63,8 @@ def check_call(call: Mapping[str, Any]) -> None:
             raise ConfigError(f"call.{name}: {name!r} {OF_THE_BENCH[name]}")
         if name in _WHOLE and (type(value) is not int or value < 1):
             raise ConfigError(f"call.{name}: {value!r}: give a whole number from 1 on")
+        if name in ("height", "width"):
+            check_side(f"call.{name}:", value)
         if name in _NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
             raise ConfigError(f"call.{name}: {value!r}: give a number")
         if name in _TEXT and not isinstance(value, str):
@@ -284,6 +287,7 @@ class Comparison(_Part):
                 check_call(row.call)
             except ConfigError as error:
                 raise ConfigError(f"row {row.name!r}: {error}") from error
+            self._check_reward(row)
             steps = self.call_of(row).get("num_inference_steps", 1)
             least = row.budget.evaluations if row.budget is not None else None
             if least is not None and least < steps:
@@ -297,6 +301,18 @@ class Comparison(_Part):
             except ConfigError as error:
                 raise ConfigError(f"{key}: {error}") from error
         return self
+
+    def _check_reward(self, row: RowSpec) -> None:
+        """Raises ConfigError where a row's method cannot do with its reward, or with none, what it does."""
+        method, names = load_method(row.method, **row.settings), _reward_names(self.reward_of(row))
+        said = f"row {row.name!r}: reward" if row.reward is not None else "reward"
+        if not names and needs_reward(method):
+            raise ConfigError(f"{said}: false: {row.method} chooses or moves images by a reward; name one of `dymo rewards list`")
+        if follows_gradient(method) and (flat := [name for name in names if not spec_of(name).gradient]):
+            raise ConfigError(
+                f"{said}: {flat[0]} only measures, and {row.method} follows a reward's gradient; name another, or take a method that "
+                "compares (best-of-n, fk-steering)"
+            )
 
     @model_validator(mode="after")
     def _guided(self) -> Comparison:
@@ -332,6 +348,8 @@ class Comparison(_Part):
         found |= self.model_dump(include={"dtype", "batch"}) | {"scheduler": row.scheduler or self.scheduler}
         found |= {"call": self.call_of(row), "reward": self.reward_of(row), "version": VERSION}
         # What is not used leaves no mark, so that results of before stand.
+        if ("height" in found["call"]) != ("width" in found["call"]):
+            found["sides"] = 2  # before, a side alone was passed over
         found |= self.model_dump(include={"variant", "revision", "pipeline_config"}, exclude_none=True)
         # A local file is told by what is in it, so that a run can be continued in another folder.
         places = {key: getattr(row, key) or getattr(self, key) for key in ("pipeline", "unet")}

@@ -120,6 +120,18 @@ class Store:
             raise StoreError(f"{self.folder}: {error}. Results written before are whole: {remedy}") from error
 
 
+def _held(path: Path) -> str:
+    """The plan in a folder as it is written there. Raises ConfigError where it is no comparison's, so that it is not replaced."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        plan = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        plan = text = None
+    if text is None or not isinstance(plan, dict) or "rows" not in plan:
+        raise ConfigError(f"--outdir {path.parent}: its plan.json is not one that dymo bench wrote; choose another folder, or move the file away")
+    return text
+
+
 def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     """The store of a comparison, made for it or with what is there of it; `plan`: its JSON.
 
@@ -130,7 +142,7 @@ def open_run(folder: Path, plan: str, extend: bool = False) -> Store:
     own = ("claims", "results.sqlite", "results.sqlite-journal")
     if not path.is_file() and folder.is_dir() and any(p.name not in own for p in folder.iterdir()):
         raise ConfigError(f"--outdir {folder}: holds other files and no comparison; choose another folder")
-    held = path.read_text(encoding="utf-8") if path.is_file() else None
+    held = _held(path) if path.is_file() else None
     if held not in (None, plan) and not extend and (folder / "images").is_dir():
         old, new = json.loads(held or ""), json.loads(plan)
         # No image depends on `guides`, which releases before filled in otherwise.

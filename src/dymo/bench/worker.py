@@ -19,6 +19,7 @@ from .. import Budget
 from ..errors import ConfigError, DyMOError, RewardError, first_line
 from ..methods import load_method
 from ..pipelines.checks import check_arguments
+from ..pipelines.size import whole_size
 from ..pipelines.variants import variant
 from ..prompt.reading import read
 from ..report.png import png_bytes
@@ -107,8 +108,9 @@ class Worker:
         generators = [torch.Generator("cpu").manual_seed(seed) for _ in prompts]
         method, spec = load_method(row.method, **row.settings), self.plan.reward_of(row)
         reward = self._rewards[json.dumps(spec)] if spec else None
-        call = {**self.plan.call_of(row), "output_type": "pt"}
-        return method.run(self._pipe(row), prompts, reward, budget=budget, generator=generators, **call)
+        pipe = self._pipe(row)
+        call = {**whole_size(pipe, self.plan.call_of(row)), "output_type": "pt"}
+        return method.run(pipe, prompts, reward, budget=budget, generator=generators, **call)
 
     def _flops(self, row: RowSpec) -> float:
         """Floating-point operations of an evaluation of this row, of all that the run did divided by its evaluations.

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ..aligner import DyMO
 from ..budget import Budget
-from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries, whole_size
+from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
 from ..commands.sources import check_lora, check_model, text_width
 from ..errors import ConfigError, DyMOError
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
+from ..pipelines.size import whole_size
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..report.png import picture

@@ -51,7 +51,8 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     from ..bench.store import open_run
 
     device = models.choose_device(settings.device)
-    models.check_offload(plan.offload or "none", device)
+    models.check_offload(plan.offload or "none", device, "--offload" if settings.offload else f"{settings.config}: offload:")
+    check_calls(plan, f"{settings.config}: " if settings.config else "")
     name = f"table-{settings.table}" if settings.table else settings.config.stem if settings.config else "bench"
     folder = settings.outdir or Path("runs") / f"{name}-{plan.mark}"
     check_outdir(folder)
@@ -151,6 +152,32 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     from ..bench.plan import Comparison
 
     return Comparison.read(data, words, str(given.get("config", "")))
+
+
+def check_calls(plan: Comparison, where: str = "") -> None:
+    """Raises ConfigError on what the pipeline or sampler of a row does not take, as far as a model's configuration tells without weights."""
+    from ..bench.plan import OF_THE_BENCH
+    from ..pipelines.checks import check_arguments, check_steps
+    from ..pipelines.variants import make_scheduler
+
+    outlines: dict[str, tuple[type | None, Any]] = {}
+    for row in plan.rows:
+        name = row.pipeline or plan.pipeline
+        if name not in outlines:
+            model, revision = None if name == MINIATURE else name, plan.revision if name == plan.pipeline else None
+            outlines[name] = models.outline(model, plan.pipeline_config, revision, "--pipeline")
+        kind, scheduler = outlines[name]
+        call = plan.call_of(row)
+        sampler, key = row.scheduler or (plan.scheduler if name == plan.pipeline else None), "scheduler"
+        try:
+            if scheduler is not None and sampler is not None:
+                scheduler = make_scheduler(sampler, scheduler)
+            key = "call"
+            if kind is not None:
+                check_arguments(kind, call, withheld=OF_THE_BENCH)
+            check_steps(scheduler, call.get("num_inference_steps"))
+        except ConfigError as error:
+            raise ConfigError(f"{where}row {row.name!r}, {key}: {error}") from error
 
 
 def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None, console: Console) -> bool:

@@ -16,6 +16,7 @@ from ..config import Config
 from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptWarning
 from ..miniature import MINIATURE_DEFAULTS
 from ..pipelines.sampler_names import sampler_name
+from ..pipelines.size import whole_size
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
 from . import models, options
@@ -174,6 +175,7 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
 
     import dymo
 
+    from ..pipelines.checks import check_steps
     from ..report.png import png_bytes
     from ..report.sheet import Row, contact_sheet
 
@@ -189,8 +191,10 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
             revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True, call=job.call,
+            withheld=OWN_OPTIONS,
         )  # fmt: skip
-        job = replace(job, call=models.whole_size(pipe, job.call))
+        check_steps(pipe.scheduler, job.call.get("num_inference_steps"))
+        job = replace(job, call=whole_size(pipe, job.call))
         # Loaded here and not by its name in DyMO: --compare scores the final images by it.
         reward = dymo.load_reward(job.reward_name, checkpointing=job.config.checkpointing) if job.scores else None
         if settings.watch:

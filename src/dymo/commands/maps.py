@@ -54,7 +54,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     with busy(notes, f"Loading {settings.model or RECORDED} …"):
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
-            revision=settings.revision, offload=settings.offload, steered=True, call=call,
+            revision=settings.revision, offload=settings.offload, steered=True, call=call, withheld=options.OF_THE_RUN,
         )  # fmt: skip
         parser = load_parser(settings) if settings.parser != "spacy" else None
         aligner = dymo.DyMO(None, preset=settings.preset, parser=parser)

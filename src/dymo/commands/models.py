@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ def check_choices(scheduler: str | None, dtype: str | None, auto: bool = False) 
         raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(known)}")
 
 
-def check_offload(offload: str, device: str) -> None:
+def check_offload(offload: str, device: str, called: str = "--offload") -> None:
     """Raises ConfigError where there is nowhere to bring models to: on a CPU they are where they are needed."""
     if offload != "none" and device.startswith("cpu"):
-        raise ConfigError(f"--offload {offload}: needs an accelerator, and the device is the CPU; leave it out")
+        raise ConfigError(f"{called} {offload}: needs an accelerator, and the device is the CPU; leave it out")
 
 
 def choose_device(device: str | None) -> str:
@@ -73,6 +73,7 @@ def load_pipeline(
     offload: str = "none",
     steered: bool = False,
     call: Mapping[str, Any] | None = None,
+    withheld: Collection[str] = (),
     option: str = "--model",
     config_option: str = "--config",
 ) -> Any:
@@ -82,21 +83,20 @@ def load_pipeline(
     dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
     configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with their
     strengths; steered: refuse a scheduler that cannot be, before weights are read; call: likewise arguments that the pipeline's
-    call does not have. The options are what the user calls `model` and `config`.
+    call does not have; withheld: the arguments that the command has a say in itself. The options are what the user calls `model` and `config`.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
-    import diffusers
     import torch
 
     import dymo
 
     check_offload(offload, device)
-    single = single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
-    place = str(WEIGHTS / "pipeline") if model is None else model if single is None else config or single.config
+    single = _single(option, model)
+    place = _place(model, config, single)
     index = _index(place, revision)
-    kind = getattr(diffusers, single.kind) if single is not None else _text_to_image(index)
+    kind = _kind(single, index)
     if call and kind is not None:
-        _check_call(kind, call)
+        _check_call(kind, call, withheld)
     own = _own_scheduler(place, revision, index)
     if own is not None:
         own = _chosen(_as_trained(own, single, config, config_option), scheduler, steered)
@@ -159,13 +159,36 @@ def _text_to_image(index: Mapping[str, Any]) -> type | None:
     return next((kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() if kind.__name__ == index.get("_class_name")), None)
 
 
-def _check_call(kind: type, call: Mapping[str, Any]) -> None:
+def outline(model: str | None, config: str | None = None, revision: str | None = None, option: str = "--model") -> tuple[type | None, Any]:
+    """The class and the own scheduler of the pipeline that `load_pipeline` would load; None where its configuration does not tell."""
+    single = _single(option, model)
+    place = _place(model, config, single)
+    index = _index(place, revision)
+    return _kind(single, index), _own_scheduler(place, revision, index)
+
+
+def _single(option: str, model: str | None) -> Single | None:
+    return single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
+
+
+def _place(model: str | None, config: str | None, single: Single | None) -> str:
+    """Where the configuration is: of a checkpoint in one file, elsewhere."""
+    return str(WEIGHTS / "pipeline") if model is None else model if single is None else config or single.config
+
+
+def _kind(single: Single | None, index: Mapping[str, Any]) -> type | None:
+    import diffusers
+
+    return getattr(diffusers, single.kind) if single is not None else _text_to_image(index)
+
+
+def _check_call(kind: type, call: Mapping[str, Any], withheld: Collection[str]) -> None:
     """Raises ConfigError on an argument that the pipeline's call does not have, in the words of `dymo generate`."""
     from ..pipelines.checks import check_arguments
 
     for name, value in call.items():
         try:
-            check_arguments(kind, {name: value})
+            check_arguments(kind, {name: value}, withheld=withheld)
         except ConfigError as error:
             raise ConfigError(f"{OPTIONS.get(name, '--pipeline-kwargs')}: {error}") from error
 
@@ -263,15 +286,6 @@ def call_default(pipe: Any, name: str) -> Any:
     """The default of a parameter of the pipeline's call; None where it has none."""
     parameter = inspect.signature(pipe.__call__).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
-
-
-def whole_size(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The call with the model's own side beside one that is given: Stable Diffusion's pipeline passes over a side alone."""
-    own = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None)
-    if own is None or (call.get("height") is None) == (call.get("width") is None):
-        return dict(call)
-    height, width = (own, own) if isinstance(own, int) else own
-    return {"height": height * pipe.vae_scale_factor, "width": width * pipe.vae_scale_factor, **call}
 
 
 def quiet_libraries() -> None:

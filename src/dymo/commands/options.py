@@ -14,6 +14,7 @@ from .. import seeds
 from ..bench.prompt_files import read_prompt_file
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
+from ..pipelines.size import check_side
 from ..pipelines.variants import read_lora
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ def check_finite(**values: float | None) -> None:
 
 
 def check_size(**sides: int | None) -> None:
-    """Raises ConfigError for a height or width no pipeline of these families decodes: they are multiples of 8."""
+    """Raises ConfigError for an option that is given and no height or width."""
     for name, side in sides.items():
-        if side is not None and (side < 8 or side % 8):
-            nearest = max(8, round(side / 8) * 8)
-            raise ConfigError(f"--{name} {side}: must be a multiple of 8; the nearest is {nearest}")
+        if side is not None:
+            check_side(f"--{name}", side)

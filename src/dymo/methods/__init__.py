@@ -1,6 +1,6 @@
 """The systems that DyMO is compared with, and DyMO itself, behind one contract and one compute account."""
 
 from .contract import Method, Result
-from .registry import METHODS, load_method, reads_reward
+from .registry import METHODS, follows_gradient, load_method, needs_reward, reads_reward
 
-__all__ = ["METHODS", "Method", "Result", "load_method", "reads_reward"]
+__all__ = ["METHODS", "Method", "Result", "follows_gradient", "load_method", "needs_reward", "reads_reward"]

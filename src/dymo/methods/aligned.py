@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..aligner import DyMO
+from ..config import preset
 from ..pipelines.decode import preview_of
 from ..prompt import load_parser
 from ..understanding import Parser
@@ -24,6 +25,10 @@ class Aligned:
     settings: dict[str, Any] = field(default_factory=dict)
     parser: Parser | str | dict[str, Any] | None = None
     preview_vae: Any = None
+
+    @property
+    def follows_gradient(self) -> bool:
+        return preset(self.preset, **self.settings).preference_weight > 0
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         pipeline_kwargs.pop("return_dict", None)  # a Result is returned, as by every method

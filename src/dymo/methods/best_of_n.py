@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ class BestOfN:
     Raises ConfigError without n and without a budget.
     """
 
+    needs_reward: ClassVar[bool] = True
     n: int | None = None
 
     def __post_init__(self) -> None:

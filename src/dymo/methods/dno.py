@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -72,6 +72,8 @@ class DNO:
     DDIM, which takes its noise from outside; eta is 1 unless the call says otherwise.
     """
 
+    needs_reward: ClassVar[bool] = True
+    follows_gradient: ClassVar[bool] = True
     iterations: int = 100
     lr: float = 0.01
     clip: float = 1.0

@@ -6,7 +6,7 @@ One of two readings of the comparison row "PromptOpt"; the other is `rewrite.py`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class Embedding:
     regularisation: points of reward that moving the embedding by its own length costs.
     """
 
+    needs_reward: ClassVar[bool] = True
+    follows_gradient: ClassVar[bool] = True
     iterations: int = 50
     lr: float = 0.01
     clip: float = 1.0

@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class FKSteering:
     image is returned.
     """
 
+    needs_reward: ClassVar[bool] = True
     k: int = 4
     potential: Potential = "max"
     strength: float = 10.0

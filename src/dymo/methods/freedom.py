@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ..budget import Allotment
 from ..errors import ConfigError, PipelineError
@@ -28,6 +28,8 @@ class FreeDoM:
     predictions in place of the pipeline's own VAE; an AutoencoderTiny, or its folder or hub id.
     """
 
+    needs_reward: ClassVar[bool] = True
+    follows_gradient: ClassVar[bool] = True
     length: float = 0.2
     guided: tuple[float, float] = (0.3, 0.7)
     repeated: float = 0.4

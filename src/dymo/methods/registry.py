@@ -33,6 +33,16 @@ def reads_reward(method: Method) -> bool:
     return getattr(method, "reads_reward", True)
 
 
+def needs_reward(method: Method) -> bool:
+    """Whether a method cannot run without a reward, as its class says by `needs_reward = True`."""
+    return getattr(method, "needs_reward", False)
+
+
+def follows_gradient(method: Method) -> bool:
+    """Whether a method takes the gradient of the reward that it is given, as its class says by `follows_gradient = True`."""
+    return getattr(method, "follows_gradient", False)
+
+
 def load_method(name: str, **settings: Any) -> Method:
     """The method `name` with its settings: one of `METHODS`, an entry point of `dymo.methods`, or `file.py:name`.
 

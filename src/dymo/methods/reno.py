@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ class ReNO:
     best image so far then answers. Several rewards: load_reward({"hpsv2.1": 5, "imagereward": 1}).
     """
 
+    needs_reward: ClassVar[bool] = True
+    follows_gradient: ClassVar[bool] = True
     iterations: int = 50
     lr: float = 5.0
     momentum: float = 0.9

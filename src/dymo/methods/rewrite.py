@@ -25,7 +25,11 @@ class Rewrite:
 
     rewriter: str | Rewriter = PROMPTIST
     candidates: int | None = None
-    """At most so many rewritings; None: one, or with a budget what it affords."""
+    """At most so many rewritings; None: one, or with a budget and a reward what the budget affords."""
+
+    @property
+    def needs_reward(self) -> bool:
+        return self.candidates is not None and self.candidates > 1
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         if pipeline_kwargs.get("prompt_embeds") is not None:
@@ -33,7 +37,7 @@ class Rewrite:
         rewriter = promptist(self.rewriter) if isinstance(self.rewriter, str) else self.rewriter
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             said = [rewriter(text) or [text] for text in run.texts]
-            most = self.candidates or (1 if budget is None else max(map(len, said)))
+            most = self.candidates or (1 if budget is None or reward is None else max(map(len, said)))
             best = run.generate(prompts=[texts[0] for texts in said])
             used = 1
             if most > 1 and run.affords():

@@ -44,7 +44,7 @@ _ALL = (
          "mini-pickscore's preference on noisy one-step predictions", (9, 17), "Apache-2.0", 2.2, 0.8,
          reads_timestep=True),
     Spec("judge", _ours("miniature.rewards", "load_judge"), "whether the miniature's image shows all that the prompt says", (0, 1),
-         "Apache-2.0", 0.3, 0.5, guides="measure only", about="reads the miniature's own captions alone"),
+         "Apache-2.0", 0.3, 0.5, guides="measure only", about="reads the miniature's own captions alone", gradient=False),
 )  # fmt: skip
 
 PLUGINS = {spec.name: spec for spec in _ALL}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -63,11 +63,13 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
 
 
-def check_arguments(pipe: type, given: Mapping[str, Any], own: Iterable[str] = ()) -> None:
+def check_arguments(
+    pipe: type, given: Mapping[str, Any], own: Iterable[str] = (), withheld: Collection[str] = ()
+) -> None:
     """Raises ConfigError on a name that a class of diffusers' pipelines does not know: its **kwargs would swallow it in silence.
 
-    own: the names that the caller knows besides. A pipeline from elsewhere is believed: what its **kwargs are for,
-    nobody can tell.
+    own: the names that the caller knows besides; withheld: those that it does not take, which are not advised. A pipeline from
+    elsewhere is believed: what its **kwargs are for, nobody can tell.
     """
     call: Any = pipe.__call__
     steps = given.get("num_inference_steps")
@@ -82,8 +84,25 @@ def check_arguments(pipe: type, given: Mapping[str, Any], own: Iterable[str] = (
             continue
         if name in {field.name for field in dataclasses.fields(Config)}:
             raise ConfigError(f"{name}= is a setting of DyMO(..., {name}=...), not an argument of the call")
-        close = did_you_mean(name, [*own, *known])
-        raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(known)}")
+        open_to = [one for one in known if one not in withheld]
+        close = did_you_mean(name, [*own, *open_to])
+        raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(open_to)}")
+
+
+def check_steps(scheduler: Any, steps: Any) -> None:
+    """Raises ConfigError on more steps than the scheduler has noise levels, where it takes each once: in diffusers' words that is
+    an attribute of its configuration.
+    """
+    most = getattr(getattr(scheduler, "config", None), "num_train_timesteps", None)
+    if not isinstance(steps, Integral) or most is None or steps <= most:
+        return
+    try:
+        type(scheduler).from_config(scheduler.config).set_timesteps(steps)
+    except (ValueError, TypeError) as error:
+        if "train_timesteps" in str(error):
+            raise ConfigError(
+                f"num_inference_steps={steps}: {type(scheduler).__name__} has {most} noise levels, and no more steps; give {most} or fewer"
+            ) from error
 
 
 def check_generator(given: Any) -> None:

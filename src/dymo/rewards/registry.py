@@ -43,6 +43,7 @@ class Spec:
     guides: Guides = "yes"
     """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
     about: str = ""  # what else a user should know, in a line
+    gradient: bool = True  # whether its scores have one to the images
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""
@@ -118,7 +119,7 @@ _ALL = (
     Spec("vqascore", lazily("vqa", "load_vqa"),
          "how likely a vision-language model says that the image shows the prompt", (0, 1), "Apache-2.0", 8292.2, 0.2,
          "Qwen/Qwen2.5-VL-7B-Instruct", "model.safetensors.index.json", guides="measure only",
-         about="source= takes any other"),
+         about="source= takes any other", gradient=False),
 )  # fmt: skip
 
 OWN: dict[str, Spec] = {spec.name: spec for spec in _ALL}
@@ -203,5 +204,6 @@ def _plugged(name: str) -> Spec:
             raise RewardError(f"{spec.name} is a reward in Python, which no source={str(source)!r} can serve")
         return reward
 
-    guides: Guides = "yes" if is_differentiable(reward) else "measure only"
-    return Spec(name, load, scale=scale_of(reward), reads_timestep=reward.reads_timestep, guides=guides)
+    gradient = is_differentiable(reward)
+    guides: Guides = "yes" if gradient else "measure only"
+    return Spec(name, load, scale=scale_of(reward), reads_timestep=reward.reads_timestep, guides=guides, gradient=gradient)
