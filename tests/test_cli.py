@@ -367,6 +367,7 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
         ("set max_recurrences=0.", "set --set max_recurrences=0."),
         ("block=3 is no setting", "block=3 is no setting"),
         ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. --scheduler DDIMScheduler"),
+        ("give its folder, with config.json, or a hub id, with source=. Installed", "give its folder, with config.json, or a hub id. Installed"),
         ("give preview_vae= or use enable_sequential_cpu_offload()", "give --preview-vae or use --offload sequential"),
     ],
 )
@@ -578,6 +579,15 @@ def test_generate_with_the_real_miniature(tmp_path):
     assert len(trace.steps) == 3 and trace.graphs[0]["prompt"] == PROMPT
     aligned, unguided = (Image.open(f"{stem}{end}.png") for end in ("", "-unguided"))
     assert aligned.tobytes() != unguided.tobytes()
+
+
+@pytest.mark.miniature
+def test_more_steps_than_a_sampler_has_levels_and_arguments_that_are_options_are_told_as_such(tmp_path):
+    result = invoke("generate", PROMPT, "--steps", "1001", "--compare", "--device", "cpu", "--outdir", tmp_path / "o")
+    refused_after_loading(result, "--steps 1001: DDIMScheduler has 1000 noise levels, and no more steps; give 1000 or fewer")
+    result = invoke("generate", PROMPT, "--pipeline-kwargs", '{"etta": 1}', "--device", "cpu", "--outdir", tmp_path / "o")
+    refused_after_loading(result, "has no argument 'etta' (did you mean 'eta'?): it takes timesteps,", "clip_skip")
+    assert "generator" not in result.output and "height" not in result.output and not (tmp_path / "o").exists()
 
 
 @pytest.mark.miniature

@@ -107,6 +107,8 @@ def test_the_prompts_own_file_is_never_overwritten(tmp_path):
         (["--file", "missing.txt", "--out", "y"], "missing.txt"), (["a cat", "--parser", "gpt"], "'gpt'"),
         (["a cat", "--parser-model", "m"], "--parser-model"), (["a cat", "--parser", "transformers"], "--parser-model"),
         (["a cat", "--tokenizer", "./nowhere"], "--tokenizer ./nowhere"),
+        (["--file", "x.txt", "--out", "y", "--json"], "--json prints one graph; leave it out"),
+        (["--graph", "g.json", "--parser", "llm"], "--graph g.json says what the prompt means: leave out --parser"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line(words, says):

@@ -102,6 +102,12 @@ def test_the_miniature_s_own_pass(tmp_path):
         assert holds and said.count("yes") == yes, said
 
 
+def test_a_folder_of_something_else_is_answered_with_the_option(tmp_path):
+    for words in ([tmp_path], ["pickscore", "--source", tmp_path]):
+        said = " ".join(invoke("rewards", "check", *words, "--device", "cpu").stderr.split())
+        assert "a hub id, with --source PATH" in said and "source=" not in said
+
+
 @pytest.mark.parametrize(
     "words, said",
     [

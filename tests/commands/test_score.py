@@ -149,7 +149,7 @@ def test_images_are_found_once_and_in_order(folder):
     assert names == ["c.jpg", "a.png", "b.png"]
     with pytest.raises(ConfigError, match="no such image"):
         find_images([folder / "missing.png"])
-    with pytest.raises(ConfigError, match="cannot be read as an image"):
+    with pytest.raises(ConfigError, match="cannot be read as an image .*leave it out, or name the whole image"):
         read_image(folder / "notes.txt")
 
 
@@ -203,6 +203,19 @@ def test_an_exif_that_cannot_be_read_turns_nothing_and_is_said(tmp_path, caplog)
     colour(255, 51, 0).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
     assert read_image(tmp_path / "a.png").shape == (3, 16, 20)
     assert "a.png: its EXIF cannot be read" in caplog.text
+
+
+def test_a_file_that_is_no_image_is_not_answered_with_prompts(tmp_path):
+    (tmp_path / "fake.png").write_text("no image")
+    with pytest.raises(ConfigError, match=r"fake.png: cannot be read as an image \(no format of images\); leave it out"):
+        prompt_of(tmp_path / "fake.png")
+
+
+def test_a_score_that_is_not_finite_names_its_image(folder, tmp_path):
+    (tmp_path / "mine.py").write_text("def red(images, prompts):\n    return (images[:, 0].mean((1, 2)) - 0.5).log()\n")
+    result = invoke("score", folder / "a.png", folder / "c.jpg", "--prompt", "x", "--metrics", f"{tmp_path / 'mine.py'}:red")
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and f"its score of {folder / 'c.jpg'} is nan" in said and "leave out this image or the metric" in said
 
 
 @pytest.mark.parametrize("text", ["[1]", '"x"', '{"prompt": 5}'])

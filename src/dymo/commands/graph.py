@@ -33,6 +33,8 @@ def run(settings: Graph, console: Console, notes: Console) -> None:
         check_tokenizer(settings.tokenizer)
     if settings.parser == "transformers":
         quiet_libraries()
+    if settings.graph is not None and (settings.parser != "spacy" or settings.parser_model or settings.base_url):
+        raise ConfigError(f"--graph {settings.graph} says what the prompt means: leave out --parser and its options")
     if settings.file is not None:
         _many(settings, notes)
         return
@@ -77,6 +79,8 @@ def _many(settings: Graph, notes: Console) -> None:
         if getattr(settings, name):
             said = "PROMPT" if name == "prompt" else f"--{name}"
             raise ConfigError(f"--file {settings.file}: {said} is for one prompt; leave it out")
+    if settings.json:
+        raise ConfigError(f"--file {settings.file}: --json prints one graph; leave it out, the lines of --out are JSON")
     if settings.file is None or settings.out is None:
         raise ConfigError(f"--file {settings.file}: say where the graphs go, with --out GRAPHS.jsonl")
     prompts = options.read_lines(settings.file)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, PromptError
 from ..report.png import read_png
@@ -69,7 +69,12 @@ def read_image(path: Path) -> Tensor:
                 return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
             return pixels(image)
     except (OSError, SyntaxError) as error:  # Pillow's plugins call a broken file the latter
-        raise ConfigError(f"{path}: cannot be read as an image ({error})") from error
+        raise _no_image(path, error) from error
+
+
+def _no_image(path: Path, error: Exception) -> ConfigError:
+    why = "no format of images" if isinstance(error, UnidentifiedImageError) else error
+    return ConfigError(f"{path}: cannot be read as an image ({why}); leave it out, or name the whole image")
 
 
 def _turned(image: Image.Image, path: Path) -> Image.Image:
@@ -160,7 +165,9 @@ def prompt_of(path: Path, prompt: str | None = None, listed: str | None = None) 
     if found is None and path.suffix.lower() == ".png":
         try:
             parameters, record = read_png(path)
-        except (OSError, ValueError) as error:
+        except (OSError, SyntaxError) as error:
+            raise _no_image(path, error) from error
+        except ValueError as error:
             raise PromptError(f"{path}: its parameters cannot be read ({error}); give --prompt or --prompts") from error
         # The record is exact; in the text, a prompt may look like the fields after it.
         found = (record or {}).get("prompt")

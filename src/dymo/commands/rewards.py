@@ -16,7 +16,7 @@ from . import models
 from .images import read_image
 from .schema import RewardsCheck, RewardsList
 from .screen import busy, say, show_table
-from .sources import check_reward, check_source
+from .sources import check_reward, check_source, source_is
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +96,7 @@ def check(
     from ..rewards import load_reward
 
     models.quiet_libraries()
-    with busy(console, f"Loading {name} …"):
+    with busy(console, f"Loading {name} …"), source_is("--source PATH"):
         reward = load_reward(spec, source, where, None if dtype is None else getattr(torch, dtype))
     findings = [*try_out(reward, where, spec), *compare_with_published(reward, images, where)]
     columns = [Column("check"), Column("holds"), Column("found")]

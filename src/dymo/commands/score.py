@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -20,7 +21,7 @@ from .images import ends_apart, find_images, listed_prompts, prompt_of, read_ima
 from .names import check_free
 from .schema import Score
 from .screen import busy, say, show_table
-from .sources import check_reward, check_source
+from .sources import check_reward, check_source, source_is
 
 if TYPE_CHECKING:
     from ..rewards import Reward
@@ -88,7 +89,8 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
     for metric in metrics:
         with busy(notes, f"Scoring with {metric} …"):
             # One after the other: together they may not fit into memory.
-            reward = load_reward(metric, sources.get(metric), device, dtype)
+            with source_is(f"--source {metric}=PATH"):
+                reward = load_reward(metric, sources.get(metric), device, dtype)
             values[metric] = measure(reward, images, prompts, device)
         logger.info("%s: %d images", metric, len(images))
     found = Scores(images, prompts, values)
@@ -143,7 +145,9 @@ def measure(reward: Reward, images: Sequence[Path], prompts: Sequence[str], devi
             with torch.no_grad():
                 scores = reward.score(torch.stack(batch).to(device), prompts[of])
             if not torch.isfinite(scores).all():
-                raise RewardError(f"{reward.name}: {scores.tolist()} for {images[of][0]} and the next: not finite")
+                path, value = next((p, v) for p, v in zip(images[of], scores.tolist(), strict=True) if not math.isfinite(v))
+                remedy = "leave out this image or the metric, or try --dtype float32"
+                raise RewardError(f"{reward.name}: its score of {path} is {value}, of which there is no mean; {remedy}")
             found += scores.float().tolist()
     return found
 

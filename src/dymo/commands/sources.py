@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -291,6 +292,15 @@ def check_reward(option: str, name: str, remedy: str = "", guides: bool = False)
         raise ConfigError(f"{option} {name} measures only, so it cannot guide: watch it (--watch {name}), or measure with it (dymo score)")
     if spec.source:
         check_source(f"{option} {name}:", spec.source, [spec.file] if spec.file else [], "reward", remedy)
+
+
+@contextmanager
+def source_is(said: str) -> Iterator[None]:
+    """Within it, a reward's error says how this command is told where its weights are."""
+    try:
+        yield
+    except RewardError as error:
+        raise RewardError(str(error).replace("with source=", f"with {said}")) from error
 
 
 def check_parser(settings: Parsing) -> dict[str, Any]:

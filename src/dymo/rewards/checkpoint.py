@@ -44,7 +44,7 @@ def find_file(source: str | Path, file: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(str(source), file))
     except (OSError, ValueError) as error:
-        remedy = "give the path of the file as source="
+        remedy = "give the path of the file with source="
         raise RewardError(f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; {remedy}") from error
 
 

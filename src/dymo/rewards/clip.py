@@ -121,7 +121,7 @@ def pretrained(
     except Exception as error:  # a configuration that makes no sense raises anything
         raise RewardError(
             f"{name}: cannot load a {kind.__name__} from {str(source)!r}: {reason(error)}; give its folder, with "
-            "config.json and model.safetensors, or a hub id, as source="
+            "config.json and model.safetensors, or a hub id, with source="
         ) from error
     unexpected = [k for k in report["unexpected_keys"] if not k.endswith("position_ids") and not k.startswith(optional)]
     misshaped = [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in report["mismatched_keys"]]
