@@ -219,6 +219,36 @@ def test_a_path_keeps_its_dashes():
         fail()
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"evaluations": 2}, "^evaluations 2 is less than the 3 steps of the trajectory, which is never cut short: raise the budget or lower steps$"),
+        ({"settings": '{"eta": [-1, 0, 0]}'}, r'^settings {"eta": \[-1, 0, 0\]}: give'),
+        ({"settings": '{"clamp": "no"}'}, '^settings {"clamp": "no"}: give True or False'),
+    ],
+)
+def test_keywords_of_the_library_are_in_the_words_of_the_nodes_too(nodes, asked, said):
+    pipeline = nodes["DymoLoadPipeline"].run()[0]
+    with pytest.raises(ConfigError, match=said):
+        nodes["DymoGenerate"].run(pipeline=pipeline, prompt="a red apple", steps=3, **asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Budget(evaluations=9): lower num_inference_steps", "evaluations 9: lower steps"),
+        ("or set semantic_weight=0", 'or settings {"semantic_weight": 0}'),
+        ("truncation='report' cuts it off", 'settings {"truncation": "report"} cuts it off'),
+        ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. scheduler DDIMScheduler"),
+        ("give preview_vae= or use enable_sequential_cpu_offload()", "give preview_vae or use offload sequential"),
+    ],
+)
+def test_messages_in_the_words_of_nodes(text, said):
+    from dymo.comfy.work import in_words_of_nodes
+
+    assert in_words_of_nodes(text) == said
+
+
 @pytest.mark.parametrize("settings", ["{", "[1]", '"eta"', '{"etta": 1}'])
 def test_settings_that_are_none_are_refused(nodes, settings):
     pipeline = nodes["DymoLoadPipeline"].run()[0]

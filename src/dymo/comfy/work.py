@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import re
@@ -19,6 +20,7 @@ from torch import Tensor
 from ..aligner import DyMO
 from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
+from ..commands.notices import in_words_of_options
 from ..commands.sources import check_lora, check_model, text_width
 from ..errors import ConfigError, DyMOError
 from ..events import Accepted, Begun, Evaluated, Event, Started
@@ -111,12 +113,28 @@ def ours(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def in_words_of_nodes(text: str) -> str:
+    """A message of the library or of the command line, with the names of the nodes' widgets."""
+
+    def setting(match: re.Match[str]) -> str:
+        name, value = match[1], match[2] or ""
+        try:
+            value = json.dumps(ast.literal_eval(value))
+        except (ValueError, SyntaxError, TypeError):
+            value = json.dumps(value) if value else "..."
+        return f'settings {{"{name}": {value}}}'
+
+    text = in_words_of_options(text).replace("--budget-evaluations", "--evaluations").replace("--truncation ", "--set truncation=")
+    text = re.sub(r"(?:\bset )?--set (\w+)=('[^']*'|\[[^\]]*\]|\([^)]*\)|[^\s,;:()]*[^\s,;:().])?", setting, text)
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), text)
+
+
 @contextmanager
 def _in_words_of_nodes() -> Iterator[None]:
     try:
         yield
     except DyMOError as error:
-        said = re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), str(error))
+        said = in_words_of_nodes(str(error))
         if said == str(error):
             raise
         raise type(error)(said) from error

@@ -29,7 +29,7 @@ from .gallery import Gallery
 from .restore import MOST_BYTES, restore
 from .runs import Run, Runs
 from .settings import INTENTS, MOST_SEEDS, NUMBERS, SHARES, Settings
-from .words import understood, unknown_to_miniature
+from .words import in_words_of_page, understood, unknown_to_miniature
 from .work import Loader, Worker
 
 log = logging.getLogger(__name__)
@@ -261,7 +261,7 @@ def _json(work: Callable[..., Awaitable[Any]]) -> Callable[[Request], Awaitable[
         try:
             return JSONResponse(await partial(work, data)(**request.path_params))
         except DyMOError as error:
-            return _refusal(str(error))
+            return _refusal(in_words_of_page(str(error)))
 
     return route
 

@@ -13,6 +13,7 @@ from ..budget import Budget
 from ..config import PRESETS, Config, preset
 from ..errors import ConfigError
 from ..prompt.graph import SemanticGraph
+from .words import LABELS, in_words_of_page
 
 Intent = Literal["balanced", "faithful", "prettier", "memory"]
 Spending = Literal["quick", "usual", "open"]
@@ -57,11 +58,7 @@ class Settings(BaseModel):
         try:
             found = cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])).replace("_", " ") or "the settings"
-            raise ConfigError(
-                f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.80}"
-            ) from None
+            raise ConfigError(_said(error.errors(include_url=False)[0])) from None
         found.config()
         found.read_graph()
         return found
@@ -93,6 +90,28 @@ class Settings(BaseModel):
         """What one image may spend, of a trajectory of so many steps."""
         share = SHARES[self.spending]
         return Budget(evaluations=None if share is None else max(steps, round(share * steps)), seconds=self.seconds)
+
+
+_WANTED = {
+    "prompt": "say what the image is to show, in 1 to 2000 letters", "negative_prompt": "give up to 2000 letters",
+    "seed": "give a whole number from 0 to 4294967295", "count": f"give a whole number from 1 to {MOST_SEEDS}",
+    "steps": "give a whole number from 1 to 1000, or nothing", "guidance_scale": "give a number from 0 to 100, or nothing",
+    "seconds": "give a number above 0 and up to 86400, or nothing",
+    "intent": f"choose one of {', '.join(INTENTS)}", "spending": f"choose one of {', '.join(SHARES)}",
+}  # fmt: skip
+"""What each of the settings may be."""
+
+
+def _said(error: Any) -> str:
+    """One of pydantic's errors in the words of the page."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        return f"{name!r}: there is no such setting; leave it out"
+    label, wanted = LABELS.get(name, "the settings"), _WANTED.get(name, "this cannot be used; load the page again")
+    if error["type"] == "missing" or error["input"] in (None, ""):
+        return f"{label}: is empty; {wanted}"
+    value = json.dumps(error["input"], ensure_ascii=False, default=str)
+    return f"{label}: {value if len(value) <= 80 else value[:79] + '…'}; {wanted}"
 
 
 def nearest_intent(config: Config) -> tuple[Intent, dict[str, Any]]:
@@ -142,21 +161,21 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
             found["intent"], numbers = nearest_intent(preset(record["preset"], **overrides))
             found["numbers"] = json.loads(json.dumps(numbers))
         except (ConfigError, TypeError) as error:
-            notes.append(f"the method's numbers: {str(error)[:200]}")
+            notes.append(f"the method's numbers: {in_words_of_page(str(error))[:200]}")
     # What does not validate is left out, and said; the rest stands.
     try:
         Settings.model_validate({"pipeline": next(iter(pipelines)), **found})
     except ValidationError as error:
         for name in {str(one["loc"][0]) for one in error.errors()}:
             found.pop(name, None)
-            notes.append(f"{name.replace('_', ' ')}: not usable here")
+            notes.append(f"{LABELS.get(name, name)}: not usable here")
     if "prompt" not in found:
         raise ConfigError("the image's prompt cannot be used: it is empty or too long")
     try:
         Settings.read({"pipeline": next(iter(pipelines)), **found})
     except Exception as error:
         found.pop("graph", None)
-        notes.append(f"the graph: {str(error)[:200]}")
+        notes.append(f"the graph: {in_words_of_page(str(error))[:200]}")
     return found, notes
 
 

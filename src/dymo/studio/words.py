@@ -6,11 +6,20 @@ import json
 import re
 from typing import Any
 
+from ..commands.notices import in_words_of_options
 from ..errors import ConfigError
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..prompt.reading import read
 
+LABELS = {
+    "prompt": "Prompt", "negative_prompt": "Keep out of the image", "graph": "Correct it by hand", "pipeline": "Pipeline",
+    "reward": "Reward that guides", "intent": "What matters", "spending": "Budget", "seed": "First seed", "count": "Images", "steps": "Steps",
+    "guidance_scale": "Guidance scale", "seconds": "Seconds at most", "numbers": "All numbers",
+}  # fmt: skip
+"""What the page calls each of the settings."""
+_OPTIONS = {name: LABELS[name.replace("-", "_")] for name in ("steps", "guidance-scale", "negative-prompt", "reward", "seed")}
+_OPTIONS |= {"budget-evaluations": LABELS["spending"], "budget-seconds": LABELS["seconds"], "preset": LABELS["intent"], "graph": LABELS["graph"]}
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -37,6 +46,13 @@ def _words(graph: SemanticGraph) -> list[dict[str, Any]]:
     said = set(read(graph.prompt).places)  # what a weight is written with is no word
     free = {(start, end) for start, end in others if start in said and not any(start < b and a < end for a, b in own)}
     return [{"text": graph.prompt[a:b], "start": a, "end": b} for a, b in sorted(own | free)]
+
+
+def in_words_of_page(text: str) -> str:
+    """A message of the library with the labels of the page; options of `dymo studio` itself stay so."""
+    text = in_words_of_options(text)
+    text = re.sub(r"(?:\bset )?--set (\w+)=", lambda found: f"{found[1].replace('_', ' ')} ", text)
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda found: _OPTIONS.get(found[1], found[0]), text)
 
 
 def unknown_to_miniature(prompt: str) -> list[str]:
