@@ -159,3 +159,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_what_cannot_be_shown_is_a_page_that_leads_back(opened, monkeypatch):
+    app, answers, _ = opened
+    with TestClient(app, raise_server_exceptions=False) as client:
+        url = str(client.post("/start").url.path)
+        refused = [client.get("/r/nobody"), client.get("/nowhere"), client.post(url, data={"answer": "7"})]
+        assert [page.status_code for page in refused] == [404, 404, 400]
+        for page, said in zip(refused, ("This link belongs to no rater", "There is nothing", "This is no answer"), strict=True):
+            assert said in page.text and 'href="/"' in page.text and "content-security-policy" in page.headers
+        monkeypatch.setattr(answers, "put", lambda given: (_ for _ in ()).throw(OSError("disk full")))
+        failed = client.post(url, data={"trial": mark(client.get(url)), "answer": "1"})
+        assert failed.status_code == 500 and "Something went wrong here" in failed.text and "disk full" not in failed.text
+
+
+def test_a_pair_that_was_open_for_weeks_is_answered_and_its_number_is_the_title(opened):
+    app, answers, _ = opened
+    with TestClient(app) as client:
+        page = client.post("/start")
+        assert re.search(r"<title>Pair 1 of \d+: which image is better\?</title>", page.text)
+        url = str(page.url.path)
+        assert client.post(url, data={"trial": mark(page), "answer": "1", "milliseconds": "5000000000"}).status_code == 200
+        assert len(answers.of(url.removeprefix("/r/"))) == 1

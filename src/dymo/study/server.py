@@ -60,11 +60,24 @@ class _Pages:
                 Route("/r/{rater}", self.trial),
                 Route("/r/{rater}", self.answer, methods=["POST"]),
                 Route("/r/{rater}/{name}.png", self.image),
-            ]
+            ],
+            exception_handlers={HTTPException: self.refused, Exception: self.failed},
         )
 
-    def page(self, name: str, **values: Any) -> HTMLResponse:
-        return HTMLResponse(self.templates.get_template(name).render(design=self.design, **values), headers=HEADERS)
+    def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        return HTMLResponse(self.templates.get_template(name).render(design=self.design, **values), status, headers=HEADERS)
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """What a rater is told of an address or an answer that is none."""
+        assert isinstance(error, HTTPException)
+        why = str(error.detail) if error.status_code != 404 or error.detail != "Not Found" else "there is nothing at this address"
+        remedy = "The answers so far are kept: go on from the first page, which knows this browser."
+        return self.page("trouble.html", error.status_code, title="This cannot be shown", why=f"{why[0].upper()}{why[1:]}. {remedy}")
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """What a rater is told where the study itself cannot go on, as on a full disk; the server's log has the reason."""
+        why = "The last answer could not be kept, or an image not be read. Those before are kept: please try again later, or tell who sent you here."
+        return self.page("trouble.html", 500, title="Something went wrong here", why=why)
 
     async def start(self, request: Request) -> Response:
         count = len(self.trials(""))
@@ -105,7 +118,7 @@ class _Pages:
         form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         trial = next((t for t in self.trials(rater) if t.mark == form.get("trial")), None)
         pressed, milliseconds = form.get("answer", ""), form.get("milliseconds", "0")
-        if trial is None or pressed not in ("0", "1", "2") or not re.fullmatch(r"\d{1,9}", milliseconds):
+        if trial is None or pressed not in ("0", "1", "2") or not re.fullmatch(r"\d{1,15}", milliseconds):
             raise HTTPException(400, "this is no answer to one of your pairs")
         self.answers.put(Given(rater, trial.mark, _meant(trial, pressed), int(milliseconds)))
         return RedirectResponse(f"/r/{rater}", 303)

@@ -8,6 +8,8 @@ form.addEventListener("submit", (event) => {
   sent = true;
   form.elements.milliseconds.value = Math.round(performance.now() - began);
 });
+// A page that the browser kept for "back" is of a pair that has its answer: the server says which is next.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   const button = form.querySelector(`button[aria-keyshortcuts="${CSS.escape(event.key)}"]`);
