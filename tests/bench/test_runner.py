@@ -197,9 +197,10 @@ def test_a_process_knows_its_rank_from_the_launcher(monkeypatch):
     for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
     assert rank_here() == Rank(3, 4, 1)
-    monkeypatch.setenv("RANK", "three")
-    with pytest.raises(ConfigError, match="RANK"):
-        rank_here()
+    for name, value in (("RANK", "three"), ("RANK", "4"), ("RANK", "-1"), ("WORLD_SIZE", "0"), ("LOCAL_RANK", "")):
+        with monkeypatch.context() as changed, pytest.raises(ConfigError, match=f"{name}={value}.*or unset them"):
+            changed.setenv(name, value)
+            rank_here()
 
 
 FORKS = """

@@ -392,7 +392,8 @@ class Comparison(_Part):
         try:
             return cls.read(json.loads(path.read_text(encoding="utf-8")), where=str(path))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{folder}: no comparison ({error}); give the folder that dymo bench wrote") from error
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise ConfigError(f"{folder}: no comparison ({why}); give the folder that dymo bench wrote") from error
 
 
 def loras_of(lora: str | Sequence[str] | None) -> list[str]:

@@ -38,11 +38,14 @@ def rank_here() -> Rank:
 
     The processes need no connection to each other: they share the store.
     """
-    said = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
-    try:
-        return Rank(*(int(os.environ.get(name, alone)) for name, alone in said.items()))
-    except ValueError as error:
-        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
+    said = {name: os.environ.get(name, alone) for name, alone in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))}
+    wrong = next((name for name, value in said.items() if not value.strip().isdecimal()), None)
+    rank = Rank(*map(int, said.values())) if wrong is None else ALONE
+    if wrong is not None or not rank.rank < rank.world:
+        shown = ", ".join(f"{name}={value}" for name, value in said.items())
+        remedy = "they are set by accelerate launch, whole numbers with RANK below WORLD_SIZE; mend them, or unset them to run alone"
+        raise ConfigError(f"the environment has {shown}: {remedy}")
+    return rank
 
 
 class Job(NamedTuple):

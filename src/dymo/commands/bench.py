@@ -52,12 +52,13 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
 
     device = models.choose_device(settings.device)
     models.check_offload(plan.offload or "none", device, "--offload" if settings.offload else f"{settings.config}: offload:")
+    models.quiet_libraries()
     check_calls(plan, f"{settings.config}: " if settings.config else "")
     name = f"table-{settings.table}" if settings.table else settings.config.stem if settings.config else "bench"
     folder = settings.outdir or Path("runs") / f"{name}-{plan.mark}"
     check_outdir(folder)
-    store, rank = open_run(folder, plan.model_dump_json(indent=1), settings.extend), runner.rank_here()
-    models.quiet_libraries()
+    rank = runner.rank_here()
+    store = open_run(folder, plan.model_dump_json(indent=1), settings.extend)
 
     def load(device: str, name: str) -> Any:
         # A row's own pipeline comes with its own scheduler, from its own files.
