@@ -23,8 +23,7 @@ from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.checks import check_arguments, check_generator, check_pipeline, images_per_prompt
-from .pipelines.checks import check_arguments, check_pipeline, check_steps, images_per_prompt
+from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
 from .prompt import load_parser

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
-from ..pipelines.checks import check_arguments, check_generator, images_per_prompt
-from ..pipelines.checks import check_arguments, check_steps, images_per_prompt
+from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
@@ -47,13 +46,12 @@ class Run(ExitStack):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
         check_generator(generator)
+        check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
         # The prompts are a list, and diffusers asks for every other text in the same form.
         self.kwargs: dict[str, Any] = {
             key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(("prompt_", "negative_prompt")) else value
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip
-        check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
-        self.kwargs = {key: value for key, value in kwargs.items() if key not in ("output_type", "return_dict")}
         self.output_type = kwargs.get("output_type", "pil")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
         self.said = wording_of(pipe, {**self.kwargs, "prompt": self.texts})
