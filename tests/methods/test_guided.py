@@ -104,6 +104,19 @@ def test_the_update_is_plain_descent_and_leaves_a_failed_sample_alone():
     assert moved[0].eq(0).all() and torch.equal(moved[1], z[1])
 
 
+class Around:
+    """A loop, of which a test changes some methods."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def __iter__(self):
+        return iter(self.loop)
+
+    def __getattr__(self, name):
+        return getattr(self.loop, name)
+
+
 @pytest.mark.parametrize("name", ["sd-ddim", "sd-pag"])
 def test_attend_and_excite_gives_the_neglected_subject_more_attention(name):
     """At each of the rounds of one step, on random weights; perturbed attention runs its rows together."""
@@ -112,16 +125,7 @@ def test_attend_and_excite_gives_the_neglected_subject_more_attention(name):
     subjects = [[words[entity.text] for entity in parse(tiny.PROMPT).entities]]
     losses = []
 
-    class Watched:
-        def __init__(self, loop):
-            self.loop = loop
-
-        def __iter__(self):
-            return iter(self.loop)
-
-        def __getattr__(self, name):
-            return getattr(self.loop, name)
-
+    class Watched(Around):
         def predict(self, z=None, need=None):
             seen = self.loop.predict(z, need=need) if need else self.loop.predict(z)
             if need:
@@ -141,16 +145,7 @@ def test_freedom_s_scale_is_that_of_the_true_guidance(name):
     call = {**case.kwargs, "num_inference_steps": 2, "output_type": "pt"}
     method = load_method("freedom", guided=(0.5, 1.0), times=1)
 
-    class Watched:
-        def __init__(self, loop):
-            self.loop = loop
-
-        def __iter__(self):
-            return iter(self.loop)
-
-        def __getattr__(self, name):
-            return getattr(self.loop, name)
-
+    class Watched(Around):
         def predict(self, *args):
             self.seen = self.loop.predict(*args)
             return self.seen
