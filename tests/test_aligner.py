@@ -24,6 +24,8 @@ def run(aligner, pipe=None, prompt=tiny.PROMPT, **more):
 def test_an_empty_prompt(prompt):
     with pytest.raises(PromptError, match="empty"):
         run(DyMO(tiny.brightness), prompt=prompt)
+    found = run(DyMO(tiny.brightness, semantic_weight=0, recurrences=0), prompt=prompt)
+    assert found.trace.steps[-1].displacement[0] > 0 and found.trace.graphs == [None]
 
 
 @pytest.mark.parametrize("prompt, changes", [("a red apple and a car", False), ("two red apples and a car", True)])

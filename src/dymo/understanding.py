@@ -62,7 +62,9 @@ def _read(
     """The graph and token pairs of prompt i. Raises PromptError."""
     reading = said.readings[i] if said.readings else None
     if reading is not None and not reading.text.strip():
-        raise PromptError(f"the prompt is empty: {reading.prompt!r}; say what the image is to show")
+        if config.semantic_weight == 0 and given is None:  # with a ControlNet or an IP-Adapter the image says what is to be shown
+            return None, _NO_WORDS
+        raise PromptError(f"the prompt is empty: {reading.prompt!r}; say what the image is to show, or set semantic_weight=0")
     if given is not None:
         graph = given if isinstance(given, SemanticGraph) else SemanticGraph.from_json(given)
         if reading is not None:
