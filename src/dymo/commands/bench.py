@@ -176,9 +176,10 @@ def check_calls(plan: Comparison, where: str = "") -> None:
             key = "call"
             if kind is not None:
                 check_arguments(kind, call, withheld=OF_THE_BENCH)
+            key = "call.num_inference_steps"
             check_steps(scheduler, call.get("num_inference_steps"))
         except ConfigError as error:
-            raise ConfigError(f"{where}row {row.name!r}, {key}: {error}") from error
+            raise ConfigError(f"{where}row {row.name!r}, {key}: {str(error).removeprefix('num_inference_steps=')}") from error
 
 
 def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None, console: Console) -> bool:
