@@ -366,7 +366,7 @@ def test_wrong_words_are_refused_in_one_line(words, said, tmp_path):
     [
         ("call: {etta: 1}\nrows: [plain]", "row 'plain', call: StableDiffusionPipeline has no argument 'etta' (did you mean 'eta'?)"),
         ("rows: [plain, {name: r, method: plain, call: {detail: 2}}]", "row 'r', call: StableDiffusionPipeline has no argument 'detail'"),
-        ("rows: [{name: r, method: plain, call: {num_inference_steps: 2000}}]", "row 'r', call.num_inference_steps: 2000: DDIMScheduler has 1000 noise levels"),
+        ("rows: [{name: r, method: plain, call: {num_inference_steps: 2000}}]", "row 'r', call.num_inference_steps: 2000: DDIMScheduler has 1000"),
         ("rows: [{name: f, method: plain, scheduler: FlowMatchEulerDiscreteScheduler}]", "row 'f', scheduler: 'FlowMatchEulerDiscreteScheduler': "),
         ("offload: model\nrows: [plain]", "offload: model: needs an accelerator"),
     ],
