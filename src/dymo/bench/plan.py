@@ -33,6 +33,7 @@ from ..pipelines.sampler_names import read_sampler
 from ..pipelines.size import check_side
 from ..pipelines.variants import read_lora
 from ..rewards import spec_of
+from ..rewards.combine import check_weight
 from ..seeds import SEEDS_END, read_seeds
 from .prompts import load_prompts
 from .reading import defaults
@@ -84,9 +85,11 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
 def _known_reward(reward: Any) -> Any:
     for name in _reward_names(reward):
         check_metric(name)
-    for name, weight in reward.items() if isinstance(reward, dict) else ():
-        if not math.isfinite(weight) or not weight:
-            raise ConfigError(f"{name}: its weight is {weight}; give a number other than 0")
+    try:
+        for name, weight in reward.items() if isinstance(reward, dict) else ():
+            check_weight(name, weight)
+    except RewardError as error:
+        raise ConfigError(str(error)) from error
     return reward
 
 

@@ -39,9 +39,9 @@ def rank_here() -> Rank:
     The processes need no connection to each other: they share the store.
     """
     said = {name: os.environ.get(name, alone) for name, alone in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))}
-    wrong = next((name for name, value in said.items() if not value.strip().isdecimal()), None)
-    rank = Rank(*map(int, said.values())) if wrong is None else ALONE
-    if wrong is not None or not rank.rank < rank.world:
+    whole = all(value.strip().isdecimal() for value in said.values())
+    rank = Rank(*map(int, said.values())) if whole else None
+    if rank is None or rank.rank >= rank.world:
         shown = ", ".join(f"{name}={value}" for name, value in said.items())
         remedy = "they are set by accelerate launch, whole numbers with RANK below WORLD_SIZE; mend them, or unset them to run alone"
         raise ConfigError(f"the environment has {shown}: {remedy}")

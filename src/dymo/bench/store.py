@@ -126,8 +126,8 @@ def _held(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
         plan = json.loads(text)
     except (OSError, ValueError, RecursionError):
-        plan = text = None
-    if text is None or not isinstance(plan, dict) or "rows" not in plan:
+        text, plan = "", None
+    if not isinstance(plan, dict) or "rows" not in plan:
         raise ConfigError(f"--outdir {path.parent}: its plan.json is not one that dymo bench wrote; choose another folder, or move the file away")
     return text
 

@@ -81,7 +81,6 @@ class Evaluator:
         the batch has other rows than the family knows.
         """
         call, self._call = self._call, self._call + 1
-        kwargs = _with_masks_apart(kwargs)
         sample = self.family.sample(args, kwargs)
         branches = self.family.branches(self.pipe, self.given, call)
         if branches.truncated and samples == sample.shape[0]:
@@ -440,15 +439,6 @@ class Evaluator:
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
         self._count_backward(len(rows) * ran)
         return total + self.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
-
-
-def _with_masks_apart(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The masks of several IP-Adapters in one tensor as diffusers' own list of them: its first dimension could be taken for rows."""
-    own = kwargs.get("cross_attention_kwargs") or {}
-    masks = own.get("ip_adapter_masks")
-    if not isinstance(masks, Tensor):
-        return kwargs
-    return {**kwargs, "cross_attention_kwargs": {**own, "ip_adapter_masks": list(masks.unsqueeze(1))}}
 
 
 class _Looked(Exception):

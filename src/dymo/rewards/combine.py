@@ -33,9 +33,7 @@ class CombinedReward:
         if not parts:
             raise RewardError("no reward to combine: give {name: weight, ...}")
         for reward, weight in parts:
-            number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
-            if not number or not weight:
-                raise RewardError(f"{reward.name}: its weight is {weight!r}; give a number other than 0")
+            check_weight(reward.name, weight)
         self.parts, self.conflicts = tuple(parts), conflicts
         self.name = " + ".join(f"{weight:g} {reward.name}" for reward, weight in parts)
         self.reads_timestep = any(reward.reads_timestep for reward, _ in parts)
@@ -63,3 +61,10 @@ class CombinedReward:
         for reward, _ in self.parts:
             reward.to(device)
         return self
+
+
+def check_weight(name: str, weight: object) -> None:
+    """Raises RewardError on a weight in a combination that is no finite number, or 0."""
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
+    if not number or not weight:
+        raise RewardError(f"{name}: its weight is {weight!r}; give a number other than 0")

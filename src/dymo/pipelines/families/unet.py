@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import PipelineError
+from ...guidance.loop import Rows
 from ..taps import AttentionTaps
 from . import Branches, Family, Taps, inner
 
@@ -49,7 +50,11 @@ class UNet(Family):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale)
 
+    def take(self, args: tuple, kwargs: dict[str, Any], rows: Rows, batch: int) -> tuple[tuple, dict[str, Any]]:
+        return super().take(args, _with_masks_apart(kwargs), rows, batch)
+
     def spread(self, args: tuple, kwargs: dict[str, Any], batch: int) -> tuple[tuple, dict[str, Any]] | None:
+        kwargs = _with_masks_apart(kwargs)
         t, device = kwargs["timestep"] if "timestep" in kwargs else args[1], self.sample(args, kwargs).device
         each = torch.as_tensor(t, device=device).reshape(-1)
         each = each if len(each) == batch else each.expand(batch)
@@ -139,3 +144,12 @@ def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     """name -> cross-attention module, in the order of the forward pass."""
     found = {n: m for n, m in unet.named_modules() if n.endswith("attn2") and hasattr(m, "to_q")}
     return dict(sorted(found.items(), key=lambda item: _STAGES.index(item[0].split(".")[0])))
+
+
+def _with_masks_apart(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The masks of several IP-Adapters in one tensor as diffusers' own list of them: its first dimension could be taken for rows."""
+    own = kwargs.get("cross_attention_kwargs") or {}
+    masks = own.get("ip_adapter_masks")
+    if not isinstance(masks, Tensor):
+        return kwargs
+    return {**kwargs, "cross_attention_kwargs": {**own, "ip_adapter_masks": list(masks.unsqueeze(1))}}
