@@ -64,7 +64,7 @@ def judged(images) -> Value:
     """1 where the miniature's judge finds the image right, else 0."""
     from PIL import Image
 
-    from dymo.commands.images import pixels
+    from dymo.pixels import from_pil
     from dymo.rewards import load_reward
 
     reward, held = load_reward("judge"), {}
@@ -73,7 +73,7 @@ def judged(images) -> Value:
         key = row, prompt, seed
         if key not in held:
             with Image.open(images[key]) as image:
-                held[key] = float(reward.score(pixels(image)[None], [prompt])[0])
+                held[key] = float(reward.score(from_pil([image]), [prompt])[0])
         return held[key]
 
     return value

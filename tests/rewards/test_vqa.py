@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from dymo import RewardError, load_reward
-from dymo.rewards.blackbox import to_pil
+from dymo.pixels import to_pil
 from dymo.rewards.vqa import QUESTION, VQAScore
 
 WORDS = [

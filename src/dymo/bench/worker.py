@@ -10,10 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from .. import Budget
 from ..errors import ConfigError, DyMOError, RewardError, first_line
@@ -21,10 +19,10 @@ from ..methods import load_method
 from ..pipelines.checks import check_arguments
 from ..pipelines.size import whole_size
 from ..pipelines.variants import variant
+from ..pixels import from_pil, to_pil
 from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
-from ..rewards.blackbox import to_pil
 from .flops import flop_counter
 from .plan import JUDGE, Comparison, RowSpec, digest
 from .reading import located
@@ -91,7 +89,7 @@ class Worker:
         for name, metric in self.metrics.items():
             missing = [key for key, record in records.items() if not has_score(record, scores_of(name))]
             if missing:
-                images = pixels([self.store.image_path(key) for key in missing]).to(self.device)
+                images = from_pil(Image.open(self.store.image_path(key)) for key in missing).to(self.device)
                 with torch.no_grad():
                     scores = metric.score(images, [read(key.prompt).text for key in missing]).float()
                 for key, score in zip(missing, (scores * (100 if name == JUDGE else 1)).tolist(), strict=True):
@@ -178,12 +176,6 @@ def has_score(record: Mapping[str, Any], stored: str) -> bool:
 def not_finite(metric: str, score: float) -> str:
     """What is said of a score that no mean can be taken of."""
     return f"metric {metric} gave {score}"
-
-
-def pixels(files: Sequence[Any]) -> Tensor:
-    """PNG files of equal size -> (B, 3, H, W) in [0, 1]."""
-    arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 
 def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:

@@ -26,9 +26,9 @@ from ..errors import ConfigError, DyMOError
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
 from ..pipelines.size import whole_size
+from ..pixels import to_pil
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
-from ..report.png import picture
 from ..rewards import Reward, load_reward
 from ..rewards.combine import CombinedReward
 
@@ -252,6 +252,6 @@ class _Listener:
         preview = None
         if time.monotonic() - self.last >= EVERY:
             with torch.no_grad():
-                preview = picture(event.preview()[0])
+                preview = to_pil(event.preview()[:1])[0]
             self.last = time.monotonic()
         self.progress(done, steps, preview)

@@ -158,9 +158,9 @@ def _judge(condition: Condition, captions: Sequence[Any], rewards: dict[str, Any
     from dymo.miniature import load_judge
     from dymo.miniature.judge import satisfied
 
-    from .images import pixels
+    from ..pixels import from_pil
 
-    images = torch.stack([pixels(image) for image in condition.images])
+    images = from_pil(condition.images)
     texts = [caption.text for caption in captions]
     with torch.no_grad():
         condition.scores = {name: reward.score(images, texts).tolist() for name, reward in rewards.items()}

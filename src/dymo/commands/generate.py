@@ -17,10 +17,10 @@ from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptW
 from ..miniature import MINIATURE_DEFAULTS
 from ..pipelines.sampler_names import sampler_name
 from ..pipelines.size import whole_size
+from ..pixels import from_pil
 from ..report.atomic import write_bytes, write_text
 from ..report.outdir import check_outdir
 from . import models, options
-from .images import pixels
 from .names import file_stems, numbered
 from .schema import RECORDED, Generate
 from .screen import TimeLeft, busy, say, watched
@@ -294,7 +294,7 @@ def _generate_one(
         text = read(prompt, job.config.markup).text
         device = getattr(pipe, "_execution_device", "cpu")
         reward.to(device)
-        images = torch.stack([pixels(unguided), pixels(result.aligned)]).to(device)
+        images = from_pil([unguided, result.aligned]).to(device)
         with torch.no_grad():
             result.rewards = tuple(reward.score(images, [text] * 2).float().tolist())
     return result

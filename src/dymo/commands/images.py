@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, PromptError
+from ..pixels import from_pil
 from ..report.png import read_png
 from .options import read_file
 
@@ -66,8 +67,8 @@ def read_image(path: Path) -> Tensor:
             if image.mode.startswith("I"):
                 image = _of_eight_bits(image)
             if "A" in image.getbands() or "transparency" in image.info:
-                return pixels(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")))
-            return pixels(image)
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return from_pil([image])[0]
     except (OSError, SyntaxError) as error:  # Pillow's plugins call a broken file the latter
         raise _no_image(path, error) from error
 
@@ -95,11 +96,6 @@ def _of_eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def pixels(image: Image.Image) -> Tensor:
-    """(3, H, W) in [0, 1], float32."""
-    import torch
-
-    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
 
 
 def read_prompts_file(path: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..guidance.step import per_sample
+from ..pixels import from_pil
 
 Generators = Any  # torch.Generator, one or a list of them, or None
 
@@ -55,8 +56,7 @@ def images_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
         return images.float() if images.shape[1] == 3 else decode(images.float())
     if isinstance(images, np.ndarray):
         return torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    arrays = [np.asarray(image.convert("RGB")) for image in images]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+    return from_pil(images)
 
 
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:

@@ -104,8 +104,3 @@ def _quoted(value: object) -> str:
 
 def _unquoted(value: str) -> str:
     return json.loads(value) if value.startswith('"') else value.strip()
-
-
-def picture(pixels: Any) -> Image.Image:
-    """Pixels (3, height, width) in [0, 1], a tensor, as an image of 8 bits."""
-    return Image.fromarray((pixels.detach().float().cpu() * 255).round().byte().permute(1, 2, 0).numpy())

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import RewardError
+from ..pixels import to_pil
 from .base import can_take, check_images, signature_of
 
 Scorer = Callable[[list[Image.Image], list[str]], Sequence[float]]
@@ -51,9 +52,3 @@ class BlackBoxReward:
 
     def to(self, device: torch.device | str) -> BlackBoxReward:
         return self
-
-
-def to_pil(images: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [0, 1] -> 8-bit RGB images."""
-    pixels = images.detach().float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(p) for p in pixels]

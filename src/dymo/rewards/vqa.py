@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ..errors import RewardError
-from .blackbox import to_pil
+from ..pixels import to_pil
 from .clip import pretrained
 from .registry import Spec
 from .tower import TowerReward

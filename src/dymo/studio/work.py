@@ -13,7 +13,8 @@ from PIL import Image
 from ..aligner import DyMO
 from ..events import Accepted, Begun, Cancelled, Event, Started
 from ..pipelines.sampler_names import sampler_name
-from ..report.png import Parameters, picture
+from ..pixels import to_pil
+from ..report.png import Parameters
 from ..rewards import load_reward
 from ..trace import Step, Trace
 from .course import course
@@ -175,7 +176,7 @@ class _Watching:
 def _image(event: Accepted | Begun) -> Image.Image:
     """What it previews."""
     with torch.no_grad():
-        return picture(event.preview()[0])
+        return to_pil(event.preview()[:1])[0]
 
 
 def _note(trace: Trace) -> str:
