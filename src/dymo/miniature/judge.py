@@ -7,16 +7,15 @@ pushed against can be fooled, a judge that never saw the aligner's gradient meas
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ..rewards.checkpoint import load_folder, save_folder
 from .world import COLOURS, NOUNS, Caption
 
 CELLS = 16  # the grid, a side
@@ -101,18 +100,12 @@ class Judge(nn.Module):
         return [_objects(n, c) for n, c in zip(centres.sigmoid().cpu(), colours.softmax(1).cpu(), strict=True)]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"_class_name": "Judge", **self.config}, indent=2) + "\n")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_folder(self, folder, self.config)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Judge:
-        config = json.loads((Path(folder) / "config.json").read_text())
-        config.pop("_class_name", None)
-        judge = cls(**config)
-        judge.load_state_dict(load_file(Path(folder) / "model.safetensors"))
-        return judge.float().eval().requires_grad_(False)
+        """What `save_pretrained` wrote. Raises RewardError."""
+        return load_folder(cls, folder, "judge").float()
 
 
 def _objects(centres: torch.Tensor, colours: torch.Tensor) -> list[Seen]:
