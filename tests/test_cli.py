@@ -379,6 +379,16 @@ def test_a_command_without_set_names_the_setting_alone():
     assert in_words_of_options("row 'a': eta=(-1, -1): too small", sets=False) == "row 'a': eta=(-1, -1): too small"
 
 
+def test_a_warning_names_the_option_where_the_command_has_it(monkeypatch):
+    def warns(*_):
+        warnings.warn("or checkpointing=True", RuntimeWarning, stacklevel=1)
+
+    monkeypatch.setattr("dymo.commands.bench.bench", warns)
+    monkeypatch.setattr("dymo.commands.generate.generate", warns)
+    assert CliRunner().invoke(app, ["bench"]).stderr == "Warning: or checkpointing=True\n"
+    assert CliRunner().invoke(app, ["generate", "a cat"]).stderr == "Warning: or --set checkpointing=True\n"
+
+
 def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
     from PIL import Image
 

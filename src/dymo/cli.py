@@ -28,8 +28,11 @@ class _Group(TyperGroup):
     """Says in one red line what was wrong with the input, and warns in a yellow one; a bug keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
+        def say(kind: str, style: str, message: object) -> None:
+            show(kind, style, message, sets=ctx.invoked_subcommand == "generate")  # no other command has --set
+
         try:
-            with plain_warnings():
+            with plain_warnings(say):
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
             typer.echo(f"Interrupted{f': {error}' if str(error) else ''}.", err=True)
@@ -39,7 +42,7 @@ class _Group(TyperGroup):
                 typer.echo("Interrupted.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
             if isinstance(error, DyMOError):
-                show("Error", "red", error, sets=ctx.info_name != "bench")
+                say("Error", "red", error)
                 raise typer.Exit(REFUSED) from None
             raise
 

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -75,10 +75,13 @@ def show(kind: str, style: str, message: object, sets: bool = True) -> None:
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Within it, a warning is one yellow line without the code that raised it; what is filtered out stays so."""
+def plain_warnings(say: Callable[[str, str, object], None]) -> Iterator[None]:
+    """Within it, a warning is one yellow line without the code that raised it; what is filtered out stays so.
+
+    say: takes the kind of message, its colour and its text.
+    """
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *place, **more: show("Warning", "yellow", message)
+        warnings.showwarning = lambda message, *place, **more: say("Warning", "yellow", message)
         yield
 
 
