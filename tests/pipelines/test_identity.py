@@ -105,8 +105,11 @@ def test_prompt_embeds_with_a_given_graph():
 def test_checkpointing_gives_the_same_picture_and_is_switched_off_again():
     pipe = tiny.sd()
     plain = DyMO(tiny.brightness, recurrences=0)(pipe, tiny.PROMPT, **arguments({}))
+    before = [set(vars(part)) for model in (pipe.unet, pipe.vae) for part in model.modules()]
     saving = DyMO(tiny.brightness, recurrences=0, checkpointing=True)(pipe, tiny.PROMPT, **arguments({}))
     torch.testing.assert_close(plain.images, saving.images, atol=1e-5, rtol=0)
+    assert [set(vars(part)) for model in (pipe.unet, pipe.vae) for part in model.modules()] == before
+    assert pipe.unet._gradient_checkpointing_func is None
     assert not pipe.unet.is_gradient_checkpointing and not pipe.vae.is_gradient_checkpointing
 
 

@@ -68,11 +68,15 @@ def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
 @contextmanager
 def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
     """The modules' own gradient checkpointing is on inside, where they have one that was off."""
+    name = "_gradient_checkpointing_func"  # diffusers' switch leaves it in each part when it is turned off
     with ExitStack() as stack:
         for module in modules:
             if getattr(module, "_supports_gradient_checkpointing", False) and not module.is_gradient_checkpointing:
-                module.enable_gradient_checkpointing()
+                for part in module.modules():
+                    own = part.__dict__
+                    stack.callback(own.update, {name: own[name]}) if name in own else stack.callback(own.pop, name, None)
                 stack.callback(module.disable_gradient_checkpointing)
+                module.enable_gradient_checkpointing()
         yield
 
 
