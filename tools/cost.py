@@ -666,6 +666,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
     rows = measure(chosen.family or FAMILIES, say)
+
     def told(x: Launched) -> None:
         print(f"{x.family}, {x.setting}, {x.stage}: {x.kernels} kernels", file=sys.stderr, flush=True)
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
 @dataclass
 class Generation:
     """The aligned images of one call, or with on_hacking="best" of each the better one; `trace` is filled in.

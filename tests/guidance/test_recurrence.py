@@ -9,5 +9,3 @@ def test_dynamic_recurrences_grow_with_the_gradient_up_to_the_cap():
     assert recurrences(config, "semantic", float("nan")) == recurrences(config, "semantic", float("inf")) == 0
     assert recurrences(Config(recurrences=7), "semantic", 0.0) == 7
     assert recurrences(Config(h=(1.0, 1.0, 3.0), max_recurrences=None), "preference", 50.0) == 150
-
-

@@ -223,8 +223,6 @@ def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     torch.testing.assert_close(both.sum(), torch.tensor(1.0))
 
 
-
-
 @pytest.mark.parametrize("name", ["sd3-inpaint", "flux-inpaint"])
 def test_the_known_region_has_the_noise_level_of_the_evaluation(name):
     """A step that is taken again sees the kept region noised to its own level, as the first time."""

@@ -96,4 +96,3 @@ def test_every_evaluation_is_as_recorded(run):
         assert moved.length.item() == pytest.approx(recorded.displacement, rel=1e-4)
         if recorded.recurrence == 0:
             assert r == recorded.r_t
-

@@ -96,8 +96,6 @@ def _of_eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-
-
 def read_prompts_file(path: Path) -> dict[str, str]:
     """Image as written -> prompt, of lines {"image": "a.png", "prompt": "..."}. Raises ConfigError with the line's number."""
     found: dict[str, str] = {}

@@ -339,7 +339,6 @@ def load_tokenizer(name: str) -> Any:
     """A tokenizer by hub id, by folder (also of a whole diffusers pipeline), or "miniature". Raises ConfigError."""
     from transformers import AutoTokenizer
 
-
     folder = WEIGHTS / "pipeline" if name == MINIATURE else Path(name).expanduser()
     inner = folder / "tokenizer"
     place = inner if inner.is_dir() else folder if folder.is_dir() else name
