@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from dymo.rewards.preprocess import _antialiased, longest_side_pad, shortest_side_crop, shortest_side_crop_aliased
+from dymo.rewards.preprocess import longest_side_pad, resized, shortest_side_crop, shortest_side_crop_aliased
 
 # Height, width: small, odd, portrait, landscape, exactly the tower's, very long.
 SIZES = [(64, 64), (101, 97), (300, 200), (317, 511), (224, 224), (500, 225), (90, 341), (768, 1025)]
@@ -81,7 +81,7 @@ def test_the_step_aware_model_s_is_torch_s_without_antialias(size):
 def test_resizing_by_products_is_torch_s_and_so_is_its_gradient(size):
     new = (SIDE, round(SIDE * size[1] / size[0])) if size[0] <= size[1] else (round(SIDE * size[0] / size[1]), SIDE)
     images = (0.2 + 0.6 * drawn(size)).requires_grad_()  # nothing is cut
-    mine, theirs = _antialiased(images, new), F.interpolate(images, new, mode="bicubic", antialias=True)
+    mine, theirs = resized(images, new), F.interpolate(images, new, mode="bicubic", antialias=True)
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
     weights = torch.rand_like(theirs)
     (a,), (b,) = (torch.autograd.grad((x * weights).sum(), images) for x in (mine, theirs))

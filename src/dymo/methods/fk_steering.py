@@ -44,7 +44,7 @@ def resample(log_weights: Tensor, generators: Sequence[torch.Generator]) -> Tens
 
     generators: one an image, so that a batch is as its images one by one.
     """
-    weights = torch.softmax(log_weights.double(), dim=-1).cpu()
+    weights = torch.softmax(log_weights.cpu().double(), dim=-1)  # Apple's devices have no float64
     rows = [
         torch.multinomial(row, len(row), replacement=True, generator=generator)
         for row, generator in zip(weights, generators, strict=True)

@@ -12,6 +12,7 @@ from torch import nn
 from ..rewards.base import check_images, full_precision
 from ..rewards.checkpoint import load_folder, save_folder
 from ..rewards.clip import load_tokenizer
+from ..rewards.preprocess import resized
 
 
 class Block(nn.Module):
@@ -62,9 +63,8 @@ class ConvPreference(nn.Module):
 
     def cells(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> features (B, 64, width)."""
-        if images.shape[-2:] != (self.resolution, self.resolution):
-            size = (self.resolution, self.resolution)
-            images = F.interpolate(full_precision(images), size=size, mode="bilinear", antialias=True)
+        if images.shape[-2:] != (size := (self.resolution, self.resolution)):
+            images = resized(full_precision(images), size, "bilinear")
         images = (images * 4 - 2).to(self.head.weight.dtype)
         return self.norms[0]((self.image(images) + self.place).flatten(2).transpose(1, 2))
 

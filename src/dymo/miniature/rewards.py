@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..rewards.preprocess import resized
 from ..rewards.registry import Spec
 from ..rewards.tower import TowerReward
 from .judge import Judge, satisfied
@@ -29,8 +29,7 @@ class JudgeReward(TowerReward):
     def _score(self, images: Tensor, prompts: Sequence[str], timestep: float | None) -> Tensor:
         """Raises RewardError on a prompt in other words (`read_caption`)."""
         captions = [read_caption(prompt) for prompt in prompts]
-        if images.shape[-2:] != (PIXELS, PIXELS):
-            images = F.interpolate(images, size=(PIXELS, PIXELS), mode="bilinear", antialias=True)
+        images = resized(images, (PIXELS, PIXELS), "bilinear")
         verdicts = [satisfied(c, seen) for c, seen in zip(captions, self.model.read(images), strict=True)]
         return images.new_tensor([v.correct for v in verdicts])
 

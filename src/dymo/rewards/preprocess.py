@@ -16,6 +16,8 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 Margin = Literal["floor", "round"]
 """Where an odd number of pixels is cropped: transformers takes (n - size) // 2, torchvision round((n - size) / 2)."""
 
+Mode = Literal["bicubic", "bilinear"]
+
 
 def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> Tensor:
     """Bring the shortest side to `size` (bicubic, antialiased, as PIL does), then crop the centre: (B, 3, size, size).
@@ -25,7 +27,7 @@ def shortest_side_crop(images: Tensor, size: int, margin: Margin = "floor") -> T
     height, width = images.shape[-2:]
     short = min(height, width)
     # The long side is truncated, not rounded.
-    return centre_crop(_antialiased(images, (int(size * height / short), int(size * width / short))), size, margin)
+    return centre_crop(resized(images, (int(size * height / short), int(size * width / short))), size, margin)
 
 
 def shortest_side_crop_aliased(images: Tensor, size: int) -> Tensor:
@@ -47,7 +49,7 @@ def longest_side_pad(images: Tensor, size: int) -> Tensor:
     scale = size / max(images.shape[-2:])
     new = tuple(max(1, round(side * scale)) for side in images.shape[-2:])
     rows, columns = size - new[0], size - new[1]
-    return F.pad(_antialiased(images, new), (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return F.pad(resized(images, new), (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
 def centre_crop(images: Tensor, size: int, margin: Margin) -> Tensor:
@@ -70,19 +72,22 @@ def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.dev
         return torch.tensor(values, dtype=dtype, device=device).view(3, 1, 1)
 
 
-def _antialiased(images: Tensor, new: tuple[int, ...]) -> Tensor:
-    """Bicubic, antialiased: as two products, since the gradient of torch's own resizing adds pixel by pixel on CUDA."""
+def resized(images: Tensor, new: tuple[int, ...], mode: Mode = "bicubic") -> Tensor:
+    """Images in [0, 1] at another size, antialiased: (B, 3, *new) in [0, 1].
+
+    By two products: the gradient of torch's own resizing adds pixel by pixel on CUDA, and Apple's devices have none.
+    """
     if images.shape[-2:] == new:
         return images
     down, across = (
-        _bicubic(old, size, images.dtype, images.device) for old, size in zip(images.shape[-2:], new, strict=True)
+        _weights(old, size, mode, images.dtype, images.device) for old, size in zip(images.shape[-2:], new, strict=True)
     )
     return (down @ images @ across.mT).clamp(0, 1)
 
 
 @lru_cache(maxsize=64)
-def _bicubic(old: int, new: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _weights(old: int, new: int, mode: Mode, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(new, old): what each pixel of a resized line takes of each pixel before, by torch's own resizing of unit vectors."""
     with torch.inference_mode(False), torch.no_grad():
         units = torch.eye(old, dtype=dtype, device=device)[None, None]
-        return F.interpolate(units, (new, old), mode="bicubic", antialias=True, align_corners=False)[0, 0]
+        return F.interpolate(units, (new, old), mode=mode, antialias=True, align_corners=False)[0, 0]

@@ -74,7 +74,7 @@ def _trained_angles(scheduler: Any) -> np.ndarray:
     """
     if is_flow(scheduler):
         return _stable_diffusion()
-    return _angles(scheduler.alphas_cumprod.double().clamp(0, 1).cpu().numpy())
+    return _angles(scheduler.alphas_cumprod.cpu().double().clamp(0, 1).numpy())
 
 
 @functools.cache
