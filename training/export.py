@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusion3Pipeline, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
@@ -36,6 +37,13 @@ from .step_aware import mini_step_aware
 LIMIT = 90e6  # bytes, of all the weights together
 
 
+def in_the_hub_s_names(folder: Path) -> None:
+    """Save a CLIPTextModel's weights again as those of the hub are named: releases of transformers write them in other ways, and read this one."""
+    path = folder / "text_encoder" / "model.safetensors"
+    weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(path).items()}
+    save_file(weights, path, {"format": "pt"})
+
+
 def export_pipeline(folder: Path, cache: Path) -> None:
     saved = torch.load(cache / "denoiser.pt", weights_only=True, map_location="cpu")
     tok = stack.tokenizer()
@@ -45,6 +53,7 @@ def export_pipeline(folder: Path, cache: Path) -> None:
         vae=trained("autoencoder", kl(), cache).half(), text_encoder=text.eval().half(), tokenizer=tok, unet=unet.eval().half(),
         scheduler=stack.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    in_the_hub_s_names(folder)
     again = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
     again.set_progress_bar_config(disable=True)
     image = again("a red apple and a green car", num_inference_steps=2, output_type="np").images
@@ -63,6 +72,7 @@ def export_turbo(folder: Path, cache: Path) -> None:
         vae=trained("autoencoder", kl(), cache).half(), text_encoder=text.eval().half(), tokenizer=tok, unet=unet.half(),
         scheduler=turbo.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    in_the_hub_s_names(folder)
     same(unet, StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32).unet)
 
 

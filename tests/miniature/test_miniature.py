@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from dymo import DyMO, load_miniature, load_reward
 from dymo.miniature import WEIGHTS, load_judge, load_tiny_decoder
@@ -30,6 +31,13 @@ def test_all_weights_are_safetensors_and_small():
     assert sum(path.stat().st_size for path in files) <= 90e6
     assert not [path for path in files if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
     assert (WEIGHTS / "README.md").is_file()
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "turbo"])
+def test_the_text_encoder_s_weights_have_the_hub_s_names(kind):
+    """Which every release of transformers reads; by other names some find nothing, and take random weights."""
+    with safe_open(WEIGHTS / kind / "text_encoder" / "model.safetensors", "pt") as file:
+        assert all(name.startswith("text_model.") for name in file.keys())
 
 
 def test_every_part_numbers_the_words_alike(pipe):
