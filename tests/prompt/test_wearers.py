@@ -25,6 +25,8 @@ from dymo.prompt import parse
         ("a house on a hill with a red door and a blue roof", "house hill door[red]<0 roof[blue]<0"),
         ("a woman on a beach with red hair", "woman beach hair[red]<0"), ("a table on a lawn with metal legs", "table lawn legs[metal]<0"),
         ("a street with a house with a red door", "street house door[red]<1"), ("a hill with a red door", "hill door[red]<0"),
+        ("a bear holding a fish in its mouth", "bear fish mouth<0"), ("a girl holding a cat in her arms", "girl cat arms<0"),
+        ("a boy feeding a dog on its head", "boy dog head<1"), ("an owl on a stack of books", "owl books"),
         ("a house next to a barn with a red door", "house barn door[red]<1"), ("a house on a hill with trees", "house hill trees"),
         ("a table in a kitchen with metal legs", "table kitchen legs[metal]<0"), ("a woman in a kitchen with red hair", "woman kitchen hair[red]<0"),
         ("a table in a kitchen with large windows", "table kitchen windows[large]<1"),
@@ -58,6 +60,9 @@ def test_what_is_behind_with_belongs_to_the_one_before_it_that_can_have_it(promp
         ("a woman wearing a necklace, a tree behind her", "woman necklace<0 tree"),
         ("a man wearing a hat and holding a cap", "man hat<0 cap"),
         ("a cat wearing a hat and a dog wearing sunglasses", "cat hat<0 dog sunglasses<2"),
+        ("two men in matching red jackets", "men[two] jackets[red]<0"), ("a tiger in a hat wearing a scarf", "tiger hat<0 scarf<0"),
+        ("a woman in a denim jacket over a white shirt", "woman jacket[denim]<0 shirt[white]<0"),
+        ("a woman dressed as a pirate with a green parrot on her shoulder", "woman[pirate] parrot[green] shoulder<0"),
     ],
 )  # fmt: skip
 def test_what_is_worn_is_its_wearers_whatever_it_is(prompt, right):
@@ -67,6 +72,7 @@ def test_what_is_worn_is_its_wearers_whatever_it_is(prompt, right):
 @pytest.mark.parametrize(
     ("prompt", "right"),
     [
+        ("a man with a beard. His expression is calm.", "man beard<0"), ("a man whose beard is long holds a pipe", "man beard[long]<0 pipe"),
         ("a man whose hat is red", "man hat[red]<0"), ("a car whose door is open", "car door[open]<0"),
         ("a girl, whose eyes are blue, holds a cup", "girl eyes[blue]<0 cup"), ("a man with a hat whose beard is red", "man hat<0 beard[red]<0"),
         ("a dog whose collar is blue and a cat whose eyes are green", "dog collar[blue]<0 cat eyes[green]<2"),

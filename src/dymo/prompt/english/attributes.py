@@ -39,6 +39,7 @@ class _Attacher:
     def materials(self) -> None:
         """ "a hat made of glass", "a bag of leather", "a statue of a horse": one thing, and what it is made of or shows."""
         made: Thing | None = None
+        wholes: dict[int, Thing] = {}
         for thing, later in zip(list(self.things), self.things[1:], strict=False):
             listed = all(self.kind(i) in "C," for i in range(thing.end, later.start)) and self.low(later.head) in lexicon.MATERIALS
             if made is not None and listed and later.role in (Role.SHOWN, Role.VAGUE):
@@ -47,7 +48,9 @@ class _Attacher:
                 self.shown = [other for other in self.shown if other is not later]
                 continue
             made = None
-            if thing not in self.shown or later.role not in (Role.SHOWN, Role.VAGUE):
+            # "a statue of a horse made of gold".
+            whole = wholes.get(thing.start, thing)
+            if whole not in self.shown or later.role not in (Role.SHOWN, Role.VAGUE):
                 continue
             between = " ".join(self.low(i) for i in range(thing.end, later.start) if self.kind(i) != "D")
             bare = self.kind(later.start - 1) != "D"
@@ -59,13 +62,14 @@ class _Attacher:
                 # "a chair of red color".
                 thing.attributes += later.attributes
             elif of or _MADE.fullmatch(between):
-                thing.attributes += [*later.attributes, later.head]
+                whole.attributes += [*later.attributes, later.head]
+                wholes[later.start] = whole
                 # What follows ("made of gold and silver") still finds its thing before it.
                 self.shown = [other for other in self.shown if other is not later]
-                made = None if between == "of" else thing
+                made = None if between == "of" else whole
 
     def same(self) -> None:
-        """ "a turtle who is a shaman", "a poodle as a scientist": one thing, twice named."""
+        """ "a turtle who is a shaman", "a poodle as a scientist", "a woman dressed as a pirate": one thing, twice named."""
         for thing, later in zip(list(self.shown), list(self.shown)[1:], strict=False):
             between = [self.words[i] for i in range(thing.end, later.start) if self.kind(i) not in "DR"]
             lone_name = len(thing.places) == 1 and self.words[thing.head].tag == "NNP"
@@ -75,7 +79,8 @@ class _Attacher:
                 self.shown.remove(thing)
                 continue
             who = len(between) == 2 and between[0].kind == "W" and between[1].low in lexicon.BE
-            if who or [word.low for word in between] == ["as"]:
+            played = between[-1:] and between[-1].low == "as" and all(word.kind == "V" for word in between[:-1])
+            if who or (played and self.kind(later.end) != "S"):
                 self._join(thing, later, [*later.attributes, later.head])
 
     def _join(self, first: Thing, again: Thing, attributes: list[int]) -> None:
@@ -177,14 +182,17 @@ class _Attacher:
             start -= 1
         while self.kind(end + 1) in "AR" or (self.kind(end + 1) == "C" and self.kind(end + 2) == "A"):
             end += 1
-        # "a cat, but blue", "a dog, brown in color".
+        # "a cat, but blue", "a dog, brown in color", "a box, blue with white dots".
         start -= self.low(start - 1) in ("but", "yet")
-        closed = self.kind(end + 1) in ",." or (self.low(end + 1) == "in" and self.low(end + 2) in lexicon.ASPECTS)
+        closed = self.kind(end + 1) in ",." or self.low(end + 1) == "with" or (self.low(end + 1) == "in" and self.low(end + 2) in lexicon.ASPECTS)
         # "angelic and graceful." is a sentence of its own, about anything.
         joins = any(self.kind(n) == "C" for n in range(start, end))
         segment = start > 0 and self.kind(start - 1) in ("," if joins else ",.") and closed
         # "a portrait of a man, black and white" has no colours.
         monochrome = [self.low(n) for n in range(start, end + 1)] == ["black", "and", "white"]
+        # "a cat, black and white, on a sofa" is about the cat where the phrase goes on and no picture is spoken of.
+        pictured = any(thing.role is Role.STYLE for thing in self.things)
+        monochrome = monochrome and (pictured or self.kind(end + 1) != "," or self.kind(end + 2) not in "PV")
         if monochrome or self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
             return None
         named = next((thing for thing in self.shown if thing.end == start - 1), None)
@@ -225,7 +233,8 @@ class _Attacher:
         if self.low(place) in lexicon.MEASURES and self.low(place + 1) == "of":
             # "the colour of the car is blue" is about the car.
             return next((thing for thing in self.shown if thing.start > place), None)
-        return holding(self.shown, place) or self._nearest(be)
+        # "her expression is calm" is about nothing that is shown.
+        return holding(self.shown, place) or (None if holding(self.things, place) else self._nearest(be))
 
     def _nearest(self, place: int) -> Thing | None:
         return next((thing for thing in reversed(self.shown) if thing.end <= place), None)

@@ -15,7 +15,7 @@ def read_sections(file: str) -> dict[str, frozenset[str]]:
 
 _WORDS, _NOUNS = read_sections("words.txt"), read_sections("nouns.txt")
 # What other senses of theirs outweigh in WordNet.
-for _kind in ("worn", "person", "body", "part"):
+for _kind in ("worn", "person", "animal", "body", "part"):
     _NOUNS[_kind] |= _WORDS.pop(_kind)
 # COLOURS, ADJECTIVES, ...: each section of words.txt is a name of this module.
 globals().update(_WORDS)

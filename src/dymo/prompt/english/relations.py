@@ -61,7 +61,7 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
                 continue
             # "one of the walls" is no wall of what was named before.
             partly = mention is not shown[n] and words[start].low == "of" and subject[0].end != start
-            for place in dict.fromkeys(m for _, m in all_of(words, others, subject, start) if m != n):
+            for place in dict.fromkeys(m for _, m in all_of(words, others, subject, mention, start) if m != n):
                 link = Link(start, end, place, n)
                 if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
                     links.append(link)
@@ -172,15 +172,18 @@ class Finder:
         link = self.to.get(n)
         said = self._said(link)
         named_first = link is not None and link.end <= self.shown[n].start
-        if link is not None and named_first and said[-1:] == ["of"] and not set(said) & lexicon.SIDES:
-            # "a bowl of fruit"; "the head of a lion" is about the lion's head.
+        if link is not None and named_first and said in (["of"], ["full", "of"]):
+            # "a bowl of fruit", not "on a stack of books"; "the head of a lion" is about the lion's head.
             return None if said == ["of"] and self._is_part_for(link.subject, n) else link.subject
         whole = self._whole_of(n, part_of)
         whole = self._group(n) if whole is None else whole
         if whole is not None:
             return whole
         if personal and self.low(self.shown[n].start - 1) in ("her", "his", "their", "its"):
-            return self._its(n, part_of) if self._is_of_no_one(n) else self._main(n, part_of, living=True)
+            if self._is_of_no_one(n):
+                return self._its(n, part_of)
+            holder = self._holder(n, link)
+            return self._main(n, part_of, living=True) if holder is None else holder
         if self.low(self.shown[n].start - 1) == "its" and (self.is_a(n, "part") or self.kind(self.shown[n].start - 2) == "."):
             return None if self.is_living(n) else self._its(n, part_of)
         wearer = self._wearer_after(n)
@@ -188,6 +191,10 @@ class Finder:
             return wearer
         if link is not None and self._is_worn(n):
             return self._wearer(link.subject, n, part_of)
+        layered = n and said in (["over"], ["under"]) and self.is_a(n, "worn") and self.is_a(n - 1, "worn")
+        if link is not None and layered and self.shown[n - 1].end == link.start:
+            # "in a jacket over a shirt".
+            return part_of[n - 1]
         if link is not None and self._is_part_for(n, link.subject):
             verbs = {"with", "wearing", "wears", "having", "has", "have", "sporting", "donning", "dressed", "wore"}
             owned = set(said) & verbs or ("in" in said and self.is_a(n, "worn"))
@@ -298,6 +305,14 @@ class Finder:
         if alive:
             return alive[-1]
         return None if living or not wholes else wholes[0]
+
+    def _holder(self, n: int, link: Link | None) -> int | None:
+        """ "a bear holding a fish in its mouth": who does something to what is at the part, if the pronoun can be about it."""
+        above = None if link is None or self._said(link) == ["with"] else self.to.get(link.subject)
+        if above is None or self.kind(above.start) != "V" or not self.is_living(above.subject):
+            return None
+        not_his = {"his": lexicon.FEMALE, "her": lexicon.MALE, "its": lexicon.PEOPLE}.get(self.low(self.shown[n].start - 1), ())
+        return None if self.heads[above.subject] in not_his else above.subject
 
     def _is_of_no_one(self, n: int) -> bool:
         """Whether nothing living is named before the "its" of thing n."""

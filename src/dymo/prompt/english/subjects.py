@@ -38,19 +38,29 @@ def tied_to(
     return _bearer(words, named, thing, links, start) or subject
 
 
-def all_of(words: Words, named: Sequence[Named], subject: Named, start: int) -> list[Named]:
-    """ "a cat and a dog both wearing hats", "a cat and a dog are in a car": each mention of the list that is the subject."""
+def all_of(words: Words, named: Sequence[Named], subject: Named, thing: Thing, start: int) -> list[Named]:
+    """ "a cat and a dog both wearing hats", "a cat and a dog are in a car": each mention of the list that is tied to a thing."""
     i = start - 1
     while words.kind(i) not in "NW" and words.low(i) not in _OF_SEVERAL and i > 0:
         i -= 1
     which = words.kind(i) == "W" or (words.low(i) in ("are", "were") and words.kind(i - 1) == "W")
-    if which or (words.low(i) not in _OF_SEVERAL and words[start].tag != "VBP"):
+    of_several = words.low(i) in _OF_SEVERAL or words[start].tag == "VBP"
+    if which or not (of_several or _are_clothes(words, thing, start)):
         # "a boy and two cats that are on a sofa".
         return [subject]
     before = [one for one in named if one[0].end <= start][-_LONGEST:]
     first = _list_head(words, before, subject[0])
     several = [one for one in before if _list_head(words, before, one[0]) is first]
+    if not of_several and several and any(words.kind(n) not in "DANMC," for n in range(several[0][0].start, start)):
+        # "a boy in a coat and a girl in boots".
+        return [subject]
     return several[-2:] if words.low(i) == "both" and several else several or [subject]
+
+
+def _are_clothes(words: Words, thing: Thing, start: int) -> bool:
+    """ "a cat and a dog wearing hats", "a man and a woman in matching jackets": several that each of a list may wear."""
+    worn = words.low(start) in lexicon.WEARING or (words.low(start) == "in" and _is_a(words, thing, "worn"))
+    return worn and words[thing.head].tag == "NNS"
 
 
 def _list_head(words: Words, named: Sequence[Named], thing: Thing) -> Thing:
@@ -129,7 +139,7 @@ def _subject(words: Words, named: Sequence[Named], links: Sequence[Link], start:
     own = [place for i in range(start, end) for place in reversed(words.subjects(i))]
     ones_own = _ones_own(words, named, start)
     named = [one for one in named if not any(one[0] is thing for thing in ones_own)]
-    if not own and words[start].tag in ("VBZ", "VBD"):
+    if not own and words[start].tag in ("VBZ", "VBP", "VBD"):
         # "the king has a crown and the queen has a robe": taken for "a crown and the queen"; "the cat has orange fur": "has" for
         # a part of another verb.
         own = [one[0].head for one in named if one[0].end == start and (_is_joined(words, one[0]) or words[start].dependency == "aux")]

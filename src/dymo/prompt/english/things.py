@@ -98,8 +98,9 @@ class _Finder:
     def _thing(self, start: int, end: int) -> Thing:
         last = end - 1
         head = last
-        # "a building portrait" shows a building, "eye color" an eye.
-        while head > start and self.kind(head - 1) in "NA" and self.low(head) in lexicon.PICTURES | lexicon.ASPECTS:
+        # "a building portrait" shows a building, "eye color" an eye; "a line drawing of a face" shows no line.
+        behind = lexicon.ASPECTS if self.low(end) == "of" else lexicon.PICTURES | lexicon.ASPECTS
+        while head > start and self.kind(head - 1) in "NA" and self.low(head) in behind:
             head -= 1
         if (
             self.kind(head) != "N"
@@ -123,8 +124,9 @@ class _Finder:
         return any(self.low(i) in words for words in (lexicon.STYLE_HEADS, lexicon.QUALITY, lexicon.MEDIA))
 
     def _is_vague(self, i: int) -> bool:
-        abstract = (lexicon.is_abstract(self.low(i)) and self.low(i) not in STANDING) or (self.low(i) == "field" and self.low(i - 2) == "depth")
-        return abstract and not lexicon.is_compound(self.low(i - 1), self.low(i))
+        # A colour that is a noun stands for a thing.
+        abstract = lexicon.is_abstract(self.low(i)) and self.low(i) not in STANDING | lexicon.COLOURS
+        return (abstract or (self.low(i) == "field" and self.low(i - 2) == "depth")) and not lexicon.is_compound(self.low(i - 1), self.low(i))
 
     def before(self, thing: Thing) -> int:
         """The place of the word before a thing and its determiners."""
@@ -147,6 +149,9 @@ class _Finder:
             return Role.MEASURE
         if self._is_place(thing):
             return Role.PLACE
+        if earlier is not None and earlier.role is Role.STYLE and self.low(earlier.end) == "for" == self.low(self.before(thing)):
+            # "a logo for a coffee shop".
+            return Role.VAGUE
         head = self.low(thing.head)
         # How much of somebody the image shows; when it is.
         framing = head == "body" and thing.start < thing.head
