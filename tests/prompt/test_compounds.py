@@ -72,6 +72,21 @@ def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
 @pytest.mark.parametrize(
     ("prompt", "right"),
     [
+        ("25 year old woman", "woman[25 year old]"), ("a 25-year-old woman", "woman[25-year-old]"),
+        ("two 10 year old girls and a 70-year-old man", "girls[two 10 year old] man[70-year-old]"),
+        ("a bald man, 60 years old, with a beard", "man[bald 60 years old] beard<0"), ("a woman aged 25 in a coat", "woman[aged 25] coat<0"),
+        ("portrait, 1woman, 30 years old, cafe", "woman[30 years old] cafe"),
+        ("the woman is thirty years old and the man is 60 years old", "woman[thirty years old] man[60 years old]"),
+        ("an 8 year old", "8 year old"), ("a 100 year old house", "house[100 year old]"), ("a few year old wines", "wines[old]"),
+    ],
+)  # fmt: skip
+def test_an_age_is_one_word_and_no_number_of_people(prompt, right):
+    assert said(parse(prompt)) == right
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right"),
+    [
         ("a ball colored in red", "ball[red]"), ("a chair in red and a table in blue", "chair[red] table[blue]"),
         ("a chair of red color", "chair[red]"), ("a ball in a bright red color", "ball[bright red]"),
         ("a dog, brown in color", "dog[brown]"), ("a cat, but blue", "cat[blue]"), ("a man in a coat, red", "man[red] coat<0"),
@@ -86,6 +101,8 @@ def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
         ("a fox, orange and white, flat vector", "fox[orange white]"), ("a portrait of a cat, black and white", "cat"),
         ("a robot. Its eyes glow green.", "robot eyes[green]<0"), ("a girl eating ice cream", "girl cream[ice]"),
         ("a mech with blue plating and orange lights in a city", "mech plating[blue] lights[orange] city"),
+        ("a cat, black and white, on a sofa", "cat[black white] sofa"), ("a photo of a cat, black and white, on a sofa", "cat sofa"),
+        ("a box, blue with white dots", "box[blue] dots[white]"), ("a boat painted green rests on a beach", "boat[green] beach"),
         ("a photo of a cat in black and white", "cat"), ("a city in bright colors", "city"), ("a field in autumn", "field"),
     ],
 )  # fmt: skip
@@ -108,7 +125,9 @@ def test_a_colour_behind_its_thing_describes_it(prompt, right):
         ("an octopus with eight arms playing drums", "octopus arms[eight]<0 drums"), ("three dogs chasing cats", "dogs[three] cats"),
         ("a blue and yellow macaw perches on an arm", "macaw[blue yellow] arm"),
         ("both flying cars", "cars[flying]"), ("a hamburger and french fries", "hamburger fries[french]"),
-        ("a plate of french fries", "plate fries[french]<0"),
+        ("a plate of french fries", "plate fries[french]<0"), ("a woman aged 25, long wavy hair", "woman[aged 25] hair[long wavy]<0"),
+        ("a woman wearing a yellow raincoat, harbor in the background", "woman raincoat[yellow]<0 harbor"),
+        ("cows graze in a green field with a red tractor", "cows field[green] tractor[red]"),
     ],
 )  # fmt: skip
 def test_words_taken_for_another_kind(prompt, right):

@@ -14,6 +14,8 @@ from dymo.prompt import parse
         ("a red ball and a blue one", "ball[red] one[blue]"), ("a large box and a smaller one inside it", "box[large] one[smaller]"),
         ("the left apple is green and the right one is red", "apple[green] one[red]"),
         ("one red apple and two green ones", "apple[red] ones[two green]"), ("a black sheep among white ones", "sheep[black] ones[white]"),
+        ("one red and one blue cup", "red cup[blue]"), ("two red and three green apples", "red[two] apples[three green]"),
+        ("a red apple, a yellow and a green one", "apple[red] yellow one[green]"), ("a young and an old woman", "young woman[old]"),
         ("the first car is red, the second one is blue and the third one is green", "car[red] one[blue] one[green]"),
     ],
 )  # fmt: skip
@@ -31,6 +33,7 @@ def test_another_of_a_kind_is_a_thing_of_its_own(prompt, right):
         ("two dogs, one with a red collar and one with a blue collar", "dogs[two] one<0 collar[red]<1 one<0 collar[blue]<3"),
         ("two houses, one painted blue and one painted yellow", "houses[two] one[blue]<0 one[yellow]<0"),
         ("three vases, one tall, one short and one round", "vases[three] one[tall]<0 one[short]<0 one[round]<0"),
+        ("five balloons, two red and three yellow", "balloons[five] two[red]<0 three[yellow]<0"),
         ("several chairs, some blue and some green", "chairs some[blue]<0 some[green]<0"),
         ("there are two apples: a red one and a green one", "apples[two] one[red]<0 one[green]<0"),
         ("five cars on the street, two of them are red", "cars[five] street two[red]<0"),

@@ -1,4 +1,4 @@
-"""The plain verb of several subjects, which a tagger takes for a part of a noun: "a cat and a dog wear hats"."""
+"""Verbs that a tagger takes for nouns: "a girl waves", and the plain verb of several subjects, "a cat and a dog wear hats"."""
 
 from __future__ import annotations
 
@@ -8,6 +8,44 @@ from dymo.prompt.english import lexicon
 
 if TYPE_CHECKING:
     from dymo.prompt.english.words import Words
+
+
+def mend_deeds(words: Words) -> None:
+    """Take for a verb what looks like a noun where no noun can be: "a girl waves at a dog", "a man in black riding a horse"."""
+    for i, word in enumerate(words):
+        had = lexicon.is_kind(word.low, "body") or lexicon.is_kind(word.low, "worn")
+        if word.kind != "N" or "V" not in word.can or had:
+            continue
+        plural = word.tag in ("NNS", "NNPS", "VBZ") and word.low.endswith("s")
+        start = words.run_start(i) - 1
+        # "a boat painted green rests on a beach".
+        awaited = "DPR" if words.low(start) in lexicon.LIGHT_VERBS else "D"
+        coloured = words.low(i - 1) in lexicon.COLOURS and takes_colour(words, start) and words.kind(i + 1) in awaited
+        if plural and (coloured or _is_deed(words, i)):
+            word.kind, word.tag = "V", "VBZ"
+        elif coloured and word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS:
+            word.kind, word.tag = "V", "VBG"
+
+
+def _is_deed(words: Words, i: int) -> bool:
+    """Whether word i stands behind a single noun that "a" opens, or that names somebody, or beside another verb in -s."""
+    before = words[i - 1] if i else words[i]
+    if words.kind(i + 1) not in "APRD.,C":
+        return False
+    if before.kind == "C":
+        # "a woman smiles and waves".
+        return i > 1 and words[i - 2].kind == "V" and words[i - 2].tag == "VBZ"
+    if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
+        return False
+    start = i - 1
+    while words.kind(start - 1) in "AN" or (words.kind(start - 1) == "C" and words.kind(start - 2) == "A"):
+        start -= 1
+    return words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE
+
+
+def takes_colour(words: Words, i: int) -> bool:
+    """Whether word i may have a colour alone behind it: "in red", "wearing red", "painted red"."""
+    return words.low(i) == "in" or words.low(i) in lexicon.WEARING | lexicon.LIGHT_VERBS
 
 
 def mend_plain_verbs(words: Words) -> None:
@@ -27,11 +65,11 @@ def mend_plain_verbs(words: Words) -> None:
         elif words[i].kind in "NA" and _is_participle(words, i):
             words[i].kind, words[i].tag = "V", "VBG"
     for i in range(1, len(words) - 1):
-        # "children fly kites": behind a verb there is no second one that could have its subject.
+        # "children fly kites", "cows graze": beside a verb there is no second one that could have its subject.
         acts = words[i].kind == "V" and words[i].tag in ("VBP", "VB") and words[i].low not in lexicon.BE | lexicon.AUXILIARIES
-        after = words[i + 1]
-        if acts and after.kind == "V" and after.tag == "VBZ" and "N" in after.can and after.low not in lexicon.BE:
-            after.kind, after.tag = "N", "NNS"
+        for beside in (words[i - 1], words[i + 1]):
+            if acts and beside.kind == "V" and beside.tag == "VBZ" and "N" in beside.can and beside.low not in lexicon.BE:
+                beside.kind, beside.tag = "N", "NNS"
 
 
 def _first_subject(words: Words, last: int) -> int | None:

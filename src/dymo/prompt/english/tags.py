@@ -21,7 +21,7 @@ _FINITE = ("VBZ", "VBD", "MD")
 _LONGEST, _USUAL = 5, 3  # words of a tag, and of tags in the mean
 # Of no thing, besides the lexicon's: "score_8_up", "rating_safe", "1other", "no humans", "multiple girls".
 _BOARD = re.compile(
-    r"(?:score|rating|source)_.*|\d+\+?others?|no_humans?|multiple_\w+|.*_(?:background|focus|pose|shot|view)"
+    r"(?:score|rating|source)_.*|\d+\+?others?|no_humans?|multiple_\w+|(?!.*_in_).*_(?:background|focus|pose|shot|view)"
 )
 Tag = range
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dymo.prompt.english import lexicon
-from dymo.prompt.english.deeds import mend_plain_verbs
+from dymo.prompt.english.ages import ages
+from dymo.prompt.english.deeds import mend_deeds, mend_plain_verbs, takes_colour
 from dymo.prompt.english.language import Vocabulary
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
 from dymo.prompt.english.ones import mend_ones
@@ -56,12 +57,20 @@ class Words(list[Word]):
     def subjects(self, verb: int) -> list[int]:
         return [n for n, w in enumerate(self) if w.head == verb and w.dependency in ("nsubj", "nsubjpass")]
 
+    def run_start(self, i: int) -> int:
+        """The place of the first word of the modifiers before word i."""
+        while i > 0 and self[i - 1].kind in "AMRC," and (self[i - 1].kind not in "C," or self[i - 2].kind == "A"):
+            i -= 1
+        return i
+
 
 def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabulary) -> Words:
     """The words of spaCy's document of `cleaned.text`, with their places in `prompt`."""
     groups: list[list[Any]] = []
+    old = ages(cleaned.text)
     for token in document:
-        if groups and not groups[-1][-1].whitespace_ and _joined(groups[-1][-1].text, token):
+        aged = any(start < token.idx < end for start, end in old)
+        if aged or (groups and not groups[-1][-1].whitespace_ and _joined(groups[-1][-1].text, token)):
             groups[-1].append(token)
         elif not token.is_space:
             groups.append([token])
@@ -81,6 +90,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         first += len(counted["number"]) if counted else 0
         span = cleaned.span(first, end)
         kind = "Q" if any(a <= first and end <= b for a, b in marks) else "N" if counted else KINDS.get(last.tag_, "O")
+        kind = "A" if any(a <= first < b for a, b in old) else kind
         text = prompt[slice(*span)]
         low = (whole[-len(text) :] if counted else whole[: end - group[0].idx]).lower()
         head = place.get(top.head.i, -1)
@@ -96,7 +106,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         word.kind = word.kind if word.kind == "Q" else _known(words, i)
     _mend_places(words)
     _mend_compounds(words)
-    _mend_deeds(words)
+    mend_deeds(words)
     mend_plain_verbs(words)
     mend_ones(words)
     _mend_stances(words)
@@ -165,7 +175,7 @@ def _known(words: Words, i: int) -> str:
     if word.low in ("each", "both", "all") and words.low(i + 1) in lexicon.TRANSITIVE and words[i + 1].tag == "VBG":
         # "each holding a cup".
         return "R"
-    if word.low == "all" and words.low(i + 1) in lexicon.COLOURS and _clothes(words, i - 1) and words.kind(i + 2) not in "NA":
+    if word.low == "all" and words.low(i + 1) in lexicon.COLOURS and takes_colour(words, i - 1) and words.kind(i + 2) not in "NA":
         # "dressed in all black".
         return "R"
     if word.low in ("and", "or", "&", "+"):
@@ -179,7 +189,9 @@ def _known(words: Words, i: int) -> str:
     stands_alone = after in "PW" or (after in ",." and words.kind(i - 1) in "DPA")
     if word.low in lexicon.PERSONAL and word.kind in "NA" and stands_alone:
         return "N"
-    if word.low in lexicon.COLOURS:
+    measured = word.kind == "R" and word.low in lexicon.LARGE | lexicon.LITTLE
+    if word.low in lexicon.COLOURS or (measured and (after in "AN" or words.low(i - 1) in lexicon.BE)):
+        # "long wavy hair", "whose beard is long".
         return "A"
     if word.low in lexicon.ADVERBS and after in "AVR":
         return "R"
@@ -252,36 +264,6 @@ def _is_compound_participle(words: Words, i: int) -> bool:
     return listed or (words[i].low.endswith("ed") and not living and not many)
 
 
-def _mend_deeds(words: Words) -> None:
-    """Take for a verb what looks like a noun where no noun can be: "a girl waves at a dog", "a man in black riding a horse"."""
-    for i, word in enumerate(words):
-        had = lexicon.is_kind(word.low, "body") or lexicon.is_kind(word.low, "worn")
-        if word.kind != "N" or "V" not in word.can or had:
-            continue
-        plural = word.tag in ("NNS", "NNPS") and word.low.endswith("s")
-        clothed = words.low(i - 1) in lexicon.COLOURS and _clothes(words, run_start(words, i) - 1) and words.kind(i + 1) == "D"
-        if plural and (clothed or _is_deed(words, i)):
-            word.kind, word.tag = "V", "VBZ"
-        elif clothed and word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS:
-            word.kind, word.tag = "V", "VBG"
-
-
-def _is_deed(words: Words, i: int) -> bool:
-    """Whether word i stands behind a single noun that "a" opens, or that names somebody, or beside another verb in -s."""
-    before = words[i - 1] if i else words[i]
-    if words.kind(i + 1) not in "APRD.,C":
-        return False
-    if before.kind == "C":
-        # "a woman smiles and waves".
-        return i > 1 and words[i - 2].kind == "V" and words[i - 2].tag == "VBZ"
-    if before.kind != "N" or before.tag not in ("NN", "NNP") or before.low in lexicon.MEASURES:
-        return False
-    start = i - 1
-    while words.kind(start - 1) in "AN" or (words.kind(start - 1) == "C" and words.kind(start - 2) == "A"):
-        start -= 1
-    return words.low(start - 1) in ("a", "an", "one", "another", "each", "every") or before.low in lexicon.PEOPLE
-
-
 def _mend_stances(words: Words) -> None:
     """ "an oven sitting on a shelf": the participle is no noun, and so what stands before it is one."""
     for i, word in enumerate(words):
@@ -296,7 +278,7 @@ def _mend_stances(words: Words) -> None:
         somebody = lexicon.is_kind(word.low, "person") and (after == "V" or (after == "C" and words.kind(i + 2) == "D"))
         plain = word.low in lexicon.ADJECTIVES | lexicon.COLOURS and not somebody
         if word.kind in "AR" and (after in "PC.,W" or acted) and "N" in word.can and not plain:
-            start = run_start(words, i)
+            start = words.run_start(i)
             while words.kind(start - 1) in "AMN":
                 start -= 1
             opened = words.low(start - 1) in ("a", "an", "one", "another")
@@ -347,8 +329,8 @@ def _mend_by_neighbours(words: Words) -> None:
             or (word.tag in ("VB", "VBP") and last == "," and "N" in word.can and after == "V" and words[i + 1].tag == "VBG")
             # "ice cream": a colour that a noun describes is none.
             or (word.low in lexicon.COLOURS and word.tag in ("NN", "NNS") and closed and last == "N" and words[i - 1].dependency == "compound")
-            # "dog and fish": a bare verb with nothing to act on.
-            or (word.tag in ("VB", "VBP") and last in "C." and after in "PC.," and word.low not in lexicon.BE)
+            # "dog and fish", "a man, harbor in the background": a bare verb with nothing to act on.
+            or (word.tag in ("VB", "VBP") and "N" in word.can and last in "C,." and after in "PC.," and word.low not in lexicon.BE)
         ):
             word.kind = "N"
         elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and last == "," and after in ",.":
@@ -359,13 +341,6 @@ def _mend_by_neighbours(words: Words) -> None:
 def _next_kind(words: Words, i: int, passed: str) -> str:
     """The kind of the first word after word i that is none of the kinds to be passed over."""
     return next((word.kind for word in words[i + 1 :] if word.kind not in passed), ".")
-
-
-def run_start(words: Words, i: int) -> int:
-    """The place of the first word of the modifiers before word i."""
-    while i > 0 and words[i - 1].kind in "AMRC," and (words[i - 1].kind not in "C," or words[i - 2].kind == "A"):
-        i -= 1
-    return i
 
 
 def _names_what_is_modified(words: Words, i: int) -> bool:
@@ -380,24 +355,19 @@ def _names_what_is_modified(words: Words, i: int) -> bool:
     if (word.kind == "P" or word.tag in ("IN", "TO", "RB", "RP")) and follower in "DPAM":
         # "the red above the blue": a preposition is followed by what it governs.
         return False
-    start = run_start(words, i)
-    deed = word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS
-    if deed and words.low(i - 1) in lexicon.COLOURS and _clothes(words, start - 1):
+    start = words.run_start(i)
+    deed = word.tag == "VBZ" or (word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS)
+    if deed and words.low(i - 1) in lexicon.COLOURS and takes_colour(words, start - 1):
         # "a woman in red holding a cup".
         return False
     coloured = any(word.low in lexicon.COLOURS for word in words[start:i])
     return (words.kind(start - 1) == "D" or coloured) and follower not in "NA"
 
 
-def _clothes(words: Words, i: int) -> bool:
-    """Whether what follows word i may be the colour of one's clothes: "in red", "wearing red"."""
-    return words.low(i) == "in" or words.low(i) in lexicon.WEARING
-
-
 def _is_named(words: Words, i: int) -> bool:
     """Whether the run of modifiers that ends in word i has a determiner, and so needs a noun."""
     joined = words.kind(i + 1) in "C," and words.kind(i + 2) in "AN" and words.low(i + 2) not in lexicon.QUALITY
-    return words.kind(run_start(words, i) - 1) == "D" and not joined and not _goes_on(words, i)
+    return words.kind(words.run_start(i) - 1) == "D" and not joined and not _goes_on(words, i)
 
 
 def _goes_on(words: Words, i: int) -> bool:
