@@ -116,6 +116,8 @@ def test_a_colour_behind_its_thing_describes_it(prompt, right):
         ("a man and a woman are sitting at a table, each holding a cup of coffee", "man woman table cup coffee<3"),
         ("two men each holding a sign", "men[two] sign"), ("three girls, all wearing red hats", "girls[three] hats[red]<0"),
         ("a girl in a yellow dress feeding pigeons", "girl dress[yellow]<0 pigeons"),
+        ("friends sitting around a campfire roasting marshmallows", "friends campfire marshmallows"),
+        ("a giraffe with a long striped scarf", "giraffe scarf[long striped]<0"),
         ("a dragon breathing fire at a knight", "dragon fire knight"),
         ("a blue butterfly landing on a purple flower", "butterfly[blue] flower[purple]"),
         ("a cabin, smoke rising from the chimney", "cabin smoke chimney"),

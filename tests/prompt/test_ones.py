@@ -13,6 +13,7 @@ from dymo.prompt import parse
     [
         ("a red ball and a blue one", "ball[red] one[blue]"), ("a large box and a smaller one inside it", "box[large] one[smaller]"),
         ("the left apple is green and the right one is red", "apple[green] one[red]"),
+        ("two red balls, a blue one", "balls[two red] one[blue]"), ("two cats and a black one", "cats[two] one[black]"),
         ("one red apple and two green ones", "apple[red] ones[two green]"), ("a black sheep among white ones", "sheep[black] ones[white]"),
         ("one red and one blue cup", "red cup[blue]"), ("two red and three green apples", "red[two] apples[three green]"),
         ("a red apple, a yellow and a green one", "apple[red] yellow one[green]"), ("a young and an old woman", "young woman[old]"),
@@ -34,6 +35,7 @@ def test_another_of_a_kind_is_a_thing_of_its_own(prompt, right):
         ("two houses, one painted blue and one painted yellow", "houses[two] one[blue]<0 one[yellow]<0"),
         ("three vases, one tall, one short and one round", "vases[three] one[tall]<0 one[short]<0 one[round]<0"),
         ("five balloons, two red and three yellow", "balloons[five] two[red]<0 three[yellow]<0"),
+        ("two wolves, a black one and a white one", "wolves[two] one[black]<0 one[white]<0"),
         ("several chairs, some blue and some green", "chairs some[blue]<0 some[green]<0"),
         ("there are two apples: a red one and a green one", "apples[two] one[red]<0 one[green]<0"),
         ("five cars on the street, two of them are red", "cars[five] street two[red]<0"),

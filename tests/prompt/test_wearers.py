@@ -26,6 +26,7 @@ from dymo.prompt import parse
         ("a woman on a beach with red hair", "woman beach hair[red]<0"), ("a table on a lawn with metal legs", "table lawn legs[metal]<0"),
         ("a street with a house with a red door", "street house door[red]<1"), ("a hill with a red door", "hill door[red]<0"),
         ("a bear holding a fish in its mouth", "bear fish mouth<0"), ("a girl holding a cat in her arms", "girl cat arms<0"),
+        ("an old man on a bench while pigeons gather around his feet", "man[old] bench pigeons feet<0"),
         ("a boy feeding a dog on its head", "boy dog head<1"), ("an owl on a stack of books", "owl books"),
         ("a house next to a barn with a red door", "house barn door[red]<1"), ("a house on a hill with trees", "house hill trees"),
         ("a table in a kitchen with metal legs", "table kitchen legs[metal]<0"), ("a woman in a kitchen with red hair", "woman kitchen hair[red]<0"),

@@ -110,6 +110,9 @@ def _is_participle(words: Words, i: int) -> bool:
         return True
     if not opened:
         return False
+    if words.low(_opening(words, i - 1) + 1) in ("a", "an") and after in "NA" and words.low(i) not in lexicon.ING_NOUNS and _is_several(words, i + 1):
+        # "around a campfire roasting marshmallows": "a" opens no plural.
+        return True
     if _is_living(before):
         animal = lexicon.is_kind(before, "animal") and not lexicon.is_kind(before, "person") and before not in lexicon.CREATURES
         # "a cat scratching post".

@@ -32,13 +32,15 @@ AUXILIARIES = frozenset("do does did have has had can could will would shall sho
 
 # Endings of nouns for states and doctrines, and for what somebody is by craft or kind.
 ABSTRACT_ENDINGS = ("ness", "ism", "ology", "osophy")
+# Plurals that no rule makes.
+_PLURALS = {"feet": "foot", "children": "child", "geese": "goose", "mice": "mouse", "oxen": "ox"}
 CRAFT_ENDINGS = tuple("er ers or ors ist ists ess ian man men woman women knight elf hero cop".split())
 
 
 def is_kind(noun: str, kind: str) -> bool:
     """Whether a noun in lower case, or what it is the plural of, is of a kind of nouns.txt: "person", "body", "worn", ..."""
     words = _NOUNS[kind]
-    singles = [noun]
+    singles = [noun, _PLURALS.get(noun, noun)]
     if noun.endswith("s") and not noun.endswith("ss"):
         singles += [noun[:-1], noun.removesuffix("es"), noun.removesuffix("ies") + "y", noun.removesuffix("ves") + "f"]
     elif noun.endswith("men"):

@@ -246,12 +246,20 @@ class Finder:
             several = [m for m in several if self.heads[m] not in STANDING]
             # Of two children with blue eyes "the other" is a child.
             group = next((m for m in several if not self.is_a(m, "body", "worn", "part")), next(iter(several), None))
-            listed = group is not None and ":" in map(self.low, range(self.shown[group].end, self.shown[n].start))
-            return group if listed or stands_for_one(self.words, self.shown[n]) else None
+            return group if self._is_listed(group, n) or stands_for_one(self.words, self.shown[n]) else None
         one = self.heads[n]
         many = {f"{one}s", f"{one}es", f"{one.removesuffix('man')}men" if one.endswith("man") else ""}
         definite = self.low(self.shown[n].start - 1) == "the"
         return next((m for m in range(n) if definite and self.heads[m] in many), None)
+
+    def _is_listed(self, group: int | None, n: int) -> bool:
+        """ "two apples: a red one and a green one", "two wolves, a black one and a white one"; "two red balls, a blue one" are three."""
+        if group is None:
+            return False
+        between = range(self.shown[group].end, self.shown[n].start)
+        alone = all(self.kind(i) in "DAC," or self.low(i) in STANDING for i in between)
+        coloured = any(self.low(i) in lexicon.COLOURS for i in self.shown[group].attributes)
+        return ":" in map(self.low, between) or (self.kind(between.start) == "," and alone and not coloured)
 
     def _wearer_after(self, n: int) -> int | None:
         """ "a hat on a cat", "a crown on the king's head": the object of a garment's "on"."""

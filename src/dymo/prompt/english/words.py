@@ -190,8 +190,8 @@ def _known(words: Words, i: int) -> str:
     if word.low in lexicon.PERSONAL and word.kind in "NA" and stands_alone:
         return "N"
     measured = word.kind == "R" and word.low in lexicon.LARGE | lexicon.LITTLE
-    if word.low in lexicon.COLOURS or (measured and (after in "AN" or words.low(i - 1) in lexicon.BE)):
-        # "long wavy hair", "whose beard is long".
+    if word.low in lexicon.COLOURS or (measured and (after in "AN" or words.kind(i - 1) == "D" or words.low(i - 1) in lexicon.BE)):
+        # "long wavy hair", "a long striped scarf", "whose beard is long".
         return "A"
     if word.low in lexicon.ADVERBS and after in "AVR":
         return "R"
