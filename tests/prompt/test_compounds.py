@@ -77,6 +77,7 @@ def test_a_noun_and_a_participle_describe_the_noun_behind_them(prompt, right):
         ("a bald man, 60 years old, with a beard", "man[bald 60 years old] beard<0"), ("a woman aged 25 in a coat", "woman[aged 25] coat<0"),
         ("portrait, 1woman, 30 years old, cafe", "woman[30 years old] cafe"),
         ("the woman is thirty years old and the man is 60 years old", "woman[thirty years old] man[60 years old]"),
+        ("a woman, 25 years old, and a man, 30 years old", "woman[25 years old] man[30 years old]"),
         ("an 8 year old", "8 year old"), ("a 100 year old house", "house[100 year old]"), ("a few year old wines", "wines[old]"),
     ],
 )  # fmt: skip

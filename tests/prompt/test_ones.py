@@ -17,6 +17,7 @@ from dymo.prompt import parse
         ("one red apple and two green ones", "apple[red] ones[two green]"), ("a black sheep among white ones", "sheep[black] ones[white]"),
         ("one red and one blue cup", "red cup[blue]"), ("two red and three green apples", "red[two] apples[three green]"),
         ("a red apple, a yellow and a green one", "apple[red] yellow one[green]"), ("a young and an old woman", "young woman[old]"),
+        ("a wooden and a metal chair", "wooden chair[metal]"), ("one red, one blue and one green cup", "red blue cup[green]"),
         ("the first car is red, the second one is blue and the third one is green", "car[red] one[blue] one[green]"),
     ],
 )  # fmt: skip

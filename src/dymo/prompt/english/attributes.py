@@ -196,7 +196,8 @@ class _Attacher:
         if monochrome or self.low(i) in lexicon.MEDIA or self.low(i) in lexicon.MOODS or not segment:
             return None
         named = next((thing for thing in self.shown if thing.end == start - 1), None)
-        if named is not None and self.low(i) in lexicon.COLOURS and self._is_listed(named):
+        if named is not None and self._is_listed(named) and (self.low(i) in lexicon.COLOURS or self.low(named.head) in lexicon.PEOPLE):
+            # "a woman, 25 years old, and a man, 30 years old".
             return named
         people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
         return next(people, next(iter(self.shown), None))

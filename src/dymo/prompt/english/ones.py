@@ -35,7 +35,8 @@ def mend_ones(words: Words) -> None:
             stands = words.low(i - 1) == "the" and words.kind(i + 1) in "VPA" and words.low(i + 1) != "of" and _ends(words, i)
         else:
             opens = words.kind(i - 1) in ",.C" and words.low(i + 1) != "of"
-            stands = opens and (word.kind == "M" or word.low in ("some", "another", "others")) and words.kind(i + 1) != "." and _ends(words, i)
+            counts = (word.kind == "M" and word.low.isalpha()) or word.low in ("some", "another", "others")
+            stands = opens and counts and words.kind(i + 1) != "." and _ends(words, i)
         if stands:
             word.kind, word.tag = "N", "NNS" if word.low in ("ones", "others", *_NUMBERS) else "NN"
             _mend_follower(words, i)
@@ -44,7 +45,7 @@ def mend_ones(words: Words) -> None:
 
 
 def _mend_elided(words: Words) -> None:
-    """ "one red and one blue cup", "a red and two blue cups": an adjective with a number or "a" of its own stands for the noun behind."""
+    """ "one red and one blue cup", "a wooden and a metal chair": an adjective with a number or "a" of its own stands for the noun behind."""
     named: set[int] = set()
     for i in reversed(range(len(words))):
         if words.kind(i) != "A" or words.kind(i + 1) not in "C," or not _counts(words, i + 2):
@@ -52,7 +53,7 @@ def _mend_elided(words: Words) -> None:
         start, noun = i, i + 3
         while words.kind(start) in "AR":
             start -= 1
-        while words.kind(noun) == "A":
+        while words.kind(noun) == "A" or (words.kind(noun) == "N" == words.kind(noun + 1)):
             noun += 1
         if _counts(words, start) and (noun in named or (noun > i + 3 and words.kind(noun) == "N")):
             words[i].kind, words[i].tag = "N", "NN" if words.low(start) in ("a", "an", "one") else "NNS"

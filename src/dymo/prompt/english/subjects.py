@@ -51,8 +51,10 @@ def all_of(words: Words, named: Sequence[Named], subject: Named, thing: Thing, s
     before = [one for one in named if one[0].end <= start][-_LONGEST:]
     first = _list_head(words, before, subject[0])
     several = [one for one in before if _list_head(words, before, one[0]) is first]
-    if not of_several and several and any(words.kind(n) not in "DANMC," for n in range(several[0][0].start, start)):
-        # "a boy in a coat and a girl in boots".
+    between = range(several[0][0].start, start) if several else ()
+    apart = any(words.kind(n) not in "DANMC," for n in between) or not all(_may_wear(words, one[0]) for one in several)
+    if not of_several and apart:
+        # "a boy in a coat and a girl in boots", "a woman in a hat and a dog in boots".
         return [subject]
     return several[-2:] if words.low(i) == "both" and several else several or [subject]
 

@@ -330,7 +330,7 @@ def _mend_by_neighbours(words: Words) -> None:
             # "ice cream": a colour that a noun describes is none.
             or (word.low in lexicon.COLOURS and word.tag in ("NN", "NNS") and closed and last == "N" and words[i - 1].dependency == "compound")
             # "dog and fish", "a man, harbor in the background": a bare verb with nothing to act on.
-            or (word.tag in ("VB", "VBP") and "N" in word.can and last in "C,." and after in "PC.," and word.low not in lexicon.BE)
+            or (word.tag in ("VB", "VBP") and "N" in (word.can or "N") and last in "C,." and after in "PC.," and word.low not in lexicon.BE)
         ):
             word.kind = "N"
         elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and last == "," and after in ",.":
