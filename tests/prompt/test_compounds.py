@@ -104,6 +104,7 @@ def test_an_age_is_one_word_and_no_number_of_people(prompt, right):
         ("a mech with blue plating and orange lights in a city", "mech plating[blue] lights[orange] city"),
         ("a cat, black and white, on a sofa", "cat[black white] sofa"), ("a photo of a cat, black and white, on a sofa", "cat sofa"),
         ("a box, blue with white dots", "box[blue] dots[white]"), ("a boat painted green rests on a beach", "boat[green] beach"),
+        ("blonde hair, smiling, blue eyes", "hair[blonde] eyes[blue]"), ("wearing glasses, chinese, pale skin", "glasses skin[pale]"),
         ("a photo of a cat in black and white", "cat"), ("a city in bright colors", "city"), ("a field in autumn", "field"),
     ],
 )  # fmt: skip

@@ -200,7 +200,9 @@ class _Attacher:
             # "a woman, 25 years old, and a man, 30 years old".
             return named
         people = (thing for thing in self.shown if self.low(thing.head) in lexicon.PEOPLE)
-        return next(people, next(iter(self.shown), None))
+        # "blonde hair, smiling": hair and clothes are somebody's who is not named.
+        whole = (t for t in self.shown if not any(lexicon.is_kind(self.low(t.head), kind) for kind in ("body", "worn")))
+        return next(people, next(whole, None))
 
     def _before_colour(self, i: int) -> bool:
         """ "wearing dark green"."""
