@@ -1,8 +1,10 @@
 """The front door: what it refuses, and what it does when a gradient cannot be used."""
 
+import dataclasses
 import json
 import warnings
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -143,11 +145,32 @@ def test_settings_out_of_range_name_the_value():
         ("views", 0),
         ("k", 0.0),
         ("h", (1, 2)),
+        ("map_size", True),
+        ("recurrences", True),
+        ("scouts", 1.5),
     ):
         with pytest.raises(ConfigError, match=name):
             DyMO(tiny.brightness, **{name: value})
     with pytest.raises(RewardError, match="unknown reward 'nothing-of-this-name'"):
         DyMO("nothing-of-this-name")
+
+
+def test_what_to_give_for_the_stages_is_said():
+    with pytest.raises(ConfigError, match=r"eta=\(1, 2\): give a number, or 3 numbers, one a stage, none of them negative, as \(0.3, 0.08, 0.02\)"):
+        DyMO(tiny.brightness, eta=(1, 2))
+
+
+def test_numbers_of_numpy_are_plain_ones_afterwards():
+    given = dict(eta=np.float32(0.5), k=np.float32(2), scouts=np.int64(2), map_size=np.int64(8), borders=(np.float64(700), 400))
+    config = DyMO(tiny.brightness, **given).config
+    assert config.eta == (0.5, 0.5, 0.5) and config.borders == (700.0, 400.0)
+    assert all(type(getattr(config, name)) is kind for name, kind in (("k", float), ("scouts", int), ("map_size", int)))
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["scouts"] == 2
+
+
+def test_a_part_of_a_pipeline_is_told_from_a_pipeline():
+    with pytest.raises(PipelineError, match="UNet2DConditionModel is a model alone: give the whole pipeline"):
+        run(DyMO(None), tiny.sd().unet)
 
 
 @pytest.mark.parametrize("name", ["budget", "graph", "listeners", "num_inference_steps"])
@@ -226,6 +249,8 @@ def test_a_switch_is_true_or_false(name):
     [
         ({"prompt": 3}, "prompt=3: give a string, or a list of strings"),
         ({"listeners": print}, r"listeners=<built-in function print>: give a list, as listeners=\[print\]"),
+        ({"listeners": [3]}, r"listeners=\[3\]: it cannot be called"),
+        ({"prompt": tiny.sd()}, r"prompt= is a StableDiffusionPipeline: the pipeline comes first, aligner\(pipe, prompt\)"),
         ({"cancel": True}, "cancel=True: give a threading.Event"),
         ({"generator": 3}, r"generator=3: give torch.Generator\(\).manual_seed\(3\), or a list"),
         ({"generator": [None]}, r"generator=\[None\]: give torch.Generator"),

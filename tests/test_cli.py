@@ -356,6 +356,7 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
     [
         ("k=-1: must be positive", "--set k=-1: must be positive"),
         ("Budget(evaluations=9): lower num_inference_steps", "--budget-evaluations 9: lower --steps"),
+        ("it takes height, num_inference_steps, eta", "it takes height, num_inference_steps, eta"),
         ("give model=, or set DYMO_LLM_MODEL", "give --parser-model NAME, or set DYMO_LLM_MODEL"),
         ("fewer steps, or Budget(evaluations=)", "fewer steps, or --budget-evaluations"),
         ("Check base_url, model and key, or set on_failure='fallback'",
@@ -568,6 +569,9 @@ def test_settings_are_json_or_words():
     config, overrides = read_config("paper", ["eta=[0.1,0.2,0.3]", "gradient=conditional", "map-size=null", "k=2"])
     assert overrides == {"eta": (0.1, 0.2, 0.3), "gradient": "conditional", "map_size": None, "k": 2}
     assert config.eta == (0.1, 0.2, 0.3) and config.gradient == "conditional"
+    assert read_config("fast", ["borders=(800, 400)"])[0].borders == (800.0, 400.0)
+    with pytest.raises(ConfigError, match=r"borders='\(800, x\)': give 2 numbers"):
+        read_config("fast", ["borders=(800, x)"])
 
 
 def test_different_prompts_have_different_files():

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import torch
 
-from .budget import Allotment, Budget
+from .budget import Allotment, Budget, check_budget
 from .compiling import Compiling
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
@@ -149,7 +149,8 @@ class DyMO:
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         began = time.perf_counter()
-        _check_call(prompt, budget, listeners, cancel)
+        _check_call(prompt, budget, cancel)
+        listeners = _listed(listeners)
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
@@ -170,7 +171,6 @@ class DyMO:
             config=dataclasses.asdict(config),
             truncated=[list(pairs[i].truncated) for i in samples],
         )
-        listeners = list(listeners)
         allotment = Allotment(budget or Budget(), began=began)
         try:
             with held(pipe, (family_of(pipe).denoiser(pipe), pipe.scheduler)):
@@ -228,16 +228,26 @@ def _of_the_call() -> list[str]:
     return [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
 
 
-def _check_call(prompt: Any, budget: Any, listeners: Any, cancel: Any) -> None:
+def _check_call(prompt: Any, budget: Any, cancel: Any) -> None:
     """Raises PromptError or ConfigError on what is given in a wrong form."""
     if prompt is not None and not isinstance(prompt, (str, list, tuple)):
-        raise PromptError(f"prompt={prompt!r}: give a string, or a list of strings")
-    if budget is not None and not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
-    if callable(listeners):
-        raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
+        if hasattr(prompt, "components"):
+            raise PromptError(f"prompt= is a {type(prompt).__name__}: the pipeline comes first, aligner(pipe, prompt)")
+        raise PromptError(f"prompt={prompt!r:.80}: give a string, or a list of strings")
+    check_budget(budget)
     if cancel is not None and not hasattr(cancel, "is_set"):
         raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
+
+
+def _listed(listeners: Any) -> list[Listener]:
+    """The listeners as a list. Raises ConfigError on one alone, and on what cannot be called."""
+    if callable(listeners):
+        raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
+    found = list(listeners)
+    for one in found:
+        if not callable(one):
+            raise ConfigError(f"listeners=[{one!r:.80}]: it cannot be called; give functions, as listeners=[print]")
+    return found
 
 
 def _check_place(overrides: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,12 @@ class Budget:
                 raise ConfigError(f"Budget({name}={value!r}): give a positive whole number")
         if self.seconds is not None and not (isinstance(self.seconds, Real) and self.seconds > 0):
             raise ConfigError(f"Budget(seconds={self.seconds!r}): give a positive number")
+
+
+def check_budget(budget: Any) -> None:
+    """Raises ConfigError on what is neither a Budget nor None."""
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from .errors import ConfigError, did_you_mean
@@ -152,14 +153,14 @@ class Config:
                 )
         for name in ("eta", "h", "borders"):
             value = getattr(self, name)
-            value = (value,) * 3 if isinstance(value, (int, float)) and name != "borders" else value
-            wanted = 2 if name == "borders" else 3
+            wanted, give = (2, "give 2 numbers") if name == "borders" else (3, "give a number, or 3 numbers, one a stage")
+            value = (value,) * 3 if _is_number(value) and name != "borders" else value
             if (
                 not isinstance(value, (tuple, list))
                 or len(value) != wanted
                 or not all(_is_number(v) and v >= 0 for v in value)
             ):
-                raise ConfigError(f"{name}={value!r}: give {wanted} numbers that are not negative")
+                raise ConfigError(f"{name}={value!r}: {give}, none of them negative, as {getattr(Config, name)}")
             object.__setattr__(self, name, tuple(float(v) for v in value))
         first, second = self.borders
         if (first < second) if self.borders_by == "timestep" else (first > second):
@@ -187,13 +188,13 @@ class Config:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: give True or False")
         for name in ("max_recurrences", "views", "updates", "draws", "scouts", "eta_steps"):
-            if not isinstance(getattr(self, name), int | None):
+            if getattr(self, name) is not None and not _is_whole(getattr(self, name)):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
-        if self.recurrences != "dynamic" and (not isinstance(self.recurrences, int) or self.recurrences < 0):
+        if self.recurrences != "dynamic" and (not _is_whole(self.recurrences) or self.recurrences < 0):
             raise ConfigError(
                 f"recurrences={self.recurrences!r}: give 'dynamic' or a whole number that is not negative"
             )
-        if self.map_size is not None and (not isinstance(self.map_size, int) or self.map_size < 1):
+        if self.map_size is not None and (not _is_whole(self.map_size) or self.map_size < 1):
             raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
         for name, what, example in (("map_layers", "attention layers", "(6, 7, 8)"), ("map_encoders", "text encoders", "(0,)")):
             chosen = getattr(self, name)
@@ -202,13 +203,21 @@ class Config:
             if not isinstance(chosen, (tuple, list)) or not chosen or not all(type(i) is int and i >= 0 for i in chosen):
                 raise ConfigError(f"{name}={chosen!r}: give numbers of {what} from 0 on, as {example}, or None")
             object.__setattr__(self, name, tuple(dict.fromkeys(chosen)))
+        for name, value in vars(self).items():
+            # Numbers of NumPy, as a sweep gives them, are no JSON: a trace and a plan hold plain ones.
+            if isinstance(value, Real) and not isinstance(value, (int, float)):
+                object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
 
 _SWITCHES = tuple(field.name for field in dataclasses.fields(Config) if field.type == "bool")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 # The authors' program; its runs use DDIM, 50 steps, eta 1, guidance scale 7.5 (SDXL: 5). docs/settings.md has what differs.

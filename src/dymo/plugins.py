@@ -28,6 +28,11 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
+def no_name(text: str) -> str:
+    """What to say of a reference that ends at its file, "" where `text` is none."""
+    return f"{text!r} names a file and nothing in it: give {text}:NAME" if text.endswith(".py") else ""
+
+
 def names(group: str) -> list[str]:
     """The names that `load` knows in an entry point group, without importing what they stand for."""
     installed = (point.name for point in entry_points(group=group))

@@ -5,8 +5,10 @@ import tiny
 import torch
 import toys
 
-from dymo import Budget, ConfigError, DyMO, PromptError
-from dymo.methods import METHODS, load_method
+from dymo import Budget, ConfigError, DyMO, PromptError, RewardError
+from dymo.guidance.loop import Need
+from dymo.methods import METHODS, load_method, needs_reward
+from dymo.methods.run import Run
 from dymo.pipelines.hold import held
 from dymo.rewards import load_reward
 
@@ -69,11 +71,48 @@ def test_dymo_is_the_library_itself():
     assert torch.equal(found.images, direct.images) and found.trace.evaluations == direct.trace.evaluations
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if needs_reward(load_method(name, **FEW.get(name, {})))])
+def test_a_reward_may_be_a_function(name):
+    pipe, method = tiny.sd(), load_method(name, **FEW.get(name, {}))
+    loaded, function = (
+        method.run(pipe, tiny.PROMPT, reward, generator=toys.seeds(0), **CALL).images for reward in (load_reward(tiny.brightness), tiny.brightness)
+    )
+    assert torch.equal(loaded, function)
+
+
+def test_a_reward_by_name_and_what_is_no_budget():
+    with pytest.raises(RewardError, match="unknown reward 'pickscor' .did you mean 'pickscore'"):
+        load_method("reno").run(tiny.sd(), "a cat", "pickscor", **CALL)
+    with pytest.raises(ConfigError, match=r"budget=3: give Budget\(evaluations=100\)"):
+        load_method("reno").run(tiny.sd(), "a cat", tiny.brightness, 3, **CALL)
+
+
+def test_an_algorithm_pulls_once_by_default_and_is_told_what_a_need_is():
+    def pulls(loop):
+        for _ in loop:
+            seen = loop.predict()
+            assert seen.pull(seen.z0.flatten(1).sum(1)).shape == seen.z.shape
+            loop.accept(loop.sampler_step(seen))
+
+    with Run(tiny.sd(), "a cat", None, None, toys.seeds(0), CALL) as run:
+        run.generate(pulls)
+    with pytest.raises(ConfigError, match=r"need='full': give dymo.guidance.loop.Need"), Run(tiny.sd(), "a cat", None, None, None, CALL) as run:
+        run.generate(lambda loop: loop.predict(need="full"))
+    with pytest.raises(ConfigError, match=r"Need\(through='straight-through'\): choose one of 'none', 'maps', 'conditional', 'full'"):
+        Need(through="straight-through")
+
+
 def test_wrong_names_settings_and_prompts_are_refused_by_name():
     with pytest.raises(ConfigError, match="did you mean 'reno'"):
         load_method("renoo")
     with pytest.raises(ConfigError, match=r"no setting 'rate'.*lr"):
         load_method("reno", rate=3)
+    with pytest.raises(ConfigError, match=r"no setting 'eta': it has preset.*; a value of the method's goes into settings, as {'eta': 0.2}"):
+        load_method("dymo", eta=0.2)
+    with pytest.raises(ConfigError, match=r"'mine.py' names a file and nothing in it: give mine.py:NAME"):
+        load_method("mine.py")
+    with pytest.raises(RewardError, match=r"'mine.py' names a file and nothing in it: give mine.py:NAME"):
+        load_reward("mine.py")
     with pytest.raises(PromptError, match="empty"):
         load_method("plain").run(tiny.sd(), ["a cat", " "])
     with pytest.raises(ConfigError, match="output_type='latent'"):

@@ -55,7 +55,7 @@ class Gaussian:
         z0 = predict_z0(z, output, self.now.here, "epsilon")
         eps = predict_noise(z.detach(), output.detach(), self.now.here, "epsilon")
 
-        def pull(loss, keep):
+        def pull(loss, keep=False):
             return torch.autograd.grad(loss.sum(), z, retain_graph=keep)[0]
 
         return Seen(rows, self.now, z, z0, eps, None, None, (0, 0), lambda z0: z0, pull)

@@ -197,7 +197,7 @@ def test_where_the_bytes_do_not_hold_a_gradient_draws_are_compared():
         def predict(self, *args, **kwargs):
             seen = super().predict(*args, **kwargs)
 
-            def pull(loss, keep):
+            def pull(loss, keep=False):
                 self.pulls += 1
                 return seen.pull(loss, keep)
 

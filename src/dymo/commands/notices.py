@@ -40,7 +40,7 @@ _CALLS = (
     (re.compile(r"^base_url(?= is no )"), "--base-url"),
     (re.compile(r"set (?=on_failure=)"), "take "),
     (re.compile(r", FILE\.py:NAME, or a function f\(images, prompts\) -> scores"), ", or FILE.py:NAME"),
-    (re.compile(r"(?<![\w.'\"-])num_inference_steps(?!\w|=)"), "--steps"),
+    (re.compile(r"(?<![\w.'\"-])(?<!, )num_inference_steps(?!\w|=)"), "--steps"),  # in a list of arguments it is one of them
     (re.compile(r",? with source=(?![\w'\"/])"), ""),  # commands that have --source say so themselves
     (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
 )

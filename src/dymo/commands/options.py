@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -103,7 +104,7 @@ def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, Any]]:
-    """A preset's configuration, and the overrides read from "key=value" words. Values are JSON, else plain text.
+    """A preset's configuration, and the overrides read from "key=value" words. Values are JSON or a tuple of Python, else plain text.
 
     Raises ConfigError on an unknown preset, setting or value.
     """
@@ -120,7 +121,11 @@ def _value(text: str) -> Any:
     try:
         value = json.loads({"None": "null", "True": "true", "False": "false"}.get(text, text))
     except ValueError:
-        return text
+        # A tuple, as docs/settings.md and Python write it.
+        try:
+            value = ast.literal_eval(text) if text.startswith("(") else text
+        except (ValueError, SyntaxError):
+            return text
     return tuple(value) if isinstance(value, list) else value
 
 

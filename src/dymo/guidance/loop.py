@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from .levels import Level
 
 Through = Literal["none", "maps", "conditional", "full"]
@@ -57,15 +58,25 @@ class Need:
     maps: the cross-attention maps of the conditional rows. through: how far a gradient reaches: "none" stops at the
     denoiser (z0' still depends on z_t by its formula), "maps" passes through the denoiser up to the maps, "full"
     through all of it, "conditional" through its conditional rows alone. output: False where only the maps count, and
-    the rest of the denoiser need not run.
+    the rest of the denoiser need not run. Raises ConfigError on another `through`.
     """
 
     maps: bool = False
     through: Through = "none"
     output: bool = True
 
+    def __post_init__(self) -> None:
+        if self.through not in get_args(Through):
+            raise ConfigError(f"Need(through={self.through!r}): choose one of {', '.join(map(repr, get_args(Through)))}")
+
 
 PREDICTION = Need()
+
+
+class Pull(Protocol):
+    """(loss, keep=False) -> gradient; see `Seen`."""
+
+    def __call__(self, loss: Tensor, keep: bool = False, /) -> Tensor: ...
 
 
 @dataclass
@@ -75,7 +86,8 @@ class Seen:
     z, z0, eps, residual (n, c, h, w): z_t, its one-step prediction, the noise, and eps_cond - eps_uncond (None without
     guidance). maps (n, pixels, tokens): attention of the conditional rows, averaged over heads and layers, over a grid of
     `grid` = (rows, columns); None unless asked for. `pull(loss, keep)` is d loss.sum() / d z, (n, c, h, w): samples do not
-    mix, so each row is its own sample's; keep=True leaves the graph for another pull.
+    mix, so each row is its own sample's; keep=True leaves the graph for another pull. It passes through the denoiser as far
+    as the evaluation's `Need` says.
     """
 
     rows: Rows
@@ -87,7 +99,7 @@ class Seen:
     maps: Tensor | None
     grid: tuple[int, int]
     decode: Callable[[Tensor], Tensor]
-    pull: Callable[[Tensor, bool], Tensor]
+    pull: Pull
     notes: dict[str, Tensor] = field(default_factory=dict)
     """What objectives leave for the record, (n,) each."""
 

@@ -35,7 +35,7 @@ class Method(Protocol):
     ) -> Result:
         """Generate one image a prompt (times `num_images_per_prompt`) with `pipe`, which is as before afterwards.
 
-        reward: what to raise, a `dymo.Reward`; only methods that need none accept None. budget: what one image may spend.
+        reward: what to raise, in any form that `load_reward` takes; only methods that need none accept None. budget: what one image may spend.
         generator: a torch.Generator, or one an image; `pipeline_kwargs` reach the pipeline untouched.
         Raises PromptError, ConfigError, PipelineError or RewardError.
         """

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from .. import plugins
+from ..config import Config
 from ..errors import ConfigError, did_you_mean
 from .contract import Method
 
@@ -55,6 +56,8 @@ def load_method(name: str, **settings: Any) -> Method:
         found = plugins.load(name, "dymo.methods")
         if not callable(getattr(found, "run", None)):
             raise ConfigError(f"{name} is no method: it has no run(pipe, prompts, reward, budget, generator, ...)")
+    elif said := plugins.no_name(name):
+        raise ConfigError(f"the method {said}")
     else:
         raise ConfigError(f"unknown method {name!r}{did_you_mean(name, METHODS)}: choose one of {', '.join(METHODS)}, or FILE.py:NAME")
     if not isinstance(found, type):
@@ -64,7 +67,10 @@ def load_method(name: str, **settings: Any) -> Method:
     known = [field.name for field in dataclasses.fields(found) if field.init] if dataclasses.is_dataclass(found) else list(settings)
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise ConfigError(f"{name} has no setting {unknown[0]!r}: it has {', '.join(known) or 'none'}")
+        hint = ""
+        if name == "dymo" and unknown[0] in {field.name for field in dataclasses.fields(Config)}:
+            hint = f"; a value of the method's goes into settings, as {{{unknown[0]!r}: {settings[unknown[0]]!r}}}"
+        raise ConfigError(f"{name} has no setting {unknown[0]!r}: it has {', '.join(known) or 'none'}{hint}")
     _check_types(name, found, settings)
     try:
         return found(**settings)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..budget import Budget
+from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
@@ -19,7 +19,7 @@ from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
-from ..rewards import Reward, is_differentiable, placed
+from ..rewards import Reward, RewardLike, is_differentiable, load_reward, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
 from ..wording import wording_of
@@ -36,11 +36,13 @@ class Run(ExitStack):
     """
 
     def __init__(
-        self, pipe: Any, prompts: str | Sequence[str], reward: Reward | None, budget: Budget | None, generator: Any,
+        self, pipe: Any, prompts: str | Sequence[str], reward: RewardLike | None, budget: Budget | None, generator: Any,
         kwargs: dict[str, Any],
     ):  # fmt: skip
         super().__init__()
-        self.pipe, self.reward, self.budget = pipe, reward, budget or Budget()
+        check_budget(budget)
+        self.pipe, self.budget = pipe, budget or Budget()
+        self.reward: Reward | None = None if reward is None else load_reward(reward)
         self.texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")

@@ -366,7 +366,7 @@ class Evaluator:
         eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
         return Seen(
             rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
-            lambda loss, keep: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran, among),
+            lambda loss, keep=False: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran, among),
         )  # fmt: skip
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:

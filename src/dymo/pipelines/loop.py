@@ -24,7 +24,7 @@ import torch
 from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor
 
-from ..errors import PipelineError
+from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
@@ -156,7 +156,9 @@ class PipelineLoop:
                 yield self._arrived
 
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
-        """See `Loop.predict`. Raises PipelineError where the pipeline ends in the middle of a step."""
+        """See `Loop.predict`. Raises ConfigError on a `need` that is no Need, PipelineError where the pipeline ends in the middle of a step."""
+        if not isinstance(need, Need):
+            raise ConfigError(f"need={need!r}: give dymo.guidance.loop.Need(maps=True, through='maps') or another")
         self._rows, self._need = list(range(self._samples or 0)) if rows is None else rows, need
         if z is not None:
             self._back |= set(self._rows) & set(self._steps.taken)

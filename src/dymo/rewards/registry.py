@@ -162,6 +162,8 @@ def spec_of(name: str) -> Spec:
         return Spec(path.name, lazily("clip", "load_clip"), source=str(path))
     if plugins.is_reference(name):
         return _plugged(name)
+    if said := plugins.no_name(name):
+        raise RewardError(f"the reward {said}")
     what = "there is no folder" if "/" in name or not name.strip() else "unknown reward"
     raise RewardError(f"{what} {name!r}{did_you_mean(name, SPECS)}: {remedy()}")
 

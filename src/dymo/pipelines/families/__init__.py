@@ -193,6 +193,8 @@ def family_of(pipe: Any) -> Family:
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
     kind = next((c.__name__ for c in type(inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
     if kind is None and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
+        if isinstance(pipe, nn.Module):
+            raise PipelineError(f"{type(pipe).__name__} is a model alone: give the whole pipeline that it is a part of")
         what = "neither a UNet nor a transformer" if denoiser is None else f"the denoiser {type(denoiser).__name__}"
         raise PipelineError(
             f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
