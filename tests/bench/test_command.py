@@ -382,6 +382,14 @@ def test_what_the_pipeline_cannot_take_is_refused_before_anything_is_written(tex
     assert not (tmp_path / "run").exists()
 
 
+def test_a_prompt_that_the_miniature_cannot_draw_is_refused(tmp_path):
+    (tmp_path / "owls.txt").write_text("a red apple\na teal owl\n")
+    found = bench("--method", "plain", "--prompts", tmp_path / "owls.txt", "--metrics", "mini-hps", "--outdir", tmp_path / "run")
+    output = " ".join(found.output.split())
+    assert found.exit_code == 2 and "does not know 'teal', 'owl'" in output and "--pipeline names another model" in output, output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.miniature
 def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
     rows = [{"method": "plain", "call": {"height": 64}}]

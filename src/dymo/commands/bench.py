@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from ..errors import ConfigError
+from ..errors import ConfigError, PromptError
 from ..miniature import MINIATURE
 from ..report.outdir import check_outdir
 from . import models, options
@@ -46,6 +46,7 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     models.check_choices(None, settings.dtype, auto=True)
     models.check_offload(settings.offload or "none", settings.device or "")
     plan = read_plan(given)
+    check_words(plan, f"{settings.config}: " if settings.config else "")
 
     from ..bench import runner
     from ..bench.store import open_run
@@ -153,6 +154,19 @@ def read_plan(given: dict[str, Any]) -> Comparison:
     from ..bench.plan import Comparison
 
     return Comparison.read(data, words, str(given.get("config", "")))
+
+
+def check_words(plan: Comparison, where: str = "") -> None:
+    """Raises PromptError on a prompt that the embedded miniature cannot draw, where a row generates with it."""
+    from ..prompt.reading import read
+
+    if not any((row.pipeline or plan.pipeline) == MINIATURE for row in plan.rows):
+        return
+    for prompt in plan.prompts:
+        try:
+            options.check_miniature_words(read(prompt).text, "--pipeline")
+        except PromptError as error:
+            raise PromptError(f"{where}{error}") from error
 
 
 def check_calls(plan: Comparison, where: str = "") -> None:

@@ -70,8 +70,8 @@ def read_lines(file: Path) -> list[str]:
     return prompts
 
 
-def check_miniature_words(prompt: str) -> None:
-    """Raises PromptError on a prompt with words that the embedded miniature was not trained on."""
+def check_miniature_words(prompt: str, option: str = "--model") -> None:
+    """Raises PromptError on a prompt with words that the embedded miniature was not trained on; `option` names another model."""
     from ..miniature.world import WORDS
 
     words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)
@@ -81,7 +81,7 @@ def check_miniature_words(prompt: str) -> None:
     if unknown:
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
-            f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and --model names "
+            f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and {option} names "
             "another model"
         )
 
