@@ -361,7 +361,7 @@ class Studio(Common):
     port: int = _plain("0 for any that is free.", default=7861)
     open: bool = _plain("Open the page in the browser.", default=False)
     device: str | None = _device()
-    dtype: str | None = _dtype()
+    dtype: str | None = _precision()
 # fmt: on
 
 

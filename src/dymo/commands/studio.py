@@ -27,7 +27,7 @@ def studio(settings: Studio, console: Console, notes: Console) -> None:
     need_extra()
     for name in settings.models:
         check_model(name, None)
-    models.check_choices(None, settings.dtype)
+    models.check_choices(None, settings.dtype, auto=True)
     check_outdir(settings.outdir)
     from ..studio.gallery import Gallery
     from ..studio.server import application
