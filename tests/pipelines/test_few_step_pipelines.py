@@ -3,7 +3,13 @@
 import pytest
 import tiny
 import torch
-from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler, TCDScheduler
+from diffusers import (
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    TCDScheduler,
+)
 
 from dymo import Budget, DyMO
 from dymo.errors import ConfigError, PipelineError
@@ -40,6 +46,17 @@ def test_the_reward_acts_at_every_step_and_one_step_is_better_for_it(kind, steps
     trace = made.trace
     assert [step.recurrences[0] for step in trace.steps] == [4, 1, 1][:steps] and not trace.failures
     assert all(step.weights["preference"][0] > 0 for step in trace.steps)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_pipeline_of_latent_consistency_models_is_steered_too(steps):
+    """It unpacks two latents from each step, and decodes the second, x0."""
+    pipe = tiny.sd(LatentConsistencyModelPipeline, unet=tiny.unet(time_cond_proj_dim=8), scheduler_kind=LCMScheduler)
+    call = dict(num_inference_steps=steps, height=32, width=32, output_type="pt")
+    plain = pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call).images
+    guided = DyMO(REWARD)(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **call)
+    assert guided.trace.evaluations[0] > steps, "steered as a run of few steps"
+    assert redness(guided.images, None) > redness(plain, None)
 
 
 def test_both_objectives_act_until_the_last_border_and_a_budget_is_kept():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +81,14 @@ def test_a_flow_pipeline_is_deterministic_and_has_the_rows_that_the_case_names(n
     assert seen == [len(case.rows) * case.samples] * case.calls
     assert torch.equal(case.run(pipe), images)
     assert "for i, t in enumerate(timesteps):" in inspect.getsource(type(pipe).__call__.__wrapped__)
+
+
+def test_the_page_on_models_names_what_is_run_and_what_is_refused():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    steered, refused = page.split("## UNets")[1].split("## Samplers")[0].split("Refused, with the reason:")
+    run = {type(case.make()).__name__ for case in ALL.values()}
+    assert set(re.findall(r"`(\w+Pipeline)`", steered)) == run
+    assert set(re.findall(r"`(\w+Pipeline)`", refused)) == {type(make()).__name__ for make in zoo.REFUSED.values()} - run
 
 
 def test_the_same_weights_each_time():

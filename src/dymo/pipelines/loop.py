@@ -415,7 +415,7 @@ class PipelineLoop:
             # A leaf for the next evaluation; the last latents go on as the pipeline's own would.
             torch.set_grad_enabled(True)
             z = z.detach().requires_grad_(self._again or (self._more and self._ends))
-        return self._steps.answer(z)
+        return self._steps.answer(z, self._call)
 
     def _add_noise(self, original: Tensor, noise: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Inpainting noises the known region to the level of the next evaluation: this one, where a step is repeated."""

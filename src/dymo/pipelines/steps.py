@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from ..guidance.loop import Rows, Timestep, pick, put
@@ -126,8 +127,11 @@ class Steps:
         self._taken = []
         return factor is None
 
-    def answer(self, z: Tensor) -> Any:
+    def answer(self, z: Tensor, call: Call) -> Any:
         """What the scheduler's own step returned, with z in place of what it led to."""
+        if not self._parts:
+            # Evaluated again before any step is taken: nothing but z is read, but the pipeline may unpack LCM's two.
+            return SchedulerOutput(prev_sample=z) if call.kwargs.get("return_dict", True) else (z, z)
         parts = [z, *self._parts[1:]]
         return tuple(parts) if self._output is None else self._output(**dict(zip(self._names, parts, strict=True)))
 
