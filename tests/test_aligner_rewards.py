@@ -63,6 +63,19 @@ def test_the_sum_is_differentiated_as_a_sum():
     torch.testing.assert_close(plain.images, table.images)
 
 
+def test_a_reward_whose_scores_hardly_change_is_told_that_it_moves_nothing():
+    """One of one's own on a scale of 0 to 1: its gradient is far below `damping`."""
+    said = r"next to nothing: its gradient is .* fade away below damping=1. Multiply its scores by about \d+, or set damping=\d"
+    with pytest.warns(RuntimeWarning, match=said):
+        faint = run(DyMO(lambda images, prompts: 1e-3 * images[:, 0].mean((1, 2)), borders=(1000, 1000)))
+    largest = max(step.gradient_norm[0] for step in faint.trace.steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for more in (dict(damping=largest), dict(damping=0.0), dict(semantic_weight=1.0)):
+            reward = None if "semantic_weight" in more else lambda images, prompts: 1e-3 * images[:, 0].mean((1, 2))
+            run(DyMO(reward, **more))
+
+
 def test_projection_changes_conflicting_gradients_and_no_others():
     agreeing = {tiny.brightness: 1.0, load_reward(lambda images, prompts: 2 * images.mean((1, 2, 3))): 1.0}
     made = [run(DyMO(load_reward(agreeing, conflicts=c), **BRIGHT, recurrences=0)) for c in ("sum", "project")]

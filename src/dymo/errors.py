@@ -38,7 +38,7 @@ class RewardError(DyMOError, RuntimeError):
 
 
 class PromptWarning(UserWarning):
-    """A prompt was read less well than it might be: in another language, or by another parser than asked for."""
+    """A prompt is read otherwise than might be thought: in another language, by another parser than asked for, in several windows."""
 
 
 class RewardHackingWarning(RuntimeWarning):

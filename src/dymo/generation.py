@@ -152,6 +152,8 @@ class Generation:
                 else:
                     dymo(loop, objectives, config, allotment, recorder)
                 recorder.finish()
+                if self.aligner.reward is not None:
+                    _check_moved(config, trace)
             elif objectives:
                 warnings.warn(
                     f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise num_inference_steps, denoising_end or strength",
@@ -357,6 +359,23 @@ def check_gradient(aligner: DyMO, pipe: Any, config: Config) -> None:
     semantic, preference = config.semantic_weight > 0, aligner.reward is not None
     check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if preference else "straight-through")
     check_offload(pipe, config, preference, aligner.preview_vae is not None)
+
+
+FAINT = 0.02
+"""Of `damping`: a gradient of that size moves the latents by a twenty-fifth of what one of the size of `damping` does."""
+
+
+def _check_moved(config: Config, trace: Trace) -> None:
+    """Warns where the reward moved next to nothing, as one of one's own on a scale of 0 to 1: its gradient lies far below `damping`."""
+    sizes = [size for step in trace.steps if step.stage == "preference" for size in step.gradient_norm if size]
+    if config.damping and sizes and max(sizes) < FAINT * config.damping:
+        most = max(sizes)
+        factor = float(f"{config.damping / most:.1g}")
+        warnings.warn(
+            f"the reward moved the images by next to nothing: its gradient is {most:.2g} at most, and steps fade away below "
+            f"damping={config.damping:g}. Multiply its scores by about {factor:g}, or set damping={most:.2g}",
+            RuntimeWarning, stacklevel=5,
+        )  # fmt: skip
 
 
 def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
