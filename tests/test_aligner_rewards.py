@@ -65,7 +65,7 @@ def test_the_sum_is_differentiated_as_a_sum():
 
 def test_a_reward_whose_scores_hardly_change_is_told_that_it_moves_nothing():
     """One of one's own on a scale of 0 to 1: its gradient is far below `damping`."""
-    said = r"next to nothing: its gradient is .* fade away below damping=1. Multiply its scores by about \d+, or set damping=\d"
+    said = r"next to nothing: its gradient is .* fade away below 1 \(damping\). Multiply its scores by about \d+, or give damping=\d"
     with pytest.warns(RuntimeWarning, match=said):
         faint = run(DyMO(lambda images, prompts: 1e-3 * images[:, 0].mean((1, 2)), borders=(1000, 1000)))
     largest = max(step.gradient_norm[0] for step in faint.trace.steps)

@@ -369,11 +369,11 @@ def _check_moved(config: Config, trace: Trace) -> None:
     """Warns where the reward moved next to nothing, as one of one's own on a scale of 0 to 1: its gradient lies far below `damping`."""
     sizes = [size for step in trace.steps if step.stage == "preference" for size in step.gradient_norm if size]
     if config.damping and sizes and max(sizes) < FAINT * config.damping:
-        most = max(sizes)
+        most = float(f"{max(sizes):.1g}")  # rounded, so that the images of a comparison say the same, once
         factor = float(f"{config.damping / most:.1g}")
         warnings.warn(
-            f"the reward moved the images by next to nothing: its gradient is {most:.2g} at most, and steps fade away below "
-            f"damping={config.damping:g}. Multiply its scores by about {factor:g}, or set damping={most:.2g}",
+            f"the reward moved the images by next to nothing: its gradient is {most:g} at most, and steps fade away below {config.damping:g} "
+            f"(damping). Multiply its scores by about {factor:g}, or give damping={most:g}",
             RuntimeWarning, stacklevel=5,
         )  # fmt: skip
 
