@@ -42,10 +42,14 @@ class Pairs(Protocol):
     """S_pos (object, its attribute) and S_neg (object, other object), each word as the positions of its tokens."""
 
     @property
-    def positive(self) -> Sequence[tuple[Word, Word]]: ...
+    def positive(self) -> Sequence[tuple[Word, Word]]:
+        """S_pos, drawn together."""
+        ...
 
     @property
-    def negative(self) -> Sequence[tuple[Word, Word]]: ...
+    def negative(self) -> Sequence[tuple[Word, Word]]:
+        """S_neg, drawn apart."""
+        ...
 
 
 def resting(objective: Objective) -> set[int]:

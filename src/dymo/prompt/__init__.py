@@ -32,7 +32,9 @@ class Parser(Protocol):
 
     def __call__(self, prompt: str) -> SemanticGraph: ...
 
-    def parse_many(self, prompts: Iterable[str]) -> Iterable[SemanticGraph]: ...
+    def parse_many(self, prompts: Iterable[str]) -> Iterable[SemanticGraph]:
+        """The graph of each prompt, in their order."""
+        ...
 
 
 def load_parser(name: str = "spacy", **settings: Any) -> Parser:

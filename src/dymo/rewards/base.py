@@ -19,7 +19,8 @@ class Reward(Protocol):
     """A score of images for their prompts, which guides or measures them; higher is better.
 
     Four more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
-    of rewards (about the spread among images of one prompt; 1 by default), `differentiable` (True by default),
+    of rewards (about the spread among images of one prompt; 1 by default; alone, a reward guides in its own points, which
+    `damping` is measured in), `differentiable` (True by default),
     `reads_prompt` (True by default), and `device`, where its parameters are (that of the first one by default, for a
     module).
     """
@@ -33,7 +34,9 @@ class Reward(Protocol):
         """images (B, 3, H, W) in [0, 1], one prompt each, t in 0..1000 or None for a clean image -> (B,)."""
         ...
 
-    def to(self, device: torch.device | str) -> Any: ...
+    def to(self, device: torch.device | str) -> Any:
+        """Move what the score is computed with; what is returned is not read."""
+        ...
 
 
 TAKES = "(images, prompts) or (images, prompts, timestep), with images (B, 3, H, W) in [0, 1] and a list of B prompts"
@@ -73,6 +76,7 @@ class FunctionReward:
 
     @property
     def device(self) -> torch.device | None:
+        """Where the function is, as a module; None for a plain one."""
         return device_of(self.function)
 
     def score(self, images: Tensor, prompts: Sequence[str], timestep: float | None = None) -> Tensor:
@@ -83,6 +87,7 @@ class FunctionReward:
         return scores
 
     def to(self, device: torch.device | str) -> FunctionReward:
+        """Move the function where it is a module; returns self."""
         if isinstance(self.function, nn.Module):
             self.function.to(device)
         return self

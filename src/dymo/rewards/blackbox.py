@@ -51,4 +51,5 @@ class BlackBoxReward:
         return found.to(images.device)
 
     def to(self, device: torch.device | str) -> BlackBoxReward:
+        """Nothing is moved: the scorer is given PIL images. Returns self."""
         return self
