@@ -33,9 +33,9 @@ def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe, mon
     last, seen = told[-1], [view["now"] for view in told if view["now"]]
     assert [image["seed"] for image in last["images"]] == [5, 6] and all(image["unguided"] for image in last["images"])
     every = [now for now in seen if (now["seed"], now["phase"]) == (5, "aligned")]
-    begun = [now for now in every if "begun" in now["stage"]]
+    begun = [now for now in every if "beginning" in now["stage"]]
     assert [now["step"] for now in begun] == list(range(1, begun[0]["steps"] + 1)) and every[: len(begun)] == begun
-    assert begun[-1]["stage"] == "seed 4 of 4 begun, of which one goes on" and all(now["preview"] for now in begun)
+    assert begun[-1]["stage"] == "beginning seed 4 of 4, of which the best goes on" and all(now["preview"] for now in begun)
     aligned = list({now["step"]: now for now in every[len(begun) :]}.values())
     assert [now["step"] for now in aligned] == [0, 1, 2, 3, 4] and all(now["preview"] for now in aligned[1:])
     assert len({now["preview"] for now in aligned[1:]}) == 4 and set(aligned[1]["maps"]) == {

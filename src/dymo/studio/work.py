@@ -24,6 +24,11 @@ from .settings import INTENTS, Settings
 
 EVERY = 0.25
 """Seconds between previews: a decoding costs time that the run would have."""
+STEERED = {
+    "semantic": "steered by the words", "mixed": "steered by the words and the reward", "preference": "steered by the reward",
+    "unguided": "not steered",
+}  # fmt: skip
+"""What the page says of a step of each stage."""
 Loader = Callable[[str], Any]
 
 
@@ -144,21 +149,27 @@ class _Watching:
         elif isinstance(event, Begun):
             self.latest, self.steps = event, event.seeds * event.steps
             self.show(event, False)
-            self.tell(f"seed {event.seed + 1} of {event.seeds} begun, of which one goes on", event.done)
+            self.tell(f"beginning seed {event.seed + 1} of {event.seeds}, of which the best goes on", event.done)
         elif isinstance(event, Accepted):
             self.latest = event
             self.done.append(event.step)
             self.maps = {key.partition(":")[2]: value for key, value in event.maps.items()} or self.maps
             self.show(event, event.step.index + 1 == self.steps)
-            self.tell(event.step.stage, event.step.index + 1)
+            self.tell(STEERED[event.step.stage], event.step.index + 1)
         elif isinstance(event, Cancelled):
-            self.run.change(message="Stopped: this is what there was.")
+            self.run.change(message=self.stopped())
 
     def show(self, event: Accepted | Begun, at_once: bool) -> None:
         """Put its prediction on the page, where the one there is old enough."""
         if at_once or time.monotonic() - self.last >= EVERY:
             self.shown = data_url(_image(event))
             self.last = time.monotonic()
+
+    def stopped(self) -> str:
+        """What there is of an image where its run was stopped."""
+        if self.phase == "unguided":
+            return "Stopped before the unguided image, to compare with, was done."
+        return "Stopped: this is the image as it was then." if self.latest else "Stopped before there was an image."
 
     def predicted(self) -> Any:
         """The latest one-step prediction as an image; None before the first step."""
