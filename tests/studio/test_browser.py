@@ -33,15 +33,18 @@ def opened(chromium, address):
     said = []
     with contextlib.ExitStack() as stack:
 
+        def hear(message):
+            # What the server refuses is on the console whatever a page does.
+            if message.type in ("error", "warning") and "status of 400" not in message.text:
+                said.append(message.text)
+
         def open_page(width=1400, scheme="light", url=address, ready="html[data-ready]"):
             size = {"width": width, "height": 900}
             context = chromium.new_context(viewport=size, color_scheme=scheme)
             stack.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(PATIENCE)
-            page.on(
-                "console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None
-            )
+            page.on("console", hear)
             page.on("pageerror", lambda error: said.append(str(error)))
             page.goto(url)
             page.wait_for_selector(ready, state="attached")
@@ -116,16 +119,59 @@ def test_two_browsers_at_once_the_second_waits_and_a_reload_loses_no_run(opened)
     generate(other, prompt="a blue tree next to a green key", seed=3)
     other.wait_for_selector("#status:has-text('Waiting: 1 run before this one')")
     other.reload()
+    # The run of another browser is not this one's.
+    third = opened()
+    assert third.text_content("#status") == "Ready." and third.is_hidden("#stop")
     done(one)
     done(other)
     assert "a blue tree" in other.get_attribute("#after", "alt")
+    one.reload()
+    done(one)
+    assert PROMPT in one.get_attribute("#after", "alt")
+
+
+def test_an_image_is_looked_at_while_the_next_one_forms_and_the_edge_follows_the_pointer(opened):
+    page = opened(390)
+    generate(page, prompt=PROMPT, count=2, seed=4, steps=12)
+    first = page.wait_for_selector("#seeds button[name]:not([name=''])")
+    page.wait_for_selector("#status:has-text('Image 2 of 2, seed 5: aligned')")
+    assert page.locator("#stop").evaluate("e => e.getBoundingClientRect().bottom <= innerHeight")
+    first.click()
+    page.wait_for_selector("#before:not([hidden])")
+    step = page.text_content("#step")
+    page.wait_for_function("step => document.getElementById('step').textContent !== step", arg=step)
+    assert "seed 4" in page.get_attribute("#after", "alt") and first.get_attribute("aria-pressed") == "true"
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 5, box["y"] + 60, steps=3)
+    assert page.input_value("#slider") in ("19", "20", "21") and page.is_hidden("#drop")
+    page.mouse.up()
+    page.click("#seeds button[name='']")
+    page.wait_for_selector("#after[alt^='Preview of seed 5']")
+    done(page)
+
+
+def test_what_is_refused_is_said_at_the_button_and_at_its_field(opened):
+    page = opened()
+    page.click("#numbers > summary")
+    page.fill("[data-name=eta_steps]", "-1")
+    page.click("#numbers > summary")
+    page.click("#generate")
+    page.wait_for_selector("#refused:has-text('Eta steps -1')")
+    assert page.evaluate("document.activeElement.dataset.name") == "eta_steps" and page.is_hidden("#trouble")
+    page.fill("[data-name=eta_steps]", "25")
+    page.fill("#seed", "-1")
+    page.click("#generate")
+    page.wait_for_selector("#refused:has-text('First seed: -1')")
+    assert page.evaluate("[...document.querySelectorAll('#ask [aria-invalid=true]')].map((field) => field.id)") == ["seed"]
 
 
 def test_markup_in_a_prompt_is_text(opened):
     page = opened()
     nasty = "<img src=x onerror=document.title='run'> a red apple"
     page.fill("#prompt", nasty)
-    page.wait_for_selector("#trouble:has-text('does not know')")
+    page.wait_for_selector("#trouble:has-text('The miniature does not know')")
     assert page.text_content("#marked") == nasty and page.locator("#marked img").count() == 0
     assert page.title() == "DyMO studio"
 

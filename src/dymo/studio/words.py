@@ -13,7 +13,7 @@ from ..prompt.graph import SemanticGraph
 from ..prompt.reading import read
 
 LABELS = {
-    "prompt": "Prompt", "negative_prompt": "Keep out of the image", "graph": "Correct it by hand", "pipeline": "Pipeline",
+    "prompt": "Prompt", "negative_prompt": "Negative prompt", "graph": "Correct it by hand", "pipeline": "Pipeline",
     "reward": "Reward that guides", "intent": "What matters", "spending": "Budget", "seed": "First seed", "count": "Images", "steps": "Steps",
     "guidance_scale": "Guidance scale", "seconds": "Seconds at most", "numbers": "All numbers",
 }  # fmt: skip
@@ -60,3 +60,17 @@ def unknown_to_miniature(prompt: str) -> list[str]:
     from ..miniature.world import WORDS
 
     return [word for word in dict.fromkeys(_WORD.findall(read(prompt).text)) if word.lower() not in WORDS]
+
+
+def not_known(words: list[str]) -> str:
+    """What is said of words that the miniature does not know, and which it knows; "" where there are none."""
+    from ..miniature.world import COLOURS, NOUNS
+
+    if not words:
+        return ""
+    named = ", ".join(repr(word if len(word) <= 30 else word[:29] + "…") for word in words[:5])
+    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+    return (
+        f"The miniature does not know {named}{more}. It draws one to three things in a colour: {', '.join(NOUNS)}; {', '.join(COLOURS)}. "
+        "Other models: dymo studio --model NAME"
+    )

@@ -7,14 +7,14 @@ const HINTS = {
   prettier: "The reward's gradient goes through the whole model: a higher reward, more time.",
   memory: "Recomputes instead of keeping: less memory, more time.",
 };
-let options, starting = false, understood = null, edited = false, source = null, run = null, shown = null, word = null, reading = 0;
+let options, starting = false, understood = null, edited = false, source = null, run = null, latest = null, shown = null, held = null, word = "", reading = 0;
 
 async function ask(path, body, method = body === undefined ? "GET" : "POST") {
   const raw = body instanceof Blob;
   const response = await fetch(path, {
     method, body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
     headers: body === undefined || raw ? {} : { "Content-Type": "application/json" },
-  }).catch(() => { throw new Error("The studio does not answer: see whether dymo studio is running still, then try again."); });
+  }).catch(() => { throw Object.assign(new Error("The studio does not answer: see whether dymo studio is running still, then try again."), { away: true }); });
   const found = await response.json().catch(() => ({ error: `The studio answered ${response.status}.` }));
   if (!response.ok) throw new Error(found.error || `The studio answered ${response.status}.`);
   return found;
@@ -24,9 +24,17 @@ function make(tag, properties = {}, ...children) {
   element.append(...children);
   return element;
 }
+// Messages of the library begin small.
+const sentence = (text) => text.replace(/^[a-z](?=[a-z])/, (letter) => letter.toUpperCase());
+// A reload is of the same tab; what another tab did is for tabs that are new.
+const memory = {
+  set(name, value) { for (const store of ["sessionStorage", "localStorage"]) try { window[store].setItem(name, value); } catch { /* private mode */ } },
+  tab(name) { try { return sessionStorage.getItem(name); } catch { return null; } },
+  get(name) { try { return sessionStorage.getItem(name) ?? localStorage.getItem(name); } catch { return null; } },
+};
 let silence;
 function say(text) {
-  $("say").textContent = text; $("say").hidden = !text;
+  $("say").textContent = sentence(text); $("say").hidden = !text;
   clearTimeout(silence); silence = setTimeout(() => { $("say").hidden = true; }, 8000);
 }
 const picked = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
@@ -120,26 +128,50 @@ async function apply(given, keepSeed = false) {
   await read(given.graph ?? undefined);
   remember();
 }
-function remember() { try { localStorage.setItem("dymo-settings", JSON.stringify(settings())); } catch { /* private mode */ } }
+function remember() { memory.set("dymo-settings", JSON.stringify(settings())); }
 
 // ---- the prompt as understood ----
 async function read(graph) {
   const mine = ++reading, prompt = $("prompt").value;
-  if (!prompt.trim()) { understood = null; $("marked").textContent = ""; $("drawn").replaceChildren(); $("roles").replaceChildren(); return trouble(""); }
+  if (!prompt.trim()) {
+    understood = null; $("edited").hidden = true;
+    for (const id of ["marked", "drawn", "roles"]) $(id).replaceChildren();
+    return trouble("");
+  }
   try {
     const found = await ask("/api/graph", { prompt, pipeline: $("pipeline").value, ...(graph ? { graph } : {}) });
     if (mine !== reading) return;
     understood = found; edited = Boolean(graph);
     draw();
-    trouble(found.unknown.length ? `The miniature does not know ${found.unknown.slice(0, 5).join(", ")}. It knows few words, as in the examples; dymo studio --model offers others.` : "");
-  } catch (error) { if (mine === reading) trouble(error.message); }
+    trouble(found.trouble);
+  } catch (error) {
+    if (mine !== reading) return;
+    if (error.away) say(error.message); else trouble(error.message);
+  }
 }
 function trouble(text) {
-  $("trouble").textContent = text; $("trouble").hidden = !text;
+  $("trouble").textContent = sentence(text); $("trouble").hidden = !text;
   $("prompt").setAttribute("aria-invalid", text ? "true" : "false");
+}
+// Why a run cannot start, beside the button; the field that the message begins with is marked.
+function refuse(text) {
+  $("refused").textContent = sentence(text); $("refused").hidden = !text;
+  for (const field of document.querySelectorAll("[aria-describedby='refused']")) for (const said of ["aria-invalid", "aria-describedby"]) field.removeAttribute(said);
+  if (!text) return;
+  const named = [...document.querySelectorAll("#ask label")].filter((label) => {
+    const name = label.firstChild.nodeType === Node.TEXT_NODE && label.firstChild.textContent.trim();
+    return name && text.startsWith(name) && !/[a-z]/i.test(text[name.length]);
+  }).sort((a, b) => b.textContent.length - a.textContent.length);
+  const field = named[0]?.control;
+  if (!field) return;
+  field.setAttribute("aria-invalid", "true");
+  if (field !== $("prompt")) field.setAttribute("aria-describedby", "refused");
+  field.closest("details")?.setAttribute("open", "");
+  field.focus();
 }
 function draw() {
   const { graph, words, together, apart } = understood;
+  $("edited").hidden = !edited;
   const things = new Map(graph.entities.map((e, n) => [e.span.join(), n]));
   const marks = new Set(graph.entities.flatMap((e) => e.attributes.map((a) => a.span.join())));
   const parts = []; let at = 0;
@@ -151,12 +183,21 @@ function draw() {
     at = one.end;
   }
   $("marked").replaceChildren(...parts, letters.slice(at));
-  const list = (pairs, sign) => pairs.map((pair) => pair.join(sign)).join(", ") || "nothing";
+  // What scrolls must be within reach of the keyboard.
+  if ($("marked").scrollHeight > $("marked").clientHeight) $("marked").tabIndex = 0; else $("marked").removeAttribute("tabindex");
+  const list = (pairs, sign) => (pairs.slice(0, 12).map((pair) => pair.join(sign)).join(", ") || "nothing") + (pairs.length > 12 ? `, and ${pairs.length - 12} more` : "");
   $("drawn").replaceChildren(make("dt", { textContent: "Drawn together" }), make("dd", { textContent: list(together, " + ") }),
     make("dt", { textContent: "Kept apart" }), make("dd", { textContent: list(apart, " | ") }));
+  if ($("correct").open) drawRoles(); else $("roles").replaceChildren();
+}
+// Only where they are seen: of a long prompt they are many thousand choices.
+function drawRoles() {
+  if (!understood) return;
+  const { graph, words } = understood;
+  const things = new Map(graph.entities.map((e, n) => [e.span.join(), n]));
   $("roles").replaceChildren(...words.map((one, n) => {
     const key = [one.start, one.end].join(), select = make("select");
-    select.append(make("option", { value: "", textContent: "no thing and no attribute" }), make("option", { value: "thing", textContent: "a thing" }));
+    select.append(make("option", { value: "", textContent: "neither thing nor attribute" }), make("option", { value: "thing", textContent: "a thing" }));
     graph.entities.forEach((e, i) => {
       if (e.span.join() === key) return;
       select.append(make("option", { value: `of:${i}`, textContent: `describes ${e.text}` }));
@@ -207,46 +248,82 @@ async function correct(n, value) {
 // ---- a run ----
 function watch(id) {
   source?.close();
-  run = id; shown = null;
+  run = id; shown = held = latest = null;
+  $("made").hidden = $("charts").hidden = true; $("seeds").replaceChildren(); maps({});
   source = new EventSource(`/api/runs/${encodeURIComponent(id)}/events`);
   source.onmessage = (event) => show(JSON.parse(event.data));
   source.onerror = () => {
-    if (source?.readyState === EventSource.CLOSED) { idle(); $("step").textContent = ""; tell("This run is not there any more: the studio was started anew. What was finished is in the gallery."); }
+    if (source?.readyState === EventSource.CLOSED) {
+      // A page that is being left ends here too, with a run that goes on.
+      if (!latest) memory.set("dymo-run", "");
+      idle(); $("step").textContent = "";
+      if (!edited) read();
+      tell("This run is not there any more: the studio was started anew. What was finished is in the gallery.");
+    }
     else tell("The studio does not answer: trying again.");
   };
-  $("stop").hidden = false; $("generate").disabled = true;
+  $("stop").hidden = false; $("generate").setAttribute("aria-disabled", "true");
 }
 // A screen reader reads every change aloud: the same words are no change, and steps are told beside it.
 function tell(text) { if (text && $("status").textContent !== text) $("status").textContent = text; }
-function idle() { source?.close(); source = null; run = null; $("stop").hidden = true; $("generate").disabled = false; $("progress").hidden = true; }
+function idle() {
+  source?.close(); source = run = held = null;
+  if (document.activeElement === $("stop")) $("generate").focus({ preventScroll: true });
+  $("stop").hidden = true; $("generate").removeAttribute("aria-disabled"); $("progress").hidden = true;
+}
 function show(view) {
-  const now = view.now, status = [];
+  const now = view.now, status = [], over = ["done", "stopped", "failed"].includes(view.state);
+  latest = view;
   if (view.state === "waiting") status.push(view.place === 1 ? "Waiting: 1 run before this one." : `Waiting: ${view.place} runs before this one.`);
-  if (view.message) status.push(view.message);
-  $("seeds").hidden = view.count < 2;
+  if (view.message) status.push(sentence(view.message));
   if (now) {
-    status.push(`Seed ${now.seed}, ${now.phase}.`);
+    const done = view.images.length, which = view.count > 1 ? `Image ${now.phase === "aligned" ? done + 1 : done} of ${view.count}, seed ${now.seed}` : `Seed ${now.seed}`;
+    status.push(`${which}: ${now.phase === "aligned" ? "aligned" : "unguided, to compare with"}.`);
     $("progress").hidden = false; $("progress").max = now.steps || 1; $("progress").value = now.step;
-    if (now.preview && now.phase === "aligned") { picture(now.preview, null, `Preview of seed ${now.seed}: ${view.prompt}`); chart(now.series, now.steps); maps(now.maps); }
   }
   $("step").textContent = now ? `Step ${now.step} of ${now.steps}${now.stage ? `, ${now.stage}` : ""}.` : "";
   strip(view);
-  const last = view.images.at(-1);
-  if (last && (!now || now.phase === "unguided")) { const key = `${last.name}${last.unguided}`; if (shown !== key) { shown = key; result(last, view.state === "running"); } }
-  if (["done", "stopped", "failed"].includes(view.state)) {
-    idle(); gallery();
-    if (view.state === "failed") { say(view.message); trouble(view.message); }
+  if (!held) live(view);
+  $("status").classList.toggle("failed", view.state === "failed");
+  if (over) {
+    idle(); gallery(); maps({});
+    // What has failed is not shown again by a reload.
+    if (view.state === "failed") memory.set("dymo-run", "");
     if (view.state === "done") status.push(`Done: ${view.images.length === 1 ? "1 image" : `${view.images.length} images`}.`);
     if (view.state === "stopped" && !status.length) status.push("Stopped.");
   }
   tell(status.join(" "));
 }
+// The preview, or the latest image of the run; not while another one is looked at.
+function live({ now, images, state, prompt }) {
+  if (now?.preview && now.phase === "aligned") {
+    picture(now.preview, null, `Preview of seed ${now.seed}: ${prompt}`); chart(now.series, now.steps); maps(now.maps);
+    $("made").hidden = true; shown = null;
+  }
+  const last = images.at(-1), key = last && `${last.name}${last.unguided}`;
+  if (last && (!now || now.phase === "unguided") && shown !== key) {
+    result(last, state === "running"); shown = key;
+    if (!now) course(last);
+  }
+  press();
+}
+// The images of a run; while it goes on, the last button leads back to the preview. Those that are there stay: one may have the focus.
 function strip(view) {
-  $("seeds").replaceChildren(...view.images.map((image) => {
-    const button = make("button", { type: "button", onclick: () => look(image) }, make("img", { src: `/gallery/${image.name}.png`, alt: `Seed ${image.seed}` }));
-    button.setAttribute("aria-pressed", String(shown?.startsWith(image.name) ?? false));
-    return button;
-  }));
+  const names = [...view.images.map((image) => image.name), ...(view.now && !view.images.some((image) => image.seed === view.now.seed) ? [""] : [])];
+  const buttons = [...$("seeds").children], have = new Set(buttons.map((button) => button.name));
+  for (const button of buttons) if (!names.includes(button.name)) button.remove();
+  for (const [n, name] of names.entries()) {
+    if (have.has(name)) continue;
+    const image = () => latest.images.find((one) => one.name === name);
+    $("seeds").insertBefore(make("button", { type: "button", name, onclick: () => { if (name) look(image()); else { held = null; live(latest); } } },
+      name ? make("img", { src: `/gallery/${name}.png`, alt: `Seed ${image().seed}` }) : "now"), $("seeds").children[n] ?? null);
+  }
+  $("seeds").hidden = !(view.count > 1 && view.images.length) && !(run && held);
+  press();
+}
+function press() {
+  const url = $("after").getAttribute("src") ?? "";
+  for (const button of $("seeds").children) button.setAttribute("aria-pressed", String(button.name ? url.endsWith(`/${button.name}.png`) : !held && url.startsWith("data:")));
 }
 function picture(after, before, alt) {
   $("empty").hidden = true;
@@ -280,15 +357,18 @@ function result(image, running = false) {
   $("facts").textContent = facts.join(" · ");
   $("download").href = url; $("download").download = `${image.name}.png`;
   $("reuse").onclick = () => restore(`/api/gallery/${image.name}`);
-  for (const button of $("seeds").children) button.setAttribute("aria-pressed", String(button.firstChild.src.endsWith(url)));
 }
 
 // An image that is there already, with the course that its trace tells.
-async function look(image) {
+function look(image) {
   result(image);
-  if (!run) $("status").textContent = image.prompt;
+  shown = null;
+  if (run) { held = image.name; strip(latest); } else { $("status").textContent = image.prompt; $("status").classList.remove("failed"); press(); }
+  course(image);
+}
+async function course(image) {
   const series = await ask(`/api/gallery/${image.name}/course`).catch(() => null);
-  chart(series, series?.t.length);
+  if ($("after").getAttribute("src") === `/gallery/${image.name}.png`) chart(series, series?.t.length);
 }
 
 // ---- maps and charts ----
@@ -296,11 +376,11 @@ function maps(found) {
   const names = Object.keys(found);
   $("overlay").hidden = !names.length; $("map").hidden = !names.length;
   if (!names.length) return;
-  if (!names.includes(word) && word !== "") word = names[0];
+  if (!names.includes(word)) word = "";
   if ($("wordmaps").dataset.names !== names.join()) {
     $("wordmaps").dataset.names = names.join();
     $("wordmaps").replaceChildren(...["", ...names].map((name) => make("label", {},
-      make("input", { type: "radio", name: "map", value: name, checked: name === word, onchange: () => { word = name; paint(found[word]); } }),
+      make("input", { type: "radio", name: "map", value: name, checked: name === word, onchange: () => { word = name; paint(latest?.now?.maps[word]); } }),
       make("span", { textContent: name || "none" }))));
   }
   paint(found[word]);
@@ -318,17 +398,20 @@ function paint(grid) {
 const SVG = "http://www.w3.org/2000/svg";
 function lines(svg, rows, low, high, steps) {
   const node = (tag, attributes, text) => { const e = document.createElementNS(SVG, tag); for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v); if (text) e.textContent = text; return e; };
-  const x = (n) => 36 + (280 * n) / Math.max(1, steps - 1), y = (v) => 84 - (76 * (v - low)) / (high - low || 1);
-  svg.replaceChildren(node("path", { d: "M36 8V84H316", class: "axis", fill: "none" }), node("text", { x: 0, y: 14 }, high.toFixed(high < 10 ? 2 : 1)), node("text", { x: 0, y: 86 }, low.toFixed(Math.abs(low) < 10 ? 2 : 1)),
+  // As wide as it is shown, so that its letters have their size.
+  const wide = svg.clientWidth || 320;
+  svg.setAttribute("viewBox", `0 0 ${wide} 96`);
+  const x = (n) => 36 + ((wide - 40) * n) / Math.max(1, steps - 1), y = (v) => 84 - (76 * (v - low)) / (high - low || 1);
+  svg.replaceChildren(node("path", { d: `M36 8V84H${wide - 4}`, class: "axis", fill: "none" }), node("text", { x: 0, y: 14 }, high.toFixed(high < 10 ? 2 : 1)), node("text", { x: 0, y: 86 }, low.toFixed(Math.abs(low) < 10 ? 2 : 1)),
     ...rows.map(([kind, values]) => {
       let d = "", pen = "M";
-      values.forEach((v, n) => { if (v == null) { pen = "M"; return; } d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}`; pen = "L"; });
+      values.forEach((v, n) => { if (v == null) { pen = "M"; return; } d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}${pen === "M" ? "h0" : ""}`; pen = "L"; });
       return node("path", { d: d || "M0 0", class: kind });
     }));
 }
 function chart(series, steps) {
-  $("charts").hidden = !series;
-  if (!series) return;
+  $("charts").hidden = !series?.t.length;
+  if (!series?.t.length) return;
   const rewards = series.reward.filter((v) => v != null);
   const low = rewards.length ? Math.min(...rewards) : 0, high = rewards.length ? Math.max(...rewards) : 1;
   lines($("chart-reward"), [["one", series.reward]], low, high, steps);
@@ -341,21 +424,27 @@ function chart(series, steps) {
 
 // ---- gallery, and images dropped ----
 async function gallery(before) {
-  const found = await ask(`/api/gallery${before ? `?before=${encodeURIComponent(before)}` : ""}`);
+  const found = await ask(`/api/gallery${before ? `?before=${encodeURIComponent(before)}` : ""}`).catch((error) => { say(error.message); });
+  if (!found) return;
   const items = found.map((image) => {
-    const text = image.prompt || image.name;
-    return make("li", {}, make("button", { type: "button", onclick: () => { $("seeds").hidden = true; look(image); $("stage").scrollIntoView({ block: "start" }); $("stage").focus({ preventScroll: true }); } },
+    const text = image.prompt || image.name, title = image.seed == null ? text : `${text}, seed ${image.seed}`;
+    return make("li", {}, make("button", { type: "button", title, name: image.name, onclick: () => { if (!run) $("seeds").hidden = true; look(image); $("stage").scrollIntoView({ block: "start" }); $("stage").focus({ preventScroll: true }); } },
       make("img", { src: `/gallery/${image.name}.png`, alt: "", loading: "lazy" }), make("span", { textContent: text })));
   });
-  if (before) $("images").append(...items); else $("images").replaceChildren(...items);
+  const name = (item) => item.firstChild.name, focused = document.activeElement.closest("#images button")?.name;
+  // Older ones that were fetched stay, and so does the focus.
+  const old = [...$("images").children].filter((item) => before || (found.length && name(item) < found.at(-1).name));
+  $("images").replaceChildren(...(before ? [...old, ...items] : [...items, ...old]));
+  if (focused) $("images").querySelector(`[name="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   $("none").hidden = Boolean($("images").children.length);
-  $("older").hidden = found.length < 24;
-  $("older").onclick = () => gallery(found.at(-1).name);
+  if (before || !old.length) $("older").hidden = found.length < 24;
+  $("older").onclick = () => gallery(name($("images").lastElementChild));
 }
 async function restore(path, body) {
   try {
     const found = await ask(path, body);
     await apply(found.settings);
+    refuse("");
     say(["Settings restored.", ...found.notes.map((note) => `Not taken over: ${note}.`)].join(" "));
     $("prompt").focus();
   } catch (error) { say(error.message); }
@@ -370,7 +459,7 @@ function take(file) {
 function theme(value) {
   if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
   $("theme").value = value;
-  try { localStorage.setItem("dymo-theme", value); } catch { /* private mode */ }
+  memory.set("dymo-theme", value);
 }
 $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -378,11 +467,14 @@ $("ask").addEventListener("submit", async (event) => {
   remember();
   starting = true;
   try {
-    watch((await ask("/api/runs", settings())).id);
-    trouble(""); $("status").textContent = "Starting.";
+    const { id } = await ask("/api/runs", settings());
+    memory.set("dymo-run", id);
+    refuse(""); trouble(""); say("");
+    watch(id);
+    $("status").textContent = "Starting."; $("status").classList.remove("failed");
     if (matchMedia("(max-width: 860px)").matches) $("stage").scrollIntoView({ block: "start" });
   }
-  catch (error) { trouble(error.message); say(error.message); }
+  catch (error) { if (sentence(error.message) === $("trouble").textContent) $("prompt").focus(); else refuse(error.message); }
   finally { starting = false; }
 });
 $("stop").onclick = async () => { if (run) { $("status").textContent = "Stopping after this step."; await ask(`/api/runs/${run}/stop`, {}).catch((e) => say(e.message)); } };
@@ -391,32 +483,49 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && run) $("stop").click();
 });
 let typing;
-$("prompt").addEventListener("input", () => { edited = false; clearTimeout(typing); typing = setTimeout(() => read(), 400); });
+$("prompt").addEventListener("input", () => { edited = false; clearTimeout(typing); typing = setTimeout(() => { read(); remember(); }, 400); });
 $("ask").addEventListener("change", (event) => {
   if (event.target.name === "intent") fillNumbers();
+  if (event.target.validity.valid) event.target.removeAttribute("aria-invalid");
   numbers(); hints(); remember();
 });
 $("pipeline").onchange = () => { choosePipeline(); read(); remember(); };
-$("reread").onclick = () => read();
+$("reread").onclick = () => { edited = false; read(); remember(); };
+$("correct").ontoggle = () => { if ($("correct").open) drawRoles(); };
 $("dice").onclick = () => { $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]; remember(); };
 $("slider").oninput = slide;
 $("theme").onchange = () => theme($("theme").value);
 $("file").onchange = () => { take($("file").files[0]); $("file").value = ""; };
-for (const kind of ["dragenter", "dragover"]) window.addEventListener(kind, (event) => { event.preventDefault(); $("drop").hidden = false; });
+// On the image the edge follows the pointer.
+function dragEdge(event) {
+  if ($("compare").hidden || !(event.buttons & 1)) return;
+  if (event.type === "pointerdown") $("frame").setPointerCapture(event.pointerId);
+  const box = $("frame").getBoundingClientRect();
+  $("slider").value = (100 * (event.clientX - box.left)) / box.width;
+  slide();
+}
+for (const kind of ["pointerdown", "pointermove"]) $("frame").addEventListener(kind, dragEdge);
+// Files alone are dropped here: text is dragged into fields, and the page's own images are there already.
+let own = false;
+const file = (event) => !own && event.dataTransfer.types.includes("Files");
+window.addEventListener("dragstart", () => { own = true; });
+window.addEventListener("dragend", () => { own = false; });
+for (const kind of ["dragenter", "dragover"]) window.addEventListener(kind, (event) => { if (file(event)) { event.preventDefault(); $("drop").hidden = false; } });
 window.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").hidden = true; });
-window.addEventListener("drop", (event) => { event.preventDefault(); $("drop").hidden = true; take(event.dataTransfer.files[0]); });
-try { theme(localStorage.getItem("dymo-theme") ?? ""); } catch { theme(""); }
+window.addEventListener("drop", (event) => { if (file(event)) { event.preventDefault(); $("drop").hidden = true; take(event.dataTransfer.files[0]); } });
+theme(memory.get("dymo-theme") ?? "");
 async function begin() {
   try {
     options = await ask("/api/options");
     $("pipeline").replaceChildren(...Object.keys(options.pipelines).map((name) => make("option", { value: name, textContent: name })));
     $("count").max = options.most_seeds;
     const first = Object.keys(options.pipelines)[0];
-    let held = null;
-    try { held = JSON.parse(localStorage.getItem("dymo-settings")); } catch { /* nothing held */ }
-    await Promise.all([apply(held ?? { pipeline: first, prompt: options.pipelines[first].examples[0] ?? "" }), gallery()]);
-    const active = await ask("/api/runs");
-    if (active.length) watch(active.at(-1));
+    let kept = null;
+    try { kept = JSON.parse(memory.get("dymo-settings")); } catch { /* nothing kept */ }
+    await Promise.all([apply(kept ?? { pipeline: first, prompt: options.pipelines[first].examples[0] ?? "" }), gallery()]);
+    // The run that this tab started, over or not; in a new tab that of this browser, while it goes on. Others' runs are theirs.
+    const mine = memory.get("dymo-run");
+    if (mine && (memory.tab("dymo-run") || (await ask("/api/runs")).includes(mine))) watch(mine);
     document.documentElement.dataset.ready = "";
   } catch (error) { say(error.message); }
 }
