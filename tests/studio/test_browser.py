@@ -196,6 +196,7 @@ def test_the_study_on_a_phone_with_keys(opened, tmp_path):
         page.click("button.main")
         page.wait_for_selector("#progress:has-text('Pair 1 of 7')")
         assert violations(page) == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("figcaption").all_inner_texts() == ["1", "2"]
         for n, key in enumerate("1020120", 1):
             page.wait_for_selector(f"#progress:has-text('Pair {n} of 7')")
             page.keyboard.press(key)

@@ -45,8 +45,7 @@ def report(settings: StudyReport, console: Console, notes: Console) -> None:
     written = write_report(outcome(Answers(path)), settings.out or settings.run)
     say(
         console,
-        written.table.to_text(),
-        "",
+        *([written.table.to_text(), ""] if written.table.rows else []),
         written.summary,
         f"Report: {written.markdown}",
         f"Figure: {written.figure}",

@@ -16,7 +16,7 @@ from ..report.table import Cell, Column, Table
 from .design import BROKEN, MOST_WRONG, SAME
 from .outcome import Outcome, WinRate
 
-_WON, _TIED, _LOST, _INK = "#b23a0e", "#d9d5cb", "#8a8f98", "#1b1c1e"
+_WON, _TIED, _LOST, _INK = "#b23a0e", "#d9d5cb", "#6a6f78", "#1b1c1e"
 
 
 class Written(NamedTuple):
