@@ -401,8 +401,9 @@ function lines(svg, rows, low, high, steps) {
   // As wide as it is shown, so that its letters have their size.
   const wide = svg.clientWidth || 320;
   svg.setAttribute("viewBox", `0 0 ${wide} 96`);
+  const some = rows.some(([, values]) => values.some((v) => v != null)), said = (v) => (some ? v.toFixed(Math.abs(v) < 10 ? 2 : 1) : "");
   const x = (n) => 36 + ((wide - 40) * n) / Math.max(1, steps - 1), y = (v) => 84 - (76 * (v - low)) / (high - low || 1);
-  svg.replaceChildren(node("path", { d: `M36 8V84H${wide - 4}`, class: "axis", fill: "none" }), node("text", { x: 0, y: 14 }, high.toFixed(high < 10 ? 2 : 1)), node("text", { x: 0, y: 86 }, low.toFixed(Math.abs(low) < 10 ? 2 : 1)),
+  svg.replaceChildren(node("path", { d: `M36 8V84H${wide - 4}`, class: "axis", fill: "none" }), node("text", { x: 0, y: 14 }, said(high)), node("text", { x: 0, y: 86 }, said(low)),
     ...rows.map(([kind, values]) => {
       let d = "", pen = "M";
       values.forEach((v, n) => { if (v == null) { pen = "M"; return; } d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}${pen === "M" ? "h0" : ""}`; pen = "L"; });
