@@ -47,7 +47,7 @@ def studio() -> None:
         for width in SIZES:
             for scheme in SCHEMES:
                 page = opened(chromium, width, scheme, address)
-                page.locator("#images button").first.click()
+                page.locator("#images button").last.click()
                 page.wait_for_selector("#before:not([hidden])")
                 if width == 1400:
                     page.evaluate("scrollTo(0, 0)")
@@ -56,6 +56,8 @@ def studio() -> None:
         page.click("#generate")
         page.wait_for_selector("#wordmaps label:has-text('apple')")
         page.click("#wordmaps label:has-text('apple')")
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_function("() => Number(document.getElementById('step').textContent.match(/[0-9]+/)) >= 12")
         keep(page, "studio-running")
 
 
@@ -89,7 +91,8 @@ def new_page(chromium: Any, width: int, scheme: str) -> Any:
 
 def keep(page: Any, name: str) -> None:
     """The part of the page that is seen, as a small WebP."""
-    page.wait_for_load_state("networkidle")
+    if page.locator("#stop:visible").count() == 0:  # a run's stream is never idle
+        page.wait_for_load_state("networkidle")
     with Image.open(io.BytesIO(page.screenshot())) as image:
         image.convert("RGB").save(DOCS / f"{name}.webp", quality=82, method=6)
 
