@@ -58,14 +58,25 @@ def test_the_sum_is_differentiated_as_a_sum():
     def both(images, prompts):
         return 2 * tiny.brightness(images, prompts) - redness(images, prompts)
 
-    plain = run(DyMO(both, **BRIGHT, recurrences=0))
-    table = run(DyMO({tiny.brightness: 2.0, redness: -1.0}, **BRIGHT, recurrences=0))
+    plain = run(DyMO(both, **BRIGHT, recurrences=0, units="absolute"))
+    table = run(DyMO({tiny.brightness: 2.0, redness: -1.0}, **BRIGHT, recurrences=0, units="absolute"))
     torch.testing.assert_close(plain.images, table.images)
+
+
+def test_a_reward_in_other_points_steers_the_same_where_its_scale_says_so():
+    def hundredth(images, prompts):
+        return tiny.brightness(images, prompts) / 100
+
+    hundredth.scale = 0.01
+    first, second = (run(DyMO(reward, **BRIGHT)) for reward in (tiny.brightness, hundredth))
+    torch.testing.assert_close(second.images, first.images)
+    assert second.trace.steps[-1].reward[0] == pytest.approx(first.trace.steps[-1].reward[0] / 100, rel=1e-4)
+    assert not torch.equal(run(DyMO(hundredth, **BRIGHT, units="absolute")).images, first.images)
 
 
 def test_a_reward_whose_scores_hardly_change_is_told_that_it_moves_nothing():
     """One of one's own on a scale of 0 to 1: its gradient is far below `damping`."""
-    said = r"next to nothing: its gradient is .* fade away below 1 \(damping\). Multiply its scores by about \d+, or give damping=\d"
+    said = r"next to nothing: its gradient is .* fade away below 1 \(damping\): set its `scale`, .* \(1 now\), to about (.*), or give damping="
     with pytest.warns(RuntimeWarning, match=said):
         faint = run(DyMO(lambda images, prompts: 1e-3 * images[:, 0].mean((1, 2)), borders=(1000, 1000)))
     largest = max(step.gradient_norm[0] for step in faint.trace.steps)

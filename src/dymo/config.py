@@ -16,6 +16,7 @@ MapRows = Literal["conditional", "all"]
 Gradient = Literal["full", "conditional", "straight-through"]
 GradientChoice = Literal["auto", "full", "conditional", "straight-through"]
 StepRule = Literal["polyak", "residual"]
+Units = Literal["relative", "absolute"]
 Borders = Literal["timestep", "progress"]
 Normalisation = Literal["none", "instance"]
 PreferenceForm = Literal["exponential", "score", "norm"]
@@ -78,6 +79,9 @@ class Config:
     (SD3: CLIP, T5); None: all."""
 
     # Step length.
+    units: Units = "relative"
+    """In which `eta`, `damping` and `h` are: "relative" to the latents' size and the reward's spread (`guidance/units.py`), so that
+    they hold for every model and reward; "absolute": ||g_t|| and L_R as they are."""
     step_rule: StepRule = "polyak"
     """Displacement of z_{t-1}: eta ||eps|| / ||g||^2 g, or eta ||eps_cond - eps_uncond|| g / ||g||."""
     eta: ByStage = (0.3, 0.08, 0.02)
@@ -145,7 +149,7 @@ class Config:
         for name, kind in (
             ("borders_by", Borders), ("change_of", Normalisation), ("preference_form", PreferenceForm),
             ("step_rule", StepRule), ("gradient", GradientChoice), ("truncation", Truncation), ("change_since", Change),
-            ("pieces", Pieces), ("map_rows", MapRows), ("markup", Markup), ("few_steps", FewSteps),
+            ("pieces", Pieces), ("map_rows", MapRows), ("markup", Markup), ("few_steps", FewSteps), ("units", Units),
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(
@@ -225,13 +229,14 @@ _OFFICIAL: dict[str, Any] = dict(
     few_steps="never", borders_by="progress", borders=(8 / 50, 25 / 50), k=1.0, change_of="instance", change_since="evaluation",
     weights_have_gradient=True, preference_form="norm", clamp=False, pieces="each", wholes_and_parts=True, numerals=True, map_rows="all",
     step_rule="residual", max_step=None, eta_steps=None, damping=0.0, max_recurrences=None, views=11, fresh_views=True, gradient="full",
+    units="absolute",
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
     # The equations of arXiv 2412.00759 and nothing else: no damping, no caps. It gives no eta and h.
     "paper": Config(
-        few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, eta_steps=None, max_recurrences=None,
+        few_steps="never", gradient="full", eta=(0.1, 0.08, 0.05), damping=0.0, max_step=None, eta_steps=None, max_recurrences=None, units="absolute",
         wholes_and_parts=True, numerals=True,
     ),
     "official-sd15": Config(**_OFFICIAL, semantic_weight=10.0, eta=(1.5, 1.0, 1.0), h=(1.0, 1.0, 3.0)),

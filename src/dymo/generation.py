@@ -22,6 +22,7 @@ from .events import Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
 from .guidance.schedule import stage
+from .guidance.units import relative_gain
 from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
@@ -153,7 +154,7 @@ class Generation:
                     dymo(loop, objectives, config, allotment, recorder)
                 recorder.finish()
                 if self.aligner.reward is not None:
-                    _check_moved(config, trace)
+                    _check_moved(config, trace, self.aligner.reward)
             elif objectives:
                 warnings.warn(
                     f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise num_inference_steps, denoising_end or strength",
@@ -255,10 +256,13 @@ class Generation:
         if config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs):
             objectives.append(SemanticAlignment(self.pairs))
         if reward is not None:
+            form = config.preference_form, config.tau, getattr(reward, "cosine_scale", None)
+            relative = config.units == "relative"
+            gain = relative_gain(*form, getattr(reward, "typical", None), scale_of(reward), config.views) if relative else 1.0
             objectives.append(
                 Preference(
-                    self.scorer(reward, guides=True), config.preference_form, config.tau, getattr(reward, "cosine_scale", None),
-                    config.views, config.fresh_views, self._seeds() if config.fresh_views else (), config.clamp,
+                    self.scorer(reward, guides=True), *form, config.views, config.fresh_views,
+                    self._seeds() if config.fresh_views else (), config.clamp, gain,
                 )
             )  # fmt: skip
         return [*objectives, *self.aligner.objectives]
@@ -365,16 +369,17 @@ FAINT = 0.02
 """Of `damping`: a gradient of that size moves the latents by a twenty-fifth of what one of the size of `damping` does."""
 
 
-def _check_moved(config: Config, trace: Trace) -> None:
-    """Warns where the reward moved next to nothing, as one of one's own on a scale of 0 to 1: its gradient lies far below `damping`."""
+def _check_moved(config: Config, trace: Trace, reward: Reward) -> None:
+    """Warns where the reward moved next to nothing, as one of one's own does whose `scale` is not that of its scores."""
     sizes = [size for step in trace.steps if step.stage == "preference" for size in step.gradient_norm if size]
     if config.damping and sizes and max(sizes) < FAINT * config.damping:
         most = float(f"{max(sizes):.1g}")  # rounded, so that the images of a comparison say the same, once
-        factor = float(f"{config.damping / most:.1g}")
+        scale = f"{scale_of(reward) * most / config.damping:.1g}"
+        meant = "the points that images of one prompt usually differ by"
+        remedy = f"set its `scale`, {meant} ({scale_of(reward):g} now), to about {scale}" if config.units == "relative" else "multiply its scores"
         warnings.warn(
-            f"the reward moved the images by next to nothing: its gradient is {most:g} at most, and steps fade away below {config.damping:g} "
-            f"(damping). Multiply its scores by about {factor:g}, or give damping={most:g}",
-            RuntimeWarning, stacklevel=5,
+            f"the reward {reward.name} moved the images by next to nothing: its gradient is {most:g} at most, and steps fade away below "
+            f"{config.damping:g} (damping): {remedy}, or give damping={most:g}", RuntimeWarning, stacklevel=5,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
 from dymo.guidance.step import damped, failure, move, norms, usable
 
-PLAIN = dict(damping=0.0, max_step=None, eta_steps=None)
+PLAIN = dict(damping=0.0, max_step=None, eta_steps=None, units="absolute")
 
 
 HERE, THERE = Level(0.6, 0.8), Level(0.8, 0.6)

@@ -18,7 +18,7 @@ from dymo.methods.dymo import dymo
 
 M, C, STEPS = 0.4, 0.8, 8
 ABAR = [0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0]
-PREFERENCE = dict(borders=(1000.0, 1000.0), semantic_weight=0.0, damping=0.0, max_step=None, eta_steps=None)
+PREFERENCE = dict(borders=(1000.0, 1000.0), semantic_weight=0.0, damping=0.0, max_step=None, eta_steps=None, units="absolute")
 
 
 def level(abar):

@@ -233,6 +233,8 @@ class Preference:
     """Of each sample's augmentations; 0 where there is none."""
     clamp: bool = True
     """Pixels beyond black and white are cut before the reward sees them, and then have no gradient."""
+    gain: float = 1.0
+    """What L_R is multiplied by (`guidance/units.py`)."""
     resting: set[int] = field(default_factory=set)
     """Samples that are not steered by it any more."""
     name: str = "preference"
@@ -251,7 +253,7 @@ class Preference:
         seen.notes["reward"] = scores[0].detach().sum(0)
         if self.resting:
             seen.notes["reward"][[k for k, i in enumerate(seen.rows) if i in self.resting]] = float("nan")
-        return preference_loss(scores, self.form, self.tau, self.cosine_scale)
+        return self.gain * preference_loss(scores, self.form, self.tau, self.cosine_scale)
 
     def _seed(self, sample: int, step: int) -> int:
         return (self.seeds[sample] if self.seeds else 0) + (self._evaluations[sample] if self.fresh_views else step)

@@ -12,6 +12,7 @@ from ..config import Config
 from ..errors import ConfigError
 from .loop import Seen, Timestep
 from .schedule import STAGES, Stage
+from .units import relative_size
 
 FURTHEST = 2.5
 """Most that a step of a short run is longer."""
@@ -73,7 +74,7 @@ def pace(config: Config, now: Timestep) -> float:
 
 @dataclass
 class Move:
-    """The displacement of z_{t-1} (B, ...), zero where the gradient has no direction; its length and ||g||, (B,)."""
+    """The displacement of z_{t-1} (B, ...), zero where the gradient has no direction; its length, and ||g|| in `config.units`, (B,)."""
 
     displacement: Tensor
     length: Tensor
@@ -90,7 +91,8 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
     further = pace(config, seen.timestep)
     eta = further * config.eta[STAGES.index(stage)]
     gradient = gradient.float() * here
-    size, noise = norms(gradient), norms(seen.eps)
+    steepness, noise = norms(gradient), norms(seen.eps)
+    size = relative_size(steepness, gradient[0].numel()) if config.units == "relative" else steepness
     if config.step_rule == "residual":
         if seen.residual is None:
             raise ConfigError(
@@ -104,7 +106,7 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
         length = damped(length, size, config.damping)
     if config.max_step is not None:
         length = torch.minimum(length, further * config.max_step * noise)
-    goes = usable(size)
+    goes = usable(steepness)
     length = torch.where(goes, length, 0.0)
-    unit = torch.where(per_sample(goes, gradient), gradient / per_sample(size, gradient), 0.0)
+    unit = torch.where(per_sample(goes, gradient), gradient / per_sample(steepness, gradient), 0.0)
     return Move(per_sample(-there * length, gradient) * unit, length, size)

@@ -35,7 +35,7 @@ class JudgeReward(TowerReward):
 
 
 def load_judge(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> JudgeReward:
-    return JudgeReward(Judge.from_pretrained(source).to(dtype), spec.name, PIXELS, (), scale=spec.scale)
+    return JudgeReward(Judge.from_pretrained(source).to(dtype), spec.name, PIXELS, (), **spec.of_scores)
 
 
 def load_conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> ConvPreference:

@@ -73,4 +73,4 @@ def load_aesthetic(spec: Spec, source: str | Path, dtype: torch.dtype | None = N
     # In float32 where the tower is in half: the head's layers cancel each other to a few thousandths.
     precise = torch.float64 if dtype == torch.float64 else torch.float32
     head = head_from_state(state, spec.name, tower.config.projection_dim, hidden_of(state) if own else HIDDEN, precise)
-    return AestheticReward(tower, head, spec.name, *normalisation(source, spec.name), scale=spec.scale, **settings)
+    return AestheticReward(tower, head, spec.name, *normalisation(source, spec.name), **spec.of_scores, **settings)

@@ -18,11 +18,10 @@ from ..errors import RewardError
 class Reward(Protocol):
     """A score of images for their prompts, which guides or measures them; higher is better.
 
-    Four more attributes are read where a reward has them: `scale`, the points of score that one unit is worth in a sum
-    of rewards (about the spread among images of one prompt; 1 by default; alone, a reward guides in its own points, which
-    `damping` is measured in), `differentiable` (True by default),
-    `reads_prompt` (True by default), and `device`, where its parameters are (that of the first one by default, for a
-    module).
+    Five more attributes are read where a reward has them: `scale`, by how many points images of one prompt usually differ, which is the
+    unit that it guides in, alone and in a sum (1 by default); `typical`, the score of an ordinary image, read beside `cosine_scale`;
+    `differentiable` (True by default); `reads_prompt` (True by default); and `device`, where its parameters are (that of the first one by
+    default, for a module).
     """
 
     name: str
@@ -45,17 +44,20 @@ TAKES = "(images, prompts) or (images, prompts, timestep), with images (B, 3, H,
 class FunctionReward:
     """A plain function `f(images, prompts)` or `f(images, prompts, timestep)` as a reward; a module is moved by `to`.
 
+    Its `scale` is the function's, where that has one.
+
     It is given the timestep where an argument of it has that name, or where its third one has no default. Raises
     RewardError where it cannot be called so, as far as its signature tells.
     """
 
     resolution: int | None = None
     cosine_scale: float | None = None
-    scale = 1.0
     differentiable = True
 
     def __init__(self, function: Callable[..., Tensor]):
         self.function = function
+        own = getattr(function, "scale", None)
+        self.scale = float(own) if isinstance(own, (int, float)) and own > 0 else 1.0
         self.name = getattr(function, "__name__", type(function).__name__)
         signature = signature_of(function)
         parameters = {} if signature is None else signature.parameters
@@ -120,7 +122,7 @@ def check_scores(name: str, scores: object, count: int) -> None:
 
 
 def scale_of(reward: Reward) -> float:
-    """Points of score that one unit of a sum is worth, as the reward declares it; 1 where it does not."""
+    """By how many points images of one prompt usually differ, as the reward declares it; 1 where it does not."""
     return float(getattr(reward, "scale", 1.0))
 
 

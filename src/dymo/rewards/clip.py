@@ -177,7 +177,7 @@ def load_clip(
         path = find_file(source, spec.file, spec.name)
         model, folder = convert(read_weights(path, under="state_dict"), spec.name, dtype), path.parent
     words = load_tokenizer(spec.name, folder, tokenizer or source)
-    return reward(model, words, spec.name, *normalisation(folder, spec.name), scale=spec.scale, **settings)
+    return reward(model, words, spec.name, *normalisation(folder, spec.name), **spec.of_scores, **settings)
 
 
 load_pickscore = partial(load_clip, tokenizer=VIT_H_TOKENIZER)

@@ -144,4 +144,4 @@ def load_image_reward(spec: Spec, source: str | Path, dtype: torch.dtype | None 
     else:
         path = find_file(source, spec.file, spec.name)
         model, folder, words = image_reward_from_state(read_weights(path), spec.name, dtype), path.parent, TOKENIZER
-    return ImageReward(model, load_tokenizer(spec.name, folder, words), spec.name, scale=spec.scale, **settings)
+    return ImageReward(model, load_tokenizer(spec.name, folder, words), spec.name, **spec.of_scores, **settings)

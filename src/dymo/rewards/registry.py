@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .. import plugins
 from ..errors import ConfigError, RewardError, did_you_mean
@@ -26,6 +26,13 @@ Loader = Callable[..., "Reward"]
 Guides = Literal["yes", "with another", "measure only"]
 
 
+class OfScores(TypedDict):
+    """Points that images of one prompt differ by, and the score of an ordinary image."""
+
+    scale: float
+    typical: float | None
+
+
 @dataclass(frozen=True)
 class Spec:
     """One row of `dymo rewards list`. What another package registers needs the first two alone."""
@@ -36,7 +43,7 @@ class Spec:
     typical: tuple[float, float] | None = None  # where scores of ordinary images lie
     licence: str = ""
     millions: float | None = None  # parameters, those of the prompt's tower included
-    scale: float = 1.0  # points that one unit in a sum of rewards is worth: about the spread among images of one prompt
+    scale: float = 1.0  # by how many points images of one prompt usually differ: the unit that it guides in
     source: str = ""  # the hub id it comes from; "" for what is installed with it
     file: str = ""  # the weight file there
     reads_timestep: bool = False
@@ -44,6 +51,11 @@ class Spec:
     """ "with another": it does not read the prompt; "measure only": it has no gradient, or one that finds other things."""
     about: str = ""  # what else a user should know, in a line
     gradient: bool = True  # whether its scores have one to the images
+
+    @property
+    def of_scores(self) -> OfScores:
+        """What a reward is told of its own scores."""
+        return {"scale": self.scale, "typical": None if self.typical is None else sum(self.typical) / 2}
 
     def load(self, source: str | Path | None = None, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         """source: in the place of the spec's own. Raises RewardError with the true reason."""

@@ -30,10 +30,10 @@ class TowerReward(ABC):
 
     def __init__(
         self, model: nn.Module, name: str, resolution: int | None, layers: Iterable[nn.Module], *, scale: float = 1.0,
-        checkpointing: bool = False,
+        typical: float | None = None, checkpointing: bool = False,
     ):  # fmt: skip
         self.model = model.eval().requires_grad_(False)
-        self.name, self.scale = name, scale
+        self.name, self.scale, self.typical = name, scale, typical
         self.resolution = resolution
         self._joins = not checkpointing
         self.layers = list(layers)

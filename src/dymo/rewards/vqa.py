@@ -56,4 +56,4 @@ def load_vqa(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, *
     """source: the hub id or folder of any such model, in safetensors. Raises RewardError."""
     settings.pop("checkpointing", None)  # without a gradient nothing is kept
     model = pretrained(AutoModelForImageTextToText, source, spec.name, dtype)
-    return VQAScore(model, AutoProcessor.from_pretrained(source), spec.name, scale=spec.scale, **settings)
+    return VQAScore(model, AutoProcessor.from_pretrained(source), spec.name, **spec.of_scores, **settings)
