@@ -10,10 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing that is tested needs the network; a test that reaches for it shall fail at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# No test asserts on time: a machine may be busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "dymo" / "miniature" / "weights"
 

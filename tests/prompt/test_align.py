@@ -53,7 +53,7 @@ def test_claims_take_their_own_places_and_the_nearest_attributes():
         max_size=5,
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_claims_give_a_sound_graph(prompt, claims):
     placed, missing = align(prompt, claims)
     # Building a SemanticGraph checks every span; reading it back checks the places.

@@ -34,14 +34,14 @@ def graphs(draw) -> SemanticGraph:
 
 
 @given(graphs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_json_round_trip(graph):
     assert SemanticGraph.from_json(graph.to_json()) == graph
     assert SemanticGraph.from_json(json.loads(graph.to_json())) == graph
 
 
 @given(st.lists(st.sampled_from(["cat", "dog", "Cat"]), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_nth_use_takes_the_nth_occurrence(words):
     prompt = " ".join(words)
     graph = SemanticGraph.from_json({"prompt": prompt, "entities": [{"text": w.lower()} for w in words]})

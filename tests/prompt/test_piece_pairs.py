@@ -81,7 +81,7 @@ def graphs(draw) -> SemanticGraph:
 
 
 @given(graph=graphs())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_pair_points_at_pieces_that_decode_to_its_words(named, graph):
     name, tokenizer = named
     pairs = token_pairs(graph, tokenizer)

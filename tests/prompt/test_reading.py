@@ -56,7 +56,7 @@ def test_brackets_are_text_on_request():
 
 
 @given(st.text(alphabet="ab ()[]:1.3\\+-|<", max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_letter_keeps_its_place_and_only_marks_are_lost(prompt):
     found = read(prompt)
     assert len(found.text) == len(found.places) == len(found.weights)

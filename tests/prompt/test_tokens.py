@@ -92,7 +92,7 @@ def test_repeated_words_keep_their_own_places(tokenizer):
 
 
 @given(st.lists(st.sampled_from(["red", "apple", "CAR", "grün", "日本", "x"]), min_size=1, max_size=30), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_words_are_found_whole_or_reported(tokenizer, words, data):
     gaps = data.draw(st.lists(st.sampled_from([" ", "  ", " \n"]), min_size=len(words), max_size=len(words)))
     prompt, spans = "", []
