@@ -62,7 +62,7 @@ def test_of_few_steps_reward_and_watched_are_those_of_the_prediction_that_goes_o
 
     told, pipe = [], tiny.sd(scheduler_kind=LCMScheduler)
     generator = torch.Generator().manual_seed(0)
-    aligner = DyMO(redness, watch=blueness, updates=4, draws=4, record_maps=True)
+    aligner = DyMO(redness, watch=blueness, updates=4, draws=4, record_maps=True, units="absolute")
     trace = aligner(pipe, prompt, generator=generator, listeners=[told.append], guidance_scale=1.0, **tiny.SMALL).trace
     accepted = [event for event in told if isinstance(event, Accepted)]
     assert len(accepted) == 4

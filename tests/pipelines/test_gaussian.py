@@ -79,6 +79,7 @@ def test_guidance_by_a_linear_reward_moves_the_latent_as_computed_by_hand(gradie
         eta_steps=None,
         max_step=1e9,
         damping=0.0,
+        units="absolute",
         gradient=gradient,
         preview_vae=Linear(),
     )

@@ -39,7 +39,7 @@ def test_a_vae_in_float32_beside_one_that_is_offloaded():
         return tiny.sdxl(vae=tiny.vae(force_upcast=True)).to(torch.float16)
 
     there, elsewhere = (run(DyMO(tiny.brightness, **PLAIN), one, output_type="latent") for one in (pipe(), offloaded(pipe())))
-    torch.testing.assert_close(there.images, elsewhere.images, atol=0.02, rtol=0)  # of 7, in float16: another order of sums
+    torch.testing.assert_close(there.images, elsewhere.images, atol=0.05, rtol=0)  # of 20, in float16: another order of sums
     assert there.trace.failures == elsewhere.trace.failures == {}
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor
 
 from ..guidance.loop import Rows, Timestep, pick, put
@@ -130,6 +129,8 @@ class Steps:
     def answer(self, z: Tensor, call: Call) -> Any:
         """What the scheduler's own step returned, with z in place of what it led to."""
         if not self._parts:
+            from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
             # Evaluated again before any step is taken: nothing but z is read, but the pipeline may unpack LCM's two.
             return SchedulerOutput(prev_sample=z) if call.kwargs.get("return_dict", True) else (z, z)
         parts = [z, *self._parts[1:]]
