@@ -24,7 +24,7 @@ class Step:
     reward: list[float | None] = field(default_factory=list)
     """The reward's own score of the clean one-step prediction, likewise."""
     gradient_norm: list[float | None] = field(default_factory=list)
-    """||g_t|| of the first guided evaluation, the one that decides r_t."""
+    """||g_t||, in the `units` of the configuration, of the first guided evaluation, the one that decides r_t."""
     displacement: list[float | None] = field(default_factory=list)
     """Length of the accepted displacement of z_{t-1}, in latent units."""
     recurrences: list[int] = field(default_factory=list)

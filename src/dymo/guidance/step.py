@@ -84,7 +84,7 @@ class Move:
 def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
     """How far z_{t-1} goes against `gradient` (B, ...) = d L / d z_t.
 
-    Lengths are in variance-preserving coordinates, so that DDIM and Euler move alike. Raises ConfigError where the
+    Lengths are in variance-preserving coordinates, so that DDIM and Euler move alike; ||g|| is in `config.units`. Raises ConfigError where the
     rule needs classifier-free guidance and there is none.
     """
     here, there = seen.timestep.here.radius, seen.timestep.there.radius

@@ -9,6 +9,8 @@ for each noise level t:
         z_{t-1}     <-  sampler(z_t, eps) - eta_t ||eps|| / ||g_t||^2 g_t             Polyak's step
         r_t         <-  floor(h_t ||g_t||), at the first evaluation                   dynamic recurrence
         z_t         <-  sqrt(1 - beta_t) z_{t-1} + sqrt(beta_t) noise                 time travel
+
+L_R and the length ||g_t|| are relative to the reward's spread and the latents' size, or as they are: `guidance/units.py`.
 """
 
 from __future__ import annotations
