@@ -635,5 +635,5 @@ def test_the_demo_writes_its_report(tmp_path, monkeypatch):
     assert "overview.png" in result.stdout and "report.html" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:7])) <= 80
     assert len(list((folder / "images").iterdir())) == 4 and len(list((folder / "traces").iterdir())) == 3
-    for word in ("unguided", "aligned", "mini-hps (held out)", "judge accuracy", "95 % interval"):
+    for word in ("unguided", "aligned", "mini-hps (held out)", "judge accuracy", "95 % interval", "(too few to tell)"):
         assert word in result.output

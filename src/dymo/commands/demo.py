@@ -19,6 +19,7 @@ from ..report.interval import paired_bootstrap
 from ..report.outdir import check_outdir
 from ..report.page import Entry, Page, PageImage
 from ..report.table import Column, Table
+from ..report.verdict import FEWEST
 from . import models
 from .names import file_stems, numbered
 from .schema import PRESET, RECORDED, Demo
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 GUIDE, HELD_OUT = "mini-pickscore", "mini-hps"
 MOST_PROMPTS = 256
+TOO_FEW = "(too few to tell)"
 BATCH = 8
 """Images generated at once."""
 FIRST = 6
@@ -97,9 +99,10 @@ def gain(unguided: Condition, aligned: Condition) -> str:
     """By how much the guidance helped, in one line."""
     before, after = ([100.0 * right for right in of.correct] for of in (unguided, aligned))
     more = paired_bootstrap(after, before)
+    sure = f"[{more.low:+.0f}, {more.high:+.0f}]" if len(before) >= FEWEST else TOO_FEW
     return (
         f"{sum(before) / len(before):.0f} % of {len(before)} images show all that their prompt says unguided, "
-        f"{sum(after) / len(after):.0f} % aligned: {more.mean:+.0f} points [{more.low:+.0f}, {more.high:+.0f}]."
+        f"{sum(after) / len(after):.0f} % aligned: {more.mean:+.0f} points {sure}."
     )
 
 
@@ -119,7 +122,7 @@ def comparison(unguided: Condition, aligned: Condition) -> Table:
     for name, digits, measure in measures:
         before, after = measure(unguided), measure(aligned)
         gain = paired_bootstrap(after, before)
-        interval = f"{gain.low:+.{digits}f} to {gain.high:+.{digits}f}"
+        interval = f"{gain.low:+.{digits}f} to {gain.high:+.{digits}f}" if len(before) >= FEWEST else TOO_FEW
         means = [f"{sum(values) / len(values):.{digits}f}" for values in (before, after)]
         rows.append([name, *means, f"{gain.mean:+.{digits}f}", None if before is unguided.seconds else interval])
     # Text under numeric columns is set to the right: each row has its own decimals.
