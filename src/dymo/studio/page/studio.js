@@ -2,7 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const NAMES = ["steps", "guidance_scale", "seconds", "negative_prompt"];
 const HINTS = {
-  balanced: "The words fix the layout, then the reward takes over.",
+  balanced: "First the words guide the layout, then the reward the look.",
   faithful: "Begins eight seeds in place of four, and goes on with the best: about 1.4 times the work.",
   prettier: "The reward's gradient goes through the whole model: a higher reward, more time.",
   memory: "Recomputes instead of keeping: less memory, more time.",
