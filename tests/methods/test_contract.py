@@ -16,7 +16,7 @@ FEW = {
     "best-of-n": {"n": 2}, "dno": {"iterations": 1}, "reno": {"iterations": 1}, "embedding": {"iterations": 1},
     "rewrite": {"rewriter": lambda prompt: [f"{prompt}, sharp"]}, "fk-steering": {"k": 2}, "dymo": {"preset": "fast"},
 }  # fmt: skip
-CALL = dict(num_inference_steps=3, height=64, width=64, output_type="pt", guidance_scale=2.0)
+CALL = dict(num_inference_steps=3, height=32, width=32, output_type="pt", guidance_scale=2.0)
 
 
 def state(pipe):
@@ -35,7 +35,7 @@ def test_the_pipeline_is_as_before_also_after_an_exception(name):
     pipe("a cat", generator=toys.seeds(0), **CALL)  # what a first call of its own leaves is not ours
     before, plain = state(pipe), pipe("a cat", generator=toys.seeds(0), **CALL).images
     found = method.run(pipe, tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **CALL)
-    assert found.images.shape == (1, 3, 64, 64) and 0 <= found.images.min() and found.images.max() <= 1
+    assert found.images.shape == (1, 3, 32, 32) and 0 <= found.images.min() and found.images.max() <= 1
     assert found.trace.cost.seconds > 0 and found.trace.evaluations[0] >= 3
     assert state(pipe) == before
 

@@ -137,13 +137,20 @@ def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
     assert len(found.trace.scouts[0]) == 2
 
 
+def small_unet():
+    """Of two levels: to trace takes as long as there are operations."""
+    return tiny.unet(
+        block_out_channels=(8, 16), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
+    )
+
+
 @pytest.mark.parametrize("kind, gradient", [("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")])
 def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
-    pipe = getattr(tiny, kind)()
+    pipe = tiny.sd(unet=small_unet()) if kind == "sd" else tiny.sdxl()
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     settings = dict(
-        preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
+        map_size=8, preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
         preview_vae=preview,
         gradient=gradient,
     )  # fmt: skip
