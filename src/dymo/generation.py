@@ -17,11 +17,11 @@ from torch import Tensor
 from .beginning import Begins
 from .budget import Allotment
 from .config import Config, Gradient
+from .effect import check_moved, check_stages
 from .errors import ConfigError
 from .events import Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
-from .guidance.schedule import stage
 from .guidance.units import relative_gain
 from .guidance.watch import Watch
 from .methods.dymo import dymo
@@ -146,7 +146,7 @@ class Generation:
                 to_decode = 0.0 if allotment.budget.seconds is None else loop.seconds_to_decode()
                 allotment.open(len(loop.timesteps), sum(now.calls for now in loop.timesteps), to_decode)
                 if not few:
-                    _check_stages(config, objectives, loop.timesteps)
+                    check_stages(config, objectives, loop.timesteps)
                 recorder.emit(Started(len(loop.timesteps), loop.samples, trace.prompts))
                 if few:
                     few_steps(loop, objectives, config, allotment, recorder, fresh=self.kwargs.get("latents") is None)
@@ -154,7 +154,7 @@ class Generation:
                     dymo(loop, objectives, config, allotment, recorder)
                 recorder.finish()
                 if self.aligner.reward is not None:
-                    _check_moved(config, trace, self.aligner.reward)
+                    check_moved(config, trace, self.aligner.reward)
             elif objectives:
                 warnings.warn(
                     f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise num_inference_steps, denoising_end or strength",
@@ -363,33 +363,3 @@ def check_gradient(aligner: DyMO, pipe: Any, config: Config) -> None:
     semantic, preference = config.semantic_weight > 0, aligner.reward is not None
     check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if preference else "straight-through")
     check_offload(pipe, config, preference, aligner.preview_vae is not None)
-
-
-FAINT = 0.02
-"""Of `damping`: a gradient of that size moves the latents by a twenty-fifth of what one of the size of `damping` does."""
-
-
-def _check_moved(config: Config, trace: Trace, reward: Reward) -> None:
-    """Warns where the reward moved next to nothing, as one of one's own does whose `scale` is not that of its scores."""
-    sizes = [size for step in trace.steps if step.stage == "preference" for size in step.gradient_norm if size]
-    if config.damping and sizes and max(sizes) < FAINT * config.damping:
-        most = float(f"{max(sizes):.1g}")  # rounded, so that the images of a comparison say the same, once
-        scale = f"{scale_of(reward) * most / config.damping:.1g}"
-        meant = "the points that images of one prompt usually differ by"
-        remedy = f"set its `scale`, {meant} ({scale_of(reward):g} now), to about {scale}" if config.units == "relative" else "multiply its scores"
-        warnings.warn(
-            f"the reward {reward.name} moved the images by next to nothing: its gradient is {most:g} at most, and steps fade away below "
-            f"{config.damping:g} (damping): {remedy}, or give damping={most:g}", RuntimeWarning, stacklevel=5,
-        )  # fmt: skip
-
-
-def _check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
-    """Warns where the reward acts at no step of the run: at one or two steps, all may lie in the semantic stage."""
-    stages = [stage(config, now) for now in timesteps]
-    if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
-        t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
-        warnings.warn(
-            f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
-            f"{'raise' if config.borders_by == 'timestep' else 'lower'} borders={config.borders}, or use the method 'reno' for models of "
-            "one step", RuntimeWarning, stacklevel=5,
-        )  # fmt: skip
