@@ -74,6 +74,16 @@ def test_a_reward_in_other_points_steers_the_same_where_its_scale_says_so():
     assert not torch.equal(run(DyMO(hundredth, **BRIGHT, units="absolute")).images, first.images)
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf"), True])
+def test_a_scale_that_is_no_positive_number_is_refused(scale):
+    def scaled(images, prompts):
+        return tiny.brightness(images, prompts)
+
+    scaled.scale = scale
+    with pytest.raises(RewardError, match="scaled: its scale is .* give the points that images of one prompt differ by"):
+        run(DyMO(scaled))
+
+
 def test_a_reward_whose_scores_hardly_change_is_told_that_it_moves_nothing():
     """One of one's own on a scale of 0 to 1: its gradient is far below `damping`."""
     said = r"next to nothing: its gradient is .* fade away below 1 \(damping\): set its `scale`, .* \(1 now\), to about (.*), or give damping="

@@ -18,7 +18,7 @@ from dymo.studio.gallery import Gallery
 from dymo.studio.restore import MOST_PIXELS, restore
 from dymo.studio.server import Offer, application
 from dymo.studio.settings import INTENTS, Settings, nearest_intent
-from dymo.studio.words import understood, unknown_to_miniature
+from dymo.studio.words import not_known, understood
 
 PAGE = Path(dymo.studio.server.__file__).parent / "page"
 OFFERS = {"tiny": None}
@@ -41,7 +41,8 @@ def test_the_page_never_makes_html_of_text_and_runs_no_script_but_its_own(studio
 
 
 def test_the_numbers_of_weights_are_no_words():
-    assert unknown_to_miniature("a (red:1.3) cat and a [blue] zebra") == ["zebra"]
+    assert not_known("a (red:1.3) cat and a [blue] zebra").startswith("The miniature does not know 'zebra'. It draws ")
+    assert not_known("a (red:1.3) cat") == ""
     assert [word["text"] for word in understood("a (red:1.3) cat")["words"]] == ["a", "red", "cat"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import math
-import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -72,13 +71,11 @@ def read_lines(file: Path) -> list[str]:
 
 def check_miniature_words(prompt: str, option: str = "--model") -> None:
     """Raises PromptError on a prompt with words that the embedded miniature was not trained on; `option` names another model."""
-    from ..miniature.world import WORDS
+    from ..miniature.world import WORDS, unknown_words
 
-    words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt)
-    if not words and prompt.strip():
+    if prompt.strip() and not any(map(str.isalnum, prompt)):
         raise PromptError(f"prompt {prompt!r} has no words: say what the image should show")
-    unknown = [word for word in dict.fromkeys(words) if word.lower() not in WORDS]
-    if unknown:
+    if unknown := unknown_words(prompt):
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
             f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and {option} names "

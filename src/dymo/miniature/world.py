@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -187,6 +188,13 @@ VOCABULARY: dict[str, tuple[str, ...]] = {
 """Everything that captions are made of: kind of word -> its words."""
 WORDS = frozenset(word for phrases in VOCABULARY.values() for phrase in phrases for word in phrase.split())
 """Every word that a caption can have."""
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def unknown_words(text: str) -> list[str]:
+    """Those that the miniature was not trained on, each once."""
+    return [word for word in dict.fromkeys(_WORD.findall(text)) if word.lower() not in WORDS]
+
 
 _NUMBERS = {"a": 1, "an": 1, **{word: n for n, word in COUNTS.items()}}
 _NOUN_OF = {word: noun for noun in NOUNS for word in (noun, PLURALS[noun])}

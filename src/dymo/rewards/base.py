@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -57,7 +59,7 @@ class FunctionReward:
     def __init__(self, function: Callable[..., Tensor]):
         self.function = function
         own = getattr(function, "scale", None)
-        self.scale = float(own) if isinstance(own, (int, float)) and own > 0 else 1.0
+        self.scale = own if isinstance(own, Real) else 1.0  # a module may have a tensor of that name
         self.name = getattr(function, "__name__", type(function).__name__)
         signature = signature_of(function)
         parameters = {} if signature is None else signature.parameters
@@ -122,8 +124,14 @@ def check_scores(name: str, scores: object, count: int) -> None:
 
 
 def scale_of(reward: Reward) -> float:
-    """By how many points images of one prompt usually differ, as the reward declares it; 1 where it does not."""
-    return float(getattr(reward, "scale", 1.0))
+    """By how many points images of one prompt usually differ, as the reward declares it; 1 where it does not.
+
+    Raises RewardError where that is no positive number.
+    """
+    scale: Any = getattr(reward, "scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) < math.inf:
+        raise RewardError(f"{reward.name}: its scale is {scale!r}; give the points that images of one prompt differ by, a positive number")
+    return float(scale)
 
 
 def is_differentiable(reward: Reward) -> bool:

@@ -29,7 +29,7 @@ from .gallery import Gallery
 from .restore import MOST_BYTES, restore
 from .runs import Run, Runs
 from .settings import INTENTS, MOST_SEEDS, NUMBERS, SHARES, Settings
-from .words import in_words_of_page, not_known, understood, unknown_to_miniature
+from .words import in_words_of_page, not_known, understood
 from .work import Loader, Worker
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class _Studio:
             raise PromptError("the prompt is empty or too long: say what the image is to show, in up to 2000 letters")
         found = await run_in_threadpool(understood, prompt, data.get("graph"))
         offer = self.offers.get(str(data.get("pipeline")))
-        return found | {"trouble": not_known(unknown_to_miniature(prompt)) if offer and offer.miniature else ""}
+        return found | {"trouble": not_known(prompt) if offer and offer.miniature else ""}
 
     async def start(self, data: dict[str, Any]) -> Any:
         settings = Settings.read(data)
@@ -140,7 +140,7 @@ class _Studio:
         if not settings.prompt.strip():
             raise PromptError("the prompt is empty: say what the image is to show")
         said = f"{settings.prompt}\n{settings.negative_prompt}"
-        if trouble := not_known(unknown_to_miniature(said) if offer.miniature else []):
+        if trouble := not_known(said) if offer.miniature else "":
             raise PromptError(trouble)
         run = self.runs.add(settings)
         return {"id": run.id}

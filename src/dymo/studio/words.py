@@ -55,17 +55,11 @@ def in_words_of_page(text: str) -> str:
     return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda found: _OPTIONS.get(found[1], found[0]), text)
 
 
-def unknown_to_miniature(prompt: str) -> list[str]:
-    """The words of a prompt that the embedded miniature was not trained on."""
-    from ..miniature.world import WORDS
+def not_known(prompt: str) -> str:
+    """What is said of the words of a prompt that the miniature does not know, and which it knows; "" where there are none."""
+    from ..miniature.world import COLOURS, NOUNS, unknown_words
 
-    return [word for word in dict.fromkeys(_WORD.findall(read(prompt).text)) if word.lower() not in WORDS]
-
-
-def not_known(words: list[str]) -> str:
-    """What is said of words that the miniature does not know, and which it knows; "" where there are none."""
-    from ..miniature.world import COLOURS, NOUNS
-
+    words = unknown_words(read(prompt).text)
     if not words:
         return ""
     named = ", ".join(repr(word if len(word) <= 30 else word[:29] + "…") for word in words[:5])
