@@ -11,13 +11,10 @@ from dymo import ConfigError, DyMO
 from dymo.events import Accepted, Compiled
 from dymo.pipelines.compiled import compiled, repeated
 
-# One level in place of three: few blocks to compile.
-SMALL = dict(block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",))
-
 
 PIPELINES = {
-    "sd": lambda: tiny.sd(unet=tiny.unet(**SMALL)),
-    "sdxl": lambda: tiny.sdxl(unet=tiny.unet_xl(**{**SMALL, "transformer_layers_per_block": (1,)})),
+    "sd": lambda: tiny.sd(unet=tiny.unet(**tiny.ONE_LEVEL)),
+    "sdxl": lambda: tiny.sdxl(unet=tiny.unet_xl(**tiny.ONE_LEVEL, transformer_layers_per_block=(1,))),
     "sd3": lambda: flows.sd3(),
 }
 
@@ -68,7 +65,7 @@ def test_a_compiled_run_is_the_eager_one_and_compiles_nothing_after_its_rehearsa
 
 
 def test_what_something_watches_or_wraps_is_not_compiled():
-    unet = tiny.unet(**SMALL).requires_grad_(False)
+    unet = tiny.unet(**tiny.ONE_LEVEL).requires_grad_(False)
     every = repeated(unet)  # with processors of diffusers' own, and none of them read
     attention = unet.down_blocks[0].attentions[0].transformer_blocks[0]
     assert attention in every and attention not in repeated(unet, [attention.attn2])

@@ -8,9 +8,10 @@ import pytest
 import tiny
 import tiny_rewards
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, StableDiffusionControlNetPipeline
 from torch._dynamo.utils import counters
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from dymo import ConfigError, DyMO
 from dymo.bench.launches import Launches
@@ -23,45 +24,59 @@ from dymo.rewards.clip import CLIPReward
 TRACED: list = []
 
 
+class Tape(TorchDispatchMode):
+    """The operations inside of it, and the memory that they read and wrote, in which `replay` does them again."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        assert operation is not torch.ops.aten._local_scalar_dense.default, "the host reads a value, and a graph cannot go on by it"
+        found = operation(*args, **(kwargs or {}))
+        # Detached: a graph holds memory, and neither autograd's nodes nor what these hold.
+        self.operations.append((operation, *tree_map_only(torch.Tensor, torch.Tensor.detach, (args, kwargs or {}, found))))
+        return found
+
+    def replay(self):
+        for operation, args, kwargs, found in self.operations:
+            for place, x in zip(tree_leaves(found), tree_leaves(operation(*args, **kwargs)), strict=True):
+                if isinstance(x, torch.Tensor) and x.data_ptr() != place.data_ptr():
+                    place.copy_(x)
+
+
 def trace(function, samples):
     """What `torch.cuda.make_graphed_callables` does, on any device: the operations of one forward and one backward, replayed.
 
-    Whatever the function does in Python happens while it is traced, as with a CUDA graph; and what a replay gives lies where the
-    last one's did.
+    Whatever the function does in Python happens while it is traced, as with a CUDA graph; and each replay reads and writes the
+    memory of the last one, between its forward and its backward too.
     """
     TRACED.append(function)
-    seeds = [torch.zeros_like(x) for x in function(*samples) if x.requires_grad]
-
-    def joint(given, seeds):
-        found = function(*given)
-        if not seeds:
-            return [x.detach() for x in found], []
-        back = torch.autograd.grad([x for x in found if x.requires_grad], [x for x in given if x.requires_grad], seeds, allow_unused=True)
-        return [x.detach() for x in found], list(back)
-
-    kept = [x.requires_grad for x in function(*samples)]
-    operations = make_fx(joint)(list(samples), seeds)
-    places = {}
-
-    def replay(given, seeds, part):
-        found = operations(given, seeds)[part]
-        memory = places.setdefault(part, [None if x is None else x.clone() for x in found])
-        for place, x in zip(memory, found, strict=True):
-            if place is not None:
-                place.data.copy_(x)
-        return [None if place is None else place.data for place in memory]
+    samples = [x.detach().clone().requires_grad_(x.requires_grad) for x in samples]
+    function(*samples)  # what is made once is not made in a graph
+    with Tape() as forward:
+        found = function(*samples)
+    seeds = [torch.zeros_like(x) for x in found if x.requires_grad]
+    with Tape() as backward:
+        wanted = [x for x in samples if x.requires_grad]
+        back = torch.autograd.grad([x for x in found if x.requires_grad], wanted, seeds, allow_unused=True) if seeds else ()
+    kept, found, places = [x.requires_grad for x in found], [x.detach() for x in found], [x.detach() for x in samples]
 
     class Replayed(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *given):
-            ctx.save_for_backward(*given)
-            return tuple(replay(list(given), seeds, 0))
+            for place, x in zip(places, given, strict=True):
+                place.copy_(x)
+            forward.replay()
+            return tuple(x.detach() for x in found)
 
         @staticmethod
         def backward(ctx, *grads):
-            given = ctx.saved_tensors
-            back = iter(replay(list(given), [g for g, keeps in zip(grads, kept, strict=True) if keeps], 1))
-            return tuple(next(back) if x.requires_grad else None for x in samples)
+            for place, x in zip(seeds, (g for g, keeps in zip(grads, kept, strict=True) if keeps), strict=True):
+                place.copy_(x)
+            backward.replay()
+            rest = iter(back)
+            return tuple(next(rest) if x.requires_grad else None for x in samples)
 
     return Replayed.apply
 
@@ -80,8 +95,13 @@ def nothing_compiled():
     compiled._FUNCTIONS.clear()
 
 
+def small(**parts):
+    """Of one level: to trace takes as long as there are operations."""
+    return tiny.sd(unet=tiny.unet(**tiny.ONE_LEVEL), **parts)
+
+
 def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
-    pipe = tiny.sd()
+    pipe = small()
     settings = dict(preset="fast", scouts=2, scout_until=400, h=0.0, eta=0.02, record_maps=True)
 
     def run(compile):
@@ -95,7 +115,7 @@ def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
 
 
 def test_what_the_seeds_need_is_compiled_before_the_first_is_begun(monkeypatch, nothing_compiled):
-    pipe, told, cancel = tiny.sd(), [], threading.Event()
+    pipe, told, cancel = small(), [], threading.Event()
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     reward = CLIPReward(tiny_rewards.clip(), tiny.tokenizer(), "tiny")
@@ -117,7 +137,7 @@ def test_what_the_seeds_need_is_compiled_before_the_first_is_begun(monkeypatch, 
 
 def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
     """Attention processors hold copies of weights, and go with the loop that made them."""
-    pipe, held = tiny.sd(), []
+    pipe, held = small(), []
 
     def capture(function, samples):
         held.extend(map(weakref.ref, pipe.unet.attn_processors.values()))
@@ -137,20 +157,13 @@ def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
     assert len(found.trace.scouts[0]) == 2
 
 
-def small_unet():
-    """Of two levels: to trace takes as long as there are operations."""
-    return tiny.unet(
-        block_out_channels=(8, 16), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
-    )
-
-
 @pytest.mark.parametrize("kind, gradient", [("sd", "conditional"), ("sd", "full"), ("sdxl", "straight-through")])
 def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
-    pipe = tiny.sd(unet=small_unet()) if kind == "sd" else tiny.sdxl()
+    pipe = small() if kind == "sd" else tiny.sdxl(unet=tiny.unet_xl(**tiny.ONE_LEVEL, transformer_layers_per_block=(1,)))
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     settings = dict(
-        map_size=8, preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
+        preset="fast", scouts=0, borders_by="progress", borders=(0.4, 0.6), h=0.0, max_recurrences=1, eta=0.02, record_maps=True,
         preview_vae=preview,
         gradient=gradient,
     )  # fmt: skip
@@ -171,7 +184,7 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
 
 
 def test_what_is_captured_is_compiled_the_denoiser_in_its_small_functions(monkeypatch, nothing_compiled):
-    pipe, made = tiny.sd(), {"decoder": 0, "reward": 0, "denoiser": 0}
+    pipe, made = small(), {"decoder": 0, "reward": 0, "denoiser": 0}
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval()
     reward = CLIPReward(tiny_rewards.clip(), tiny.tokenizer(), "tiny")
@@ -283,7 +296,8 @@ def test_a_replayed_step_walks_through_no_modules(computed_again, monkeypatch):
 
 
 def test_with_a_controlnet_what_is_read_may_not_depend_on_all_that_it_gives(traced):
-    pipe = tiny.sd_controlnet()
+    level = {key: tiny.ONE_LEVEL[key] for key in ("block_out_channels", "down_block_types")}
+    pipe = small(kind=StableDiffusionControlNetPipeline, controlnet=tiny.controlnet(**level))
 
     def run(compile):
         seed = torch.Generator().manual_seed(0)
@@ -317,7 +331,7 @@ def test_a_second_gradient_through_one_call_is_refused(traced):
 
     aligner = DyMO(None, "fast", compile="graphs", objectives=[Parts()], semantic_weight=0, scouts=0)
     with pytest.raises(ConfigError, match="passes a gradient back once"):
-        aligner(tiny.sd(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+        aligner(small(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
 
 
 def test_a_function_is_captured_once_a_kind(traced):
