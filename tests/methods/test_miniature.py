@@ -9,7 +9,7 @@ from dymo.methods import load_method
 from dymo.miniature.world import captions
 
 PROMPTS = [caption.text for caption in captions("tune", 2)]
-CALL = dict(num_inference_steps=6, guidance_scale=2.0, output_type="pt")
+CALL = dict(num_inference_steps=6, guidance_scale=2.0, output_type="pt", height=64, width=64)
 QUICK = {
     "best-of-n": {"n": 3}, "reno": {"iterations": 2}, "embedding": {"iterations": 3, "lr": 0.05}, "dno": {"iterations": 3},
     "freedom": {}, "fk-steering": {"k": 3}, "dymo": {"preset": "fast", "settings": {"semantic_weight": 0.0, "scouts": 0}},

@@ -52,7 +52,7 @@ def test_every_part_numbers_the_words_alike(pipe):
 def single(pipe):
     """An image of each noun, in one colour or another."""
     things = [Thing(noun, list(COLOURS)[i % len(COLOURS)]) for i, noun in enumerate(NOUNS)]
-    call = dict(num_inference_steps=15, guidance_scale=3.0, generator=generators(len(things)), output_type="pt")
+    call = dict(num_inference_steps=8, guidance_scale=3.0, generator=generators(len(things)), output_type="pt")
     return things, pipe([thing.text for thing in things], **call).images
 
 
@@ -135,10 +135,10 @@ def test_a_scorer_prefers_the_images_own_prompts(own, name):
 
 
 def test_guidance_raises_its_own_reward(pipe):
-    texts = [c.text for c in captions("tune", 4)]
-    settings = dict(num_inference_steps=10, output_type="pt")
-    plain = pipe(texts, generator=generators(4), **settings).images
-    aligned = DyMO("mini-pickscore", preset="fast", max_recurrences=1, scouts=0)(pipe, texts, generator=generators(4), **settings)
+    texts = [c.text for c in captions("tune", 2)]
+    settings = dict(num_inference_steps=6, output_type="pt")
+    plain = pipe(texts, generator=generators(2), **settings).images
+    aligned = DyMO("mini-pickscore", preset="fast", max_recurrences=1, scouts=0)(pipe, texts, generator=generators(2), **settings)
     reward = load_reward("mini-pickscore")
     with torch.no_grad():
         assert reward.score(aligned.images, texts).mean() > reward.score(plain, texts).mean()

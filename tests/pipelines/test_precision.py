@@ -34,7 +34,7 @@ def gradients(dtype, strength=1.0, semantic=True):
     objectives = [Preference(lambda images, rows, t: strength * reward.score(images, [PROMPT] * len(rows)))]
     if semantic:
         objectives.append(SemanticAlignment([token_pairs(parse(PROMPT), pipe.tokenizer)]))
-    call = dict(prompt=PROMPT, num_inference_steps=4, guidance_scale=1.5, output_type="latent")
+    call = dict(prompt=PROMPT, num_inference_steps=4, guidance_scale=1.5, output_type="latent", height=64, width=64)
     found = []
     vae = pipe.vae if semantic else load_tiny_decoder().to(dtype)
     modules = [pipe.unet, vae, pipe.text_encoder]
