@@ -16,6 +16,10 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    ChromaImg2ImgPipeline,
+    ChromaInpaintPipeline,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -100,6 +104,14 @@ def alive(module: torch.nn.Module) -> torch.nn.Module:
     return module.eval()
 
 
+@contextmanager
+def its_own_warnings() -> Iterator[None]:
+    """diffusers warns of classes of its own that it still uses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
 def sd3(kind: type = StableDiffusion3Pipeline, half: bool = True, channels: int = 4, **parts: Any):
     """SD3.5's form: normalised queries and keys, and a second attention over the image alone in the first block."""
     net = SD3Transformer2DModel(
@@ -127,6 +139,23 @@ def flux(kind: type = FluxPipeline, guided: bool = True, channels: int = 16, **p
         "tokenizer": tiny.tokenizer(), "text_encoder_2": t5(32), "tokenizer_2": t5_tokenizer(), **parts,
     }  # fmt: skip
     return tiny.quiet(kind(**parts))
+
+
+def chroma(kind: type = ChromaPipeline, **parts: Any):
+    with its_own_warnings():
+        net = ChromaTransformer2DModel(
+            patch_size=1, in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=32, axes_dims_rope=(4, 6, 6), approximator_num_channels=16, approximator_hidden_dim=16, approximator_layers=1,
+        )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": vae(), "text_encoder": t5(32), "tokenizer": t5_tokenizer(), **parts}
+    return tiny.quiet(kind(**parts))
+
+
+def chroma_inpaint():
+    """Its pipeline asks for a setting that the denoiser does not have."""
+    pipe = chroma(ChromaInpaintPipeline)
+    pipe.transformer.register_to_config(guidance_embeds=False)
+    return pipe
 
 
 CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}" \
@@ -272,6 +301,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=64, cfg_normalization=True),
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    "chroma": case(chroma, ALONE, 2 * STEPS, guidance_scale=3.0, **T5),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -292,8 +322,7 @@ def sd3_controlnet():
 
 
 def flux_controlnet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # diffusers' own of its own class
+    with its_own_warnings():
         net = FluxControlNetModel(
             patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
@@ -324,6 +353,8 @@ FORMS: dict[str, zoo.Case] = {
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
+    "chroma-img2img": case(lambda: chroma(ChromaImg2ImgPipeline), ALONE, 4, **IMAGE, **SOME, **T5),
+    "chroma-inpaint": case(chroma_inpaint, ALONE, 4, **MASKED, **SOME, **T5),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
 
@@ -406,12 +437,12 @@ def of_sd3(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, 
 
 
 def of_flux(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, image], one angle for both."""
+    """[text, image], one angle for both; Chroma adds 1 to the scores among all that is no padding."""
     q, k = (
         torch.cat([heads(parts[f"norm_added_{x}"], module), heads(parts[f"norm_{x}"], module)], 2) for x in ("q", "k")
     )
     angle, text = complex_of(*given["image_rotary_emb"]), parts["norm_added_q"].shape[1]
-    return product(turned(q, angle), turned(k, angle)), slice(text, None), slice(0, text)
+    return product(turned(q, angle), turned(k, angle)) + given.get("attention_mask", 0), slice(text, None), slice(0, text)
 
 
 def of_qwen(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
@@ -454,7 +485,7 @@ REFERENCE: dict[str, Reference] = {
     "sd3.5": Reference("transformer_blocks.{}.attn", (0, 2), ("norm_q", "norm_k", "norm_added_k"), of_sd3),
     "sd3": Reference("transformer_blocks.{}.attn", (0, 2), ("to_q", "to_k", "add_k_proj"), of_sd3),
     "flux-dev": _DOUBLE, "flux-schnell": _DOUBLE, "flux-true-cfg": _DOUBLE, "flux2-dev": _DOUBLE, "flux2-klein": _DOUBLE,
-    "pixart-sigma": _CROSS, "sana": _CROSS,
+    "chroma": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),

@@ -32,7 +32,7 @@ from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import channels_differ, decoder, decoding_vae
 from .pipelines.families import arguments, family_of
 from .pipelines.families.transformer import Transformer
-from .pipelines.hold import checkpointed, frozen
+from .pipelines.hold import checkpointed, frozen, recomputed
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
 from .pipelines.schedulers import draws_noise
@@ -106,11 +106,13 @@ class Generation:
             objectives = self.objectives()
             if objectives:  # else the pipeline is left as it is: the flag alone changes a convolution's last bits
                 stack.enter_context(frozen(modules))
-            denoiser = family_of(self.pipe).denoiser(self.pipe)
+            family = family_of(self.pipe)
+            denoiser = family.denoiser(self.pipe)
+            if objectives and (self.config.checkpointing or keeps_weights(denoiser)):
+                blocks = family.recomputed(self.pipe)
+                stack.enter_context(recomputed(blocks) if blocks else checkpointed((denoiser,)))
             if objectives and self.config.checkpointing:
-                stack.enter_context(checkpointed((denoiser, self.vae)))
-            elif objectives and keeps_weights(denoiser):
-                stack.enter_context(checkpointed((denoiser,)))
+                stack.enter_context(checkpointed((self.vae,)))
             if self.graphs is None:
                 stack.enter_context(self._compiled_reward())
             output = self._steered(objectives)

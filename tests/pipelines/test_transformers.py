@@ -17,7 +17,7 @@ from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.families import FAMILIES, family_of
+from dymo.pipelines.families import FAMILIES, arguments, family_of
 from dymo.pipelines.hold import frozen, parked
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
@@ -208,6 +208,53 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
 
 
+class Stop(Exception):
+    """The denoiser has been given what is looked for."""
+
+
+def tokens_of(pipe, **call) -> list[int]:
+    """The token at each place of the conditional prompt as the denoiser is given it: the encoders' states are replaced by their tokens."""
+
+    def put(found, ids):
+        if isinstance(found, torch.Tensor):
+            if found.shape[:2] == ids.shape and found.ndim == 3:
+                found.copy_(ids[..., None].expand_as(found))
+        elif isinstance(found, (dict, list, tuple)):
+            for one in found.values() if isinstance(found, dict) else found:
+                put(one, ids)
+
+    def read(module, args, kwargs, found):
+        put(found, kwargs["input_ids"] if "input_ids" in kwargs else args[0])
+
+    def given(module, args, kwargs):
+        row = family_of(pipe).branches(pipe, arguments(pipe, call)).conditional
+        seen.extend(kwargs.get("encoder_hidden_states", args[2] if len(args) > 2 else None)[row][:, 0].long().tolist())
+        raise Stop
+
+    seen: list[int] = []
+    encoders = [m for n, m in pipe.components.items() if n.startswith("text_encoder") and m is not None]
+    handles = [m.register_forward_hook(read, with_kwargs=True) for m in encoders]
+    handles.append(pipe.transformer.register_forward_pre_hook(given, with_kwargs=True))
+    try:
+        with pytest.raises(Stop):
+            pipe(**call)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_the_places_of_each_word_hold_its_tokens(name):
+    case, (pipe, _) = CASES[name], plain(name)
+    encoders = family_of(pipe).encoders(pipe, case.kwargs)
+    words = joint_pairs(GRAPH, encoders).words
+    ids = tokens_of(pipe, prompt=case.prompt, **case.kwargs)
+    for word in ("red", "apple", "green", "car"):
+        said = [e.tokenizer.decode([ids[i] for i in places]) for e, places in zip(encoders, words[word], strict=True)]
+        assert [text.replace(" ", "") for text in said] == [word] * len(encoders)
+
+
 def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     pipe, _ = plain("sd3.5")
     encoders = family_of(pipe).encoders(pipe, flows.FAMILIES["sd3.5"].kwargs)
@@ -304,8 +351,9 @@ def test_few_steps_without_guidance_are_steered_as_such():
         assert run(DyMO(tiny.brightness, recurrences=0, **settings), name).trace.evaluations == [flows.STEPS]
 
 
-def test_checkpointing_gives_the_same_maps_gradients_and_images():
-    name, settings = "flux-dev", dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
+@pytest.mark.parametrize("name", ["flux-dev", "chroma"])
+def test_checkpointing_gives_the_same_maps_gradients_and_images(name):
+    settings = dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
     settings |= {"gradient": "full", "few_steps": "never"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -370,6 +418,12 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
         run(DyMO(tiny.brightness, gradient="conditional", borders=(1000, 1000)), "sd3-skip-layers")
     with pytest.raises(ConfigError, match="step_rule='residual'"):
         run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
+    with pytest.raises(PipelineError, match=r"asks for guidance_embeds.*register_to_config"):
+        family_of(flows.chroma(flows.ChromaInpaintPipeline))
+    pipe = flows.chroma()
+    pipe.transformer.enable_gradient_checkpointing()
+    with pytest.raises(PipelineError, match=r"lose the mask.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
+        family_of(pipe)
     pipe = flows.flux()
     pipe.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(PipelineError, match="the denoiser Linear.*FluxTransformer2DModel"):

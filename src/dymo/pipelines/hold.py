@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import PipelineError
 
@@ -78,6 +79,19 @@ def checkpointed(modules: Iterable[Any]) -> Iterator[None]:
                 stack.callback(module.disable_gradient_checkpointing)
                 module.enable_gradient_checkpointing()
         yield
+
+
+@contextmanager
+def recomputed(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """The blocks keep only their inputs for the backward, in which they run once more: all of the inputs, also those by name."""
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(patched(block, "forward", functools.partial(_run_again, block.forward)))
+        yield
+
+
+def _run_again(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs) if torch.is_grad_enabled() else forward(*args, **kwargs)
 
 
 @contextmanager

@@ -166,6 +166,10 @@ class Family(Protocol):
         """The numbers of all layers whose maps can be read, those together whose maps are of one size."""
         ...
 
+    def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
+        """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it."""
+        return ()
+
     def tokenizer(self, pipe: Any) -> Any:
         """The tokenizer of a family whose maps' tokens are those of one. Raises PipelineError where there is none."""
         ...
@@ -184,6 +188,7 @@ FAMILIES: dict[str, str] = {
     "Lumina2Transformer2DModel": "lumina2:Lumina2",
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+    "ChromaTransformer2DModel": "chroma:Chroma",
 }
 """Class of the denoiser -> module and class of its family."""
 

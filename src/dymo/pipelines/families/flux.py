@@ -41,3 +41,10 @@ class Flux(Transformer):
         if pipe.tokenizer_2 is None:
             return ()
         return (Encoder(pipe.tokenizer_2, 0, given.get("max_sequence_length") or 512, text_name="prompt_2"),)
+
+
+class TwoCalls(Flux):
+    """FLUX.1's form where the pipeline itself says whether it runs with guidance, which is a second call."""
+
+    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
+        return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0

@@ -7,19 +7,16 @@ from typing import Any, ClassVar
 
 from ..packing import Packing
 from . import Encoder
-from .flux import Flux
+from .flux import TwoCalls
 from .transformer import around
 
 
-class Flux2(Flux):
+class Flux2(TwoCalls):
     """The family of `Flux2Transformer2DModel`: dev has one row a sample, klein's guidance is a second call."""
 
     # All of dev's double blocks but the first two; klein has five.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
     patch = 1
-
-    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
-        return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0
 
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (int(given[side]) // (pipe.vae_scale_factor * 2) for side in ("height", "width"))
