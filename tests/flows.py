@@ -32,6 +32,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    LongCatImagePipeline,
+    LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
@@ -261,6 +263,18 @@ def qwen_image(kind: type = QwenImagePipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def longcat_image(**parts: Any):
+    """Its pipeline takes its latents to have 16 channels."""
+    net = LongCatImageTransformer2DModel(
+        patch_size=1, in_channels=64, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=[4, 6, 6],
+    )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": vae(16), **qwen3(), "text_processor": None, **parts}
+    pipe = tiny.quiet(LongCatImagePipeline(**parts))
+    pipe.tokenizer_max_length = 48
+    return pipe
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -302,6 +316,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     "chroma": case(chroma, ALONE, 2 * STEPS, guidance_scale=3.0, **T5),
+    "longcat-image": case(longcat_image, ALONE, 2 * STEPS, negative_prompt="a dog", guidance_scale=3.0, enable_prompt_rewrite=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -485,7 +500,7 @@ REFERENCE: dict[str, Reference] = {
     "sd3.5": Reference("transformer_blocks.{}.attn", (0, 2), ("norm_q", "norm_k", "norm_added_k"), of_sd3),
     "sd3": Reference("transformer_blocks.{}.attn", (0, 2), ("to_q", "to_k", "add_k_proj"), of_sd3),
     "flux-dev": _DOUBLE, "flux-schnell": _DOUBLE, "flux-true-cfg": _DOUBLE, "flux2-dev": _DOUBLE, "flux2-klein": _DOUBLE,
-    "chroma": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
+    "chroma": _DOUBLE, "longcat-image": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),

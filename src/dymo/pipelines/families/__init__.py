@@ -189,6 +189,7 @@ FAMILIES: dict[str, str] = {
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
     "ChromaTransformer2DModel": "chroma:Chroma",
+    "LongCatImageTransformer2DModel": "longcat_image:LongCatImage",
 }
 """Class of the denoiser -> module and class of its family."""
 
