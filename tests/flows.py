@@ -36,6 +36,8 @@ from diffusers import (
     LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    OvisImagePipeline,
+    OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
@@ -275,6 +277,17 @@ def longcat_image(**parts: Any):
     return pipe
 
 
+def ovis_image(**parts: Any):
+    """Its instruction is short here, of which the first 28 tokens are cut off as ever, and some stay."""
+    net = OvisImageTransformer2DModel(
+        patch_size=1, in_channels=16, out_channels=None, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    pipe = tiny.quiet(OvisImagePipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": vae(), **qwen3(), **parts}))
+    pipe.system_prompt = "Describe the image, red or not: "
+    return pipe
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -317,6 +330,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     "chroma": case(chroma, ALONE, 2 * STEPS, guidance_scale=3.0, **T5),
     "longcat-image": case(longcat_image, ALONE, 2 * STEPS, negative_prompt="a dog", guidance_scale=3.0, enable_prompt_rewrite=False),
+    "ovis-image": case(ovis_image, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=64),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -500,7 +514,7 @@ REFERENCE: dict[str, Reference] = {
     "sd3.5": Reference("transformer_blocks.{}.attn", (0, 2), ("norm_q", "norm_k", "norm_added_k"), of_sd3),
     "sd3": Reference("transformer_blocks.{}.attn", (0, 2), ("to_q", "to_k", "add_k_proj"), of_sd3),
     "flux-dev": _DOUBLE, "flux-schnell": _DOUBLE, "flux-true-cfg": _DOUBLE, "flux2-dev": _DOUBLE, "flux2-klein": _DOUBLE,
-    "chroma": _DOUBLE, "longcat-image": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
+    "chroma": _DOUBLE, "longcat-image": _DOUBLE, "ovis-image": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),

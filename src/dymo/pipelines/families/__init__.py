@@ -190,6 +190,7 @@ FAMILIES: dict[str, str] = {
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
     "ChromaTransformer2DModel": "chroma:Chroma",
     "LongCatImageTransformer2DModel": "longcat_image:LongCatImage",
+    "OvisImageTransformer2DModel": "ovis_image:OvisImage",
 }
 """Class of the denoiser -> module and class of its family."""
 
