@@ -13,6 +13,8 @@ import tiny
 import torch
 import zoo
 from diffusers import (
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
@@ -288,6 +290,15 @@ def ovis_image(**parts: Any):
     return pipe
 
 
+def aura_flow(**parts: Any):
+    net = AuraFlowTransformer2DModel(
+        sample_size=16, patch_size=2, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=32, caption_projection_dim=16, out_channels=4, pos_embed_max_size=144,
+    )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": zoo.vae(), "text_encoder": t5(32), "tokenizer": t5_tokenizer(), **parts}
+    return tiny.quiet(AuraFlowPipeline(**parts))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -331,6 +342,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "chroma": case(chroma, ALONE, 2 * STEPS, guidance_scale=3.0, **T5),
     "longcat-image": case(longcat_image, ALONE, 2 * STEPS, negative_prompt="a dog", guidance_scale=3.0, enable_prompt_rewrite=False),
     "ovis-image": case(ovis_image, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=64),
+    "aura-flow": case(aura_flow, **T5),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -395,24 +407,27 @@ FORMS: dict[str, zoo.Case] = {
 class Reference:
     """A family's attention computed from its parts: what the projections and norms give, the rotary embedding by complex numbers.
 
-    of(module, parts, given) -> (scores (B, heads, queries, keys) before softmax, image queries, text keys): `parts` are the
-    outputs of the module's children by name, `given` the arguments that it was called with.
+    attention: the name of its module, {} for the layer's number; names: of each layer, where they are no series. of(module, parts, given)
+    -> (scores (B, heads, queries, keys) before softmax, image queries, text keys): `parts` are the outputs of the module's children by
+    name, `given` the arguments that it was called with.
     """
 
     attention: str
     layers: tuple[int, ...]
     children: tuple[str, ...]
     of: Callable[[Any, dict[str, torch.Tensor], dict[str, Any]], tuple[torch.Tensor, slice, slice]]
+    names: tuple[str, ...] = ()
 
     @contextmanager
     def reading(self, pipe: Any) -> Iterator[Callable[[], torch.Tensor]]:
         """Inside, the pipeline's next forward is read; the call gives the maps, (conditional rows, queries, text)."""
         handles, seen = [], {}
-        for i in self.layers:
-            module = pipe.transformer.get_submodule(self.attention.format(i))
+        for i, name in zip(self.layers, self.names or map(self.attention.format, self.layers), strict=True):
+            module = pipe.transformer.get_submodule(name)
             own = seen[i] = (module, {}, {})
             for child in self.children:
-                part = module.get_submodule(child)
+                if (part := getattr(module, child)) is None:
+                    continue
                 handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out)))
             handles.append(
                 module.register_forward_pre_hook(lambda m, a, k, own=own: keep(own[2], "given", {"args": a, **k}), with_kwargs=True)
@@ -474,6 +489,13 @@ def of_flux(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice,
     return product(turned(q, angle), turned(k, angle)) + given.get("attention_mask", 0), slice(text, None), slice(0, text)
 
 
+def of_aura_flow(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[8 registers, text, 8 x 8 tokens of the image], in two streams or one."""
+    q, k = (torch.cat([heads(parts[n], module) for n in (f"norm_added_{x}", f"norm_{x}") if n in parts], 2) for x in ("q", "k"))
+    scores, text = product(q, k), q.shape[2] - 64
+    return scores[len(scores) // 2 :], slice(text, None), slice(8, text)
+
+
 def of_qwen(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[text, image], each with its own angle."""
     image, text = given["image_rotary_emb"]
@@ -518,4 +540,5 @@ REFERENCE: dict[str, Reference] = {
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
+    "aura-flow": Reference("", (0, 2), _NORMS, of_aura_flow, ("joint_transformer_blocks.0.attn", "single_transformer_blocks.1.attn")),
 }  # fmt: skip

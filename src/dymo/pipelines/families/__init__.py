@@ -191,6 +191,7 @@ FAMILIES: dict[str, str] = {
     "ChromaTransformer2DModel": "chroma:Chroma",
     "LongCatImageTransformer2DModel": "longcat_image:LongCatImage",
     "OvisImageTransformer2DModel": "ovis_image:OvisImage",
+    "AuraFlowTransformer2DModel": "aura_flow:AuraFlow",
 }
 """Class of the denoiser -> module and class of its family."""
 
