@@ -255,22 +255,24 @@ def test_the_places_of_each_word_hold_its_tokens(name):
         assert [text.replace(" ", "") for text in said] == [word] * len(encoders)
 
 
-def test_longcat_reads_a_quotation_letter_by_letter():
+@pytest.mark.parametrize("name", ["longcat-image", "longcat-image-edit"])
+def test_longcat_reads_a_quotation_letter_by_letter_and_behind_a_picture(name):
     """So that a word in quotation marks, which is one piece elsewhere, moves what follows."""
     prompt = "a driver's 'red car' by an apple"
-    case, (pipe, _) = CASES["longcat-image"], plain("longcat-image")
-    call = {**case.kwargs, "prompt": prompt}
-    encoders = family_of(pipe).encoders(pipe, call)
+    case, (pipe, _) = CASES[name], plain(name)
+    call, family = {**case.kwargs, "prompt": prompt}, family_of(pipe)
     graph = SemanticGraph.from_json({"prompt": prompt, "entities": [{"text": "driver"}, {"text": "apple"}]})
-    words, ids = joint_pairs(graph, encoders).words, tokens_of(pipe, **call)
+    words, ids = joint_pairs(graph, family.encoders(pipe, call)).words, tokens_of(pipe, **call)
+    found = family.places(pipe, (), {"encoder_hidden_states": torch.zeros(1, len(ids), 1)}, (8, 8))
+    assert (found.image, found.text, found.length) == (len(ids), len(ids) - 48, 48) and (found.text > 0) == name.endswith("edit")
+    ids = ids[found.text :]
     assert [pipe.tokenizer.decode([ids[i] for i in words[word][0]]).strip() for word in words] == ["driver", "apple"]
-    first = min(words["apple"][0])
-    assert len(pipe.tokenizer(prompt[: prompt.index("apple")]).input_ids) < first < 48
+    assert len(pipe.tokenizer(prompt[: prompt.index("apple")]).input_ids) < min(words["apple"][0])
     for wrong, said in (
         ({"enable_prompt_rewrite": True}, "set enable_prompt_rewrite=False and"), ({"prompt": "a dog's toy and a cat's toy"}, "at most one"),
     ):  # fmt: skip
         with pytest.raises(PipelineError, match=said):
-            family_of(pipe).encoders(pipe, {**call, **wrong})
+            family.encoders(pipe, {**call, **wrong})
 
 
 def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():

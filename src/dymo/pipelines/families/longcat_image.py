@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ..kernel import Places
 from . import Encoder
 from .flux import TwoCalls
 
@@ -16,13 +17,11 @@ class LongCatImage(TwoCalls):
     # As deep as FLUX.1's.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {10: (5, 9)}
 
-    def check(self, pipe: Any) -> None:
-        super().check(pipe)
-        if not hasattr(type(pipe), "rewire_prompt"):
-            raise PipelineError(
-                f"{type(pipe).__name__} reads the picture and the prompt as one text, in which the places of the words are not known: use "
-                "LongCatImagePipeline"
-            )
+    def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
+        """Before the prompt's tokens, filled up to their greatest number, lie those of a picture that is to be edited."""
+        length = kwargs["encoder_hidden_states"].shape[1]
+        window = min(length, pipe.tokenizer_max_length)
+        return Places(length, length - window, window)
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The chat around the prompt is tokenised by itself, so that its tokens are all before or behind the prompt's."""
