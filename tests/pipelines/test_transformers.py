@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.families import FAMILIES, family_of
+from dymo.pipelines.families import FAMILIES, arguments, family_of
 from dymo.pipelines.hold import frozen, parked
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
@@ -206,6 +207,34 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
             z = seen.z.detach() - 0.03 * seen.eps.norm() * found / found.norm()
             seen = loop.predict(z, need=need)
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
+
+
+@pytest.mark.parametrize("name", flows.FAMILIES)
+def test_words_lie_at_their_tokens_of_what_the_text_encoder_reads(name):
+    case, (pipe, _) = flows.FAMILIES[name], plain(name)
+    encoders = family_of(pipe).encoders(pipe, arguments(pipe, case.kwargs))
+    words, read = joint_pairs(GRAPH, encoders).words, {}
+    with ExitStack() as stack:
+        for module in (part for part in pipe.components if part.startswith("text_encoder")):
+
+            def look(_module, args, kwargs, module=module):  # the prompt comes before the negative one, or above it
+                ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
+                if "apple" in pipe_tokenizer(pipe, module).decode(ids[-1]):
+                    read.setdefault(module, ids[-1].tolist())
+
+            stack.callback(getattr(pipe, module).register_forward_pre_hook(look, with_kwargs=True).remove)
+        plainly(replace(case, kwargs={**case.kwargs, "num_inference_steps": 1, "output_type": "latent"}), pipe)
+    for k, encoder in enumerate(encoders):
+        (module, *_) = (module for module in read if pipe_tokenizer(pipe, module) is encoder.tokenizer)
+        for word in ("red", "apple", "green", "car"):
+            at = [i - encoder.start + encoder.dropped for i in words[word][k]]
+            assert encoder.tokenizer.decode([read[module][i] for i in at]).strip().replace(" ", "") == word, (module, at)
+
+
+def pipe_tokenizer(pipe, text_encoder):
+    """The tokenizer of the text encoder of this name."""
+    own = getattr(pipe, text_encoder.replace("text_encoder", "tokenizer"), None) or pipe.processor
+    return getattr(own, "tokenizer", own)
 
 
 def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
