@@ -28,6 +28,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    Krea2Pipeline,
+    Krea2Transformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
@@ -56,6 +58,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
 )
@@ -168,6 +172,18 @@ def qwen3():
     return {"text_encoder": language_model(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer()}
 
 
+def qwen3_vl(kind: type = Qwen3VLModel):
+    text = dict(
+        vocab_size=300, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=8, max_position_embeddings=1024, rope_parameters=dict(rope_type="default", mrope_section=[2, 1, 1], rope_theta=10000.0),
+    )  # fmt: skip
+    vision = dict(
+        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, num_position_embeddings=16, patch_size=4,
+        deepstack_visual_indexes=[0],
+    )  # fmt: skip
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
+
+
 def clock(**changes: Any) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **changes})
 
@@ -219,17 +235,37 @@ def z_image(kind: type = ZImagePipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def qwen_vae() -> AutoencoderKLQwenImage:
+    return AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True], latents_mean=[0.1] * 4,
+        latents_std=[1.5, 0.5, 1.0, 2.0],
+    ).eval()  # fmt: skip
+
+
 def qwen_image(kind: type = QwenImagePipeline, **parts: Any):
     net = QwenImageTransformer2DModel(
         patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=16,
         axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
-    decoder = AutoencoderKLQwenImage(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True], latents_mean=[0.1] * 4,
-        latents_std=[1.5, 0.5, 1.0, 2.0],
-    ).eval()  # fmt: skip
-    parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), **parts}
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": qwen_vae(), **qwen3(), **parts}
     return tiny.quiet(kind(**parts))
+
+
+def krea2(**parts: Any):
+    """Every token has the hidden states of two layers; a key for every two queries."""
+    net = Krea2Transformer2DModel(
+        in_channels=16, num_layers=2, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        timestep_embed_dim=16, text_hidden_dim=16, num_text_layers=2, text_num_attention_heads=2, text_num_key_value_heads=1,
+        text_intermediate_size=16, num_layerwise_text_blocks=1, num_refiner_text_blocks=1, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(use_dynamic_shifting=True), "vae": qwen_vae(), "text_encoder": qwen3_vl(),
+        "tokenizer": chat_tokenizer(), "text_encoder_select_layers": (1, 2), **parts,
+    }  # fmt: skip
+    pipe = Krea2Pipeline(**parts)
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template_encode_prefix = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n"
+    return tiny.quiet(pipe)
 
 
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
@@ -272,6 +308,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=64, cfg_normalization=True),
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    # Guidance counts from 0.
+    "krea2": case(krea2, ALONE, 2 * STEPS, guidance_scale=2.0, max_sequence_length=64),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -447,6 +485,14 @@ def of_z_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores[: len(scores) // 2], slice(0, 64), slice(64, 64 + length)
 
 
+def of_krea(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text with padding in its middle, 8 x 8 tokens of the image], one angle for both."""
+    angle, mask = complex_of(*given["image_rotary_emb"]), given["attention_mask"]
+    q, k = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
+    assert (q.shape[1], k.shape[1]) == (2, 1) and 0 < mask.sum() < mask.numel()
+    return product(q, k).masked_fill(~mask, float("-inf")), slice(-64, None), slice(0, q.shape[2] - 64)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -458,4 +504,5 @@ REFERENCE: dict[str, Reference] = {
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
+    "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
 }  # fmt: skip

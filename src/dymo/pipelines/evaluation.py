@@ -149,7 +149,7 @@ class Evaluator:
         """Zeros of the output's size."""
         denoiser: Any = self.family.denoiser(self.pipe)
         if sample.ndim == 3:
-            return sample.new_zeros(*sample.shape[:2], denoiser.proj_out.out_features)
+            return sample.new_zeros(*sample.shape[:2], denoiser.get_submodule(self.family.head).out_features)
         channels = getattr(denoiser.config, "out_channels", None)
         return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 

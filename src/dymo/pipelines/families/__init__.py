@@ -98,6 +98,8 @@ class Family(Protocol):
 
     gradient: Gradient = "full"
     """What the preference's gradient goes through unless the user says."""
+    head: str = "proj_out"
+    """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -184,6 +186,7 @@ FAMILIES: dict[str, str] = {
     "Lumina2Transformer2DModel": "lumina2:Lumina2",
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+    "Krea2Transformer2DModel": "krea2:Krea2",
 }
 """Class of the denoiser -> module and class of its family."""
 
