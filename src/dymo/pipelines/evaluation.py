@@ -243,7 +243,7 @@ class Evaluator:
         def forward(*args: Any, **kwargs: Any) -> Tensor:
             self.cost.denoiser_calls += 1
             self.cost.denoiser_rows += count
-            return self.family.joined(self.forward(*args, **{**kwargs, "return_dict": False})[0])
+            return self.family.run(self.forward, args, kwargs)
 
         mode = torch.is_grad_enabled()
         self._cut, self._look = cut and mode, look

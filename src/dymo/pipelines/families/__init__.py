@@ -137,6 +137,10 @@ class Family(Protocol):
         """
         return None
 
+    def run(self, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """What the denoiser's `forward` returns as one tensor, samples first."""
+        return self.joined(forward(*args, **{**kwargs, "return_dict": False})[0])
+
     def joined(self, output: Any) -> Tensor:
         """What the denoiser returned as one tensor, samples first."""
         return output
@@ -187,6 +191,7 @@ FAMILIES: dict[str, str] = {
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
     "Krea2Transformer2DModel": "krea2:Krea2",
+    "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
 }
 """Class of the denoiser -> module and class of its family."""
 
