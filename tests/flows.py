@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HiDreamImagePipeline,
+    HiDreamImageTransformer2DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     Lumina2Pipeline,
@@ -58,6 +61,8 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3Model,
@@ -301,6 +306,28 @@ def qwen_image21(**parts: Any):
     return tiny.quiet(QwenImage21Pipeline(**parts))
 
 
+def hidream(**parts: Any):
+    """Each token is sent to one of two experts; the third block, a single one, has Llama's second layer as the second one has."""
+    net = HiDreamImageTransformer2DModel(
+        patch_size=2, in_channels=4, num_layers=2, num_single_layers=1, attention_head_dim=8, num_attention_heads=2, caption_channels=[32, 16],
+        text_emb_dim=64, num_routed_experts=2, num_activated_experts=1, axes_dims_rope=(4, 2, 2), max_resolution=(16, 16),
+        llama_layers=[0, 1, 1],
+    )  # fmt: skip
+    for name, parameter in net.named_parameters():
+        if ".experts." in name:  # or what passes through them would hardly count
+            torch.nn.init.normal_(parameter, std=0.2)
+    clip = {f"text_encoder{number}": tiny.text_model(CLIPTextModelWithProjection) for number in ("", "_2")}
+    tokenizers = {f"tokenizer{number}": tiny.tokenizer() for number in ("", "_2")}
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": vae(), **clip, **tokenizers, "text_encoder_3": t5(32),
+        "tokenizer_3": t5_tokenizer(), "text_encoder_4": language_model(LlamaForCausalLM, LlamaConfig),
+        "tokenizer_4": copy.deepcopy(chat_tokenizer(True)), **parts,
+    }  # fmt: skip
+    pipe = HiDreamImagePipeline(**parts)
+    pipe.default_sample_size = 16  # to whose pixels it brings every size
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -341,6 +368,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=64, cfg_normalization=True),
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    "hidream": case(hidream, guidance_scale=3.0, max_sequence_length=40),
     # Guidance counts from 0.
     "krea2": case(krea2, ALONE, 2 * STEPS, guidance_scale=2.0, max_sequence_length=64),
     # The later steps run the image's tokens alone; or all steps run the prompt's too, which are queries of kernel calls of their own.
@@ -538,6 +566,17 @@ def of_qwen21(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slic
     return product(q, k), slice(-16, None), slice(0, k.shape[2] - 16)
 
 
+def of_hidream(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[8 x 8 tokens of the image, T5's text, Llama's twice], turned by matrices."""
+    q, k = (
+        torch.cat([heads(parts[f"{x}_rms_norm"], module), heads(parts[f"{x}_rms_norm_t"], module)], 2) for x in ("q", "k")
+    )
+    turns = given["image_rotary_emb"][:, :, 0, :, :, 0]  # (B, n, d / 2, 2), cosines and sines
+    q, k = (turned(x, torch.complex(*turns.double().unbind(-1))) for x in (q, k))
+    scores = product(q, k)
+    return scores[len(scores) // 2 :], slice(0, 64), slice(64, 64 + 3 * 40)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -551,6 +590,9 @@ REFERENCE: dict[str, Reference] = {
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
     **dict.fromkeys(
         ("qwen-image-2.1", "qwen-image-2.1-uncached"), Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_qwen21)
+    ),
+    "hidream": Reference(
+        "double_stream_blocks.{}.block.attn1", (0, 1), ("q_rms_norm", "k_rms_norm", "q_rms_norm_t", "k_rms_norm_t"), of_hidream
     ),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
 }  # fmt: skip

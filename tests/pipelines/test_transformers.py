@@ -6,6 +6,7 @@ import functools
 import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -13,13 +14,15 @@ import flows
 import pytest
 import tiny
 import torch
+from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.families import FAMILIES, arguments, family_of
-from dymo.pipelines.hold import frozen, parked
+from dymo.pipelines.families.hidream import _through_experts
+from dymo.pipelines.hold import frozen, parked, patched
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import at_pixels, timesteps
@@ -274,6 +277,20 @@ def test_the_known_region_has_the_noise_level_of_the_evaluation(name):
     assert [len(regions) for regions in seen.values()] == [1, 2, 2, 2]
     for regions in list(seen.values())[1:-1]:
         torch.testing.assert_close(*regions, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hidream_s_experts_give_the_same_bits_and_the_gradient_of_their_training(dtype):
+    torch.manual_seed(0)
+    module = MOEFeedForwardSwiGLU(16, 16, num_routed_experts=4, num_activated_experts=2).to(dtype).eval()
+    x = torch.randn(2, 9, 16, dtype=dtype, requires_grad=True)
+    plain = module(x)
+    with patched(module, "moe_infer", partial(_through_experts, module)):
+        found = module(x)
+    assert torch.equal(found, plain)
+    ours, theirs = (torch.autograd.grad(y.float().square().sum(), x)[0] for y in (found, module.train()(x)))
+    torch.testing.assert_close(ours, theirs, **({} if dtype == torch.float32 else dict(atol=0.02, rtol=0.05)))
+    assert not torch.allclose(ours, torch.autograd.grad(plain.float().square().sum(), x)[0], rtol=0.2)
 
 
 def test_the_layers_and_the_size_of_the_maps():

@@ -289,6 +289,8 @@ class PipelineLoop:
         self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
         for name in self._plain:
             enter(patched(owners[name][0], name, owners[name][1]))
+        for owner, name, value in self._family.patches(pipe):
+            enter(patched(owner, name, value))
         # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)

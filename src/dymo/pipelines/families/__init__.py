@@ -109,6 +109,10 @@ class Family(Protocol):
         """The module whose `forward(sample, ...)` predicts."""
         ...
 
+    def patches(self, pipe: Any) -> Sequence[tuple[Any, str, Any]]:
+        """(owner, name, value) of what is another while the pipeline is steered, so that a gradient passes; the values stay the same."""
+        return ()
+
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         """The rows of guidance in the call-th forward of an evaluation, at this moment: callbacks may switch guidance off."""
         ...
@@ -190,6 +194,7 @@ FAMILIES: dict[str, str] = {
     "Lumina2Transformer2DModel": "lumina2:Lumina2",
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+    "HiDreamImageTransformer2DModel": "hidream:HiDream",
     "Krea2Transformer2DModel": "krea2:Krea2",
     "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
 }
