@@ -18,6 +18,8 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
+    ErnieImagePipeline,
+    ErnieImageTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -63,6 +65,8 @@ from transformers import (
     Gemma2Model,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralModel,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3Model,
@@ -328,19 +332,36 @@ def hidream(**parts: Any):
     return tiny.quiet(pipe)
 
 
-def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
-    """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
-    net = Flux2Transformer2DModel(
-        patch_size=1, in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=kind is Flux2Pipeline,
-    )  # fmt: skip
+def flux2_vae() -> AutoencoderKLFlux2:
     decoder = AutoencoderKLFlux2(
         block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64, use_quant_conv=False, use_post_quant_conv=False,
     ).eval()  # fmt: skip
     torch.nn.init.uniform_(decoder.bn.running_mean, -0.5, 0.5)
     torch.nn.init.uniform_(decoder.bn.running_var, 0.5, 2)
-    parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), **parts}
+    return decoder
+
+
+def ernie(**parts: Any):
+    """Without the language model that rewrites prompts."""
+    net = ErnieImageTransformer2DModel(
+        hidden_size=16, num_attention_heads=2, num_layers=2, ffn_hidden_size=24, in_channels=16, out_channels=16, text_in_dim=24,
+        rope_axes_dim=(4, 2, 2),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), "text_encoder": language_model(MistralModel, MistralConfig, width=24),
+        "tokenizer": chat_tokenizer(True), **parts,
+    }  # fmt: skip
+    return tiny.quiet(ErnieImagePipeline(**parts))
+
+
+def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
+    """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
+    net = Flux2Transformer2DModel(
+        patch_size=1, in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=kind is Flux2Pipeline,
+    )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), **qwen3(), **parts}
     return tiny.quiet(kind(**parts))
 
 
@@ -369,6 +390,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     "hidream": case(hidream, guidance_scale=3.0, max_sequence_length=40),
+    "ernie-image": case(ernie, guidance_scale=3.0),
     # Guidance counts from 0.
     "krea2": case(krea2, ALONE, 2 * STEPS, guidance_scale=2.0, max_sequence_length=64),
     # The later steps run the image's tokens alone; or all steps run the prompt's too, which are queries of kernel calls of their own.
@@ -577,6 +599,16 @@ def of_hidream(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores[len(scores) // 2 :], slice(0, 64), slice(64, 64 + 3 * 40)
 
 
+def of_ernie(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[8 x 8 tokens of the image, text]; a number is turned with that half of the depth away, by an angle of its own."""
+    angle = given["image_rotary_emb"].double().transpose(1, 2)  # (B, 1, n, d)
+    half = torch.eye(8).roll(4, 0).double() * torch.tensor([1.0] * 4 + [-1.0] * 4)  # minus the second half, before the first one
+    q, k = (heads(parts[f"norm_{x}"], module).double() for x in ("q", "k"))
+    q, k = (x * angle.cos() + x @ half.T * angle.sin() for x in (q, k))
+    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
+    return scores[len(scores) // 2 :], slice(0, 64), slice(64, None)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -594,5 +626,6 @@ REFERENCE: dict[str, Reference] = {
     "hidream": Reference(
         "double_stream_blocks.{}.block.attn1", (0, 1), ("q_rms_norm", "k_rms_norm", "q_rms_norm_t", "k_rms_norm_t"), of_hidream
     ),
+    "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
 }  # fmt: skip

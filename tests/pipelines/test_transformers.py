@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -396,6 +396,24 @@ def test_text_encoders_are_parked_once_the_prompt_is_read(monkeypatch):
     assert moves == ["read", "read", encoders, *["denoised"] * flows.STEPS, "back"]
 
 
+def test_a_pipeline_that_draws_its_latents_in_its_call(monkeypatch):
+    """They may be given, which moves no generator; text encoders are parked when timesteps are set."""
+    name, moves = "ernie-image", []
+    pipe = plain(name)[0]
+    monkeypatch.setattr("dymo.pipelines.loop.parked", lambda modules: moves.append("parked") or nullcontext())
+    settings = dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), few_steps="never", free_text_encoders=True)
+    latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    handles = [pipe.text_encoder.register_forward_hook(lambda *_: moves.append("read"))]
+    handles += [pipe.transformer.register_forward_pre_hook(lambda *_: moves.append("denoised"))]
+    try:
+        drawn, given = (run(DyMO(tiny.brightness, **settings), name, **more).images for more in ({}, {"latents": latents}))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert torch.equal(drawn, given) and not torch.equal(drawn, plain(name)[1])
+    assert moves == ["read", "read", "parked", *["denoised"] * flows.STEPS] * 2
+
+
 def test_what_is_parked_comes_back_to_where_it_was():
     class Encoder(torch.nn.Module):
         device = torch.device("cuda:1")
@@ -418,6 +436,9 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
         run(DyMO(tiny.brightness, gradient="conditional", borders=(1000, 1000)), "sd3-skip-layers")
     with pytest.raises(ConfigError, match="step_rule='residual'"):
         run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
+    rewriter = flows.language_model(flows.MistralModel, flows.MistralConfig)
+    with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
+        GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=flows.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)
     pipe = flows.flux()
     pipe.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(PipelineError, match="the denoiser Linear.*FluxTransformer2DModel"):

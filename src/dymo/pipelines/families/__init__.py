@@ -194,6 +194,7 @@ FAMILIES: dict[str, str] = {
     "Lumina2Transformer2DModel": "lumina2:Lumina2",
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+    "ErnieImageTransformer2DModel": "ernie:Ernie",
     "HiDreamImageTransformer2DModel": "hidream:HiDream",
     "Krea2Transformer2DModel": "krea2:Krea2",
     "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
