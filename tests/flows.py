@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    BatchFeature,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
@@ -68,6 +70,7 @@ from transformers import (
     MistralConfig,
     MistralModel,
     PreTrainedTokenizerFast,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3Model,
     Qwen3VLConfig,
@@ -76,6 +79,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+from dymo.pixels import to_pil
 
 STEPS = 3
 SQUARE = dict(height=64, width=64)
@@ -185,16 +190,21 @@ def qwen3():
     return {"text_encoder": language_model(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer()}
 
 
+VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+
+
 def qwen3_vl(kind: type = Qwen3VLModel):
     text = dict(
         vocab_size=300, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         head_dim=8, max_position_embeddings=1024, rope_parameters=dict(rope_type="default", mrope_section=[2, 1, 1], rope_theta=10000.0),
     )  # fmt: skip
     vision = dict(
-        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, num_position_embeddings=16, patch_size=4,
+        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, num_position_embeddings=16, patch_size=16,
         deepstack_visual_indexes=[0],
     )  # fmt: skip
-    return kind(Qwen3VLConfig(text_config=text, vision_config=vision)).eval()
+    first = len(chat_tokenizer())  # the tokens of VISION follow
+    tokens = dict(vision_start_token_id=first, image_token_id=first + 1, vision_end_token_id=first + 2)
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens)).eval()
 
 
 def clock(**changes: Any) -> FlowMatchEulerDiscreteScheduler:
@@ -282,16 +292,25 @@ def krea2(**parts: Any):
 
 
 class Processor:
-    """Qwen3-VL's for texts: the real one cannot be made without torchvision."""
+    """Qwen3-VL's, of its parts: the real one cannot be made without torchvision, for its videos."""
 
     def __init__(self):
-        self.tokenizer = chat_tokenizer()
+        self.tokenizer = copy.deepcopy(chat_tokenizer())
+        self.tokenizer.add_special_tokens({"additional_special_tokens": list(VISION)}, replace_extra_special_tokens=False)
+        self.images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64})
 
     def apply_chat_template(self, messages: list, **settings: Any) -> list[list[int]]:
         return [self.tokenizer(self.tokenizer.apply_chat_template(messages, tokenize=False)).input_ids]
 
-    def __call__(self, text: list[str], **settings: Any) -> Any:
-        return self.tokenizer(text, **settings)
+    def __call__(self, text: list[str], images: list | None = None, **settings: Any) -> Any:
+        found = BatchFeature()
+        if images is not None:
+            found.update(self.images(images, return_tensors="pt"))
+            slots = [int(grid.prod()) // 4 for grid in found["image_grid_thw"]]
+            text = [re.sub(re.escape(VISION[1]), lambda _: VISION[1] * slots.pop(0), one) for one in text]
+        found.update(self.tokenizer(text, **settings))
+        found["mm_token_type_ids"] = (found["input_ids"] == self.tokenizer.convert_tokens_to_ids(VISION[1])).int()
+        return found
 
 
 def qwen_image21(**parts: Any):
@@ -445,6 +464,10 @@ FORMS: dict[str, zoo.Case] = {
     "flux-kontext": case(lambda: flux(FluxKontextPipeline), ALONE, **IMAGE, max_area=64 * 64, _auto_resize=False, **T5),
     "qwen-image-img2img": case(
         lambda: qwen_image(QwenImageImg2ImgPipeline), ALONE, 4, negative_prompt="a dog", true_cfg_scale=3.0, **IMAGE, **SOME,
+    ),
+    "qwen-image-2.1-images": case(
+        qwen_image21, ALONE, 2 * STEPS, image=to_pil(torch.cat([zoo.IMAGE, zoo.CONTROL])), output_resolution=64, negative_prompt="a dog",
+        true_cfg_scale=3.0,
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),

@@ -236,6 +236,28 @@ def test_words_lie_at_their_tokens_of_what_the_text_encoder_reads(name):
             assert encoder.tokenizer.decode([read[module][i] for i in at]).strip().replace(" ", "") == word, (module, at)
 
 
+def test_words_behind_images_lie_at_the_keys_of_their_tokens():
+    """Qwen-Image 2.1 puts four tokens of an image in place of each that the text encoder has for it."""
+    name = "qwen-image-2.1-images"
+    case, (pipe, _), seen = CASES[name], plain(name), {}
+    keep = lambda part: lambda _module, _args, kwargs: seen.setdefault(part, kwargs) and None  # noqa: E731
+    with ExitStack() as stack:
+        for part in ("text_encoder", "transformer"):
+            stack.callback(getattr(pipe, part).register_forward_pre_hook(keep(part), with_kwargs=True).remove)
+        plainly(replace(case, kwargs={**case.kwargs, "num_inference_steps": 1, "output_type": "latent"}), pipe)
+    family, given = family_of(pipe), seen["transformer"]
+    (encoder,) = family.encoders(pipe, arguments(pipe, case.kwargs))
+    ids, images = seen["text_encoder"]["input_ids"][0][encoder.dropped :], given["img_mask"][0]
+    keys = ids.repeat_interleave(torch.where(images[: len(ids)], 4, 1))
+    assert len(keys) == len(ids) + 3 * 8 and images.sum() == 8 + 4
+    places = family.places(pipe, (), given, (4, 4))
+    words = joint_pairs(GRAPH, [encoder]).words
+    for word in ("red", "apple", "green", "car"):
+        at = [places.text + i for i in words[word][0]]
+        assert encoder.tokenizer.decode(keys[at]).strip().replace(" ", "") == word and max(words[word][0]) < places.length
+    assert places.text + places.length == len(keys)
+
+
 def pipe_tokenizer(pipe, text_encoder):
     """The tokenizer of the text encoder of this name."""
     own = getattr(pipe, text_encoder.replace("text_encoder", "tokenizer"), None) or pipe.processor

@@ -56,11 +56,15 @@ class QwenImage21(Flux):
         return found[:, -tokens:]
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
-        return Places(0, 0, kwargs["encoder_hidden_states"].shape[1])
+        """Condition images lie before the prompt: four tokens for each of the text encoder's, of which `encoders` counts one an image."""
+        *images, _ = map(math.prod, kwargs["img_shapes"][0])
+        more = sum(images) - len(images)
+        return Places(0, more, kwargs["encoder_hidden_states"].shape[1] - sum(images) // 4 + len(images))
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The chat's system message is taken off again."""
-        if given.get("image") is not None:
-            raise PipelineError("image= lies among the prompt's tokens, so that its words cannot be found: set semantic_weight=0")
+        images = given.get("image")
+        count = len(images) if isinstance(images, list) else int(images is not None)
         before, after = pipe.prompt_template_t2i.split("{}")
+        before += " ".join(f"<image{i + 1}><|vision_start|><|image_pad|><|vision_end|>" for i in range(count))
         return (Encoder(pipe.processor.tokenizer, 0, None, before=before, after=after, dropped=pipe._drop_idx),)
