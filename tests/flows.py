@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import re
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,10 +22,13 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     ChromaImg2ImgPipeline,
     ChromaInpaintPipeline,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    ErnieImagePipeline,
+    ErnieImageTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -37,6 +41,10 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HiDreamImagePipeline,
+    HiDreamImageTransformer2DModel,
+    Krea2Pipeline,
+    Krea2Transformer2DModel,
     LongCatImageEditPipeline,
     LongCatImagePipeline,
     LongCatImageTransformer2DModel,
@@ -47,6 +55,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImageImg2ImgPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -65,18 +75,29 @@ from diffusers import (
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    BatchFeature,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLModel,
     T5Config,
     T5EncoderModel,
 )
+
+from dymo.pixels import to_pil
 
 STEPS = 3
 SQUARE = dict(height=64, width=64)
@@ -211,6 +232,23 @@ def qwen3():
     return {"text_encoder": language_model(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer()}
 
 
+VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
+
+
+def qwen3_vl(kind: type = Qwen3VLModel):
+    text = dict(
+        vocab_size=300, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        head_dim=8, max_position_embeddings=1024, rope_parameters=dict(rope_type="default", mrope_section=[2, 1, 1], rope_theta=10000.0),
+    )  # fmt: skip
+    vision = dict(
+        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, num_position_embeddings=16, patch_size=16,
+        deepstack_visual_indexes=[0],
+    )  # fmt: skip
+    first = len(chat_tokenizer())  # the tokens of VISION follow
+    tokens = dict(vision_start_token_id=first, image_token_id=first + 1, vision_end_token_id=first + 2)
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens)).eval()
+
+
 def clock(**changes: Any) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **changes})
 
@@ -262,16 +300,19 @@ def z_image(kind: type = ZImagePipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def qwen_vae() -> AutoencoderKLQwenImage:
+    return AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True], latents_mean=[0.1] * 4,
+        latents_std=[1.5, 0.5, 1.0, 2.0],
+    ).eval()  # fmt: skip
+
+
 def qwen_image(kind: type = QwenImagePipeline, **parts: Any):
     net = QwenImageTransformer2DModel(
         patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=16,
         axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
-    decoder = AutoencoderKLQwenImage(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True], latents_mean=[0.1] * 4,
-        latents_std=[1.5, 0.5, 1.0, 2.0],
-    ).eval()  # fmt: skip
-    parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), **parts}
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": qwen_vae(), **qwen3(), **parts}
     return tiny.quiet(kind(**parts))
 
 
@@ -305,12 +346,12 @@ def longcat_edit():
     )  # fmt: skip
     return longcat_image(
         type(LongCatImageEditPipeline.__name__, (LongCatImageEditPipeline,), {"__call__": small}), tokenizer=tokenizer,
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config).eval(), text_processor=Processor(Qwen2VLImageProcessor()),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(config).eval(), text_processor=ImageProcessing(Qwen2VLImageProcessor()),
     )  # fmt: skip
 
 
 @dataclass
-class Processor:
+class ImageProcessing:
     """In the place of a language model's processor, which asks for a package for videos too."""
 
     image_processor: Any
@@ -334,6 +375,104 @@ def aura_flow(**parts: Any):
     )  # fmt: skip
     parts = {"transformer": alive(net), "scheduler": clock(), "vae": zoo.vae(), "text_encoder": t5(32), "tokenizer": t5_tokenizer(), **parts}
     return tiny.quiet(AuraFlowPipeline(**parts))
+def krea2(**parts: Any):
+    """Every token has the hidden states of two layers; a key for every two queries."""
+    net = Krea2Transformer2DModel(
+        in_channels=16, num_layers=2, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        timestep_embed_dim=16, text_hidden_dim=16, num_text_layers=2, text_num_attention_heads=2, text_num_key_value_heads=1,
+        text_intermediate_size=16, num_layerwise_text_blocks=1, num_refiner_text_blocks=1, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(use_dynamic_shifting=True), "vae": qwen_vae(), "text_encoder": qwen3_vl(),
+        "tokenizer": chat_tokenizer(), "text_encoder_select_layers": (1, 2), **parts,
+    }  # fmt: skip
+    pipe = Krea2Pipeline(**parts)
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template_encode_prefix = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n"
+    return tiny.quiet(pipe)
+
+
+class Processor:
+    """Qwen3-VL's, of its parts: the real one cannot be made without torchvision, for its videos."""
+
+    def __init__(self):
+        self.tokenizer = copy.deepcopy(chat_tokenizer())
+        self.tokenizer.add_special_tokens({"additional_special_tokens": list(VISION)}, replace_extra_special_tokens=False)
+        self.images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64})
+
+    def apply_chat_template(self, messages: list, **settings: Any) -> list[list[int]]:
+        return [self.tokenizer(self.tokenizer.apply_chat_template(messages, tokenize=False)).input_ids]
+
+    def __call__(self, text: list[str], images: list | None = None, **settings: Any) -> Any:
+        found = BatchFeature()
+        if images is not None:
+            found.update(self.images(images, return_tensors="pt"))
+            slots = [int(grid.prod()) // 4 for grid in found["image_grid_thw"]]
+            text = [re.sub(re.escape(VISION[1]), lambda _: VISION[1] * slots.pop(0), one) for one in text]
+        found.update(self.tokenizer(text, **settings))
+        found["mm_token_type_ids"] = (found["input_ids"] == self.tokenizer.convert_tokens_to_ids(VISION[1])).int()
+        return found
+
+
+def qwen_image21(**parts: Any):
+    """Images are of 4 channels, and 16 times as large as latents."""
+    net = QwenImage21Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=16, mlp_ratio=1,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    decoder = AutoencoderKLQwenImage21(
+        base_dim=4, decoder_base_dim=8, z_dim=4, dim_mult=[1] * 5, num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0],
+    ).eval()  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(use_dynamic_shifting=True), "vae": decoder,
+        "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration), "processor": Processor(), **parts,
+    }  # fmt: skip
+    return tiny.quiet(QwenImage21Pipeline(**parts))
+
+
+def hidream(**parts: Any):
+    """Each token is sent to one of two experts; the third block, a single one, has Llama's second layer as the second one has."""
+    net = HiDreamImageTransformer2DModel(
+        patch_size=2, in_channels=4, num_layers=2, num_single_layers=1, attention_head_dim=8, num_attention_heads=2, caption_channels=[32, 16],
+        text_emb_dim=64, num_routed_experts=2, num_activated_experts=1, axes_dims_rope=(4, 2, 2), max_resolution=(16, 16),
+        llama_layers=[0, 1, 1],
+    )  # fmt: skip
+    for name, parameter in net.named_parameters():
+        if ".experts." in name:  # or what passes through them would hardly count
+            torch.nn.init.normal_(parameter, std=0.2)
+    clip = {f"text_encoder{number}": tiny.text_model(CLIPTextModelWithProjection) for number in ("", "_2")}
+    tokenizers = {f"tokenizer{number}": tiny.tokenizer() for number in ("", "_2")}
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": vae(), **clip, **tokenizers, "text_encoder_3": t5(32),
+        "tokenizer_3": t5_tokenizer(), "text_encoder_4": language_model(LlamaForCausalLM, LlamaConfig),
+        "tokenizer_4": copy.deepcopy(chat_tokenizer(True)), **parts,
+    }  # fmt: skip
+    pipe = HiDreamImagePipeline(**parts)
+    pipe.default_sample_size = 16  # to whose pixels it brings every size
+    return tiny.quiet(pipe)
+
+
+def flux2_vae() -> AutoencoderKLFlux2:
+    decoder = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64, use_quant_conv=False, use_post_quant_conv=False,
+    ).eval()  # fmt: skip
+    torch.nn.init.uniform_(decoder.bn.running_mean, -0.5, 0.5)
+    torch.nn.init.uniform_(decoder.bn.running_var, 0.5, 2)
+    return decoder
+
+
+def ernie(**parts: Any):
+    """Without the language model that rewrites prompts."""
+    net = ErnieImageTransformer2DModel(
+        hidden_size=16, num_attention_heads=2, num_layers=2, ffn_hidden_size=24, in_channels=16, out_channels=16, text_in_dim=24,
+        rope_axes_dim=(4, 2, 2),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), "text_encoder": language_model(MistralModel, MistralConfig, width=24),
+        "tokenizer": chat_tokenizer(True), **parts,
+    }  # fmt: skip
+    return tiny.quiet(ErnieImagePipeline(**parts))
 
 
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
@@ -342,13 +481,7 @@ def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
         patch_size=1, in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=32, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=kind is Flux2Pipeline,
     )  # fmt: skip
-    decoder = AutoencoderKLFlux2(
-        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-        layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64, use_quant_conv=False, use_post_quant_conv=False,
-    ).eval()  # fmt: skip
-    torch.nn.init.uniform_(decoder.bn.running_mean, -0.5, 0.5)
-    torch.nn.init.uniform_(decoder.bn.running_var, 0.5, 2)
-    parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), **parts}
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), **qwen3(), **parts}
     return tiny.quiet(kind(**parts))
 
 
@@ -380,6 +513,13 @@ FAMILIES: dict[str, zoo.Case] = {
     "longcat-image": case(longcat_image, ALONE, 2 * STEPS, negative_prompt="a dog", guidance_scale=3.0, enable_prompt_rewrite=False),
     "ovis-image": case(ovis_image, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=64),
     "aura-flow": case(aura_flow, **T5),
+    "hidream": case(hidream, guidance_scale=3.0, max_sequence_length=40),
+    "ernie-image": case(ernie, guidance_scale=3.0),
+    # Guidance counts from 0.
+    "krea2": case(krea2, ALONE, 2 * STEPS, guidance_scale=2.0, max_sequence_length=64),
+    # The later steps run the image's tokens alone; or all steps run the prompt's too, which are queries of kernel calls of their own.
+    "qwen-image-2.1": case(qwen_image21, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    "qwen-image-2.1-uncached": case(qwen_image21, ALONE, use_kv_cache=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -428,6 +568,10 @@ FORMS: dict[str, zoo.Case] = {
     "flux-kontext": case(lambda: flux(FluxKontextPipeline), ALONE, **IMAGE, max_area=64 * 64, _auto_resize=False, **T5),
     "qwen-image-img2img": case(
         lambda: qwen_image(QwenImageImg2ImgPipeline), ALONE, 4, negative_prompt="a dog", true_cfg_scale=3.0, **IMAGE, **SOME,
+    ),
+    "qwen-image-2.1-images": case(
+        qwen_image21, ALONE, 2 * STEPS, image=to_pil(torch.cat([zoo.IMAGE, zoo.CONTROL])), output_resolution=64, negative_prompt="a dog",
+        true_cfg_scale=3.0,
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
@@ -570,6 +714,44 @@ def of_z_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores[: len(scores) // 2], slice(0, 64), slice(64, 64 + length)
 
 
+def of_krea(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text with padding in its middle, 8 x 8 tokens of the image], one angle for both."""
+    angle, mask = complex_of(*given["image_rotary_emb"]), given["attention_mask"]
+    q, k = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
+    assert (q.shape[1], k.shape[1]) == (2, 1) and 0 < mask.sum() < mask.numel()
+    return product(q, k).masked_fill(~mask, float("-inf")), slice(-64, None), slice(0, q.shape[2] - 64)
+
+
+def of_qwen21(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, 4 x 4 tokens of the image]; the text's keys may be those of the first step."""
+    q, k = (turned(heads(parts[f"norm_{x}"], module), given["rotary_emb"]) for x in ("q", "k"))
+    if given["kv_cache_mode"] == "cached":
+        k = torch.cat([given["layer_cache"].k.transpose(1, 2), k], 2)
+        assert q.shape[2] == 16 < k.shape[2]
+    return product(q, k), slice(-16, None), slice(0, k.shape[2] - 16)
+
+
+def of_hidream(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[8 x 8 tokens of the image, T5's text, Llama's twice], turned by matrices."""
+    q, k = (
+        torch.cat([heads(parts[f"{x}_rms_norm"], module), heads(parts[f"{x}_rms_norm_t"], module)], 2) for x in ("q", "k")
+    )
+    turns = given["image_rotary_emb"][:, :, 0, :, :, 0]  # (B, n, d / 2, 2), cosines and sines
+    q, k = (turned(x, torch.complex(*turns.double().unbind(-1))) for x in (q, k))
+    scores = product(q, k)
+    return scores[len(scores) // 2 :], slice(0, 64), slice(64, 64 + 3 * 40)
+
+
+def of_ernie(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[8 x 8 tokens of the image, text]; a number is turned with that half of the depth away, by an angle of its own."""
+    angle = given["image_rotary_emb"].double().transpose(1, 2)  # (B, 1, n, d)
+    half = torch.eye(8).roll(4, 0).double() * torch.tensor([1.0] * 4 + [-1.0] * 4)  # minus the second half, before the first one
+    q, k = (heads(parts[f"norm_{x}"], module).double() for x in ("q", "k"))
+    q, k = (x * angle.cos() + x @ half.T * angle.sin() for x in (q, k))
+    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
+    return scores[len(scores) // 2 :], slice(0, 64), slice(64, None)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -582,4 +764,12 @@ REFERENCE: dict[str, Reference] = {
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
     "aura-flow": Reference("", (0, 2), _NORMS, of_aura_flow, ("joint_transformer_blocks.0.attn", "single_transformer_blocks.1.attn")),
+    **dict.fromkeys(
+        ("qwen-image-2.1", "qwen-image-2.1-uncached"), Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_qwen21)
+    ),
+    "hidream": Reference(
+        "double_stream_blocks.{}.block.attn1", (0, 1), ("q_rms_norm", "k_rms_norm", "q_rms_norm_t", "k_rms_norm_t"), of_hidream
+    ),
+    "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
+    "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
 }  # fmt: skip

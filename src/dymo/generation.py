@@ -306,10 +306,11 @@ class Generation:
         assert watch is not None
         samples = list(range(len(trace.prompts)))
         decode = decoder(decoding_vae(self.pipe.vae, self.pipe._execution_device))
+        channels = getattr(self.pipe.vae.config, "out_channels", 3)
         means = []
         with torch.no_grad():
             for name, end in (("aligned", aligned), ("unguided", plain)):
-                images = images_of(end, decode).clamp(0, 1).to(self.pipe._execution_device)
+                images = images_of(end, decode, channels).clamp(0, 1).to(self.pipe._execution_device)
                 scores = watch.score(images, samples, None)
                 means.append(watch.mean(scores))
                 for reward, values in scores.items():

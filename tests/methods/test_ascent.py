@@ -225,9 +225,22 @@ def test_the_negative_prompt_s_embeddings_are_not_optimised(name, monkeypatch):
     assert torch.equal(given[1], given[-1]) and not torch.equal(given[0], given[-2])
 
 
-@pytest.mark.parametrize(("case", "said"), [(flows.FAMILIES["z-image"], "keeps the embeddings"), (zoo.CASES["sd-pix2pix"], "no encode_prompt")])
+REFUSED = {
+    "keeps the embeddings": flows.FAMILIES["z-image"], "no encode_prompt": zoo.CASES["sd-pix2pix"],
+    "set use_kv_cache=False": flows.FAMILIES["qwen-image-2.1"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "case"), REFUSED.items(), ids=list(REFUSED))
 def test_embeddings_that_cannot_be_reached_are_told_and_noise_can_be(case, said):
     call = {**case.kwargs, "output_type": "pt", "generator": torch.Generator().manual_seed(0)}
     with pytest.raises(PipelineError, match=said):
         load_method("embedding", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call)
+    assert load_method("reno", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call).images.isfinite().all()
+
+
+def test_the_way_back_after_the_end_passes_through_what_is_patched_for_the_run():
+    """HiDream's experts have a gradient only while they are steered, and each step is computed again on the way back."""
+    case = flows.FAMILIES["hidream"]
+    call = {**case.kwargs, "output_type": "pt", "generator": torch.Generator().manual_seed(0)}
     assert load_method("reno", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call).images.isfinite().all()

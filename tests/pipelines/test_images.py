@@ -1,5 +1,6 @@
 """The return of a pipeline in every type, and the choice between two."""
 
+import flows
 import numpy as np
 import pytest
 import tiny
@@ -56,3 +57,14 @@ def test_the_same_noise_comes_again(generators):
     first = draw()
     noise.rewind()
     assert all(torch.equal(a, b) for a, b in zip(first, draw(), strict=True))
+
+
+def test_an_alpha_channel_is_left_out():
+    images = torch.rand(2, 4, 8, 8)
+    for returned in (images, images.permute(0, 2, 3, 1).numpy()):
+        assert torch.equal(images_of((returned,), decoder(tiny.vae()), channels=4), images[:, :3])
+    vae, z = flows.qwen_image21().vae, torch.randn(1, 4, 2, 2)
+    with torch.no_grad():
+        whole = vae.decode((z * torch.tensor(vae.config.latents_std).view(1, 4, 1, 1) + 0.1).unsqueeze(2)).sample[:, :, 0]
+        assert whole.shape == (1, 4, 32, 32)
+        torch.testing.assert_close(decoder(vae)(z), whole[:, :3] / 2 + 0.5)

@@ -103,6 +103,19 @@ def test_of_several_forwards_the_first_is_kept_and_hooks_leave_after_an_exceptio
     assert not seen.entered
 
 
+def test_the_kernel_is_called_once_more_in_the_same_module():
+    """The call that is read is the one that is asked for: the prompt's tokens may be queries of one, the image's of another."""
+    x, layers, found = joint(), nn.ModuleList([Layer(), Layer()]), []
+    layers.forward = lambda x: [layer(x) for layer in layers]
+    for call in (0, -1):
+        with torch.no_grad(), KernelTaps({"twice": layers}, (ROWS, COLUMNS), 1, layers, Places(TEXT, 0, TEXT), call=call) as seen:
+            layers(x)
+            found.append(seen.maps())
+    for maps, layer in zip(found, layers, strict=True):
+        torch.testing.assert_close(maps, layer.seen[:, :, TEXT:, :TEXT].mean(1), atol=1e-6, rtol=0)
+    assert not torch.allclose(*found)
+
+
 def test_another_kernel_than_torch_s_is_refused():
     layer = Layer(fused=False)
     with torch.no_grad(), taps(layer) as seen:

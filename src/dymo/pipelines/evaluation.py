@@ -19,7 +19,7 @@ from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
 from .families import Branches, Family, Taps
-from .hold import processing
+from .hold import patched, processing
 from .kernel import KernelTaps
 from .packing import Packing
 from .rows import map_tensors
@@ -149,7 +149,7 @@ class Evaluator:
         """Zeros of the output's size."""
         denoiser: Any = self.family.denoiser(self.pipe)
         if sample.ndim == 3:
-            return sample.new_zeros(*sample.shape[:2], denoiser.proj_out.out_features)
+            return sample.new_zeros(*sample.shape[:2], denoiser.get_submodule(self.family.head).out_features)
         channels = getattr(denoiser.config, "out_channels", None)
         return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 
@@ -243,7 +243,7 @@ class Evaluator:
         def forward(*args: Any, **kwargs: Any) -> Tensor:
             self.cost.denoiser_calls += 1
             self.cost.denoiser_rows += count
-            return self.family.joined(self.forward(*args, **{**kwargs, "return_dict": False})[0])
+            return self.family.run(self.forward, args, kwargs)
 
         mode = torch.is_grad_enabled()
         self._cut, self._look = cut and mode, look
@@ -252,12 +252,15 @@ class Evaluator:
         try:
             if not (self.whole and mode):
                 return forward(*args, **kwargs)
-            # The way back comes after the pipeline's end, and perturbed attention guidance takes its processors out there.
+            # The way back comes after the pipeline's end, where what is patched is put back and perturbed attention guidance takes its
+            # processors out.
             denoiser = self.family.denoiser(self.pipe)
             own = dict(getattr(denoiser, "attn_processors", {}))
 
             def again(*args: Any, **kwargs: Any) -> Tensor:
-                with processing(denoiser, own):
+                with processing(denoiser, own), ExitStack() as stack:
+                    for patch in self.family.patches(self.pipe):
+                        stack.enter_context(patched(*patch))
                     return forward(*args, **kwargs)
 
             found = checkpoint(again, *args, use_reentrant=False, **kwargs)

@@ -46,16 +46,16 @@ def further(generator: torch.Generator, n: int) -> list[torch.Generator]:
     return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
 
 
-def images_of(output: Any, decode: Callable[[Tensor], Tensor]) -> Tensor:
+def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3) -> Tensor:
     """The images of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
 
-    decode: of latents (output_type="latent") -> images.
+    decode: of latents (output_type="latent") -> images. channels: of the pipeline's images; with 4 of them the last, alpha, is left out.
     """
     images = _images(output)
     if isinstance(images, Tensor):
-        return images.float() if images.shape[1] == 3 else decode(images.float())
+        return images[:, :3].float() if images.shape[1] == channels else decode(images.float())
     if isinstance(images, np.ndarray):
-        return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        return torch.from_numpy(images).permute(0, 3, 1, 2)[:, :3].float()
     return from_pil(images)
 
 

@@ -47,7 +47,7 @@ class Entered:
 
 
 class _Reading(TorchFunctionMode):
-    """Notes the first call of the kernel."""
+    """Notes the calls of the kernel."""
 
     def __init__(self, note: Callable[[Entered], None]):
         super().__init__()
@@ -67,8 +67,9 @@ class KernelTaps(AbstractContextManager):
     """Keeps what entered the kernel in the chosen attention modules' last forward, while the context is open.
 
     modules: name -> attention module. tokens: (rows, columns) of the latents' tokens; every `stride`-th in each direction
-    is read. last: the block after which nothing that is read depends on the latents. Of several forwards, as gradient
-    checkpointing makes them, the first is kept: it belongs to the graph.
+    is read. last: the block after which nothing that is read depends on the latents. call: which of a module's calls of the kernel
+    has the latents' queries; an IP-Adapter's own follows the prompt's. Of several forwards, as gradient checkpointing makes them,
+    the first is kept: it belongs to the graph.
     """
 
     modules: Mapping[str, nn.Module]
@@ -76,6 +77,7 @@ class KernelTaps(AbstractContextManager):
     stride: int
     last: nn.Module
     places: Places = field(default_factory=Places)
+    call: int = 0
     entered: dict[str, Entered] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -102,17 +104,18 @@ class KernelTaps(AbstractContextManager):
         self.entered.clear()
 
     def _watch(self, name: str, module: nn.Module) -> None:
-        # `setdefault`: an IP-Adapter's own attention follows the text's in the same module.
-        def note(found: Entered) -> None:
-            self.entered.setdefault(name, found)
-
-        reading = _Reading(note)
+        calls: list[Entered] = []
+        reading = _Reading(calls.append)
 
         def before(_module: nn.Module, _inputs: Any) -> None:
+            calls.clear()
             reading.__enter__()
 
         def after(_module: nn.Module, _inputs: Any, _output: Any) -> None:
             reading.__exit__(None, None, None)
+            if calls:
+                self.entered.setdefault(name, calls[self.call])
+                calls.clear()
 
         self._stack.callback(module.register_forward_pre_hook(before).remove)
         self._stack.callback(module.register_forward_hook(after, always_call=True).remove)

@@ -246,9 +246,12 @@ class PipelineLoop:
                 f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
                 "steered: use the pipeline class of diffusers that it derives from"
             )
+        own: dict[str, Any] = {"enumerate": self._enumerate}
+        if "prepare_latents" not in self._plain:
+            own |= self._draws(call)
         mine = types.FunctionType(
             call.__code__,
-            {**call.__globals__, "enumerate": self._enumerate},
+            {**call.__globals__, **own},
             call.__name__,
             call.__defaults__,
             call.__closure__,
@@ -256,6 +259,21 @@ class PipelineLoop:
         mine.__kwdefaults__ = call.__kwdefaults__
         with torch.set_grad_enabled(self.whole):
             return mine(self.pipe, **self.kwargs)
+
+    def _draws(self, call: types.FunctionType) -> dict[str, Any]:
+        """What the pipeline's call draws its first latents by, where it has no `prepare_latents`, by the name that it has there."""
+        if self.kwargs.get("latents") is not None:
+            self.kwargs["latents"] = self._first(self.kwargs["latents"])
+            return {}
+        if "randn_tensor" not in call.__code__.co_names:
+            raise PipelineError(f"{type(self.pipe).__name__} makes its first latents in a way that is not known: give latents=")
+        draw = call.__globals__["randn_tensor"]
+
+        def first_draw(*args: Any, **kwargs: Any) -> Tensor:
+            noise = draw(*args, **kwargs)
+            return self._first(noise) if self._samples is None else noise
+
+        return {"randn_tensor": first_draw}
 
     def _evaluate(self, message: Any) -> None:
         self._to_pipeline(message)
@@ -289,6 +307,8 @@ class PipelineLoop:
         self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
         for name in self._plain:
             enter(patched(owners[name][0], name, owners[name][1]))
+        for owner, name, value in self._family.patches(pipe):
+            enter(patched(owner, name, value))
         # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)
@@ -309,29 +329,40 @@ class PipelineLoop:
 
     def _set_timesteps(self, *args: Any, **kwargs: Any) -> Any:
         self._guard()
+        if "prepare_latents" not in self._plain:
+            self._park()
         return self._plain["set_timesteps"](*args, **kwargs)
 
     def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
         found, words, self.words = self._plain["encode_prompt"](*args, **kwargs), self.words, None
         if words is None:  # pipelines with true guidance encode the negative prompt in a second call
             return found
-        if not isinstance(found[0], Tensor):
+        if isinstance(found, list) or not isinstance(found[0], Tensor):
             raise PipelineError(f"{type(self.pipe).__name__} keeps the embeddings of its prompts apart, so that they cannot be optimised")
         return (words(found[0]), *found[1:])
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
-        if self._frees:  # pipelines make their latents when the prompt is read
-            self._frees = False
-            encoders = [
-                m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None
-            ]
-            self._stack.enter_context(parked(encoders))
+        self._park()  # pipelines make their latents when the prompt is read
         found = self._plain["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
         if first.ndim == 3:
             given = inspect.signature(self._plain["prepare_latents"]).bind(*args, **kwargs)
             given.apply_defaults()
             self._evaluator.packing = self._family.packing(self.pipe, given.arguments)
+        first = self._first(first)
+        return (first, *found[1:]) if isinstance(found, tuple) else first
+
+    def _park(self) -> None:
+        """The text encoders leave the accelerator, once, where that is asked for."""
+        if self._frees:
+            self._frees = False
+            encoders = [
+                m for name, m in self.pipe.components.items() if name.startswith("text_encoder") and m is not None
+            ]
+            self._stack.enter_context(parked(encoders))
+
+    def _first(self, first: Tensor) -> Tensor:
+        """What the pipeline starts from in place of its first latents."""
         spatial = self._evaluator.spatial(first)
         self._samples, self._shape, self._sample_dtype = first.shape[0], spatial.shape, first.dtype
         if self.start is not None:
@@ -340,7 +371,7 @@ class PipelineLoop:
         elif not self.whole:
             # The first evaluation's input must be a leaf, or it would have to be repeated.
             first = (first.clone() if first.is_inference() else first.detach()).requires_grad_()
-        return (first, *found[1:]) if isinstance(found, tuple) else first
+        return first
 
     def _progress_bar(self, *args: Any, **kwargs: Any) -> Any:
         bar = self._plain["progress_bar"](*args, **kwargs)

@@ -12,7 +12,7 @@ from torch import Tensor
 class Packing:
     """(B, c, h, w) as the sequence (B, h w / p^2, c p^2) of its patches of side p, each patch channel by channel.
 
-    rows, columns: h and w. FLUX.1 and Qwen-Image have p = 2; FLUX.2's latents are patches already, p = 1.
+    rows, columns: h and w. FLUX.1 and Qwen-Image have p = 2; FLUX.2's latents are patches already, and Qwen-Image 2.1's tokens single pixels: p = 1.
     """
 
     rows: int

@@ -98,6 +98,8 @@ class Family(Protocol):
 
     gradient: Gradient = "full"
     """What the preference's gradient goes through unless the user says."""
+    head: str = "proj_out"
+    """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -106,6 +108,10 @@ class Family(Protocol):
     def denoiser(self, pipe: Any) -> nn.Module:
         """The module whose `forward(sample, ...)` predicts."""
         ...
+
+    def patches(self, pipe: Any) -> Sequence[tuple[Any, str, Any]]:
+        """(owner, name, value) of what is another while the pipeline is steered, so that a gradient passes; the values stay the same."""
+        return ()
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         """The rows of guidance in the call-th forward of an evaluation, at this moment: callbacks may switch guidance off."""
@@ -134,6 +140,10 @@ class Family(Protocol):
         None: its forward is not known to keep the rows of a batch apart, operation by operation.
         """
         return None
+
+    def run(self, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """What the denoiser's `forward` returns as one tensor, samples first."""
+        return self.joined(forward(*args, **{**kwargs, "return_dict": False})[0])
 
     def joined(self, output: Any) -> Tensor:
         """What the denoiser returned as one tensor, samples first."""
@@ -192,6 +202,10 @@ FAMILIES: dict[str, str] = {
     "LongCatImageTransformer2DModel": "longcat_image:LongCatImage",
     "OvisImageTransformer2DModel": "ovis_image:OvisImage",
     "AuraFlowTransformer2DModel": "aura_flow:AuraFlow",
+    "ErnieImageTransformer2DModel": "ernie:Ernie",
+    "HiDreamImageTransformer2DModel": "hidream:HiDream",
+    "Krea2Transformer2DModel": "krea2:Krea2",
+    "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
 }
 """Class of the denoiser -> module and class of its family."""
 

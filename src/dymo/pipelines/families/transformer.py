@@ -31,6 +31,8 @@ class Transformer(Family):
     Early ones, where the words are laid out (arXiv 2601.02211) and the way back is short. Only SD3's and FLUX.1's are those
     of published measurements.
     """
+    kernel_call: ClassVar[int] = 0
+    """Which of the attention kernel's calls in a forward of such a module has the latents' queries."""
     patch: int | None = None
     """Latents a side of one of the denoiser's tokens; None: as its configuration says."""
 
@@ -83,7 +85,7 @@ class Transformer(Family):
                 sizes = [tokens[0] // n for n in range(1, tokens[0] + 1) if tokens[0] % n == 0]
                 raise PipelineError(f"map_size={map_size}: maps of {', '.join(map(str, sizes))} rows can be read here")
         modules = {f"{names[i]}.{self.attention}": blocks[names[i]].get_submodule(self.attention) for i in chosen}
-        return KernelTaps(modules, tokens, stride, blocks[names[chosen[-1]]])
+        return KernelTaps(modules, tokens, stride, blocks[names[chosen[-1]]], call=self.kernel_call)
 
     def _default(self, depth: int) -> list[int]:
         """The layers that are read unless the user says."""
