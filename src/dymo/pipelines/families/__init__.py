@@ -48,6 +48,8 @@ class Encoder:
     """and after it."""
     dropped: int = 0
     """Tokens at the start of the whole that the pipeline takes off."""
+    filled: int = 0
+    """Places up to which a shorter text is filled up in front of it; 0: it is filled up behind, or not at all."""
     lower: bool = False
     """The prompt is read in small letters, without white space around it."""
     text_name: str = "prompt"
@@ -186,13 +188,15 @@ FAMILIES: dict[str, str] = {
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
 }
 """Class of the denoiser -> module and class of its family."""
+UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
+"""The same for a UNet that reads other words than CLIP's, by the class of the tokenizer."""
 
 
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
-    kind = next((c.__name__ for c in type(inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
-    if kind is None and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
+    place = _known(inner(denoiser), FAMILIES)
+    if not place and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
         if isinstance(pipe, nn.Module):
             raise PipelineError(f"{type(pipe).__name__} is a model alone: give the whole pipeline that it is a part of")
         what = "neither a UNet nor a transformer" if denoiser is None else f"the denoiser {type(denoiser).__name__}"
@@ -200,10 +204,15 @@ def family_of(pipe: Any) -> Family:
             f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
             f"{', '.join(FAMILIES)}"
         )
-    module, _, name = FAMILIES.get(kind or "", "unet:UNet").partition(":")
+    module, _, name = (place or _known(getattr(pipe, "tokenizer", None), UNETS) or "unet:UNet").partition(":")
     family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)
     return family
+
+
+def _known(thing: Any, families: Mapping[str, str]) -> str:
+    """What the table says of the class of a thing, or of one that it derives from; '' where it says nothing."""
+    return next((families[c.__name__] for c in type(thing).__mro__ if c.__name__ in families), "")
 
 
 def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
