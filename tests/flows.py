@@ -13,8 +13,10 @@ import tiny
 import torch
 import zoo
 from diffusers import (
+    AdaptiveProjectedMixGuidance,
     AutoencoderDC,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
@@ -28,6 +30,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanImagePipeline,
+    HunyuanImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
     PixArtAlphaPipeline,
@@ -50,6 +54,7 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    ByT5Tokenizer,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
@@ -78,9 +83,9 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def t5(width: int = 32) -> T5EncoderModel:
+def t5(width: int = 32, vocabulary: int | None = None) -> T5EncoderModel:
     return T5EncoderModel(
-        T5Config(vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+        T5Config(vocab_size=vocabulary or len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     ).eval()
 
 
@@ -232,6 +237,30 @@ def qwen_image(kind: type = QwenImagePipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def hunyuan_image(distilled: bool = False, **parts: Any):
+    """Guided by projection, with momentum, from the second step on; the distilled one's scale is an input, with the next timestep."""
+    net = HunyuanImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_single_layers=1, num_refiner_layers=1,
+        mlp_ratio=2.0, text_embed_dim=16, text_embed_2_dim=32, rope_axes_dim=(4, 4), guidance_embeds=distilled, use_meanflow=distilled,
+    )  # fmt: skip
+    decoder = AutoencoderKLHunyuanImage(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32,) * 4, layers_per_block=0, spatial_compression_ratio=8,
+        sample_size=64, scaling_factor=0.75,
+    ).eval()  # fmt: skip
+    guider = AdaptiveProjectedMixGuidance(
+        guidance_scale=3.0, adaptive_projected_guidance_scale=4.0, adaptive_projected_guidance_rescale=8.0,
+        adaptive_projected_guidance_start_step=0,
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), "text_encoder_2": t5(32, vocabulary=400),
+        "tokenizer_2": ByT5Tokenizer(), "guider": None if distilled else guider, **parts,
+    }  # fmt: skip
+    pipe = HunyuanImagePipeline(**parts)
+    # The tiny tokenizer needs a token for each letter of the chat, of which 34 are taken off.
+    pipe.tokenizer_max_length, pipe.tokenizer_2_max_length = 200, 24
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -248,10 +277,10 @@ def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
-def case(make: zoo.Make, rows: tuple[str, ...] = zoo.PLAIN, calls: int = STEPS, **kwargs: Any) -> zoo.Case:
+def case(make: zoo.Make, rows: tuple[str, ...] = zoo.PLAIN, calls: int = STEPS, prompt: str = tiny.PROMPT, **kwargs: Any) -> zoo.Case:
     settings = {"num_inference_steps": STEPS, "output_type": "pt", **SQUARE, **kwargs}
     settings = {name: value for name, value in settings.items() if value is not None}
-    return zoo.Case(zoo.seeded(make), settings, rows=rows, calls=calls)
+    return zoo.Case(zoo.seeded(make), settings, prompt, rows=rows, calls=calls)
 
 
 T5 = dict(max_sequence_length=36)
@@ -272,6 +301,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina2": case(lumina2, ALONE, 2 * STEPS, system_prompt="You see", max_sequence_length=64, cfg_normalization=True),
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
+    # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
+    "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'"),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -324,6 +355,7 @@ FORMS: dict[str, zoo.Case] = {
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
+    "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
 
@@ -447,6 +479,17 @@ def of_z_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores[: len(scores) // 2], slice(0, 64), slice(64, 64 + length)
 
 
+def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
+    angle = complex_of(*given["image_rotary_emb"])
+    image = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
+    text = (heads(parts[f"norm_added_{x}"], module) for x in ("q", "k"))
+    q, k = (torch.cat(pair, 2) for pair in zip(image, text, strict=True))
+    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
+    second = len(ByT5Tokenizer()("Text \"ok\". ").input_ids)
+    return scores, slice(0, len(angle)), slice(len(angle) + second, len(angle) + second + 200)
+
+
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
 _CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
@@ -458,4 +501,5 @@ REFERENCE: dict[str, Reference] = {
     "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
+    "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
 }  # fmt: skip

@@ -12,6 +12,7 @@ import flows
 import pytest
 import tiny
 import torch
+from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
@@ -134,12 +135,12 @@ def test_a_batch_is_as_single_runs(name):
         assert both.trace.evaluations[i] == alone.trace.evaluations[0]
 
 
-def opened(stack: ExitStack, name: str, **settings):
+def opened(stack: ExitStack, name: str, samples: int = 1, **settings):
     """The pipeline's loop at its second noise level, where z0' depends on v and eps alike; nothing is rounded."""
     case, (pipe, _) = flows.FAMILIES[name], plain(name)
     stack.enter_context(torch.enable_grad())
     stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
-    kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
+    kwargs = {**case.kwargs, "prompt": case.prompt, "num_images_per_prompt": samples, "generator": torch.Generator().manual_seed(0)}
     loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), choice=MapChoice(**settings)))
     steps = iter(loop)
     next(steps)
@@ -221,6 +222,80 @@ def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     both = word_map(maps, pairs.words["apple"])
     torch.testing.assert_close(both, (word_map(maps, clip) + word_map(maps, t5)) / 2)
     torch.testing.assert_close(both.sum(), torch.tensor(1.0))
+
+
+def test_what_guidance_keeps_from_step_to_step_is_of_each_sample_s_own_steps():
+    """HunyuanImage's guider has momentum: evaluations of one step begin with the same, and each sample goes on from its own."""
+    name = "hunyuan-image"
+    with ExitStack() as stack:
+        loop = opened(stack, name, samples=2)
+        guider = loop.pipe.guider
+        begun = guider.momentum_buffer.running_average
+        full = Need(through="full")
+        first = loop.predict(need=full)
+        left = guider.momentum_buffer.running_average
+        assert left.requires_grad and not begun.requires_grad and guider._is_apg_enabled()
+        z = first.z.detach()
+        again = loop.predict(z, need=full)
+        assert torch.equal(again.eps, first.eps) and torch.equal(guider.momentum_buffer.running_average, left)
+        torch.testing.assert_close(left.detach() - difference(loop), -0.5 * begun)
+        z_next = loop.sampler_step(again)
+        loop.predict(z[1:] + 0.1, [1])  # a step that is not taken
+        assert torch.equal(guider.momentum_buffer.running_average[0], left[0])
+        loop.sampler_step(loop.predict(z[:1], [0]))
+        loop.accept(z_next, [1, 0])
+        next(iter(loop))
+        loop.predict(need=full)
+        kept = guider.momentum_buffer.running_average
+        torch.testing.assert_close(kept.detach() - difference(loop), -0.5 * left.detach()[[1, 0]])
+    assert kept.requires_grad and torch.equal(guider.momentum_buffer.running_average, kept)
+    assert not guider.momentum_buffer.running_average.requires_grad
+    pipe, images = plain(name)
+    pipe.guider.adaptive_projected_guidance_momentum = None
+    try:
+        assert not torch.equal(plainly(CASES[name], pipe), images)
+    finally:
+        pipe.guider.adaptive_projected_guidance_momentum = -0.5
+
+
+def difference(loop):
+    """Of the two predictions of the last evaluation."""
+    (_, conditional), (_, unconditional) = loop._evaluator.outputs
+    return (conditional - unconditional).detach()
+
+
+def test_a_text_in_quotes_moves_the_words_of_its_own_prompt_alone():
+    """In a batch of HunyuanImage's, where one of the prompts has such a text, which the other's run cannot know."""
+    aligner = DyMO(None, borders_by="progress", borders=(1.0, 1.0), eta=0.02, damping=0.0)
+    prompts = [f"{tiny.PROMPT} with 'so long a text'", tiny.PROMPT]
+    both = run(aligner, "hunyuan-image", prompts, (1, 2))
+    for i, seed in enumerate((1, 2)):
+        alone = run(aligner, "hunyuan-image", prompts[i], (seed,))
+        assert both.trace.steps[0].losses["semantic"][i] == pytest.approx(alone.trace.steps[0].losses["semantic"][0], abs=1e-5)
+        torch.testing.assert_close(both.images[i : i + 1], alone.images, atol=3e-4, rtol=0)
+
+
+def test_guiders_are_known_or_refused():
+    pipe = flows.FAMILIES["hunyuan-image"].make()
+    given = {"prompt": ["a car", "a car that says 'car'"]}
+    family = family_of(pipe)
+    assert family.guided(pipe, given)
+    with pytest.raises(PipelineError, match="AdaptiveProjectedMixGuidance, which is not linear.*'full'"):
+        family.scale(pipe, given)
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=4.0, stop=0.5)
+    for step, scale in ((0, 4.0), (2, 1.0)):
+        pipe.ocr_guider.set_state(step, 4, None)
+        assert family.scale(pipe, given) == scale and family.guided(pipe, given)
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=1.0)
+    assert not family.guided(pipe, given) and family.guided(pipe, {"prompt": "a car"})
+    assert not family.guided(pipe, {"prompt_embeds_2": torch.ones(1)}) and family.guided(pipe, {"prompt_embeds_2": torch.zeros(1)})
+    pipe.guider = SkipLayerGuidance(skip_layer_guidance_layers=[0])
+    with pytest.raises(PipelineError, match="guided by SkipLayerGuidance.*ClassifierFreeGuidance"):
+        family_of(pipe)
+    net = type(pipe.transformer)(**{**pipe.transformer.config, "in_channels": 8, "patch_size": (1, 1, 1), "rope_axes_dim": (2, 2, 4)})
+    parts = {name: getattr(pipe, name) for name in ("scheduler", "vae", "text_encoder", "tokenizer")}
+    with pytest.raises(PipelineError, match="HunyuanImageRefinerPipeline has latents of frames.*steer HunyuanImagePipeline"):
+        family_of(HunyuanImageRefinerPipeline(**parts, transformer=net))
 
 
 @pytest.mark.parametrize("name", ["sd3-inpaint", "flux-inpaint"])

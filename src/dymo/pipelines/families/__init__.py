@@ -121,6 +121,14 @@ class Family(Protocol):
         """Whether the call runs with classifier-free guidance; a scale that is an input of the denoiser is none."""
         return self.branches(pipe, given).unconditional is not None
 
+    def kept(self, pipe: Any, given: Mapping[str, Any]) -> Tensor | None:
+        """What guidance keeps from the last evaluation for the next, samples first; None: nothing."""
+        return None
+
+    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor) -> None:
+        """Puts `value` in the place of what is `kept`."""
+        ...
+
     def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
         """The latents among the denoiser's arguments, samples first."""
         found = next((kwargs[name] for name in ("sample", "hidden_states") if name in kwargs), None)
@@ -186,6 +194,7 @@ FAMILIES: dict[str, str] = {
     "Lumina2Transformer2DModel": "lumina2:Lumina2",
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
+    "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
 }
 """Class of the denoiser -> module and class of its family."""
 UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
