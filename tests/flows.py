@@ -18,6 +18,9 @@ from diffusers import (
     AutoencoderKLFlux2,
     AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
+    CogView4ControlPipeline,
+    CogView4Pipeline,
+    CogView4Transformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -58,6 +61,8 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    GlmConfig,
+    GlmModel,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3Model,
@@ -140,27 +145,34 @@ CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] i
 
 
 @functools.cache
-def chat_tokenizer(start: bool = False) -> PreTrainedTokenizerFast:
-    """Bytes and a few words as Qwen's and Gemma's tokenizers; start: with a start token, as Gemma's."""
+def chat_tokenizer(start: bool = False, front: bool = False) -> PreTrainedTokenizerFast:
+    """Bytes and a few words as Qwen's and Gemma's tokenizers; start: with a start token, as Gemma's.
+
+    front: with two tokens before each text, and filled up before these, as GLM-4's.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "r"), ("r", "e"), ("re", "d"), ("a", "p"), ("l", "e")]
     special = ["<pad>", "<eos>", "<bos>", "<|im_start|>", "<|im_end|>"]
-    tokens = [*special, *alphabet, *("".join(m) for m in merges)]
+    tokens = [*special, *alphabet, *("".join(m) for m in merges), "[gMASK]", "<sop>"]
     made = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     if start:
         made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    if front:
+        first = [(name, tokens.index(name)) for name in tokens[-2:]]
+        made.post_processor = processors.TemplateProcessing(single="[gMASK] <sop> $A", special_tokens=first)
+        special += tokens[-2:]
     names = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", additional_special_tokens=special[3:])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, model_max_length=4096, padding_side="right", chat_template=CHAT, **names
+        tokenizer_object=made, model_max_length=4096, padding_side="left" if front else "right", chat_template=CHAT, **names
     )
 
 
-def language_model(kind: type, config: type, layers: int = 2, width: int = 16):
+def language_model(kind: type, config: type, layers: int = 2, width: int = 16, **changes: Any):
     return kind(
         config(
             vocab_size=300, hidden_size=width, intermediate_size=24, num_hidden_layers=layers, num_attention_heads=2,
-            num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
+            num_key_value_heads=1, head_dim=8, max_position_embeddings=1024, **changes,
         )
     ).eval()  # fmt: skip
 
@@ -261,6 +273,21 @@ def hunyuan_image(distilled: bool = False, **parts: Any):
     return tiny.quiet(pipe)
 
 
+def cogview4(kind: type = CogView4Pipeline, channels: int = 4, **parts: Any):
+    """Its own timesteps are not those of its noise levels, which are shifted."""
+    net = CogView4Transformer2DModel(
+        in_channels=channels, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=16, time_embed_dim=8,
+        condition_dim=4, sample_size=16, rope_axes_dim=(16, 16),
+    )  # fmt: skip
+    reader = language_model(GlmModel, GlmConfig, pad_token_id=0)
+    shifted = clock(shift=1.0, use_dynamic_shifting=True, time_shift_type="linear", base_shift=0.25, max_shift=0.75)
+    parts = {
+        "transformer": alive(net), "scheduler": shifted, "vae": vae(shift_factor=None), "text_encoder": reader,
+        "tokenizer": chat_tokenizer(front=True), **parts,
+    }  # fmt: skip
+    return tiny.quiet(kind(**parts))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -303,6 +330,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
     "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'"),
+    "cogview4": case(cogview4, ALONE, 2 * STEPS),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -356,6 +384,7 @@ FORMS: dict[str, zoo.Case] = {
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
     "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0),
+    "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
 
@@ -385,7 +414,8 @@ class Reference:
             own = seen[i] = (module, {}, {})
             for child in self.children:
                 part = module.get_submodule(child)
-                handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out)))
+                # A copy: CogView4 turns in place what its norms gave.
+                handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out.clone())))
             handles.append(
                 module.register_forward_pre_hook(lambda m, a, k, own=own: keep(own[2], "given", {"args": a, **k}), with_kwargs=True)
             )
@@ -479,6 +509,20 @@ def of_z_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores[: len(scores) // 2], slice(0, 64), slice(64, 64 + length)
 
 
+def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, image]: the image's tokens turned, by pairs of a dimension and that half of them further."""
+    cosine, sine = given["image_rotary_emb"]
+    angle, text = torch.complex(cosine.double(), sine.double())[:, : cosine.shape[1] // 2], given["encoder_hidden_states"].shape[1]
+
+    def placed(x: torch.Tensor) -> torch.Tensor:
+        pairs = x[:, :, text:].unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+        image = turned(pairs, angle).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
+        return torch.cat([x[:, :, :text].double(), image], 2)
+
+    q, k = (placed(parts[f"norm_{x}"]) for x in ("q", "k"))
+    return product(q, k), slice(text, None), slice(0, text)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -502,4 +546,5 @@ REFERENCE: dict[str, Reference] = {
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
+    "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -97,6 +97,26 @@ def test_what_is_filled_up_in_front_is_longer_than_the_prompt_and_cut_off_at_its
     assert made == (255,) and given == (39,)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_cogview4_fills_up_to_the_longest_prompt_of_the_call_and_then_in_front_to_a_multiple_of_16(side):
+    pipe = CASES["cogview4"].make()
+    pipe.tokenizer = flows.chat_tokenizer.__wrapped__(front=True)
+    pipe.tokenizer.padding_side = side
+    far = f"{'so ' * 12}a red apple and a green car"
+    for most, length in ((1024, 64), (45, 48)):
+        kwargs = dict(prompt=[tiny.PROMPT, far], max_sequence_length=most, num_inference_steps=1, **flows.SQUARE)
+        (ids, _) = heard(pipe, kwargs)["text_encoder"]
+        (encoder,) = family_of(pipe).encoders(pipe, arguments(pipe, kwargs))
+        assert ids.shape == (2, length)
+        for row, prompt in zip(ids.tolist(), kwargs["prompt"], strict=True):
+            found = joint_pairs(graph_of(prompt), [encoder])
+            for word, (places,) in found.words.items():
+                assert plain(encoder.tokenizer.decode([row[i] for i in places])) == word
+            assert found.truncated == (("green", "car") if most == 45 and prompt == far else ())
+    (encoder,) = family_of(pipe).encoders(pipe, {"prompt": tiny.PROMPT, "prompt_embeds": torch.zeros(1, 80, 16)})
+    assert joint_pairs(graph_of(tiny.PROMPT), [encoder]).words["car"] == ((79,),)
+
+
 def test_the_tokens_that_are_put_before_a_text_are_not_taken_for_its_letters():
     """ChatGLM's "sop" stands before each prompt, and is no special token to its tokenizer."""
     tokenizer = zoo.TinyGLMTokenizer()

@@ -195,6 +195,7 @@ FAMILIES: dict[str, str] = {
     "ZImageTransformer2DModel": "z_image:ZImage",
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
+    "CogView4Transformer2DModel": "cogview4:CogView4",
 }
 """Class of the denoiser -> module and class of its family."""
 UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
