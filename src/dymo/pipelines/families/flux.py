@@ -16,7 +16,7 @@ class Flux(Transformer):
 
     # Of the 19 double blocks those that localise words best (arXiv 2502.04320); the single ones have mixed them by then.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {19: (10, 17)}
-    patch = 2
+    patch: int | None = 2
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(1, None, 0) if call else Branches(1, 0, None)

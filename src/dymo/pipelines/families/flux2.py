@@ -16,7 +16,7 @@ class Flux2(Flux):
 
     # All of dev's double blocks but the first two; klein has five.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
-    patch = 1
+    patch: int | None = 1
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0
