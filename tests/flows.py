@@ -21,6 +21,7 @@ from diffusers import (
     CogView4ControlPipeline,
     CogView4Pipeline,
     CogView4Transformer2DModel,
+    DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -33,6 +34,10 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanDiT2DControlNetModel,
+    HunyuanDiT2DModel,
+    HunyuanDiTControlNetPipeline,
+    HunyuanDiTPipeline,
     HunyuanImagePipeline,
     HunyuanImageTransformer2DModel,
     Lumina2Pipeline,
@@ -55,8 +60,10 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    BertConfig,
+    BertModel,
     ByT5Tokenizer,
     CLIPTextModelWithProjection,
     Gemma2Config,
@@ -273,6 +280,37 @@ def hunyuan_image(distilled: bool = False, **parts: Any):
     return tiny.quiet(pipe)
 
 
+@functools.cache
+def bert_tokenizer() -> PreTrainedTokenizerFast:
+    """As BERT's: small letters, words in pieces that begin with "##" but for the first, a start token and an end token."""
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "app", "and", "green", "car", *letters, *(f"##{c}" for c in letters)]
+    made = Tokenizer(models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer, made.decoder = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    names = dict(pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=77, **names)
+
+
+HUNYUAN_DIT = dict(
+    num_attention_heads=2, attention_head_dim=8, in_channels=4, patch_size=2, sample_size=8, hidden_size=16, mlp_ratio=2.0,
+    cross_attention_dim=16, cross_attention_dim_t5=32, pooled_projection_dim=16,
+)  # fmt: skip
+
+
+def hunyuan_dit(kind: type = HunyuanDiTPipeline, **parts: Any):
+    """Twice the channels come out, as PixArt's. Its pipeline takes its VAE to reduce sides by 8."""
+    reader = BertModel(
+        BertConfig(vocab_size=len(bert_tokenizer()), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24)
+    ).eval()
+    parts = {
+        "transformer": alive(HunyuanDiT2DModel(num_layers=4, **HUNYUAN_DIT)), "vae": tiny.vae((4, 4, 8, 8), layers_per_block=1),
+        "scheduler": tiny.scheduler(DDPMScheduler, prediction_type="v_prediction"), "text_encoder": reader, "tokenizer": bert_tokenizer(),
+        "text_encoder_2": t5(32), "tokenizer_2": t5_tokenizer(), **parts,
+    }  # fmt: skip
+    return tiny.quiet(kind(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False))
+
+
 def cogview4(kind: type = CogView4Pipeline, channels: int = 4, **parts: Any):
     """Its own timesteps are not those of its noise levels, which are shifted."""
     net = CogView4Transformer2DModel(
@@ -331,6 +369,7 @@ FAMILIES: dict[str, zoo.Case] = {
     # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
     "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'"),
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
+    "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -360,6 +399,11 @@ def flux_controlnet():
     return flux(FluxControlNetPipeline, controlnet=alive(net))
 
 
+def hunyuan_dit_controlnet():
+    net = HunyuanDiT2DControlNetModel(transformer_num_layers=4, **HUNYUAN_DIT)
+    return hunyuan_dit(HunyuanDiTControlNetPipeline, controlnet=alive(net))
+
+
 IMAGE = dict(image=zoo.IMAGE)
 MASKED = dict(image=zoo.IMAGE, mask_image=zoo.MASK)
 SOME = dict(strength=0.6)  # of 3 steps, 2 are taken
@@ -384,6 +428,8 @@ FORMS: dict[str, zoo.Case] = {
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
     "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0),
+    # Its forward takes the residuals out of the list that they come in.
+    "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
     "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
@@ -492,6 +538,12 @@ def of_cross(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice
     return scores[len(scores) // 2 :], slice(None), slice(None)
 
 
+def of_hunyuan_dit(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, unturned, and so is what fills up."""
+    scores = product(turned(parts["norm_q"], complex_of(*given["image_rotary_emb"])), parts["norm_k"])
+    return scores[len(scores) // 2 :], slice(None), slice(None)
+
+
 def of_lumina(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[text, 4 x 4 tokens of the image]; a key for every three queries."""
     q, k = (turned(heads(parts[f"norm_{x}"], module), given["image_rotary_emb"]) for x in ("q", "k"))
@@ -546,5 +598,6 @@ REFERENCE: dict[str, Reference] = {
     "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
     "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
+    "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

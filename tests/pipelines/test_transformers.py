@@ -12,7 +12,7 @@ import flows
 import pytest
 import tiny
 import torch
-from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
+from diffusers import ClassifierFreeGuidance, HunyuanDiTPAGPipeline, HunyuanImageRefinerPipeline, SkipLayerGuidance
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
@@ -167,7 +167,8 @@ def test_the_preference_s_gradient_is_that_of_finite_differences(name):
             if through == "full":
                 ends = [loss(loop.predict(z + sign * 0.02 * along)) for sign in (1, -1)]
             else:  # straight-through: z0' follows z, and the denoiser's output stays as it is
-                scale = seen.timestep.here.a if loop.scheduler.config.get("prediction_type") == "epsilon" else 1.0
+                a = seen.timestep.here.a
+                scale = {"epsilon": a, "v_prediction": 1 / a}.get(loop.scheduler.config.get("prediction_type"), 1.0)
                 ends = [(loop.decode(seen.z0.detach() + sign * 0.02 * along / scale) * weights).sum() for sign in (1, -1)]
             difference = (ends[0] - ends[1]).item() / 0.04
             assert difference == pytest.approx(found.norm().item(), rel=0.02), through
@@ -445,6 +446,10 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
         run(DyMO(tiny.brightness, gradient="conditional", borders=(1000, 1000)), "sd3-skip-layers")
     with pytest.raises(ConfigError, match="step_rule='residual'"):
         run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
+    with pytest.raises(PipelineError, match="HunyuanDiTPAGPipeline: perturbed attention.*without enable_pag"):
+        family_of(flows.hunyuan_dit(HunyuanDiTPAGPipeline))
+    with pytest.raises(PipelineError, match="checkpointing=True.*HunyuanDiT2DModel.*'straight-through'"):
+        run(DyMO(tiny.brightness, checkpointing=True), "hunyuan-dit")
     pipe = flows.flux()
     pipe.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(PipelineError, match="the denoiser Linear.*FluxTransformer2DModel"):

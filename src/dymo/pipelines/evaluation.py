@@ -257,6 +257,8 @@ class Evaluator:
             own = dict(getattr(denoiser, "attn_processors", {}))
 
             def again(*args: Any, **kwargs: Any) -> Tensor:
+                # In lists of their own: HunyuanDiT's forward empties the one that has its ControlNet's residuals.
+                args, kwargs = map_tensors(lambda x: x, (args, kwargs))
                 with processing(denoiser, own):
                     return forward(*args, **kwargs)
 

@@ -196,6 +196,7 @@ FAMILIES: dict[str, str] = {
     "QwenImageTransformer2DModel": "qwen_image:QwenImage",
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
     "CogView4Transformer2DModel": "cogview4:CogView4",
+    "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
 }
 """Class of the denoiser -> module and class of its family."""
 UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}

@@ -38,6 +38,8 @@ class Transformer(Family):
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None:
             raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+        if hasattr(type(pipe), "do_perturbed_attention_guidance"):
+            raise PipelineError(f"{name}: perturbed attention guidance can be steered with a UNet only: load the pipeline without enable_pag")
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer
