@@ -79,6 +79,7 @@ from transformers import (
 
 STEPS = 3
 SQUARE = dict(height=64, width=64)
+HALF = dict(height=32, width=32)
 
 
 @functools.cache
@@ -367,7 +368,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "z-image": case(z_image, max_sequence_length=64, guidance_scale=2.0),
     "qwen-image": case(qwen_image, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
-    "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'"),
+    "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", **HALF),
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
@@ -427,7 +428,7 @@ FORMS: dict[str, zoo.Case] = {
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
     "pixart-alpha": case(lambda: pixart(PixArtAlphaPipeline), **AS_IS, **T5),
-    "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0),
+    "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0, **HALF),
     # Its forward takes the residuals out of the list that they come in.
     "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
     "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),

@@ -19,7 +19,7 @@ PROMPTS = [tiny.PROMPT, "a big green car beside a red apple"]
 
 
 class Reached(Exception):
-    """The pipeline has read its prompts."""
+    """The pipeline has read its prompts, and gives the denoiser these arguments by name."""
 
 
 def graph_of(prompt: str, *things: str) -> SemanticGraph:
@@ -38,17 +38,17 @@ def heard(pipe, kwargs):
             )
         )
 
-    def stop(*_):
-        raise Reached
+    def stop(module, args, given):
+        raise Reached(given)
 
-    handles.append(family_of(pipe).denoiser(pipe).register_forward_pre_hook(stop))
+    handles.append(family_of(pipe).denoiser(pipe).register_forward_pre_hook(stop, with_kwargs=True))
     try:
-        with pytest.raises(Reached):
+        with pytest.raises(Reached) as reached:
             pipe(**kwargs)
     finally:
         for handle in handles:
             handle.remove()
-    return given
+    return given, reached.value.args[0]
 
 
 def plain(text: str) -> str:
@@ -63,7 +63,7 @@ def test_the_ids_at_a_word_s_places_say_the_word(name):
     negative = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in case.kwargs else {}
     # A copy: Z-Image writes its chat into the list.
     kwargs = {**case.kwargs, "prompt": [*PROMPTS], "generator": torch.Generator().manual_seed(0), **negative}
-    given = heard(pipe, kwargs)
+    given, _ = heard(pipe, kwargs)
     encoders = family_of(pipe).encoders(pipe, arguments(pipe, kwargs))
     assert encoders
     for prompt in PROMPTS:
@@ -105,7 +105,7 @@ def test_cogview4_fills_up_to_the_longest_prompt_of_the_call_and_then_in_front_t
     far = f"{'so ' * 12}a red apple and a green car"
     for most, length in ((1024, 64), (45, 48)):
         kwargs = dict(prompt=[tiny.PROMPT, far], max_sequence_length=most, num_inference_steps=1, **flows.SQUARE)
-        (ids, _) = heard(pipe, kwargs)["text_encoder"]
+        ids, _ = heard(pipe, kwargs)[0]["text_encoder"]
         (encoder,) = family_of(pipe).encoders(pipe, arguments(pipe, kwargs))
         assert ids.shape == (2, length)
         for row, prompt in zip(ids.tolist(), kwargs["prompt"], strict=True):
@@ -115,6 +115,16 @@ def test_cogview4_fills_up_to_the_longest_prompt_of_the_call_and_then_in_front_t
             assert found.truncated == (("green", "car") if most == 45 and prompt == far else ())
     (encoder,) = family_of(pipe).encoders(pipe, {"prompt": tiny.PROMPT, "prompt_embeds": torch.zeros(1, 80, 16)})
     assert joint_pairs(graph_of(tiny.PROMPT), [encoder]).words["car"] == ((79,),)
+
+
+def test_hunyuan_dit_s_second_reader_begins_where_its_first_ends():
+    pipe, kwargs = CASES["hunyuan-dit"].make(), CASES["hunyuan-dit"].kwargs
+    _, given = heard(pipe, {**kwargs, "prompt": tiny.PROMPT})
+    lengths = [given[name].shape[1] for name in ("encoder_hidden_states", "encoder_hidden_states_t5")]
+    encoders = family_of(pipe).encoders(pipe, kwargs)
+    assert [(encoder.start, encoder.window) for encoder in encoders] == [(0, lengths[0]), (lengths[0], lengths[1])]
+    pipe.tokenizer = None  # a pipeline that is given embeddings
+    assert family_of(pipe).encoders(pipe, kwargs) == encoders[1:]
 
 
 def test_the_tokens_that_are_put_before_a_text_are_not_taken_for_its_letters():
