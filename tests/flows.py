@@ -60,10 +60,11 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
+    BertTokenizer,
     ByT5Tokenizer,
     CLIPTextModelWithProjection,
     Gemma2Config,
@@ -282,15 +283,11 @@ def hunyuan_image(distilled: bool = False, **parts: Any):
 
 
 @functools.cache
-def bert_tokenizer() -> PreTrainedTokenizerFast:
-    """As BERT's: small letters, words in pieces that begin with "##" but for the first, a start token and an end token."""
+def bert_tokenizer() -> BertTokenizer:
+    """Small letters, and words in pieces that begin with "##" but for the first."""
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "app", "and", "green", "car", *letters, *(f"##{c}" for c in letters)]
-    made = Tokenizer(models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer, made.decoder = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    names = dict(pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
-    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=77, **names)
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "app", "and", "green", "car", *letters, *(f"##{c}" for c in letters)]
+    return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=77)
 
 
 HUNYUAN_DIT = dict(

@@ -7,6 +7,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import flows
 import pytest
@@ -22,6 +23,7 @@ from dymo.pipelines.families import FAMILIES, family_of
 from dymo.pipelines.hold import frozen, parked
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
+from dymo.pipelines.momentum import Momentum
 from dymo.pipelines.schedulers import at_pixels, timesteps
 from dymo.pipelines.settings import MapChoice
 from dymo.prompt import parse
@@ -257,6 +259,18 @@ def test_what_guidance_keeps_from_step_to_step_is_of_each_sample_s_own_steps():
         assert not torch.equal(plainly(CASES[name], pipe), images)
     finally:
         pipe.guider.adaptive_projected_guidance_momentum = -0.5
+
+
+def test_the_first_step_may_be_taken_sample_by_sample():
+    held = {"x": torch.tensor([[1.0], [2.0]])}
+    family = SimpleNamespace(kept=lambda pipe, given: held["x"], keep=lambda pipe, given, value: held.update(x=value))
+    momentum = Momentum(family, None, {})
+    momentum.take([0])
+    held["x"] = torch.tensor([[5.0], [6.0]])
+    momentum.take([1])
+    momentum.accept(None)
+    momentum.begin()
+    assert held["x"].tolist() == [[1.0], [6.0]]
 
 
 def difference(loop):

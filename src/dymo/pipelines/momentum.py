@@ -32,7 +32,8 @@ class Momentum:
         """The samples `rows` have taken their step from the last evaluation."""
         found = self.family.kept(*self.of)
         if found is not None:
-            self._after = put(self._after, rows, pick(found.detach(), rows))
+            found = found.detach()
+            self._after = put(found if self._after is None else self._after, rows, pick(found, rows))
 
     def accept(self, origin: Rows | None) -> None:
         """The step is over. origin: whose past each sample goes on from, where not its own."""
