@@ -11,22 +11,29 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import tiny
 import torch
 import zoo
 from diffusers import (
+    AdaptiveProjectedMixGuidance,
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderDC,
     AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     ChromaImg2ImgPipeline,
     ChromaInpaintPipeline,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogView4ControlPipeline,
+    CogView4Pipeline,
+    CogView4Transformer2DModel,
+    DDPMScheduler,
     ErnieImagePipeline,
     ErnieImageTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
@@ -43,6 +50,12 @@ from diffusers import (
     FluxTransformer2DModel,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
+    HunyuanDiT2DControlNetModel,
+    HunyuanDiT2DModel,
+    HunyuanDiTControlNetPipeline,
+    HunyuanDiTPipeline,
+    HunyuanImagePipeline,
+    HunyuanImageTransformer2DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     LongCatImageEditPipeline,
@@ -76,9 +89,15 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BatchFeature,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    ByT5Tokenizer,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    GlmConfig,
+    GlmModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -101,6 +120,7 @@ from dymo.pixels import to_pil
 
 STEPS = 3
 SQUARE = dict(height=64, width=64)
+HALF = dict(height=32, width=32)
 
 
 @functools.cache
@@ -117,9 +137,9 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def t5(width: int = 32) -> T5EncoderModel:
+def t5(width: int = 32, vocabulary: int | None = None) -> T5EncoderModel:
     return T5EncoderModel(
-        T5Config(vocab_size=len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+        T5Config(vocab_size=vocabulary or len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     ).eval()
 
 
@@ -199,27 +219,34 @@ CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] i
 
 
 @functools.cache
-def chat_tokenizer(start: bool = False) -> PreTrainedTokenizerFast:
-    """Bytes and a few words as Qwen's and Gemma's tokenizers; start: with a start token, as Gemma's."""
+def chat_tokenizer(start: bool = False, front: bool = False) -> PreTrainedTokenizerFast:
+    """Bytes and a few words as Qwen's and Gemma's tokenizers; start: with a start token, as Gemma's.
+
+    front: with two tokens before each text, and filled up before these, as GLM-4's.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("c", "a"), ("ca", "r"), ("r", "e"), ("re", "d"), ("a", "p"), ("l", "e")]
     special = ["<pad>", "<eos>", "<bos>", "<|im_start|>", "<|im_end|>"]
-    tokens = [*special, *alphabet, *("".join(m) for m in merges)]
+    tokens = [*special, *alphabet, *("".join(m) for m in merges), "[gMASK]", "<sop>"]
     made = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     if start:
         made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
+    if front:
+        first = [(name, tokens.index(name)) for name in tokens[-2:]]
+        made.post_processor = processors.TemplateProcessing(single="[gMASK] <sop> $A", special_tokens=first)
+        special += tokens[-2:]
     names = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", additional_special_tokens=special[3:])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, model_max_length=4096, padding_side="right", chat_template=CHAT, **names
+        tokenizer_object=made, model_max_length=4096, padding_side="left" if front else "right", chat_template=CHAT, **names
     )
 
 
-def language_model(kind: type, config: type, layers: int = 2, width: int = 16):
+def language_model(kind: type, config: type, layers: int = 2, width: int = 16, **changes: Any):
     return kind(
         config(
             vocab_size=300, hidden_size=width, intermediate_size=24, num_hidden_layers=layers, num_attention_heads=2,
-            num_key_value_heads=1, head_dim=8, max_position_embeddings=1024,
+            num_key_value_heads=1, head_dim=8, max_position_embeddings=1024, **changes,
         )
     ).eval()  # fmt: skip
 
@@ -473,6 +500,70 @@ def ernie(**parts: Any):
         "tokenizer": chat_tokenizer(True), **parts,
     }  # fmt: skip
     return tiny.quiet(ErnieImagePipeline(**parts))
+def hunyuan_image(distilled: bool = False, **parts: Any):
+    """Guided by projection, with momentum, from the second step on; the distilled one's scale is an input, with the next timestep."""
+    net = HunyuanImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_single_layers=1, num_refiner_layers=1,
+        mlp_ratio=2.0, text_embed_dim=16, text_embed_2_dim=32, rope_axes_dim=(4, 4), guidance_embeds=distilled, use_meanflow=distilled,
+    )  # fmt: skip
+    decoder = AutoencoderKLHunyuanImage(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32,) * 4, layers_per_block=0, spatial_compression_ratio=8,
+        sample_size=64, scaling_factor=0.75,
+    ).eval()  # fmt: skip
+    guider = AdaptiveProjectedMixGuidance(
+        guidance_scale=3.0, adaptive_projected_guidance_scale=4.0, adaptive_projected_guidance_rescale=8.0,
+        adaptive_projected_guidance_start_step=0,
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": decoder, **qwen3(), "text_encoder_2": t5(32, vocabulary=400),
+        "tokenizer_2": ByT5Tokenizer(), "guider": None if distilled else guider, **parts,
+    }  # fmt: skip
+    pipe = HunyuanImagePipeline(**parts)
+    # The tiny tokenizer needs a token for each letter of the chat, of which 34 are taken off.
+    pipe.tokenizer_max_length, pipe.tokenizer_2_max_length = 200, 24
+    return tiny.quiet(pipe)
+
+
+@functools.cache
+def bert_tokenizer() -> BertTokenizer:
+    """Small letters, and words in pieces that begin with "##" but for the first."""
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "app", "and", "green", "car", *letters, *(f"##{c}" for c in letters)]
+    return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=77)
+
+
+HUNYUAN_DIT = dict(
+    num_attention_heads=2, attention_head_dim=8, in_channels=4, patch_size=2, sample_size=8, hidden_size=16, mlp_ratio=2.0,
+    cross_attention_dim=16, cross_attention_dim_t5=32, pooled_projection_dim=16,
+)  # fmt: skip
+
+
+def hunyuan_dit(kind: type = HunyuanDiTPipeline, **parts: Any):
+    """Twice the channels come out, as PixArt's. Its pipeline takes its VAE to reduce sides by 8."""
+    reader = BertModel(
+        BertConfig(vocab_size=len(bert_tokenizer()), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24)
+    ).eval()
+    parts = {
+        "transformer": alive(HunyuanDiT2DModel(num_layers=4, **HUNYUAN_DIT)), "vae": tiny.vae((4, 4, 8, 8), layers_per_block=1),
+        "scheduler": tiny.scheduler(DDPMScheduler, prediction_type="v_prediction"), "text_encoder": reader, "tokenizer": bert_tokenizer(),
+        "text_encoder_2": t5(32), "tokenizer_2": t5_tokenizer(), **parts,
+    }  # fmt: skip
+    return tiny.quiet(kind(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False))
+
+
+def cogview4(kind: type = CogView4Pipeline, channels: int = 4, **parts: Any):
+    """Its own timesteps are not those of its noise levels, which are shifted."""
+    net = CogView4Transformer2DModel(
+        in_channels=channels, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=16, time_embed_dim=8,
+        condition_dim=4, sample_size=16, rope_axes_dim=(16, 16),
+    )  # fmt: skip
+    reader = language_model(GlmModel, GlmConfig, pad_token_id=0)
+    shifted = clock(shift=1.0, use_dynamic_shifting=True, time_shift_type="linear", base_shift=0.25, max_shift=0.75)
+    parts = {
+        "transformer": alive(net), "scheduler": shifted, "vae": vae(shift_factor=None), "text_encoder": reader,
+        "tokenizer": chat_tokenizer(front=True), **parts,
+    }  # fmt: skip
+    return tiny.quiet(kind(**parts))
 
 
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
@@ -485,10 +576,10 @@ def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
-def case(make: zoo.Make, rows: tuple[str, ...] = zoo.PLAIN, calls: int = STEPS, **kwargs: Any) -> zoo.Case:
+def case(make: zoo.Make, rows: tuple[str, ...] = zoo.PLAIN, calls: int = STEPS, prompt: str = tiny.PROMPT, **kwargs: Any) -> zoo.Case:
     settings = {"num_inference_steps": STEPS, "output_type": "pt", **SQUARE, **kwargs}
     settings = {name: value for name, value in settings.items() if value is not None}
-    return zoo.Case(zoo.seeded(make), settings, rows=rows, calls=calls)
+    return zoo.Case(zoo.seeded(make), settings, prompt, rows=rows, calls=calls)
 
 
 T5 = dict(max_sequence_length=36)
@@ -520,6 +611,10 @@ FAMILIES: dict[str, zoo.Case] = {
     # The later steps run the image's tokens alone; or all steps run the prompt's too, which are queries of kernel calls of their own.
     "qwen-image-2.1": case(qwen_image21, ALONE, 2 * STEPS, negative_prompt="a dog", true_cfg_scale=3.0),
     "qwen-image-2.1-uncached": case(qwen_image21, ALONE, use_kv_cache=False),
+    # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
+    "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", **HALF),
+    "cogview4": case(cogview4, ALONE, 2 * STEPS),
+    "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
 
@@ -546,6 +641,11 @@ def flux_controlnet():
             joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
         )  # fmt: skip
     return flux(FluxControlNetPipeline, controlnet=alive(net))
+
+
+def hunyuan_dit_controlnet():
+    net = HunyuanDiT2DControlNetModel(transformer_num_layers=4, **HUNYUAN_DIT)
+    return hunyuan_dit(HunyuanDiTControlNetPipeline, controlnet=alive(net))
 
 
 IMAGE = dict(image=zoo.IMAGE)
@@ -581,6 +681,10 @@ FORMS: dict[str, zoo.Case] = {
         longcat_edit, ALONE, 2 * STEPS, height=None, width=None, negative_prompt="a dog", guidance_scale=3.0,
         image=Image.new("RGB", (64, 64), "red"),
     ),
+    "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0, **HALF),
+    # Its forward takes the residuals out of the list that they come in.
+    "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
+    "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
 
@@ -611,9 +715,10 @@ class Reference:
             module = pipe.transformer.get_submodule(name)
             own = seen[i] = (module, {}, {})
             for child in self.children:
-                if (part := getattr(module, child)) is None:
+                if (part := attrgetter(child)(module)) is None:
                     continue
-                handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out)))
+                # A copy: CogView4 turns in place what its norms gave.
+                handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out.clone())))
             handles.append(
                 module.register_forward_pre_hook(lambda m, a, k, own=own: keep(own[2], "given", {"args": a, **k}), with_kwargs=True)
             )
@@ -697,6 +802,12 @@ def of_cross(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice
     return scores[len(scores) // 2 :], slice(None), slice(None)
 
 
+def of_hunyuan_dit(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, unturned, and so is what fills up."""
+    scores = product(turned(parts["norm_q"], complex_of(*given["image_rotary_emb"])), parts["norm_k"])
+    return scores[len(scores) // 2 :], slice(None), slice(None)
+
+
 def of_lumina(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[text, 4 x 4 tokens of the image]; a key for every three queries."""
     q, k = (turned(heads(parts[f"norm_{x}"], module), given["image_rotary_emb"]) for x in ("q", "k"))
@@ -750,6 +861,29 @@ def of_ernie(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice
     q, k = (x * angle.cos() + x @ half.T * angle.sin() for x in (q, k))
     scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
     return scores[len(scores) // 2 :], slice(0, 64), slice(64, None)
+def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, image]: the image's tokens turned, by pairs of a dimension and that half of them further."""
+    cosine, sine = given["image_rotary_emb"]
+    angle, text = torch.complex(cosine.double(), sine.double())[:, : cosine.shape[1] // 2], given["encoder_hidden_states"].shape[1]
+
+    def placed(x: torch.Tensor) -> torch.Tensor:
+        pairs = x[:, :, text:].unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+        image = turned(pairs, angle).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
+        return torch.cat([x[:, :, :text].double(), image], 2)
+
+    q, k = (placed(parts[f"norm_{x}"]) for x in ("q", "k"))
+    return product(q, k), slice(text, None), slice(0, text)
+
+
+def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
+    angle = complex_of(*given["image_rotary_emb"])
+    image = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
+    text = (heads(parts[f"norm_added_{x}"], module) for x in ("q", "k"))
+    q, k = (torch.cat(pair, 2) for pair in zip(image, text, strict=True))
+    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
+    second = len(ByT5Tokenizer()("Text \"ok\". ").input_ids)
+    return scores, slice(0, len(angle)), slice(len(angle) + second, len(angle) + second + 200)
 
 
 _NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
@@ -772,4 +906,7 @@ REFERENCE: dict[str, Reference] = {
     ),
     "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
+    "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
+    "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
+    "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -9,9 +9,11 @@ and its first element repeated as a tensor (img2img): it has to stay a tensor un
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import tiny
 import torch
@@ -62,6 +64,12 @@ from diffusers import (
     apply_pyramid_attention_broadcast,
 )
 from diffusers.callbacks import SDCFGCutoffCallback, SDXLCFGCutoffCallback, SDXLControlnetCFGCutoffCallback
+
+# Not by diffusers' own names: without sentencepiece, which nothing here needs, these stand for nothing.
+from diffusers.pipelines.kolors.pipeline_kolors import KolorsPipeline
+from diffusers.pipelines.kolors.pipeline_kolors_img2img import KolorsImg2ImgPipeline
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from tiny import PROMPT
 from transformers import (
     CLIPImageProcessor,
@@ -229,6 +237,57 @@ def sdxl_refiner():
         StableDiffusionXLImg2ImgPipeline, tokenizer=None, text_encoder=None, requires_aesthetics_score=True,
         unet=unet_xl(cross_attention_dim=32, projection_class_embeddings_input_dim=72),
     )  # fmt: skip
+
+
+class Pieces:
+    """In the place of the `SPTokenizer` that reads ChatGLM's file: letters and a few words, by the same methods."""
+
+    def __init__(self) -> None:
+        words = ["▁a", "▁red", "▁apple", "▁and", "▁green", "▁car", "sop"]
+        self.pieces = ["<unk>", "<s>", "</s>", *words, "▁", *(chr(c) for c in range(33, 127))]
+        self.pad_id, self.bos_id, self.eos_id = 0, 1, 2
+        names = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+        self.special_tokens = {name: len(self.pieces) + i for i, name in enumerate(names)}
+        self.n_words = len(self.pieces) + len(names)
+        self._piece = re.compile("|".join(map(re.escape, sorted(self.pieces[3:], key=len, reverse=True))))
+
+    def tokenize(self, text: str, encode_special_tokens: bool = False) -> list[str]:
+        return self._piece.findall("▁" + text.replace(" ", "▁")) if text else []
+
+    def decode_tokens(self, tokens: list[str]) -> str:
+        return "".join(tokens).replace("▁", " ").removeprefix(" ")
+
+    def convert_token_to_id(self, token: str) -> int:
+        return self.special_tokens[token] if token in self.special_tokens else self.pieces.index(token)
+
+    def convert_id_to_token(self, index: int) -> str:
+        return [*self.pieces, *self.special_tokens][index]
+
+
+class TinyGLMTokenizer(ChatGLMTokenizer):
+    """ChatGLM's tokenizer, with its own special tokens and its filling up in front, over other pieces."""
+
+    def __init__(self) -> None:
+        with mock.patch("diffusers.pipelines.kolors.tokenizer.SPTokenizer", lambda path: Pieces()):
+            super().__init__("")
+
+
+def kolors(kind: type = KolorsPipeline, **parts: Any):
+    """256 tokens of ChatGLM, as its last layer but one has them; the last one's of the last token is added to the timestep's."""
+    reader = ChatGLMModel(
+        ChatGLMConfig(
+            num_layers=2, padded_vocab_size=Pieces().n_words, hidden_size=16, ffn_hidden_size=24, kv_channels=8, num_attention_heads=2,
+            seq_length=256, original_rope=True, use_cache=False,
+        )
+    ).eval()  # fmt: skip
+    for parameter in reader.parameters():  # made without values
+        torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.2)
+    net = unet_xl(encoder_hid_dim=16, encoder_hid_dim_type="text_proj", projection_class_embeddings_input_dim=64)
+    parts = {
+        "unet": net, "vae": vae(), "text_encoder": reader, "tokenizer": TinyGLMTokenizer(),
+        "scheduler": tiny.scheduler(EulerDiscreteScheduler), **parts,
+    }  # fmt: skip
+    return tiny.quiet(kind(**parts))
 
 
 class DDIMByAnotherName(DDIMScheduler):
@@ -428,6 +487,11 @@ CASES: dict[str, Case] = {
     # The first half of a split run: `timesteps` are filtered and sliced just before the loop; the last latents are noisy (t = 501).
     "sdxl-denoising-end": case(
         sdxl, calls=2, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
+    ),
+    # -- Kolors: SDXL's UNet, and ChatGLM's words, of which `max_sequence_length` is checked, but 256 are read whatever it is ------------
+    "kolors": case(kolors, cutoff=SDXLCFGCutoffCallback, **SQUARE),
+    "kolors-img2img": case(
+        lambda: kolors(KolorsImg2ImgPipeline), calls=3, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
 }  # fmt: skip
 

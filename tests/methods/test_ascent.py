@@ -189,23 +189,30 @@ def test_the_way_back_computes_the_decoder_again_in_the_pieces_of_the_way_there(
     assert seen == [True, True, False] and not pipe.vae.is_gradient_checkpointing
 
 
-def test_the_way_back_through_perturbed_attention_is_that_of_finite_differences():
-    """The pipeline takes its processors out at its end, and the way back runs each forward again after it."""
-    case = zoo.CASES["sd-pag"]
+# Perturbed attention takes its processors out at the pipeline's end, and the way back runs each forward again after it; HunyuanDiT's
+# forward takes its ControlNet's residuals out of their list; HunyuanImage's guidance goes on from step to step.
+@pytest.mark.parametrize("name", ["sd-pag", "hunyuan-dit-controlnet", "hunyuan-image"])
+def test_the_way_back_through_a_whole_run_is_that_of_finite_differences(name):
+    case = {**zoo.CASES, **flows.FAMILIES, **flows.FORMS}[name]
     pipe, slope = case.make().to(torch.float64), torch.zeros((), dtype=torch.float64, requires_grad=True)
     call = {**case.kwargs, "num_inference_steps": 2}
-    direction = torch.randn(1, 4, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    before = dict(pipe.unet.attn_processors)
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    before = dict(denoiser.attn_processors)
     with Run(pipe, tiny.PROMPT, load_reward(tiny.brightness), None, torch.Generator().manual_seed(0), call) as run:
         run.need_gradient()
 
+        def direction(shape):
+            return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
         def end(along, whole):
-            return run.generate(unguided, start=lambda z: z + along * direction, whole=whole).double().square().mean()
+            torch.manual_seed(0)  # ControlNets' pipelines draw from it, whatever the generator
+            images = run.generate(unguided, start=lambda z: z + along * direction(z.shape), whole=whole)
+            return (images * direction(images.shape)).sum()
 
         (found,) = torch.autograd.grad(end(slope, True), slope)
-        wanted = (end(1e-2, False) - end(-1e-2, False)) / 2e-2
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-2) and abs(found.item()) > 1e-5
-    assert dict(pipe.unet.attn_processors) == before
+        wanted = (end(1e-3, False) - end(-1e-3, False)) / 2e-3
+    assert found.item() == pytest.approx(wanted.item(), rel=2e-2) and abs(found.item()) > 0.1
+    assert dict(denoiser.attn_processors) == before
 
 
 @pytest.mark.parametrize("name", ["flux-true-cfg", "qwen-image"])

@@ -5,26 +5,28 @@ from __future__ import annotations
 import functools
 import warnings
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import flows
 import pytest
 import tiny
 import torch
+from diffusers import ClassifierFreeGuidance, HunyuanDiTPAGPipeline, HunyuanImageRefinerPipeline, SkipLayerGuidance
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.families import FAMILIES, arguments, family_of
+from dymo.pipelines.families import FAMILIES, family_of
 from dymo.pipelines.families.hidream import _through_experts
 from dymo.pipelines.hold import frozen, parked, patched
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
+from dymo.pipelines.momentum import Momentum
 from dymo.pipelines.schedulers import at_pixels, timesteps
 from dymo.pipelines.settings import MapChoice
 from dymo.prompt import parse
@@ -140,12 +142,12 @@ def test_a_batch_is_as_single_runs(name):
         assert both.trace.evaluations[i] == alone.trace.evaluations[0]
 
 
-def opened(stack: ExitStack, name: str, **settings):
+def opened(stack: ExitStack, name: str, samples: int = 1, **settings):
     """The pipeline's loop at its second noise level, where z0' depends on v and eps alike; nothing is rounded."""
     case, (pipe, _) = flows.FAMILIES[name], plain(name)
     stack.enter_context(torch.enable_grad())
     stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
-    kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
+    kwargs = {**case.kwargs, "prompt": case.prompt, "num_images_per_prompt": samples, "generator": torch.Generator().manual_seed(0)}
     loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), choice=MapChoice(**settings)))
     steps = iter(loop)
     next(steps)
@@ -172,7 +174,8 @@ def test_the_preference_s_gradient_is_that_of_finite_differences(name):
             if through == "full":
                 ends = [loss(loop.predict(z + sign * 0.02 * along)) for sign in (1, -1)]
             else:  # straight-through: z0' follows z, and the denoiser's output stays as it is
-                scale = seen.timestep.here.a if loop.scheduler.config.get("prediction_type") == "epsilon" else 1.0
+                a = seen.timestep.here.a
+                scale = {"epsilon": a, "v_prediction": 1 / a}.get(loop.scheduler.config.get("prediction_type"), 1.0)
                 ends = [(loop.decode(seen.z0.detach() + sign * 0.02 * along / scale) * weights).sum() for sign in (1, -1)]
             difference = (ends[0] - ends[1]).item() / 0.04
             assert difference == pytest.approx(found.norm().item(), rel=0.02), through
@@ -214,125 +217,6 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
 
 
-class Stop(Exception):
-    """The denoiser has been given what is looked for."""
-
-
-def tokens_of(pipe, **call) -> list[int]:
-    """The token at each place of the conditional prompt as the denoiser is given it: the encoders' states are replaced by their tokens."""
-
-    def put(found, ids):
-        if isinstance(found, torch.Tensor):
-            if found.shape[:2] == ids.shape and found.ndim == 3:
-                found.copy_(ids[..., None].expand_as(found))
-        elif isinstance(found, (dict, list, tuple)):
-            for one in found.values() if isinstance(found, dict) else found:
-                put(one, ids)
-
-    def read(module, args, kwargs, found):
-        put(found, kwargs["input_ids"] if "input_ids" in kwargs else args[0])
-
-    def given(module, args, kwargs):
-        row = family_of(pipe).branches(pipe, arguments(pipe, call)).conditional
-        seen.extend(kwargs.get("encoder_hidden_states", args[2] if len(args) > 2 else None)[row][:, 0].long().tolist())
-        raise Stop
-
-    seen: list[int] = []
-    encoders = [m for n, m in pipe.components.items() if n.startswith("text_encoder") and m is not None]
-    handles = [m.register_forward_hook(read, with_kwargs=True) for m in encoders]
-    handles.append(pipe.transformer.register_forward_pre_hook(given, with_kwargs=True))
-    try:
-        with pytest.raises(Stop):
-            pipe(**call)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-# Their denoisers are given states of several layers, or lists: what is looked at is what the text encoders read.
-BY_LAYERS = ("hidream", "ernie-image", "krea2")
-
-
-@pytest.mark.parametrize("name", [name for name in flows.FAMILIES if name not in BY_LAYERS])
-def test_the_places_of_each_word_hold_its_tokens(name):
-    case, (pipe, _) = CASES[name], plain(name)
-    encoders = family_of(pipe).encoders(pipe, case.kwargs)
-    words = joint_pairs(GRAPH, encoders).words
-    ids = tokens_of(pipe, prompt=case.prompt, **case.kwargs)
-    for word in ("red", "apple", "green", "car"):
-        said = [e.tokenizer.decode([ids[i] for i in places]) for e, places in zip(encoders, words[word], strict=True)]
-        assert [text.replace(" ", "") for text in said] == [word] * len(encoders)
-
-
-@pytest.mark.parametrize("name", ["longcat-image", "longcat-image-edit"])
-def test_longcat_reads_a_quotation_letter_by_letter_and_behind_a_picture(name):
-    """So that a word in quotation marks, which is one piece elsewhere, moves what follows."""
-    prompt = "a driver's 'red car' by an apple"
-    case, (pipe, _) = CASES[name], plain(name)
-    call, family = {**case.kwargs, "prompt": prompt}, family_of(pipe)
-    graph = SemanticGraph.from_json({"prompt": prompt, "entities": [{"text": "driver"}, {"text": "apple"}]})
-    words, ids = joint_pairs(graph, family.encoders(pipe, call)).words, tokens_of(pipe, **call)
-    found = family.places(pipe, (), {"encoder_hidden_states": torch.zeros(1, len(ids), 1)}, (8, 8))
-    assert (found.image, found.text, found.length) == (len(ids), len(ids) - 48, 48) and (found.text > 0) == name.endswith("edit")
-    ids = ids[found.text :]
-    assert [pipe.tokenizer.decode([ids[i] for i in words[word][0]]).strip() for word in words] == ["driver", "apple"]
-    assert len(pipe.tokenizer(prompt[: prompt.index("apple")]).input_ids) < min(words["apple"][0])
-    for wrong, said in (
-        ({"enable_prompt_rewrite": True}, "set enable_prompt_rewrite=False and"), ({"prompt": "a dog's toy and a cat's toy"}, "at most one"),
-    ):  # fmt: skip
-        with pytest.raises(PipelineError, match=said):
-            family.encoders(pipe, {**call, **wrong})
-@pytest.mark.parametrize("name", BY_LAYERS)
-def test_words_lie_at_their_tokens_of_what_the_text_encoder_reads(name):
-    case, (pipe, _) = flows.FAMILIES[name], plain(name)
-    encoders = family_of(pipe).encoders(pipe, arguments(pipe, case.kwargs))
-    words, read = joint_pairs(GRAPH, encoders).words, {}
-    with ExitStack() as stack:
-        for module in (part for part in pipe.components if part.startswith("text_encoder")):
-
-            def look(_module, args, kwargs, module=module):  # the prompt comes before the negative one, or above it
-                ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-                if "apple" in pipe_tokenizer(pipe, module).decode(ids[-1]):
-                    read.setdefault(module, ids[-1].tolist())
-
-            stack.callback(getattr(pipe, module).register_forward_pre_hook(look, with_kwargs=True).remove)
-        plainly(replace(case, kwargs={**case.kwargs, "num_inference_steps": 1, "output_type": "latent"}), pipe)
-    for k, encoder in enumerate(encoders):
-        (module, *_) = (module for module in read if pipe_tokenizer(pipe, module) is encoder.tokenizer)
-        for word in ("red", "apple", "green", "car"):
-            at = [i - encoder.start + encoder.dropped for i in words[word][k]]
-            assert encoder.tokenizer.decode([read[module][i] for i in at]).strip().replace(" ", "") == word, (module, at)
-
-
-def test_words_behind_images_lie_at_the_keys_of_their_tokens():
-    """Qwen-Image 2.1 puts four tokens of an image in place of each that the text encoder has for it."""
-    name = "qwen-image-2.1-images"
-    case, (pipe, _), seen = CASES[name], plain(name), {}
-    keep = lambda part: lambda _module, _args, kwargs: seen.setdefault(part, kwargs) and None  # noqa: E731
-    with ExitStack() as stack:
-        for part in ("text_encoder", "transformer"):
-            stack.callback(getattr(pipe, part).register_forward_pre_hook(keep(part), with_kwargs=True).remove)
-        plainly(replace(case, kwargs={**case.kwargs, "num_inference_steps": 1, "output_type": "latent"}), pipe)
-    family, given = family_of(pipe), seen["transformer"]
-    (encoder,) = family.encoders(pipe, arguments(pipe, case.kwargs))
-    ids, images = seen["text_encoder"]["input_ids"][0][encoder.dropped :], given["img_mask"][0]
-    keys = ids.repeat_interleave(torch.where(images[: len(ids)], 4, 1))
-    assert len(keys) == len(ids) + 3 * 8 and images.sum() == 8 + 4
-    places = family.places(pipe, (), given, (4, 4))
-    words = joint_pairs(GRAPH, [encoder]).words
-    for word in ("red", "apple", "green", "car"):
-        at = [places.text + i for i in words[word][0]]
-        assert encoder.tokenizer.decode(keys[at]).strip().replace(" ", "") == word and max(words[word][0]) < places.length
-    assert places.text + places.length == len(keys)
-
-
-def pipe_tokenizer(pipe, text_encoder):
-    """The tokenizer of the text encoder of this name."""
-    own = getattr(pipe, text_encoder.replace("text_encoder", "tokenizer"), None) or pipe.processor
-    return getattr(own, "tokenizer", own)
-
-
 def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     pipe, _ = plain("sd3.5")
     encoders = family_of(pipe).encoders(pipe, flows.FAMILIES["sd3.5"].kwargs)
@@ -346,6 +230,92 @@ def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     both = word_map(maps, pairs.words["apple"])
     torch.testing.assert_close(both, (word_map(maps, clip) + word_map(maps, t5)) / 2)
     torch.testing.assert_close(both.sum(), torch.tensor(1.0))
+
+
+def test_what_guidance_keeps_from_step_to_step_is_of_each_sample_s_own_steps():
+    """HunyuanImage's guider has momentum: evaluations of one step begin with the same, and each sample goes on from its own."""
+    name = "hunyuan-image"
+    with ExitStack() as stack:
+        loop = opened(stack, name, samples=2)
+        guider = loop.pipe.guider
+        begun = guider.momentum_buffer.running_average
+        full = Need(through="full")
+        first = loop.predict(need=full)
+        left = guider.momentum_buffer.running_average
+        assert left.requires_grad and not begun.requires_grad and guider._is_apg_enabled()
+        z = first.z.detach()
+        again = loop.predict(z, need=full)
+        assert torch.equal(again.eps, first.eps) and torch.equal(guider.momentum_buffer.running_average, left)
+        torch.testing.assert_close(left.detach() - difference(loop), -0.5 * begun)
+        z_next = loop.sampler_step(again)
+        loop.predict(z[1:] + 0.1, [1])  # a step that is not taken
+        assert torch.equal(guider.momentum_buffer.running_average[0], left[0])
+        loop.sampler_step(loop.predict(z[:1], [0]))
+        loop.accept(z_next, [1, 0])
+        next(iter(loop))
+        loop.predict(need=full)
+        kept = guider.momentum_buffer.running_average
+        torch.testing.assert_close(kept.detach() - difference(loop), -0.5 * left.detach()[[1, 0]])
+    assert kept.requires_grad and torch.equal(guider.momentum_buffer.running_average, kept)
+    assert not guider.momentum_buffer.running_average.requires_grad
+    pipe, images = plain(name)
+    pipe.guider.adaptive_projected_guidance_momentum = None
+    try:
+        assert not torch.equal(plainly(CASES[name], pipe), images)
+    finally:
+        pipe.guider.adaptive_projected_guidance_momentum = -0.5
+
+
+def test_the_first_step_may_be_taken_sample_by_sample():
+    held = {"x": torch.tensor([[1.0], [2.0]])}
+    family = SimpleNamespace(kept=lambda pipe, given: held["x"], keep=lambda pipe, given, value: held.update(x=value))
+    momentum = Momentum(family, None, {})
+    momentum.take([0])
+    held["x"] = torch.tensor([[5.0], [6.0]])
+    momentum.take([1])
+    momentum.accept(None)
+    momentum.begin()
+    assert held["x"].tolist() == [[1.0], [6.0]]
+
+
+def difference(loop):
+    """Of the two predictions of the last evaluation."""
+    (_, conditional), (_, unconditional) = loop._evaluator.outputs
+    return (conditional - unconditional).detach()
+
+
+def test_a_text_in_quotes_moves_the_words_of_its_own_prompt_alone():
+    """In a batch of HunyuanImage's, where one of the prompts has such a text, which the other's run cannot know."""
+    aligner = DyMO(None, borders_by="progress", borders=(1.0, 1.0), eta=0.02, damping=0.0)
+    prompts = [f"{tiny.PROMPT} with 'so long a text'", tiny.PROMPT]
+    both = run(aligner, "hunyuan-image", prompts, (1, 2))
+    for i, seed in enumerate((1, 2)):
+        alone = run(aligner, "hunyuan-image", prompts[i], (seed,))
+        assert both.trace.steps[0].losses["semantic"][i] == pytest.approx(alone.trace.steps[0].losses["semantic"][0], abs=1e-5)
+        torch.testing.assert_close(both.images[i : i + 1], alone.images, atol=3e-4, rtol=0)
+
+
+def test_guiders_are_known_or_refused():
+    pipe = flows.FAMILIES["hunyuan-image"].make()
+    given = {"prompt": ["a car", "a car that says 'car'"]}
+    family = family_of(pipe)
+    assert family.guided(pipe, given)
+    with pytest.raises(PipelineError, match="AdaptiveProjectedMixGuidance, which is not linear.*'full'"):
+        family.scale(pipe, given)
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=4.0, stop=0.5)
+    for step, scale in ((0, 4.0), (2, 1.0)):
+        pipe.ocr_guider.set_state(step, 4, None)
+        assert family.scale(pipe, given) == scale and family.guided(pipe, given)
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=1.0)
+    assert not family.guided(pipe, given) and family.guided(pipe, {"prompt": "a car"})
+    assert not family.guided(pipe, {"prompt_embeds_2": torch.ones(1)}) and family.guided(pipe, {"prompt_embeds_2": torch.zeros(1)})
+    pipe.guider = SkipLayerGuidance(skip_layer_guidance_layers=[0])
+    with pytest.raises(PipelineError, match="guided by SkipLayerGuidance.*ClassifierFreeGuidance"):
+        family_of(pipe)
+    net = type(pipe.transformer)(**{**pipe.transformer.config, "in_channels": 8, "patch_size": (1, 1, 1), "rope_axes_dim": (2, 2, 4)})
+    parts = {name: getattr(pipe, name) for name in ("scheduler", "vae", "text_encoder", "tokenizer")}
+    with pytest.raises(PipelineError, match="HunyuanImageRefinerPipeline has latents of frames.*steer HunyuanImagePipeline"):
+        family_of(HunyuanImageRefinerPipeline(**parts, transformer=net))
 
 
 @pytest.mark.parametrize("name", ["sd3-inpaint", "flux-inpaint"])
@@ -537,6 +507,10 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
     rewriter = flows.language_model(flows.MistralModel, flows.MistralConfig)
     with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
         GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=flows.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)
+    with pytest.raises(PipelineError, match="HunyuanDiTPAGPipeline: perturbed attention.*without enable_pag"):
+        family_of(flows.hunyuan_dit(HunyuanDiTPAGPipeline))
+    with pytest.raises(PipelineError, match="checkpointing=True.*HunyuanDiT2DModel.*'straight-through'"):
+        run(DyMO(tiny.brightness, checkpointing=True), "hunyuan-dit")
     pipe = flows.flux()
     pipe.transformer = torch.nn.Linear(1, 1)
     with pytest.raises(PipelineError, match="the denoiser Linear.*FluxTransformer2DModel"):

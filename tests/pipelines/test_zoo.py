@@ -39,6 +39,8 @@ def nothing(pipe) -> torch.Tensor:
     """The embeddings of the empty prompt: (tokens, channels)."""
     if pipe.config.get("force_zeros_for_empty_prompt"):
         return torch.zeros(1)
+    if "kolors" in type(pipe).__module__:
+        return pipe.encode_prompt("", do_classifier_free_guidance=False)[0][0]
     ids = pipe.tokenizer(
         "", padding="max_length", max_length=pipe.tokenizer.model_max_length, return_tensors="pt"
     ).input_ids

@@ -49,6 +49,11 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         raise PipelineError(
             "the denoiser casts its layers' weights on the way (layerwise casting), which has no gradient: load it in float16 or bfloat16"
         )
+    if config.checkpointing and not getattr(denoiser, "_supports_gradient_checkpointing", True):
+        raise PipelineError(
+            f"checkpointing=True: diffusers cannot compute the blocks of {type(denoiser).__name__} again in the backward; leave it out: "
+            "gradient='straight-through' keeps nothing of the denoiser, and Budget(bytes=...) bounds what is kept"
+        )
     compiled = [m for m in denoiser.modules() if hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None]
     if compiled and semantic:
         how = "load it anew without compile_repeated_blocks()"

@@ -258,6 +258,8 @@ class Evaluator:
             own = dict(getattr(denoiser, "attn_processors", {}))
 
             def again(*args: Any, **kwargs: Any) -> Tensor:
+                # In lists of their own: HunyuanDiT's forward empties the one that has its ControlNet's residuals.
+                args, kwargs = map_tensors(lambda x: x, (args, kwargs))
                 with processing(denoiser, own), ExitStack() as stack:
                     for patch in self.family.patches(self.pipe):
                         stack.enter_context(patched(*patch))

@@ -34,6 +34,7 @@ from .evaluation import Evaluator
 from .families import arguments, family_of
 from .fused import fused
 from .hold import is_compiled, parked, patched
+from .momentum import Momentum
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
 from .settings import PLAIN, USUAL_MAPS, Execution, MapChoice
@@ -67,7 +68,10 @@ class PipelineLoop:
         self._family = family
         # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
         self._execution = replace(execution, lean=execution.lean and not is_compiled(self.denoiser))
-        self._evaluator = Evaluator(pipe, family, arguments(pipe, kwargs), cost, self._stack, whole, choice, self._execution)
+        given = arguments(pipe, kwargs)
+        self._evaluator = Evaluator(pipe, family, given, cost, self._stack, whole, choice, self._execution)
+        self._momentum = Momentum(family, pipe, given)
+        self._stack.callback(self._momentum.end)
         self.generator = kwargs.get("generator")
         self._steps = Steps(self.scheduler, kind, self.scheduler.step, self._write, self.generator)
         self.result: Any = None
@@ -188,6 +192,8 @@ class PipelineLoop:
             self._evaluate((False, put(self._call.sample if self.whole else self._call.sample.detach(), seen.rows, z)))
         noise = None if noise is None else self._packed(noise)
         found = self._steps.take(self._call, seen.rows, now, self._at, self._back, noise, self.whole)
+        if not self.whole:
+            self._momentum.take(seen.rows)
         found = self._evaluator.spatial(found).float()
         if self._carry is not None:
             factor = shrink(now.here, now.there, prediction_of(self.scheduler))
@@ -200,6 +206,7 @@ class PipelineLoop:
         now = self._arrived
         assert now is not None
         goes_on = self._steps.accept(self._packed(z), now, origin, z is not self._unmoved)
+        self._momentum.accept(origin)
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps
@@ -412,6 +419,8 @@ class PipelineLoop:
                 self.pipe._interrupt, interrupted = False, True
             self._again, self._in_body = False, True
             self._evaluator.begin()
+            if self._at == 0:
+                self._momentum.begin()
             if not self.whole:
                 torch.set_grad_enabled(self._need.through != "none")
             yield entries[self._at]

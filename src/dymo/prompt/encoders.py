@@ -14,8 +14,8 @@ class Encoder(Protocol):
     """A text encoder whose tokens are keys of the attention, the first of them at `start`.
 
     window: tokens that are kept, None for the tokenizer's own. before, after: what is written around the prompt. dropped:
-    tokens at the start of the whole that are taken off again. lower: the prompt is read in small letters, without white space
-    around it.
+    tokens at the start of the whole that are taken off again. filled: places up to which a shorter text is filled up in front
+    of it. lower: the prompt is read in small letters, without white space around it.
     """
 
     @property
@@ -35,6 +35,9 @@ class Encoder(Protocol):
 
     @property
     def dropped(self) -> int: ...
+
+    @property
+    def filled(self) -> int: ...
 
     @property
     def lower(self) -> bool: ...
@@ -65,7 +68,8 @@ def joint_pairs(
             seen |= bool(everywhere)
             window = _window(encoder, len(offsets))
             if everywhere and everywhere[-1] < window:
-                found.append(tuple(i + encoder.start - encoder.dropped for i in everywhere if i >= encoder.dropped))
+                first = encoder.start - encoder.dropped + max(0, encoder.filled - min(len(offsets), _limit(encoder)))
+                found.append(tuple(first + i for i in everywhere if i >= encoder.dropped))
         if not seen:
             raise PromptError(f"no token of the prompt {graph.prompt!r} holds the word {label!r} at {span}")
         if found:
@@ -86,9 +90,14 @@ def _whole(prompt: str, encoder: Encoder) -> list[Span]:
     return [(a - start + lead, b - start + lead) if b > a else (0, 0) for a, b in inside]
 
 
+def _limit(encoder: Encoder) -> int:
+    """The most tokens of the whole text that are read."""
+    return encoder.tokenizer.model_max_length if encoder.window is None else encoder.window + encoder.dropped
+
+
 def _window(encoder: Encoder, tokens: int) -> int:
     """Places of the whole text that are kept; of a text that is cut off, the last is its end token."""
-    limit = encoder.tokenizer.model_max_length if encoder.window is None else encoder.window + encoder.dropped
+    limit = _limit(encoder)
     if tokens <= limit:
         return tokens
     return limit - (encoder.tokenizer("a")["input_ids"][-1] in encoder.tokenizer.all_special_ids)

@@ -261,7 +261,8 @@ def _expanded(prompt: str, tokenizer: Any) -> tuple[str, list[int]]:
 def _aligned(prompt: str, tokenizer: Any, ids: list[int]) -> list[Span]:
     """Offsets for a tokenizer that keeps none: each token's decoded text is looked for where the last one ended."""
     letters, places = _folded(prompt)
-    special = set(tokenizer.all_special_ids)
+    # ChatGLM's tokenizer does not count the tokens that it puts before a text among its special ones.
+    special = {*tokenizer.all_special_ids, *tokenizer("")["input_ids"]}
     offsets: list[Span] = [(0, 0)] * len(ids)
     at = i = 0
     while i < len(ids):

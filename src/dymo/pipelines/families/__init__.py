@@ -48,6 +48,8 @@ class Encoder:
     """and after it."""
     dropped: int = 0
     """Tokens at the start of the whole that the pipeline takes off."""
+    filled: int = 0
+    """Places up to which a shorter text is filled up in front of it; 0: it is filled up behind, or not at all."""
     lower: bool = False
     """The prompt is read in small letters, without white space around it."""
     text_name: str = "prompt"
@@ -124,6 +126,14 @@ class Family(Protocol):
     def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
         """Whether the call runs with classifier-free guidance; a scale that is an input of the denoiser is none."""
         return self.branches(pipe, given).unconditional is not None
+
+    def kept(self, pipe: Any, given: Mapping[str, Any]) -> Tensor | None:
+        """What guidance keeps from the last evaluation for the next, samples first; None: nothing."""
+        return None
+
+    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor) -> None:
+        """Puts `value` in the place of what is `kept`."""
+        ...
 
     def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
         """The latents among the denoiser's arguments, samples first."""
@@ -206,15 +216,20 @@ FAMILIES: dict[str, str] = {
     "HiDreamImageTransformer2DModel": "hidream:HiDream",
     "Krea2Transformer2DModel": "krea2:Krea2",
     "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
+    "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
+    "CogView4Transformer2DModel": "cogview4:CogView4",
+    "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
 }
 """Class of the denoiser -> module and class of its family."""
+UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
+"""The same for a UNet that reads other words than CLIP's, by the class of the tokenizer."""
 
 
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
-    kind = next((c.__name__ for c in type(inner(denoiser)).__mro__ if c.__name__ in FAMILIES), None)
-    if kind is None and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
+    place = _known(inner(denoiser), FAMILIES)
+    if not place and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):
         if isinstance(pipe, nn.Module):
             raise PipelineError(f"{type(pipe).__name__} is a model alone: give the whole pipeline that it is a part of")
         what = "neither a UNet nor a transformer" if denoiser is None else f"the denoiser {type(denoiser).__name__}"
@@ -222,10 +237,15 @@ def family_of(pipe: Any) -> Family:
             f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
             f"{', '.join(FAMILIES)}"
         )
-    module, _, name = FAMILIES.get(kind or "", "unet:UNet").partition(":")
+    module, _, name = (place or _known(getattr(pipe, "tokenizer", None), UNETS) or "unet:UNet").partition(":")
     family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)
     return family
+
+
+def _known(thing: Any, families: Mapping[str, str]) -> str:
+    """What the table says of the class of a thing, or of one that it derives from; '' where it says nothing."""
+    return next((families[c.__name__] for c in type(thing).__mro__ if c.__name__ in families), "")
 
 
 def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:

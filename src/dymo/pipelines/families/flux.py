@@ -16,7 +16,7 @@ class Flux(Transformer):
 
     # Of the 19 double blocks those that localise words best (arXiv 2502.04320); the single ones have mixed them by then.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {19: (10, 17)}
-    patch: int = 2
+    patch: int | None = 2
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(1, None, 0) if call else Branches(1, 0, None)
@@ -30,7 +30,7 @@ class Flux(Transformer):
 
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (2 * (int(given[side]) // (pipe.vae_scale_factor * 2)) for side in ("height", "width"))
-        return Packing(rows, columns, self.patch)
+        return Packing(rows, columns, self.side(pipe))
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         length = kwargs["encoder_hidden_states"].shape[1]

@@ -16,7 +16,7 @@ class Flux2(TwoCalls):
 
     # All of dev's double blocks but the first two; klein has five.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
-    patch = 1
+    patch: int | None = 1
 
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (int(given[side]) // (pipe.vae_scale_factor * 2) for side in ("height", "width"))

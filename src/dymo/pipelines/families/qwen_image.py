@@ -17,6 +17,6 @@ class QwenImage(Flux):
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The chat's first tokens are taken off again."""
         before, after = pipe.prompt_template_encode.split("{}")
-        window = min(pipe.tokenizer_max_length, given.get("max_sequence_length") or 512)
+        window = min(pipe.tokenizer_max_length, given.get("max_sequence_length") or pipe.tokenizer_max_length)
         dropped = pipe.prompt_template_encode_start_idx
         return (Encoder(pipe.tokenizer, 0, window, before=before, after=after, dropped=dropped),)

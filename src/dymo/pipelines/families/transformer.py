@@ -34,12 +34,14 @@ class Transformer(Family):
     kernel_call: ClassVar[int] = 0
     """Which of the attention kernel's calls in a forward of such a module has the latents' queries."""
     patch: int | None = None
-    """Latents a side of one of the denoiser's tokens; None: as its configuration says."""
+    """`side` where it is known; None: as the configuration says."""
 
     def check(self, pipe: Any) -> None:
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None:
             raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+        if hasattr(type(pipe), "do_perturbed_attention_guidance"):
+            raise PipelineError(f"{name}: perturbed attention guidance can be steered with a UNet only: load the pipeline without enable_pag")
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer
@@ -64,10 +66,14 @@ class Transformer(Family):
     def sizes(self, pipe: Any) -> list[list[int]]:
         return [list(range(len(self.layers(pipe))))]
 
+    def side(self, pipe: Any) -> int:
+        """Latents a side of one of the denoiser's tokens."""
+        return self.patch or pipe.transformer.config.patch_size
+
     def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the latents' tokens."""
-        patch = self.patch or pipe.transformer.config.patch_size
-        return latents[0] // patch, latents[1] // patch
+        side = self.side(pipe)
+        return latents[0] // side, latents[1] // side
 
     def taps(
         self, pipe: Any, latents: Sequence[int], map_size: int | None, layers: Sequence[int] | None
