@@ -289,6 +289,9 @@ class PipelineLoop:
         self._plain = {name: getattr(owner, name) for name, (owner, _) in owners.items() if hasattr(owner, name)}
         for name in self._plain:
             enter(patched(owners[name][0], name, owners[name][1]))
+        net = getattr(pipe, "controlnet", None)
+        if isinstance(net, torch.nn.Module) and not hasattr(net, "gradient_checkpointing"):  # Z-Image's asks for it where there are gradients
+            enter(patched(net, "gradient_checkpointing", False))
         # Perturbed attention guidance puts its own processors in, and takes them out only where its loop ends well.
         own = dict(self.denoiser.attn_processors) if hasattr(self.denoiser, "attn_processors") else {}
         self._stack.callback(self._restore_processors, own)

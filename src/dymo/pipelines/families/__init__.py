@@ -16,6 +16,7 @@ from ...guidance.loop import Rows
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
+from .refused import check_kind
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Branches:
     """Attention mixes the blocks, so they can only be run together."""
     truncated: bool = False
     """At some steps the pipeline leaves out guidance, and runs the conditional rows alone."""
+
+
+def negative_first(pipe: Any, guided: bool) -> Branches:
+    """The prompt's rows, behind those without it where there is guidance, before the perturbed ones of PAG."""
+    perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
+    return Branches(1 + guided + perturbed, int(guided), 0 if guided else None, joint=perturbed)
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,7 @@ def family_of(pipe: Any) -> Family:
             f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
             f"{', '.join(FAMILIES)}"
         )
+    check_kind(pipe)
     module, _, name = FAMILIES.get(kind or "", "unet:UNet").partition(":")
     family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)

@@ -17,11 +17,6 @@ class SD3(Transformer):
     # Around the block that localises words best in SD3-M, 9 of 24 (arXiv 2509.18096); in SD3.5-L at the same depth.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {24: (6, 10), 38: (10, 16)}
 
-    def check(self, pipe: Any) -> None:
-        super().check(pipe)
-        if getattr(pipe, "do_perturbed_attention_guidance", False):
-            raise PipelineError(f"{type(pipe).__name__}: perturbed attention guidance can be steered with a UNet only")
-
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         if given.get("skip_guidance_layers") is not None:
             raise PipelineError(
