@@ -15,13 +15,16 @@ import flows
 import tiny
 import torch
 import zoo
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from flows import AS_IS, MASKED, SOME, T5
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 SIDE = 32
 IMAGE, CONTROL = dict(image=zoo.noise(1, 3, SIDE, SIDE, seed=1)), dict(control_image=zoo.noise(1, 3, SIDE, SIDE, seed=2))
 MASK = torch.zeros(1, 1, SIDE, SIDE)
 MASK[..., : SIDE // 2] = 1
+PICTURE = Image.fromarray((zoo.IMAGE[0].permute(1, 2, 0) * 255).byte().numpy())
 SIZE, PAG, MIDDLE = dict(height=SIDE, width=SIDE), dict(pag_scale=3.0), dict(pag_applied_layers="mid")
 
 
@@ -100,6 +103,15 @@ def upscale() -> Any:
     return tiny.quiet(d.StableDiffusionUpscalePipeline(**parts, max_noise_level=350))
 
 
+def unclip() -> Any:
+    """A picture's embedding is a class; the bar is around the timesteps."""
+    noising = dict(image_normalizer=StableUnCLIPImageNormalizer(12), image_noising_scheduler=d.DDPMScheduler())
+    seeing = dict(feature_extractor=CLIPImageProcessor(size=64, crop_size=64), image_encoder=zoo.image_encoder())
+    own = unet(class_embed_type="projection", projection_class_embeddings_input_dim=24)
+    parts = dict(unet=own, vae=zoo.vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), scheduler=tiny.scheduler())
+    return tiny.quiet(d.StableUnCLIPImg2ImgPipeline(**noising, **seeing, **parts))
+
+
 BOX = dict(gligen_phrases=["apple"], gligen_boxes=[[0.1, 0.1, 0.5, 0.5]])
 ALL3 = dict(**IMAGE, mask_image=MASK, **CONTROL, strength=0.75)
 UNION = dict(control_image=[CONTROL["control_image"]], control_mode=[0], **SIZE)
@@ -159,6 +171,7 @@ UNETS: dict[str, zoo.Case] = {
         **BOX, gligen_images=[None], **SIZE,
     ),
     "StableDiffusionModelEditingPipeline": case(lambda: sd(d.StableDiffusionModelEditingPipeline), **SIZE),
+    "StableUnCLIPImg2ImgPipeline": case(unclip, image=PICTURE, **SIZE),
     "StableDiffusionUpscalePipeline": case(upscale, image=zoo.noise(1, 3, 8, 8, seed=1)),
 }  # fmt: skip
 
@@ -210,7 +223,6 @@ def z_controlnet(channels: int) -> Any:
     return flows.alive(net)
 
 
-PICTURE = dict(image=Image.fromarray((zoo.IMAGE[0].permute(1, 2, 0) * 255).byte().numpy()))
 CONTROLLED = dict(control_image=zoo.CONTROL)
 PAINTED = dict(image=zoo.IMAGE, steps=3, **SOME)  # 2 of 3
 INPAINTED = dict(**MASKED, steps=3, **SOME)
@@ -246,9 +258,9 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     "FluxKontextInpaintPipeline": square(of(flows.flux, d.FluxKontextInpaintPipeline), **INPAINTED, max_area=64 * 64, _auto_resize=False, **T5),
     # The tokens of the pictures lie behind those of the latents.
     "Flux2Pipeline with pictures": square(
-        of(flows.flux2, d.Flux2Pipeline), **PICTURE, text_encoder_out_layers=(1, 2), max_sequence_length=512,
+        of(flows.flux2, d.Flux2Pipeline), image=PICTURE, text_encoder_out_layers=(1, 2), max_sequence_length=512,
     ),
-    "Flux2KleinPipeline with pictures": square(flows.flux2, **PICTURE, **KLEIN),
+    "Flux2KleinPipeline with pictures": square(flows.flux2, image=PICTURE, **KLEIN),
     "Flux2KleinInpaintPipeline": square(of(flows.flux2, d.Flux2KleinInpaintPipeline), **INPAINTED, **KLEIN),
     "Flux2KleinKVPipeline": square(of(flows.flux2, d.Flux2KleinKVPipeline), **KLEIN),
     "PixArtSigmaPAGPipeline": square(of(flows.pixart, d.PixArtSigmaPAGPipeline, **LAYER), **PAG, **AS_IS, **T5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import diffusers
@@ -9,6 +10,7 @@ import pytest
 import relatives
 import tiny
 import torch
+from tqdm.auto import tqdm
 
 from dymo import DyMO, PipelineError, SemanticGraph
 from dymo.pipelines.families import family_of
@@ -76,3 +78,16 @@ def test_a_pipeline_that_does_not_tell_its_guidance_is_refused_until_its_class_d
             continue
         with pytest.raises(PipelineError, match=r"no property do_classifier_free_guidance.*give its class that property"):
             family_of(pipe)
+
+
+def test_a_bar_around_the_timesteps_counts_each_step_once():
+    case, bars = relatives.CASES["StableUnCLIPImg2ImgPipeline"], []
+    pipe = case.make()
+
+    def progress_bar(iterable=None, total=None):
+        bars.append(tqdm(iterable, total=total, file=io.StringIO()))
+        return bars[-1]
+
+    pipe.progress_bar = progress_bar
+    GUIDED(pipe, case.prompt, graph=GRAPH, **case.kwargs)
+    assert [(bar.n, bar.total, bar.disable) for bar in bars] == [(2, 2, True)]  # closed

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config import Config
 from ..errors import ConfigError, PipelineError, did_you_mean
+from .calls import loop_call
 from .families import family_of
 from .schedulers import kind_of
 
@@ -71,7 +72,7 @@ def check_arguments(
     own: the names that the caller knows besides; withheld: those that it does not take, which are not advised. A pipeline from
     elsewhere is believed: what its **kwargs are for, nobody can tell.
     """
-    call: Any = pipe.__call__
+    call = loop_call(pipe)
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")

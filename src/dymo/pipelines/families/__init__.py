@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...config import Gradient
 from ...errors import PipelineError
 from ...guidance.loop import Rows
+from ..calls import loop_call
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
@@ -216,7 +217,7 @@ def family_of(pipe: Any) -> Family:
 
 def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a pipeline's call, its own defaults filled in."""
-    return {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | dict(kwargs)
+    return {n: p.default for n, p in inspect.signature(loop_call(type(pipe))).parameters.items()} | dict(kwargs)
 
 
 def inner(denoiser: Any) -> Any:
