@@ -18,7 +18,7 @@ import zoo
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from flows import AS_IS, MASKED, SOME, T5
 from PIL import Image
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessor, Qwen3Config, Qwen3Model
 
 SIDE = 32
 IMAGE, CONTROL = dict(image=zoo.noise(1, 3, SIDE, SIDE, seed=1)), dict(control_image=zoo.noise(1, 3, SIDE, SIDE, seed=2))
@@ -224,6 +224,25 @@ def z_controlnet(channels: int) -> Any:
 
 
 CONTROLLED = dict(control_image=zoo.CONTROL)
+class Reader:
+    """In the place of Qwen2.5-VL's processor: a picture is five tokens of the text."""
+
+    def __call__(self, text: list[str], images: Any, **settings: Any) -> Any:
+        read = [one.replace("<|image_pad|>", "<|im_start|>" * 5) for one in text]
+        return flows.chat_tokenizer()(read, padding=True, return_tensors="pt")
+
+
+class Seeing(Qwen3Model):
+    """Takes the pictures that it does not look at."""
+
+    def forward(self, *args: Any, pixel_values: Any = None, image_grid_thw: Any = None, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs)
+
+
+def qwen_edit(kind: type) -> Any:
+    return flows.qwen_image(kind, processor=Reader(), text_encoder=flows.language_model(Seeing, Qwen3Config))
+
+
 PAINTED = dict(image=zoo.IMAGE, steps=3, **SOME)  # 2 of 3
 INPAINTED = dict(**MASKED, steps=3, **SOME)
 LAYER = dict(pag_applied_layers=["transformer_blocks.1"])
@@ -245,7 +264,8 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     "StableDiffusion3ControlNetInpaintingPipeline": square(
         controlled(flows.sd3, sd3_controlnet, d.StableDiffusion3ControlNetInpaintingPipeline), **CONTROLLED, control_mask=zoo.MASK, **T5,
     ),
-    "StableDiffusion3PAGPipeline": square(of(flows.sd3, d.StableDiffusion3PAGPipeline, **LAYER), **PAG, **T5),
+    # SD3's form: diffusers' processors of perturbed attention leave out the norms of SD3.5's.
+    "StableDiffusion3PAGPipeline": square(of(flows.sd3, d.StableDiffusion3PAGPipeline, half=False, **LAYER), **PAG, **T5),
     "StableDiffusion3PAGImg2ImgPipeline": square(of(flows.sd3, d.StableDiffusion3PAGImg2ImgPipeline, **LAYER), **PAG, **PAINTED, **T5),
     # Of the masked image and the mask there are further channels.
     "FluxFillPipeline": square(of(flows.flux, d.FluxFillPipeline, channels=96), **MASKED, **T5),
@@ -276,6 +296,11 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     "QwenImageControlNetPipeline": square(controlled(flows.qwen_image, qwen_controlnet, d.QwenImageControlNetPipeline), **CONTROLLED, **QWEN),
     "QwenImageControlNetInpaintPipeline": square(
         controlled(flows.qwen_image, lambda: qwen_controlnet(4), d.QwenImageControlNetInpaintPipeline), **CONTROLLED, control_mask=zoo.MASK, **QWEN,
+    ),
+    "QwenImageEditPipeline": square(of(qwen_edit, d.QwenImageEditPipeline), image=PICTURE, **QWEN),
+    "QwenImageEditPlusPipeline": square(of(qwen_edit, d.QwenImageEditPlusPipeline), image=[PICTURE, PICTURE], **QWEN),
+    "QwenImageEditInpaintPipeline": square(
+        of(qwen_edit, d.QwenImageEditInpaintPipeline), image=PICTURE, mask_image=zoo.MASK, steps=3, **SOME, **QWEN,
     ),
     "QwenImageInpaintPipeline": square(of(flows.qwen_image, d.QwenImageInpaintPipeline), **INPAINTED, **QWEN),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import ExitStack
 
 import diffusers
 import pytest
@@ -13,17 +14,32 @@ import torch
 from tqdm.auto import tqdm
 
 from dymo import DyMO, PipelineError, SemanticGraph
+from dymo.guidance.loop import Need
 from dymo.pipelines.families import family_of
 from dymo.pipelines.families.refused import REFUSED
+from dymo.pipelines.hold import frozen
+from dymo.pipelines.loop import PipelineLoop
+from dymo.trace import Cost
 
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
 GUIDED = DyMO(
     tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
+# Pictures are read with the prompt, so that its words cannot be found.
+WORDLESS = DyMO(
+    tiny.brightness, semantic_weight=0, recurrences=1, borders_by="progress", borders=(0.0, 0.0), damping=0.0, few_steps="never",
+)  # fmt: skip
 GRAPH = SemanticGraph.from_json(
     {"prompt": tiny.PROMPT, "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]}
 )
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch):
+    """Qwen-Image-Edit brings pictures to a million pixels."""
+    for name, size in (("edit", (64, 64, None)), ("edit_inpaint", (64, 64, None)), ("edit_plus", (64, 64))):
+        monkeypatch.setattr(f"diffusers.pipelines.qwenimage.pipeline_qwenimage_{name}.calculate_dimensions", lambda *_, size=size: size)
 
 
 @pytest.mark.parametrize("name", relatives.CASES)
@@ -42,7 +58,11 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_as_before(n
     images = run(lambda pipe, prompt, graph, **kwargs: pipe(prompt=prompt, **kwargs)).images
     assert images.isfinite().all() and images.std() > 0.01
     number = len(calls)
-    guided = run(GUIDED)
+    words = not hasattr(pipe, "processor") or isinstance(pipe, diffusers.StableDiffusionGLIGENTextImagePipeline)
+    if not words:
+        with pytest.raises(PipelineError, match=r"tokens of its pictures before the prompt's.*semantic_weight=0"):
+            run(GUIDED)
+    guided = run(GUIDED if words else WORDLESS)
     calls.clear()
     still = run(STILL)
     assert torch.equal(still.images, images) and len(calls) == number
@@ -50,7 +70,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_as_before(n
     steps = still.trace.steps
     assert guided.trace.evaluations == [2 * len(steps) - (steps[0].timestep == 999)]  # there is no way back to pure noise
     for step in guided.trace.steps:
-        assert step.displacement[0] > 0 and set(step.losses) == {"semantic", "preference"}, step
+        assert step.displacement[0] > 0 and set(step.losses) == ({"semantic", "preference"} if words else {"preference"}), step
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -91,3 +111,46 @@ def test_a_bar_around_the_timesteps_counts_each_step_once():
     pipe.progress_bar = progress_bar
     GUIDED(pipe, case.prompt, graph=GRAPH, **case.kwargs)
     assert [(bar.n, bar.total, bar.disable) for bar in bars] == [(2, 2, True)]  # closed
+
+
+def test_flux_2_is_refused_where_its_denoiser_gives_more_than_a_prediction_and_where_the_prompt_is_written_anew():
+    case = relatives.CASES["Flux2KleinKVPipeline"]
+    with pytest.raises(PipelineError, match=r"keys of its pictures.*use Flux2KleinPipeline"):
+        STILL(case.make(), case.prompt, image=relatives.PICTURE, **case.kwargs)
+    case = relatives.CASES["Flux2Pipeline with pictures"]
+    with pytest.raises(PipelineError, match=r"caption_upsample_temperature= has the prompt written anew.*semantic_weight=0"):
+        GUIDED(case.make(), case.prompt, graph=GRAPH, caption_upsample_temperature=0.15, **case.kwargs)
+
+
+def first(stack, pipe, call, **need):
+    """What the first evaluation of a run sees."""
+    stack.enter_context(torch.enable_grad())
+    stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
+    kwargs = {**call, "prompt": tiny.PROMPT, "generator": torch.Generator().manual_seed(0)}
+    loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=lambda z0: z0, cost=Cost()))
+    next(iter(loop))
+    return loop.predict(need=Need(maps=True, **need))
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("StableDiffusion3PAGPipeline", "sd3"), ("PixArtSigmaPAGPipeline", "pixart-sigma"), ("SanaPAGPipeline", "sana")]
+)
+def test_the_maps_beside_perturbed_rows_are_those_of_the_plain_pipeline(name, plain):
+    case = relatives.CASES[name]
+    with ExitStack() as one, ExitStack() as other:
+        perturbed = first(one, case.make(), case.kwargs)
+        call = {key: value for key, value in case.kwargs.items() if key != "pag_scale"}
+        wanted = first(other, relatives.flows.FAMILIES[plain].make(), call)
+        torch.testing.assert_close(perturbed.maps, wanted.maps, atol=1e-6, rtol=1e-5)
+        assert (perturbed.z0 - wanted.z0).abs().max() > 1e-3, "the perturbed rows have a part in the prediction"
+
+
+def test_z_image_s_controlnet_tells_rows_that_run_alone_what_it_told_them_in_the_batch():
+    """The prompt is longer than what is not wanted: the rows without it have fewer tokens when they run alone."""
+    case = relatives.CASES["ZImageControlNetPipeline"]
+    with ExitStack() as one, ExitStack() as other:
+        together, apart = first(one, case.make(), case.kwargs), first(other, case.make(), case.kwargs, through="maps")
+        torch.testing.assert_close(together.maps, apart.maps, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(together.z0, apart.z0, atol=1e-5, rtol=1e-4)
+        found = apart.pull(apart.maps[:, :, 20:24].square().sum((1, 2)), False)
+        assert found.abs().max() > 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ...errors import PipelineError
 from ..packing import Packing
-from . import Encoder
+from . import Branches, Encoder
 from .flux import Flux
 from .transformer import around
 
@@ -18,6 +19,14 @@ class Flux2(Flux):
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
     patch = 1
 
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
+        if given.get("image") is not None and "KV" in type(pipe).__name__:
+            raise PipelineError(
+                f"{type(pipe).__name__} keeps the keys of its pictures from the first step, which its denoiser gives out beside the prediction: "
+                "leave image= out, or use Flux2KleinPipeline, which reads the pictures at each step"
+            )
+        return super().branches(pipe, given, call)
+
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0
 
@@ -26,6 +35,10 @@ class Flux2(Flux):
         return Packing(rows, columns, 1)
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
+        if given.get("caption_upsample_temperature"):
+            raise PipelineError(
+                "caption_upsample_temperature= has the prompt written anew, so that its words cannot be found: leave it out, or set semantic_weight=0"
+            )
         window, tokenizer = given.get("max_sequence_length") or 512, pipe.tokenizer
         if not hasattr(pipe, "system_message"):
             before, after = around(tokenizer, add_generation_prompt=True, enable_thinking=False)
