@@ -15,6 +15,8 @@ import flows
 import tiny
 import torch
 import zoo
+from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
+from diffusers.models.embeddings import IPAdapterTimeImageProjection
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from flows import AS_IS, MASKED, SOME, T5
 from PIL import Image
@@ -224,6 +226,43 @@ def z_controlnet(channels: int) -> Any:
 
 
 CONTROLLED = dict(control_image=zoo.CONTROL)
+def projected(width: int, tokens: int, layers: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """An IP-Adapter's weights in its file's layout: what makes tokens of an embedding of 12, and the layers' own."""
+    proj = {
+        "proj.weight": torch.randn(width * tokens, 12), "proj.bias": torch.zeros(width * tokens), "norm.weight": torch.ones(width),
+        "norm.bias": torch.zeros(width),
+    }  # fmt: skip
+    return {"image_proj": proj, "ip_adapter": dict(layers)}
+
+
+def flux_ip_adapter() -> Any:
+    pipe = flows.flux()
+    names = [f"{layer}.to_{x}_ip" for layer in range(2) for x in ("k", "v")]
+    layers = {f"{name}.weight": torch.randn(32, 32) / 32**0.5 for name in names} | {f"{name}.bias": torch.zeros(32) for name in names}
+    pipe.transformer._load_ip_adapter_weights([projected(32, 4, layers)])
+    pipe.set_ip_adapter_scale(0.7)
+    return pipe
+
+
+def sd3_ip_adapter() -> Any:
+    """Its resampler fuses projections of its own."""
+    pipe = flows.sd3()
+    layers = {}
+    for i in range(len(pipe.transformer.attn_processors)):
+        made = SD3IPAdapterJointAttnProcessor2_0(hidden_size=16, ip_hidden_states_dim=16, head_dim=8, timesteps_emb_dim=64)
+        layers |= {f"{i}.{name}": weight for name, weight in made.state_dict().items()}
+    proj = IPAdapterTimeImageProjection(embed_dim=12, output_dim=16, hidden_dim=64, depth=4, dim_head=64, heads=1, num_queries=4).state_dict()
+    pipe.transformer._load_ip_adapter_weights({"image_proj": proj, "ip_adapter": layers})
+    pipe.set_ip_adapter_scale(0.7)
+    return pipe
+
+
+def fused(make: zoo.Make) -> Any:
+    pipe = make()
+    pipe.transformer.fuse_qkv_projections()
+    return pipe
+
+
 class Reader:
     """In the place of Qwen2.5-VL's processor: a picture is five tokens of the text."""
 
@@ -267,6 +306,11 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     # SD3's form: diffusers' processors of perturbed attention leave out the norms of SD3.5's.
     "StableDiffusion3PAGPipeline": square(of(flows.sd3, d.StableDiffusion3PAGPipeline, half=False, **LAYER), **PAG, **T5),
     "StableDiffusion3PAGImg2ImgPipeline": square(of(flows.sd3, d.StableDiffusion3PAGImg2ImgPipeline, **LAYER), **PAG, **PAINTED, **T5),
+    "StableDiffusion3Pipeline with an IP-Adapter": square(sd3_ip_adapter, ip_adapter_image_embeds=zoo.noise(2, 5, 12), **T5),
+    "FluxPipeline with an IP-Adapter": square(
+        flux_ip_adapter, ip_adapter_image_embeds=[zoo.noise(1, 1, 12)], negative_ip_adapter_image_embeds=[zoo.noise(1, 1, 12, seed=3)], **T5,
+    ),
+    "FluxPipeline with fused projections": square(lambda: fused(flows.flux), **T5),
     # Of the masked image and the mask there are further channels.
     "FluxFillPipeline": square(of(flows.flux, d.FluxFillPipeline, channels=96), **MASKED, **T5),
     "FluxControlImg2ImgPipeline": square(of(flows.flux, d.FluxControlImg2ImgPipeline, channels=32), **CONTROLLED, **PAINTED, **T5),

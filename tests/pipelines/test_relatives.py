@@ -154,3 +154,10 @@ def test_z_image_s_controlnet_tells_rows_that_run_alone_what_it_told_them_in_the
         torch.testing.assert_close(together.z0, apart.z0, atol=1e-5, rtol=1e-4)
         found = apart.pull(apart.maps[:, :, 20:24].square().sum((1, 2)), False)
         assert found.abs().max() > 0
+
+
+def test_fused_projections_do_not_change_a_transformers_maps():
+    case = relatives.CASES["FluxPipeline with fused projections"]
+    with ExitStack() as one, ExitStack() as other:
+        fused, wanted = first(one, case.make(), case.kwargs), first(other, relatives.zoo.seeded(relatives.flows.flux)(), case.kwargs)
+        torch.testing.assert_close(fused.maps, wanted.maps, atol=1e-6, rtol=1e-5)

@@ -58,7 +58,8 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
             f"use the eager one ({how}) with DyMO(..., compile=True), which compiles it for you, or set semantic_weight=0"
         )
-    if semantic and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
+    # A transformer's maps are read behind its projections.
+    if semantic and place == "unet" and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
         raise PipelineError(
             "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
         )
