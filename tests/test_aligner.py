@@ -240,7 +240,7 @@ def test_a_subclass_that_sets_arguments_and_calls_its_parent_is_steered_with_wha
         def __call__(self, prompt, shade=0.0, **more):
             """Another prompt, other steps, no guidance, a callback and a seed of its own."""
             seen.append(shade)
-            assert super().check_inputs and torch.is_grad_enabled() is not decorated
+            assert super().check_inputs and torch.is_grad_enabled() is not decorated and list(enumerate("a"))
             more |= dict(num_inference_steps=3, guidance_scale=1.0, generator=torch.Generator().manual_seed(5))
             found = super().__call__(f"{prompt} and a red car", callback_on_step_end=noted, **more)
             found.shade = shade

@@ -23,7 +23,7 @@ from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.calls import handed_on
+from .pipelines.calls import handed_on, hands_on
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
@@ -149,28 +149,20 @@ class DyMO:
         has the `trace` as its attribute. The pipeline is as before afterwards, also after an exception. Raises
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
-        _check_call(prompt, budget, cancel)
-        told = _listed(listeners)
-        if prompt is not None:
-            pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
-        # A user's subclass may set arguments of its own: what reaches the loop is what is read.
-        return handed_on(pipe, pipeline_kwargs, lambda given: self._steered(pipe, given, graph, budget, told, cancel))
-
-    def _steered(
-        self, pipe: Any, given: dict[str, Any], graph: GraphLike | Sequence[GraphLike] | None, budget: Budget | None,
-        listeners: list[Listener], cancel: threading.Event | None,
-    ) -> Any:  # fmt: skip
-        """The output of the pipeline's call with the arguments `given`, which holds its loop."""
         began = time.perf_counter()
-        pipeline_kwargs = {name: value for name, value in given.items() if name != "prompt"}
+        _check_call(prompt, budget, cancel)
+        listeners = _listed(listeners)
+        if hands_on(pipe):  # what reaches the loop is what is read
+            given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
+            return handed_on(pipe, given, lambda own: self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         check_generator(pipeline_kwargs.get("generator"))
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
-        if given.get("prompt") is not None:
-            pipeline_kwargs["prompt"] = given["prompt"]
+        if prompt is not None:
+            pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
         repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
         said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         graphs, pairs = understand(pipe, said, graph, config, self.parser)

@@ -31,14 +31,18 @@ def holds_loop(pipe: Any) -> bool:
     return len(chain) == 1 or (bool(chain) and _HANDED_ON.get() is pipe)
 
 
+def hands_on(pipe: Any) -> bool:
+    """Whether the pipeline's class has a call of its own around that with the loop, to which the arguments have not come yet."""
+    return len(_chain(type(pipe))) > 1 and _HANDED_ON.get() is not pipe
+
+
 def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any]], Any]) -> Any:
     """What `pipe(**kwargs)` returns, where `run` stands for the call with the loop, and is given its arguments by name.
 
-    The code of subclasses around that call runs as it is, once. Raises PipelineError where it does not come to the call.
+    For a pipeline that `hands_on`: the code of its classes around that call runs as it is, once. Raises PipelineError where it does
+    not come to the call.
     """
     chain = _chain(type(pipe))
-    if len(chain) < 2:
-        return run(dict(kwargs))
     came = []
 
     def call(place: int, *args: Any, **kwargs: Any) -> Any:
@@ -92,10 +96,8 @@ def _chain(kind: type) -> list[type]:
         function = inspect.unwrap(vars(one)["__call__"])
         names = function.__code__.co_names if isinstance(function, types.FunctionType) else ()
         found.append(one)
-        if "enumerate" in names:
-            return found
-        if "super" not in names:
-            break
+        if not {"super", "__call__"} <= set(names):
+            return found if "enumerate" in names else []
     return []
 
 

@@ -364,6 +364,11 @@ class PipelineLoop:
         if first is None:
             yield from builtins.enumerate(things if bar is None else bar, start)
             return
+        if self._samples is None:
+            raise PipelineError(
+                f"{type(self.pipe).__name__} has not made its latents by a method prepare_latents, by which they are known: give its class one, "
+                "as diffusers' pipelines have it, or use one of these"
+            )
         steps = timesteps(self.scheduler, first, len(things))
         self.timesteps = at_pixels(self.scheduler, steps, self._shape[-2] * self._shape[-1])
         entries = list(builtins.enumerate(things, start))
@@ -415,7 +420,10 @@ class PipelineLoop:
     def _step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         self._guard()
         if not self._in_body:
-            raise PipelineError(f"{type(self.pipe).__name__} calls its scheduler outside of its loop over timesteps")
+            raise PipelineError(
+                f"{type(self.pipe).__name__} calls its scheduler outside of a loop over enumerate(timesteps), which is what is steered: write "
+                "its loop so, or use a pipeline class of diffusers"
+            )
         if timestep is self._entries[self._at][1]:
             timestep = self._clock[self._at]
         self._call = Call(model_output, timestep, sample, args, kwargs)

@@ -37,7 +37,7 @@ class Transformer(Family):
     def check(self, pipe: Any) -> None:
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None:
-            raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+            raise PipelineError(f"{name} has no VAE to decode its predictions for a reward: load it with one, or use a model of latents")
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer

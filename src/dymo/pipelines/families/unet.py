@@ -33,7 +33,7 @@ class UNet(Family):
                 f"{name} makes videos (its denoiser is {kind}): only pipelines for images can be steered"
             )
         if vae is None:
-            raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+            raise PipelineError(f"{name} has no VAE to decode its predictions for a reward: load it with one, or use a model of latents")
         channels = getattr(vae.config, "out_channels", 3)
         if channels != 3:
             raise PipelineError(f"the VAE of {name} gives {channels} channels, not an image of 3")
