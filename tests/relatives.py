@@ -17,6 +17,10 @@ import torch
 import zoo
 from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
 from diffusers.models.embeddings import IPAdapterTimeImageProjection
+from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
+    RobertaSeriesConfig,
+    RobertaSeriesModelWithTransformation,
+)
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from flows import AS_IS, MASKED, SOME, T5
 from PIL import Image
@@ -105,6 +109,15 @@ def upscale() -> Any:
     return tiny.quiet(d.StableDiffusionUpscalePipeline(**parts, max_noise_level=350))
 
 
+def alt() -> Any:
+    """Its text encoder is XLM-R's, of one hidden state a token as CLIP's."""
+    config = RobertaSeriesConfig(
+        hidden_size=32, project_dim=32, intermediate_size=40, num_attention_heads=4, num_hidden_layers=2, vocab_size=len(tiny.tokenizer()),
+        max_position_embeddings=60,
+    )  # fmt: skip
+    return sd(d.AltDiffusionPipeline, text_encoder=RobertaSeriesModelWithTransformation(config).eval(), image_encoder=None)
+
+
 def unclip() -> Any:
     """A picture's embedding is a class; the bar is around the timesteps."""
     noising = dict(image_normalizer=StableUnCLIPImageNormalizer(12), image_noising_scheduler=d.DDPMScheduler())
@@ -174,6 +187,7 @@ UNETS: dict[str, zoo.Case] = {
     ),
     "StableDiffusionModelEditingPipeline": case(lambda: sd(d.StableDiffusionModelEditingPipeline), **SIZE),
     "StableUnCLIPImg2ImgPipeline": case(unclip, image=PICTURE, **SIZE),
+    "AltDiffusionPipeline": case(alt, **SIZE),
     "StableDiffusionUpscalePipeline": case(upscale, image=zoo.noise(1, 3, 8, 8, seed=1)),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import tiny
 import torch
 from tqdm.auto import tqdm
 
-from dymo import DyMO, PipelineError, SemanticGraph
+from dymo import ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.pipelines.families import family_of
 from dymo.pipelines.families.refused import REFUSED
@@ -161,3 +161,9 @@ def test_fused_projections_do_not_change_a_transformers_maps():
     with ExitStack() as one, ExitStack() as other:
         fused, wanted = first(one, case.make(), case.kwargs), first(other, relatives.zoo.seeded(relatives.flows.flux)(), case.kwargs)
         torch.testing.assert_close(fused.maps, wanted.maps, atol=1e-6, rtol=1e-5)
+
+
+def test_graphs_are_refused_where_parts_of_the_denoiser_are_switched_off_between_steps():
+    case = relatives.CASES["StableDiffusionGLIGENPipeline"]
+    with pytest.raises(ConfigError, match=r"compile='graphs': StableDiffusionGLIGENPipeline switches parts of its denoiser off"):
+        DyMO(tiny.brightness, compile="graphs")(case.make(), case.prompt, graph=GRAPH, **case.kwargs)
