@@ -17,6 +17,7 @@ from dymo import ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
 from dymo.pipelines.families import family_of
 from dymo.pipelines.families.refused import REFUSED
+from dymo.pipelines.families.unet import cross_attentions
 from dymo.pipelines.hold import frozen
 from dymo.pipelines.loop import PipelineLoop
 from dymo.trace import Cost
@@ -167,3 +168,19 @@ def test_graphs_are_refused_where_parts_of_the_denoiser_are_switched_off_between
     case = relatives.CASES["StableDiffusionGLIGENPipeline"]
     with pytest.raises(ConfigError, match=r"compile='graphs': StableDiffusionGLIGENPipeline switches parts of its denoiser off"):
         DyMO(tiny.brightness, compile="graphs")(case.make(), case.prompt, graph=GRAPH, **case.kwargs)
+
+
+def test_the_attention_of_a_controlnet_xs_between_the_unet_s_own_is_not_read():
+    unet = relatives.CASES["StableDiffusionControlNetXSPipeline"].make().unet
+    every = [name for name, _ in unet.named_modules() if name.endswith("attn2")]
+    read = list(cross_attentions(unet))
+    assert len(read) < len(every) and set(every) - set(read) == {name for name in every if "ctrl_" in name}
+
+
+def test_words_behind_padding_are_refused():
+    """As Kolors' tokenizer has it."""
+    pipe = relatives.sd(diffusers.StableDiffusionPipeline, tokenizer=tiny.tokenizer.__wrapped__())
+    family_of(pipe).tokenizer(pipe)
+    pipe.tokenizer.padding_side = "left"
+    with pytest.raises(PipelineError, match=r"padding before the prompt.*semantic_weight=0"):
+        GUIDED(pipe, tiny.PROMPT, graph=GRAPH, **tiny.SMALL)

@@ -20,7 +20,7 @@ class Flux2(Flux):
     patch = 1
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
-        if given.get("image") is not None and "KV" in type(pipe).__name__:
+        if given.get("image") is not None and any(kind.__name__ == "Flux2KleinKVPipeline" for kind in type(pipe).__mro__):
             raise PipelineError(
                 f"{type(pipe).__name__} keeps the keys of its pictures from the first step, which its denoiser gives out beside the prediction: "
                 "leave image= out, or use Flux2KleinPipeline, which reads the pictures at each step"

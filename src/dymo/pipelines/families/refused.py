@@ -8,6 +8,7 @@ from ...errors import PipelineError
 
 _ROWS = "its batch has rows for each edit beside those of the prompt, so that no gradient is the prompt's own"
 _MAPS = "it tells depth, normals or materials of a given picture: there is no prompt to align with"
+_PICTURE = "it reads a picture in the place of a prompt, and there is nothing to align with"
 _FRAMES = "it makes the frames of a video from one chain of latents: only pipelines for images can be steered"
 
 REFUSED: dict[str, tuple[str, str]] = {
@@ -32,6 +33,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "StableDiffusionLatentUpscalePipeline": (
         "its denoiser runs inside of a preconditioning of Karras' kind, which its loop computes", "StableDiffusionUpscalePipeline",
     ),
+    "StableUnCLIPPipeline": ("it samples a picture's embedding first, in a loop before its own", "StableUnCLIPImg2ImgPipeline"),
+    "StableDiffusionImageVariationPipeline": (_PICTURE, "StableDiffusionImg2ImgPipeline"),
+    "PaintByExamplePipeline": (_PICTURE, "StableDiffusionInpaintPipeline"),
+    "UniDiffuserPipeline": ("its denoiser predicts a picture, its embedding and its text at once", "StableDiffusionPipeline"),
     "MarigoldDepthPipeline": (_MAPS, ""),
     "MarigoldNormalsPipeline": (_MAPS, ""),
     "MarigoldIntrinsicsPipeline": (_MAPS, ""),
