@@ -15,21 +15,18 @@ from tqdm.auto import tqdm
 
 from dymo import ConfigError, DyMO, PipelineError, SemanticGraph
 from dymo.guidance.loop import Need
-from dymo.pipelines.families import family_of
+from dymo.pipelines.families import arguments, family_of
 from dymo.pipelines.families.refused import REFUSED
 from dymo.pipelines.families.unet import cross_attentions
 from dymo.pipelines.hold import frozen
 from dymo.pipelines.loop import PipelineLoop
+from dymo.prompt.encoders import joint_pairs
 from dymo.trace import Cost
 
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
 GUIDED = DyMO(
     tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
-)  # fmt: skip
-# Pictures are read with the prompt, so that its words cannot be found.
-WORDLESS = DyMO(
-    tiny.brightness, semantic_weight=0, recurrences=1, borders_by="progress", borders=(0.0, 0.0), damping=0.0, few_steps="never",
 )  # fmt: skip
 GRAPH = SemanticGraph.from_json(
     {"prompt": tiny.PROMPT, "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]}
@@ -59,11 +56,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_as_before(n
     images = run(lambda pipe, prompt, graph, **kwargs: pipe(prompt=prompt, **kwargs)).images
     assert images.isfinite().all() and images.std() > 0.01
     number = len(calls)
-    words = not hasattr(pipe, "processor") or isinstance(pipe, diffusers.StableDiffusionGLIGENTextImagePipeline)
-    if not words:
-        with pytest.raises(PipelineError, match=r"tokens of its pictures before the prompt's.*semantic_weight=0"):
-            run(GUIDED)
-    guided = run(GUIDED if words else WORDLESS)
+    guided = run(GUIDED)
     calls.clear()
     still = run(STILL)
     assert torch.equal(still.images, images) and len(calls) == number
@@ -71,7 +64,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_as_before(n
     steps = still.trace.steps
     assert guided.trace.evaluations == [2 * len(steps) - (steps[0].timestep == 999)]  # there is no way back to pure noise
     for step in guided.trace.steps:
-        assert step.displacement[0] > 0 and set(step.losses) == ({"semantic", "preference"} if words else {"preference"}), step
+        assert step.displacement[0] > 0 and set(step.losses) == {"semantic", "preference"}, step
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -184,3 +177,19 @@ def test_words_behind_padding_are_refused():
     pipe.tokenizer.padding_side = "left"
     with pytest.raises(PipelineError, match=r"padding before the prompt.*semantic_weight=0"):
         GUIDED(pipe, tiny.PROMPT, graph=GRAPH, **tiny.SMALL)
+
+
+@pytest.mark.parametrize("name", ["QwenImageEditPipeline", "QwenImageEditPlusPipeline", "QwenImageEditInpaintPipeline"])
+def test_the_words_of_an_edit_lie_behind_the_tokens_of_its_pictures(name):
+    """As many as the processor makes of each, in what the pipeline's own encoder is given."""
+    case, seen = relatives.CASES[name], []
+    pipe = case.make()
+    pipe.text_encoder.register_forward_pre_hook(lambda m, args, kwargs: seen.append(kwargs["input_ids"][0]), with_kwargs=True)
+    case.run(pipe)
+    given = arguments(pipe, {**case.kwargs, "prompt": case.prompt})
+    kept = seen[0][pipe.prompt_template_encode_start_idx :]
+    words = joint_pairs(GRAPH, family_of(pipe).encoders(pipe, given)).words
+    for word in ("red", "apple", "green", "car"):
+        assert pipe.tokenizer.decode(kept[list(words[word][0])]).strip() == word
+    with pytest.raises(PipelineError, match=r"takes PIL images"):
+        family_of(pipe).encoders(pipe, {**given, "image": relatives.zoo.IMAGE})
