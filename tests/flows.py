@@ -293,7 +293,7 @@ def pixart(kind: type = PixArtSigmaPipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
-def sana(**parts: Any):
+def sana(kind: type = SanaPipeline, **parts: Any):
     net = SanaTransformer2DModel(
         in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_cross_attention_heads=2,
         cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=16, sample_size=32, patch_size=1, mlp_ratio=2.0,
@@ -303,7 +303,7 @@ def sana(**parts: Any):
         encoder_block_types=("ResBlock",) * 3, decoder_block_types=("ResBlock",) * 3, encoder_layers_per_block=(1, 1, 1),
         decoder_layers_per_block=(1, 1, 1), encoder_qkv_multiscales=((),) * 3, decoder_qkv_multiscales=((),) * 3, scaling_factor=0.4,
     ).eval()  # fmt: skip
-    return tiny.quiet(SanaPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
+    return tiny.quiet(kind(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
 
 
 def lumina2(**parts: Any):

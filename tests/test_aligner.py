@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import DPMSolverSinglestepScheduler
+from diffusers import DPMSolverSinglestepScheduler, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError, Trace
 from dymo.compiling import Compiling
@@ -221,12 +221,62 @@ def test_p3_the_deprecated_callback_counts_steps_and_not_evaluations():
 
 def test_a_pipeline_whose_loop_is_elsewhere_is_refused():
     class Own(type(tiny.sd())):
-        @torch.no_grad()
         def __call__(self, *given, shade=0.0, **more):
-            return super().__call__(*given, **more)
+            return type(self).__mro__[1].__call__(self, *given, **more)
 
     with pytest.raises(PipelineError, match=r"Own.__call__ has no loop of its own"):
         run(DyMO(tiny.brightness), tiny.sd(Own), shade=0.5)
+
+
+@pytest.mark.parametrize("decorated", [False, True])
+def test_a_subclass_that_sets_arguments_and_calls_its_parent_is_steered_with_what_reaches_the_loop(decorated):
+    parent, seen = StableDiffusionPipeline, []
+
+    class Preset(parent):
+        def encode_prompt(self, *given, **more):
+            seen.append("encode")
+            return super().encode_prompt(*given, **more)
+
+        def __call__(self, prompt, shade=0.0, **more):
+            """Another prompt, other steps, no guidance, a callback and a seed of its own."""
+            seen.append(shade)
+            assert super().check_inputs and torch.is_grad_enabled() is not decorated and list(enumerate("a"))
+            more |= dict(num_inference_steps=3, guidance_scale=1.0, generator=torch.Generator().manual_seed(5))
+            found = super().__call__(f"{prompt} and a red car", callback_on_step_end=noted, **more)
+            found.shade = shade
+            return found
+
+        if decorated:
+            __call__ = torch.no_grad()(__call__)
+
+    class Twice(Preset):
+        def __call__(self, *given, **more):
+            return super().__call__(*given, shade=0.5, **more)
+
+    def noted(pipe, index, t, found):
+        seen.append(index)
+        return found
+
+    settings = dict(recurrences=1, borders_by="progress", borders=(0.0, 0.0), semantic_weight=0, damping=0.0, few_steps="never")
+    direct = dict(num_inference_steps=3, guidance_scale=1.0)
+    pipe, text = tiny.sd(Twice), f"{tiny.PROMPT} and a red car"
+    found = DyMO(tiny.brightness, **settings)(pipe, tiny.PROMPT, **{**tiny.SMALL, "num_inference_steps": 7})
+    wanted = DyMO(tiny.brightness, **settings)(tiny.sd(), text, **tiny.SMALL | direct, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(found.images, wanted.images) and found.trace.texts == [text] and found.shade == 0.5
+    assert seen == [0.5, "encode", 0, 1, 2] and found.trace.evaluations == [6]
+    still = DyMO(None, semantic_weight=0)(pipe, tiny.PROMPT, **tiny.SMALL)
+    assert torch.equal(still.images, pipe(tiny.PROMPT, **tiny.SMALL).images)
+
+
+def test_a_subclass_that_does_not_come_to_its_parents_call_is_told_so():
+    class Empty(StableDiffusionPipeline):
+        def __call__(self, *given, **more):
+            return None if more else super().__call__(*given)
+
+    with pytest.raises(PipelineError, match=r"Empty.__call__ has not called super\(\).__call__.*use StableDiffusionPipeline"):
+        run(DyMO(tiny.brightness), tiny.sd(Empty))
+    with pytest.raises(PipelineError, match="no loop of its own"):
+        DyMO(tiny.brightness).layers(tiny.sd(Empty), tiny.PROMPT, graph={"prompt": tiny.PROMPT, "entities": [{"text": "apple"}]}, **tiny.SMALL)
 
 
 def test_the_reference_s_step_needs_guidance():

@@ -36,19 +36,19 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionAdapterPipeline,
+    StableDiffusionAttendAndExcitePipeline,
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetInpaintPipeline,
     StableDiffusionControlNetPAGPipeline,
     StableDiffusionControlNetPipeline,
-    StableDiffusionGLIGENPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionLatentUpscalePipeline,
     StableDiffusionLDM3DPipeline,
     StableDiffusionPAGPipeline,
+    StableDiffusionPanoramaPipeline,
     StableDiffusionSAGPipeline,
-    StableDiffusionUpscalePipeline,
     StableDiffusionXLAdapterPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLImg2ImgPipeline,
@@ -512,18 +512,6 @@ def animatediff():
     )  # fmt: skip
 
 
-def upscale():
-    """The UNet takes the low-resolution image (7 channels) and its noise level as a class. No `do_classifier_free_guidance`, no
-    `callback_on_step_end`, no `interrupt`."""
-    return tiny.quiet(
-        StableDiffusionUpscalePipeline(
-            vae=vae(scaling_factor=0.08333), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(),
-            unet=unet(in_channels=7, num_class_embeds=1000), low_res_scheduler=DDPMScheduler(), scheduler=tiny.scheduler(),
-            max_noise_level=350,
-        )
-    )  # fmt: skip
-
-
 def latent_upscale():
     """A denoiser of Karras' kind: its preconditioning is in the loop, the UNet's timestep is log(sigma) / 4, read at `scheduler.sigmas[i]`,
     and its attention blocks are no BasicTransformerBlocks."""
@@ -538,12 +526,6 @@ def latent_upscale():
         scheduler=EulerDiscreteScheduler(prediction_type="sample"),
     )  # fmt: skip
     return tiny.quiet(StableDiffusionLatentUpscalePipeline(**parts))
-
-
-def gligen():
-    """Grounding boxes enter through gated attention, switched off part of the way by the loop's index; with an image to inpaint, the
-    latents are blended before the UNet. No `do_classifier_free_guidance`, no `callback_on_step_end`, no `interrupt`."""
-    return sd(StableDiffusionGLIGENPipeline, unet=unet(attention_type="gated"))
 
 
 def video_diffusion():
@@ -579,6 +561,16 @@ def text_to_video():
             vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=net, scheduler=tiny.scheduler()
         )
     )
+
+
+def panorama():
+    """Views of the latents are denoised one after the other, each with a state of the scheduler of its own, and their steps averaged."""
+    return sd(StableDiffusionPanoramaPipeline, image_encoder=None)
+
+
+def attend_and_excite():
+    """The latents are moved along a gradient of the attention between the steps, by the loop itself, which opens the graph it needs."""
+    return sd(StableDiffusionAttendAndExcitePipeline)
 
 
 def self_attention_guidance():
@@ -664,11 +656,11 @@ def unconditional():
 
 REFUSED: dict[str, Make] = {
     "animatediff": seeded(animatediff),
-    "upscale": seeded(upscale),
     "latent-upscale": seeded(latent_upscale),
-    "gligen": seeded(gligen),
     "video-diffusion": seeded(video_diffusion),
     "text-to-video": seeded(text_to_video),
+    "panorama": seeded(panorama),
+    "attend-and-excite": seeded(attend_and_excite),
     "self-attention-guidance": seeded(self_attention_guidance),
     "ldm3d": seeded(ldm3d),
     "layerwise-casting": seeded(layerwise_casting),

@@ -23,6 +23,7 @@ from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
+from .pipelines.calls import handed_on, hands_on
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
@@ -151,6 +152,9 @@ class DyMO:
         began = time.perf_counter()
         _check_call(prompt, budget, cancel)
         listeners = _listed(listeners)
+        if hands_on(pipe):  # what reaches the loop is what is read
+            given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
+            return handed_on(pipe, given, lambda own: self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)

@@ -56,6 +56,10 @@ class Compiling:
         """Where none are asked for, None. Raises ConfigError where they cannot be."""
         if not self.graphs:
             return None
+        if hasattr(pipe, "enable_fuser"):  # GLIGEN's attention to its boxes ends in the middle of a run
+            raise ConfigError(
+                f"compile='graphs': {type(pipe).__name__} switches parts of its denoiser off between steps, which a graph would not: leave it out"
+            )
         device = pipe._execution_device
         if device.type != "cuda":
             raise ConfigError(f"compile='graphs': CUDA graphs need CUDA, and the pipeline is on {device}: use compile=True, or leave it out")

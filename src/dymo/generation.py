@@ -27,6 +27,7 @@ from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
+from .pipelines.calls import loop_call
 from .pipelines.checks import check_offload
 from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import channels_differ, decoder, decoding_vae
@@ -220,7 +221,7 @@ class Generation:
                 "seeds would be one image: set scouts=0"
             )
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
-        several = "num_images_per_prompt" in inspect.signature(type(self.pipe).__call__).parameters and self.kwargs.get("image") is None
+        several = "num_images_per_prompt" in inspect.signature(loop_call(type(self.pipe))).parameters and self.kwargs.get("image") is None
         at_once, device = several and self.graphs is None, self.pipe._execution_device
         room = Room(device) if at_once and device.type == "cuda" else None
         return choose(self.kwargs, len(self.trace.prompts), config, Begins(self, reward), room, at_once)

@@ -55,11 +55,7 @@ def state(pipe):
     )  # fmt: skip
 
 
-# SDXL's InstructPix2Pix keeps its guidance to itself, and is refused.
-STEERED = [name for name in zoo.CASES if name != "sdxl-pix2pix"]
-
-
-@pytest.mark.parametrize("name", STEERED)
+@pytest.mark.parametrize("name", zoo.CASES)
 def test_bit_identical_with_open_slots_and_guided_at_each_evaluation(name):
     case, (pipe, images) = zoo.CASES[name], plain(name)
     before, calls = state(pipe), []
@@ -126,7 +122,7 @@ def test_p2_interrupt_stops_with_what_there_is(name):
     assert torch.equal(case.run(pipe), images)
 
 
-@pytest.mark.parametrize("name", [name for name in STEERED if zoo.CASES[name].cutoff and name in (*SOME, "sdxl-controlnet", "sd-img2img")])
+@pytest.mark.parametrize("name", [name for name in zoo.CASES if zoo.CASES[name].cutoff and name in (*SOME, "sdxl-controlnet", "sd-img2img")])
 def test_p3_the_cutoff_callback_fires_at_its_step(name):
     case, (pipe, _) = zoo.CASES[name], plain(name)
     cutoff = case.cutoff(cutoff_step_ratio=0.5, cutoff_step_index=None)

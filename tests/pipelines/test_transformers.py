@@ -14,7 +14,7 @@ import flows
 import pytest
 import tiny
 import torch
-from diffusers import ClassifierFreeGuidance, HunyuanDiTPAGPipeline, HunyuanImageRefinerPipeline, SkipLayerGuidance
+from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
@@ -507,8 +507,6 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
     rewriter = flows.language_model(flows.MistralModel, flows.MistralConfig)
     with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
         GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=flows.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)
-    with pytest.raises(PipelineError, match="HunyuanDiTPAGPipeline: perturbed attention.*without enable_pag"):
-        family_of(flows.hunyuan_dit(HunyuanDiTPAGPipeline))
     with pytest.raises(PipelineError, match="checkpointing=True.*HunyuanDiT2DModel.*'straight-through'"):
         run(DyMO(tiny.brightness, checkpointing=True), "hunyuan-dit")
     pipe = flows.flux()

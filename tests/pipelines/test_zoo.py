@@ -8,9 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+import relatives
 import torch
 import zoo
 from diffusers.hooks import HookRegistry
+
+from dymo.pipelines.families.refused import REFUSED
 
 ALL = {**zoo.CASES, **zoo.OPEN}
 
@@ -88,9 +91,16 @@ def test_a_flow_pipeline_is_deterministic_and_has_the_rows_that_the_case_names(n
 def test_the_page_on_models_names_what_is_run_and_what_is_refused():
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     steered, refused = page.split("## UNets")[1].split("## Samplers")[0].split("Refused, with the reason:")
-    run = {type(case.make()).__name__ for case in ALL.values()}
+    run = {type(case.make()).__name__ for case in ALL.values()} | set(relatives.UNETS)
     assert set(re.findall(r"`(\w+Pipeline)`", steered)) == run
-    assert set(re.findall(r"`(\w+Pipeline)`", refused)) == {type(make()).__name__ for make in zoo.REFUSED.values()} - run
+    assert {type(make()).__name__ for make in zoo.REFUSED.values()} - run <= (named := set(re.findall(r"`(\w+Pipeline\w*)`", refused)))
+    assert not named & run and all(f"`{name}`" in page for name in REFUSED)
+
+
+def test_the_page_on_models_names_the_transformers_relatives():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    besides = page.split("Run in the tests besides")[1].split("Refused, with the reason:")[0]
+    assert set(re.findall(r"`(\w+Pipeline)`", besides)) == {name.split()[0] for name in relatives.TRANSFORMERS}
 
 
 def test_the_same_weights_each_time():
@@ -158,13 +168,13 @@ def blocks(pipe):
 # What makes each of them impossible to steer, as a check of the pipeline.
 FACTS = {
     "animatediff": lambda pipe: type(pipe.unet).__name__ == "UNetMotionModel",
-    "upscale": lambda pipe: hasattr(pipe, "low_res_scheduler") and pipe.unet.config.in_channels == 7,
     "latent-upscale": lambda pipe: pipe.unet.config.mid_block_type is None and not blocks(pipe),
-    "gligen": lambda pipe: any(hasattr(block, "fuser") for block in blocks(pipe)),
     "video-diffusion": lambda pipe: (
         type(pipe.unet).__name__ == "UNetSpatioTemporalConditionModel" and not hasattr(pipe, "tokenizer")
     ),
     "text-to-video": lambda pipe: type(pipe.unet).__name__ == "UNet3DConditionModel",
+    "panorama": lambda pipe: hasattr(pipe, "get_views"),
+    "attend-and-excite": lambda pipe: hasattr(pipe, "_perform_iterative_refinement_step"),
     "self-attention-guidance": lambda pipe: hasattr(pipe, "sag_masking"),
     "ldm3d": lambda pipe: pipe.vae.config.out_channels == 6,
     "layerwise-casting": lambda pipe: any(weight.dtype == torch.float8_e4m3fn for weight in pipe.unet.parameters()),

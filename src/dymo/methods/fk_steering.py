@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..guidance.levels import noisy_step
 from ..guidance.loop import Loop, put
+from ..pipelines.calls import loop_call
 from ..pipelines.decode import preview_of
 from ..pipelines.schedulers import kind_of
 from ..rewards import scale_of
@@ -85,7 +86,7 @@ class FKSteering:
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         draws = kind_of(pipe.scheduler).draws(pipe.scheduler)
-        if draws == "eta" and "eta" in inspect.signature(type(pipe).__call__).parameters:
+        if draws == "eta" and "eta" in inspect.signature(loop_call(type(pipe))).parameters:
             pipeline_kwargs = {"eta": 1.0, **pipeline_kwargs}
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()

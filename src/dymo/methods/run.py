@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
+from ..pipelines.calls import loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
@@ -81,7 +82,7 @@ class Run(ExitStack):
         for name in ("timesteps", "sigmas"):
             if self.kwargs.get(name) is not None:
                 return len(self.kwargs[name])
-        own = inspect.signature(type(self.pipe).__call__).parameters.get("num_inference_steps")
+        own = inspect.signature(loop_call(type(self.pipe))).parameters.get("num_inference_steps")
         return self.kwargs.get("num_inference_steps") or (None if own is None else own.default)
 
     @property

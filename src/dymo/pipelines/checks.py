@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config import Config
 from ..errors import ConfigError, PipelineError, did_you_mean
+from .calls import loop_call
 from .families import family_of
 from .schedulers import kind_of
 
@@ -62,7 +63,8 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
             "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
             f"use the eager one ({how}) with DyMO(..., compile=True), which compiles it for you, or set semantic_weight=0"
         )
-    if semantic and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
+    # A transformer's maps are read behind its projections.
+    if semantic and place == "unet" and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
         raise PipelineError(
             "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
         )
@@ -76,7 +78,7 @@ def check_arguments(
     own: the names that the caller knows besides; withheld: those that it does not take, which are not advised. A pipeline from
     elsewhere is believed: what its **kwargs are for, nobody can tell.
     """
-    call: Any = pipe.__call__
+    call = loop_call(pipe)
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")

@@ -28,6 +28,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
+from .calls import holds_loop, loop_call
 from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
@@ -247,12 +248,12 @@ class PipelineLoop:
         return message
 
     def _run(self, _message: Any) -> Any:
-        call = inspect.unwrap(type(self.pipe).__call__)
-        if not isinstance(call, types.FunctionType) or "enumerate" not in call.__code__.co_names:
+        if not holds_loop(self.pipe):
             raise PipelineError(
                 f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
                 "steered: use the pipeline class of diffusers that it derives from"
             )
+        call = inspect.unwrap(loop_call(type(self.pipe)))
         own: dict[str, Any] = {"enumerate": self._enumerate}
         if "prepare_latents" not in self._plain:
             own |= self._draws(call)
@@ -387,11 +388,22 @@ class PipelineLoop:
         return bar
 
     def _enumerate(self, things: Any, start: int = 0) -> Iterator[tuple[int, Any]]:
-        """The loop over timesteps, each as often as the algorithm asks; any other loop as it is."""
+        """The loop over timesteps, each as often as the algorithm asks; any other loop as it is.
+
+        Some pipelines put the bar around the timesteps, which then counts what it hands out.
+        """
+        bar, inside = None, getattr(things, "iterable", None)
+        if isinstance(inside, Tensor):
+            bar, things = things, inside
         first = place_of(self.scheduler, things) if isinstance(things, Tensor) and things.ndim == 1 else None
         if first is None:
-            yield from builtins.enumerate(things, start)
+            yield from builtins.enumerate(things if bar is None else bar, start)
             return
+        if self._samples is None:
+            raise PipelineError(
+                f"{type(self.pipe).__name__} has not made its latents by a method prepare_latents, by which they are known: give its class one, "
+                "as diffusers' pipelines have it, or use one of these"
+            )
         steps = timesteps(self.scheduler, first, len(things))
         self.timesteps = at_pixels(self.scheduler, steps, self._shape[-2] * self._shape[-1])
         entries = list(builtins.enumerate(things, start))
@@ -408,6 +420,10 @@ class PipelineLoop:
             if self._to_caller() is _STOP:
                 break
             yield from self._rounds(own)
+            if bar is not None:
+                bar.update(len(own))
+        if bar is not None:
+            bar.close()
         if not self.whole:
             torch.set_grad_enabled(False)
 
@@ -441,7 +457,10 @@ class PipelineLoop:
     def _step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         self._guard()
         if not self._in_body:
-            raise PipelineError(f"{type(self.pipe).__name__} calls its scheduler outside of its loop over timesteps")
+            raise PipelineError(
+                f"{type(self.pipe).__name__} calls its scheduler outside of a loop over enumerate(timesteps), which is what is steered: write "
+                "its loop so, or use a pipeline class of diffusers"
+            )
         if timestep is self._entries[self._at][1]:
             timestep = self._clock[self._at]
         self._call = Call(model_output, timestep, sample, args, kwargs)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from ...config import Gradient
 from ...errors import PipelineError
 from ...guidance.loop import Rows
+from ..calls import loop_call
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
+from .refused import check_kind
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Branches:
     """Attention mixes the blocks, so they can only be run together."""
     truncated: bool = False
     """At some steps the pipeline leaves out guidance, and runs the conditional rows alone."""
+
+
+def negative_first(pipe: Any, guided: bool) -> Branches:
+    """The prompt's rows, behind those without it where there is guidance, before the perturbed ones of PAG."""
+    perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
+    return Branches(1 + guided + perturbed, int(guided), 0 if guided else None, joint=perturbed)
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,7 @@ def family_of(pipe: Any) -> Family:
             f"{type(pipe).__name__} has {what}: pipelines with the UNet of SD1.5, SD2 and SDXL can be steered, and with "
             f"{', '.join(FAMILIES)}"
         )
+    check_kind(pipe)
     module, _, name = (place or _known(getattr(pipe, "tokenizer", None), UNETS) or "unet:UNet").partition(":")
     family: Family = getattr(import_module(f"{__name__}.{module}"), name)()
     family.check(pipe)
@@ -250,7 +259,7 @@ def _known(thing: Any, families: Mapping[str, str]) -> str:
 
 def arguments(pipe: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a pipeline's call, its own defaults filled in."""
-    return {n: p.default for n, p in inspect.signature(type(pipe).__call__).parameters.items()} | dict(kwargs)
+    return {n: p.default for n, p in inspect.signature(loop_call(type(pipe))).parameters.items()} | dict(kwargs)
 
 
 def inner(denoiser: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ...errors import PipelineError
 from ..packing import Packing
-from . import Encoder
+from . import Branches, Encoder
 from .flux import TwoCalls
 from .transformer import around
 
@@ -18,11 +19,23 @@ class Flux2(TwoCalls):
     read: ClassVar[Mapping[int, tuple[int, int]]] = {8: (2, 7), 5: (1, 4)}
     patch: int | None = 1
 
+    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
+        if given.get("image") is not None and any(kind.__name__ == "Flux2KleinKVPipeline" for kind in type(pipe).__mro__):
+            raise PipelineError(
+                f"{type(pipe).__name__} keeps the keys of its pictures from the first step, which its denoiser gives out beside the prediction: "
+                "leave image= out, or use Flux2KleinPipeline, which reads the pictures at each step"
+            )
+        return super().branches(pipe, given, call)
+
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (int(given[side]) // (pipe.vae_scale_factor * 2) for side in ("height", "width"))
         return Packing(rows, columns, 1)
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
+        if given.get("caption_upsample_temperature"):
+            raise PipelineError(
+                "caption_upsample_temperature= has the prompt written anew, so that its words cannot be found: leave it out, or set semantic_weight=0"
+            )
         window, tokenizer = given.get("max_sequence_length") or 512, pipe.tokenizer
         if not hasattr(pipe, "system_message"):
             before, after = around(tokenizer, add_generation_prompt=True, enable_thinking=False)

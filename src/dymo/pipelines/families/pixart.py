@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from . import Branches, Encoder
+from . import Encoder
 from .transformer import Transformer, check_cleaning
 
 
@@ -15,8 +15,8 @@ class PixArt(Transformer):
     attention = "attn2"
     read: ClassVar[Mapping[int, tuple[int, int]]] = {28: (6, 11)}
 
-    def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
-        return Branches(2, 1, 0) if given["guidance_scale"] > 1 else Branches(1, 0, None)
+    def doubled(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        return bool(given["guidance_scale"] > 1)
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(given["guidance_scale"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...config import Gradient
 from ...errors import PipelineError
 from ..kernel import KernelTaps
-from . import Branches, Encoder, Family, Taps, inner
+from . import Branches, Encoder, Family, Taps, inner, negative_first
 
 # Maps are read at every second token, third ... where they would have twice as many rows as this or more; SDXL's have 32 at 1024.
 _ROWS = 32
@@ -39,9 +39,7 @@ class Transformer(Family):
     def check(self, pipe: Any) -> None:
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None:
-            raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
-        if hasattr(type(pipe), "do_perturbed_attention_guidance"):
-            raise PipelineError(f"{name}: perturbed attention guidance can be steered with a UNet only: load the pipeline without enable_pag")
+            raise PipelineError(f"{name} has no VAE to decode its predictions for a reward: load it with one, or use a model of latents")
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer
@@ -49,7 +47,11 @@ class Transformer(Family):
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         if call:
             return Branches(1, None, None)
-        return Branches(2, 1, 0) if pipe.do_classifier_free_guidance else Branches(1, 0, None)
+        return negative_first(pipe, self.doubled(pipe, given))
+
+    def doubled(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        """Whether the first call has rows without the prompt beside those with it."""
+        return bool(pipe.do_classifier_free_guidance)
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale)

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from ...errors import PipelineError
 from ...guidance.loop import Rows
 from ..taps import AttentionTaps
-from . import Branches, Family, Taps, inner
+from . import Branches, Family, Taps, inner, negative_first
 
+_GUIDED = "do_classifier_free_guidance"
+# Those that have no such property, and guidance where the argument guidance_scale is above 1.
+_BY_ARGUMENT = (
+    "StableDiffusionGLIGENPipeline", "StableDiffusionGLIGENTextImagePipeline", "StableDiffusionModelEditingPipeline",
+    "StableDiffusionUpscalePipeline", "StableDiffusionXLInstructPix2PixPipeline", "StableUnCLIPImg2ImgPipeline",
+)  # fmt: skip
 _STAGES = ("down_blocks", "mid_block", "up_blocks")
 
 
@@ -27,28 +33,32 @@ class UNet(Family):
                 f"{name} makes videos (its denoiser is {kind}): only pipelines for images can be steered"
             )
         if vae is None:
-            raise PipelineError(f"{name} has no VAE: its predictions cannot be decoded for a reward")
+            raise PipelineError(f"{name} has no VAE to decode its predictions for a reward: load it with one, or use a model of latents")
         channels = getattr(vae.config, "out_channels", 3)
         if channels != 3:
             raise PipelineError(f"the VAE of {name} gives {channels} channels, not an image of 3")
-        if not hasattr(type(pipe), "do_classifier_free_guidance"):
+        if not hasattr(type(pipe), _GUIDED) and not any(c.__name__ in _BY_ARGUMENT for c in type(pipe).__mro__):
             raise PipelineError(
-                f"{name} does not say whether it runs with guidance (no property do_classifier_free_guidance), so the rows "
-                "of its denoiser cannot be told apart: use the plain, img2img, inpaint, ControlNet, adapter or PAG pipelines"
+                f"{name} does not say whether it runs with guidance (no property {_GUIDED}), so the rows of its denoiser cannot be told "
+                "apart: use the plain, img2img, inpaint, ControlNet, adapter or PAG pipelines. If its batch is [negative, positive], as "
+                "theirs is, give its class that property, of the call's guidance, and guidance_scale"
             )
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.unet
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
-        guided = bool(pipe.do_classifier_free_guidance)
-        if hasattr(type(pipe), "image_guidance_scale"):  # InstructPix2Pix: text and image, image alone, neither
+        if hasattr(type(pipe), _GUIDED):
+            guided = bool(pipe.do_classifier_free_guidance)
+        else:
+            guided = given["guidance_scale"] > 1 and given.get("image_guidance_scale", 1) >= 1
+        # InstructPix2Pix: text and image, image alone, neither.
+        if hasattr(type(pipe), "image_guidance_scale") or "image_guidance_scale" in given:
             return Branches(3, 0, 1) if guided else Branches(1, 0, None)
-        perturbed = bool(getattr(pipe, "do_perturbed_attention_guidance", False))
-        return Branches(1 + guided + perturbed, int(guided), 0 if guided else None, joint=perturbed)
+        return negative_first(pipe, guided)
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
-        return float(pipe.guidance_scale)
+        return float(pipe.guidance_scale if hasattr(type(pipe), "guidance_scale") else given["guidance_scale"])
 
     def take(self, args: tuple, kwargs: dict[str, Any], rows: Rows, batch: int) -> tuple[tuple, dict[str, Any]]:
         return super().take(args, _with_masks_apart(kwargs), rows, batch)
@@ -137,12 +147,17 @@ class UNet(Family):
             raise PipelineError(
                 f"{type(pipe).__name__} has no tokenizer, so its words have no maps: set semantic_weight=0"
             )
+        if getattr(tokenizer, "padding_side", "right") == "left":
+            raise PipelineError(
+                f"the tokenizer of {type(pipe).__name__} puts its padding before the prompt, so that the places of its words are "
+                "not known: set semantic_weight=0"
+            )
         return tokenizer
 
 
 def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
-    """name -> cross-attention module, in the order of the forward pass."""
-    found = {n: m for n, m in unet.named_modules() if n.endswith("attn2") and hasattr(m, "to_q")}
+    """name -> cross-attention module, in the order of the forward pass; not those of a ControlNet-XS between them."""
+    found = {n: m for n, m in unet.named_modules() if n.endswith("attn2") and hasattr(m, "to_q") and ".ctrl_" not in n}
     return dict(sorted(found.items(), key=lambda item: _STAGES.index(item[0].split(".")[0])))
 
 

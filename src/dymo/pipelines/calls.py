@@ -1,0 +1,111 @@
+"""The call that holds a pipeline's loop, and the classes that only prepare it: `super().__call__(*args, guidance_scale=3.0, **kwargs)`."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+
+from ..errors import PipelineError
+
+_HANDED_ON: ContextVar[Any] = ContextVar("_HANDED_ON", default=None)
+"""The pipeline whose class has handed its call on, with the arguments as they are now."""
+
+
+def loop_call(kind: type) -> Any:
+    """The `__call__` over which timesteps are enumerated: a pipeline class's own, or that of the class which its own calls.
+
+    Without any, the class's own.
+    """
+    chain: Any = _chain(kind)
+    return (chain[-1] if chain else kind).__call__
+
+
+def holds_loop(pipe: Any) -> bool:
+    """Whether the arguments given to the pipeline are now those of the call with the loop."""
+    chain = _chain(type(pipe))
+    return len(chain) == 1 or (bool(chain) and _HANDED_ON.get() is pipe)
+
+
+def hands_on(pipe: Any) -> bool:
+    """Whether the pipeline's class has a call of its own around that with the loop, to which the arguments have not come yet."""
+    return len(_chain(type(pipe))) > 1 and _HANDED_ON.get() is not pipe
+
+
+def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `pipe(**kwargs)` returns, where `run` stands for the call with the loop, and is given its arguments by name.
+
+    For a pipeline that `hands_on`: the code of its classes around that call runs as it is, once. Raises PipelineError where it does
+    not come to the call.
+    """
+    chain = _chain(type(pipe))
+    came = []
+
+    def call(place: int, *args: Any, **kwargs: Any) -> Any:
+        own = vars(chain[place])["__call__"]
+        function = inspect.unwrap(own)
+        if chain[place] is chain[-1]:
+            came.append(place)
+            token = _HANDED_ON.set(pipe)
+            try:
+                return run(_named(function, pipe, args, kwargs))
+            finally:
+                _HANDED_ON.reset(token)
+
+        def above(*given: Any) -> _Above:
+            return _Above(pipe, chain[place], lambda *args, **kwargs: call(place + 1, *args, **kwargs))
+
+        mine = types.FunctionType(
+            function.__code__, {**function.__globals__, "super": above}, function.__name__, function.__defaults__, function.__closure__
+        )
+        mine.__kwdefaults__ = function.__kwdefaults__
+        with torch.set_grad_enabled(torch.is_grad_enabled() and own is function):  # its decorator is torch.no_grad
+            return mine(pipe, *args, **kwargs)
+
+    found = call(0, **kwargs)
+    if not came:
+        raise PipelineError(
+            f"{type(pipe).__name__}.__call__ has not called super().__call__, whose loop is what is steered: use {chain[-1].__name__}"
+        )
+    return found
+
+
+class _Above:
+    """In the place of `super()` inside of a class's `__call__`."""
+
+    def __init__(self, pipe: Any, kind: type, call: Callable[..., Any]):
+        self.__call, self.__rest = call, super(kind, pipe)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__rest, name)
+
+
+def _chain(kind: type) -> list[type]:
+    """The classes whose `__call__` calls that of the next by `super()`, and as the last the one with the loop; none where there is no such."""
+    found: list[type] = []
+    for one in kind.__mro__:
+        if "__call__" not in vars(one):
+            continue
+        function = inspect.unwrap(vars(one)["__call__"])
+        names = function.__code__.co_names if isinstance(function, types.FunctionType) else ()
+        found.append(one)
+        if not {"super", "__call__"} <= set(names):
+            return found if "enumerate" in names else []
+    return []
+
+
+def _named(function: Callable[..., Any], pipe: Any, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call by their names, as far as they are given."""
+    bound = inspect.signature(function).bind(pipe, *args, **kwargs)
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in bound.arguments:
+            found |= bound.arguments[name] if parameter.kind is parameter.VAR_KEYWORD else {name: bound.arguments[name]}
+    return {name: value for name, value in found.items() if value is not pipe}
