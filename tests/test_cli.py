@@ -369,6 +369,7 @@ def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp
         ("block=3 is no setting", "block=3 is no setting"),
         ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. --scheduler DDIMScheduler"),
         ("give its folder, with config.json, or a hub id, with source=. Installed", "give its folder, with config.json, or a hub id. Installed"),
+        ("set use_pe=False, or set semantic_weight=0", "set --pipeline-kwargs '{\"use_pe\": false}', or set --set semantic_weight=0"),
         ("give preview_vae= or use enable_sequential_cpu_offload()", "give --preview-vae or use --offload sequential"),
     ],
 )

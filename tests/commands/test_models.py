@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import diffusers
+import flows
 import layouts
 import pytest
 import tiny
@@ -273,6 +274,14 @@ def test_an_argument_that_the_pipeline_does_not_have_is_refused_before_weights_a
     said = "^--pipeline-kwargs: StableDiffusionPipeline has no argument 'clip_skp' .did you mean 'clip_skip'.*: it takes prompt, "
     with pytest.raises(ConfigError, match=said):
         models.load_pipeline(model, config=str(folder) if form == "file" else None, call={"clip_skp": 1})
+
+
+def test_a_pipeline_of_which_diffusers_knows_no_relatives_is_loaded_as_its_index_names_it(tmp_path):
+    flows.FAMILIES["ernie-image"].make().save_pretrained(tmp_path)
+    pipe = models.load_pipeline(str(tmp_path), call={"use_pe": False})
+    assert type(pipe) is diffusers.ErnieImagePipeline
+    with pytest.raises(ConfigError, match="^--pipeline-kwargs: ErnieImagePipeline has no argument 'use_ep' .did you mean 'use_pe'"):
+        models.load_pipeline(str(tmp_path), call={"use_ep": False})
 
 
 def test_an_option_that_the_pipeline_does_not_have_is_refused_by_its_own_name():

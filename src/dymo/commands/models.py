@@ -86,6 +86,7 @@ def load_pipeline(
     call does not have; withheld: the arguments that the command has a say in itself. The options are what the user calls `model` and `config`.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
+    import diffusers
     import torch
 
     import dymo
@@ -109,7 +110,9 @@ def load_pipeline(
             dtype = _precision(option, model, single, variant, revision)
         of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
         more = {"dtype": of_type} | ({} if own is None else {"scheduler": own})
-        pipe = _load(option, model, single, place, variant, revision, more)
+        named = str(index.get("_class_name"))
+        loader = diffusers.DiffusionPipeline if index and not _has_relatives(named) else diffusers.AutoPipelineForText2Image
+        pipe = _load(option, model, single, place, variant, revision, more, loader)
     if scheduler is not None and pipe.scheduler is not own:
         pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
     if unet is not None:
@@ -154,9 +157,20 @@ def _index(place: str, revision: str | None) -> dict[str, Any]:
 
 def _text_to_image(index: Mapping[str, Any]) -> type | None:
     """The pipeline's class, where it is one for text to image; of another kind diffusers loads another class."""
+    import diffusers
     from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
-    return next((kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() if kind.__name__ == index.get("_class_name")), None)
+    name = str(index.get("_class_name"))
+    if not _has_relatives(name):
+        return getattr(diffusers, name, None)
+    return next((kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() if kind.__name__ == name), None)
+
+
+def _has_relatives(name: str) -> bool:
+    """Whether diffusers knows, by its class's name, a pipeline's relatives for other tasks, of which that for text to image is loaded."""
+    from diffusers.pipelines.auto_pipeline import SUPPORTED_TASKS_MAPPINGS
+
+    return any(kind.__name__ == name for task in SUPPORTED_TASKS_MAPPINGS for kind in task.values())
 
 
 def outline(model: str | None, config: str | None = None, revision: str | None = None, option: str = "--model") -> tuple[type | None, Any]:
@@ -255,6 +269,7 @@ def _load(
     variant: str | None,
     revision: str | None,
     more: dict[str, Any],
+    loader: Any,
 ) -> Any:
     import diffusers
 
@@ -263,7 +278,7 @@ def _load(
         if single is not None:
             return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
         more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
-        return diffusers.AutoPipelineForText2Image.from_pretrained(path, **more)
+        return loader.from_pretrained(path, **more)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(

@@ -28,8 +28,12 @@ _KEYWORD = re.compile(
 )
 
 
+def _pipeline_kwarg(match: re.Match[str]) -> str:
+    return f"--pipeline-kwargs '{{\"{match[1]}\": {match[2].lower()}}}'"
+
+
 # Calls and assignments of the library's remedies -> the options that do the same.
-_CALLS = (
+_CALLS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(?<![\w.'\"-])compile=True"), "--compile"),
     (re.compile(r"(?<![\w.'\"-])compile='graphs'"), "--graphs"),
     (re.compile(r"pipe\.scheduler = (\w+)\.from_config\(pipe\.scheduler\.config\)"), r"--scheduler \1"),
@@ -42,6 +46,8 @@ _CALLS = (
     (re.compile(r", FILE\.py:NAME, or a function f\(images, prompts\) -> scores"), ", or FILE.py:NAME"),
     (re.compile(r"(?<![\w.'\"-])(?<!, )num_inference_steps(?!\w|=)"), "--steps"),  # in a list of arguments it is one of them
     (re.compile(r",? with source=(?![\w'\"/])"), ""),  # commands that have --source say so themselves
+    # Arguments of the pipeline's call without an option of their own.
+    (re.compile(r"\b(clean_caption|enable_prompt_rewrite|use_kv_cache|use_pe)=(True|False)"), _pipeline_kwarg),
     (re.compile(r"(?:pipe\.)?enable_(model|sequential)_cpu_offload\(\)"), r"--offload \1"),
 )
 
