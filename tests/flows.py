@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
-import re
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import tiny
@@ -86,34 +82,33 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from readers import (
+    ImageProcessing,
+    Processor,
+    bert_tokenizer,
+    chat_tokenizer,
+    gemma,
+    language_model,
+    qwen3,
+    qwen3_vl,
+    t5,
+    t5_tokenizer,
+)
 from transformers import (
-    BatchFeature,
     BertConfig,
     BertModel,
-    BertTokenizer,
     ByT5Tokenizer,
     CLIPTextModelWithProjection,
-    Gemma2Config,
-    Gemma2Model,
     GlmConfig,
     GlmModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralModel,
-    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
-    Qwen2VLImageProcessorPil,
-    Qwen3Config,
-    Qwen3Model,
-    Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
-    Qwen3VLModel,
-    T5Config,
-    T5EncoderModel,
 )
 
 from dymo.pixels import to_pil
@@ -121,26 +116,6 @@ from dymo.pixels import to_pil
 STEPS = 3
 SQUARE = dict(height=64, width=64)
 HALF = dict(height=32, width=32)
-
-
-@functools.cache
-def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """As T5's: pieces that begin with a space's mark, no start token, an end token; some words are one piece."""
-    words = ["▁a", "▁red", "▁apple", "▁and", "▁green", "▁car"]
-    letters = ["▁", *(chr(c) for c in range(33, 127))]
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((w, -1.0) for w in words), *((c, -5.0) for c in letters)]
-    made = Tokenizer(models.Unigram(vocabulary, unk_id=2))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
-    )
-
-
-def t5(width: int = 32, vocabulary: int | None = None) -> T5EncoderModel:
-    return T5EncoderModel(
-        T5Config(vocab_size=vocabulary or len(t5_tokenizer()), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    ).eval()
 
 
 def vae(channels: int = 4, **changes: Any):
@@ -211,69 +186,6 @@ def chroma_inpaint():
     pipe = chroma(ChromaInpaintPipeline)
     pipe.transformer.register_to_config(guidance_embeds=False)
     return pipe
-
-
-CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}" \
-    "{% for c in m['content'] %}{{ c['text'] }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}" \
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"  # fmt: skip
-
-
-@functools.cache
-def chat_tokenizer(start: bool = False, front: bool = False) -> PreTrainedTokenizerFast:
-    """Bytes and a few words as Qwen's and Gemma's tokenizers; start: with a start token, as Gemma's.
-
-    front: with two tokens before each text, and filled up before these, as GLM-4's.
-    """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("c", "a"), ("ca", "r"), ("r", "e"), ("re", "d"), ("a", "p"), ("l", "e")]
-    special = ["<pad>", "<eos>", "<bos>", "<|im_start|>", "<|im_end|>"]
-    tokens = [*special, *alphabet, *("".join(m) for m in merges), "[gMASK]", "<sop>"]
-    made = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    if start:
-        made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
-    if front:
-        first = [(name, tokens.index(name)) for name in tokens[-2:]]
-        made.post_processor = processors.TemplateProcessing(single="[gMASK] <sop> $A", special_tokens=first)
-        special += tokens[-2:]
-    names = dict(pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", additional_special_tokens=special[3:])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, model_max_length=4096, padding_side="left" if front else "right", chat_template=CHAT, **names
-    )
-
-
-def language_model(kind: type, config: type, layers: int = 2, width: int = 16, **changes: Any):
-    return kind(
-        config(
-            vocab_size=300, hidden_size=width, intermediate_size=24, num_hidden_layers=layers, num_attention_heads=2,
-            num_key_value_heads=1, head_dim=8, max_position_embeddings=1024, **changes,
-        )
-    ).eval()  # fmt: skip
-
-
-def gemma():
-    return {"text_encoder": language_model(Gemma2Model, Gemma2Config), "tokenizer": chat_tokenizer(True)}
-
-
-def qwen3():
-    return {"text_encoder": language_model(Qwen3Model, Qwen3Config), "tokenizer": chat_tokenizer()}
-
-
-VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")
-
-
-def qwen3_vl(kind: type = Qwen3VLModel):
-    text = dict(
-        vocab_size=300, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        head_dim=8, max_position_embeddings=1024, rope_parameters=dict(rope_type="default", mrope_section=[2, 1, 1], rope_theta=10000.0),
-    )  # fmt: skip
-    vision = dict(
-        depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=16, num_position_embeddings=16, patch_size=16,
-        deepstack_visual_indexes=[0],
-    )  # fmt: skip
-    first = len(chat_tokenizer())  # the tokens of VISION follow
-    tokens = dict(vision_start_token_id=first, image_token_id=first + 1, vision_end_token_id=first + 2)
-    return kind(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens)).eval()
 
 
 def clock(**changes: Any) -> FlowMatchEulerDiscreteScheduler:
@@ -377,13 +289,6 @@ def longcat_edit():
     )  # fmt: skip
 
 
-@dataclass
-class ImageProcessing:
-    """In the place of a language model's processor, which asks for a package for videos too."""
-
-    image_processor: Any
-
-
 def ovis_image(**parts: Any):
     """Its instruction is short here, of which the first 28 tokens are cut off as ever, and some stay."""
     net = OvisImageTransformer2DModel(
@@ -417,28 +322,6 @@ def krea2(**parts: Any):
     # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
     pipe.prompt_template_encode_prefix = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n"
     return tiny.quiet(pipe)
-
-
-class Processor:
-    """Qwen3-VL's, of its parts: the real one cannot be made without torchvision, for its videos."""
-
-    def __init__(self):
-        self.tokenizer = copy.deepcopy(chat_tokenizer())
-        self.tokenizer.add_special_tokens({"additional_special_tokens": list(VISION)}, replace_extra_special_tokens=False)
-        self.images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64})
-
-    def apply_chat_template(self, messages: list, **settings: Any) -> list[list[int]]:
-        return [self.tokenizer(self.tokenizer.apply_chat_template(messages, tokenize=False)).input_ids]
-
-    def __call__(self, text: list[str], images: list | None = None, **settings: Any) -> Any:
-        found = BatchFeature()
-        if images is not None:
-            found.update(self.images(images, return_tensors="pt"))
-            slots = [int(grid.prod()) // 4 for grid in found["image_grid_thw"]]
-            text = [re.sub(re.escape(VISION[1]), lambda _: VISION[1] * slots.pop(0), one) for one in text]
-        found.update(self.tokenizer(text, **settings))
-        found["mm_token_type_ids"] = (found["input_ids"] == self.tokenizer.convert_tokens_to_ids(VISION[1])).int()
-        return found
 
 
 def qwen_image21(**parts: Any):
@@ -522,14 +405,6 @@ def hunyuan_image(distilled: bool = False, **parts: Any):
     # The tiny tokenizer needs a token for each letter of the chat, of which 34 are taken off.
     pipe.tokenizer_max_length, pipe.tokenizer_2_max_length = 200, 24
     return tiny.quiet(pipe)
-
-
-@functools.cache
-def bert_tokenizer() -> BertTokenizer:
-    """Small letters, and words in pieces that begin with "##" but for the first."""
-    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "app", "and", "green", "car", *letters, *(f"##{c}" for c in letters)]
-    return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=77)
 
 
 HUNYUAN_DIT = dict(
@@ -687,226 +562,3 @@ FORMS: dict[str, zoo.Case] = {
     "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
-
-
-# -- What the maps must be ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A family's attention computed from its parts: what the projections and norms give, the rotary embedding by complex numbers.
-
-    attention: the name of its module, {} for the layer's number; names: of each layer, where they are no series. of(module, parts, given)
-    -> (scores (B, heads, queries, keys) before softmax, image queries, text keys): `parts` are the outputs of the module's children by
-    name, `given` the arguments that it was called with.
-    """
-
-    attention: str
-    layers: tuple[int, ...]
-    children: tuple[str, ...]
-    of: Callable[[Any, dict[str, torch.Tensor], dict[str, Any]], tuple[torch.Tensor, slice, slice]]
-    names: tuple[str, ...] = ()
-
-    @contextmanager
-    def reading(self, pipe: Any) -> Iterator[Callable[[], torch.Tensor]]:
-        """Inside, the pipeline's next forward is read; the call gives the maps, (conditional rows, queries, text)."""
-        handles, seen = [], {}
-        for i, name in zip(self.layers, self.names or map(self.attention.format, self.layers), strict=True):
-            module = pipe.transformer.get_submodule(name)
-            own = seen[i] = (module, {}, {})
-            for child in self.children:
-                if (part := attrgetter(child)(module)) is None:
-                    continue
-                # A copy: CogView4 turns in place what its norms gave.
-                handles.append(part.register_forward_hook(lambda m, a, out, own=own, child=child: keep(own[1], child, out.clone())))
-            handles.append(
-                module.register_forward_pre_hook(lambda m, a, k, own=own: keep(own[2], "given", {"args": a, **k}), with_kwargs=True)
-            )
-
-        def maps() -> torch.Tensor:
-            found = []
-            for module, parts, given in seen.values():
-                scores, image, text = self.of(module, parts, given["given"])
-                found.append(scores.float().softmax(-1)[:, :, image, text].mean(1))
-            return torch.stack(found).mean(0).detach()
-
-        try:
-            yield maps
-        finally:
-            for handle in handles:
-                handle.remove()
-
-
-def keep(kept: dict, name: str, found: Any) -> None:
-    kept.setdefault(name, found)
-
-
-def heads(x: torch.Tensor, module: Any) -> torch.Tensor:
-    """(B, n, heads d) or (B, n, heads, d) -> (B, heads, n, d)."""
-    return (x.unflatten(-1, (module.heads, -1)) if x.ndim == 3 else x).transpose(1, 2)
-
-
-def turned(x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding by complex numbers; x (B, heads, n, d), pairs of neighbours; angle (n, d / 2) or (B, n, d / 2)."""
-    pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
-    return torch.view_as_real(pairs * (angle if angle.ndim == 2 else angle[:, None])).flatten(-2)
-
-
-def complex_of(cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """(n, d), each value twice -> (n, d / 2)."""
-    return torch.complex(cosine.double(), sine.double())[:, ::2]
-
-
-def product(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    return q.double() @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5
-
-
-def of_sd3(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    normed = "norm_q" in parts
-    q, k, added = (parts[a] if normed else heads(parts[b], module) for a, b in
-                   (("norm_q", "to_q"), ("norm_k", "to_k"), ("norm_added_k", "add_k_proj")))  # fmt: skip
-    n = q.shape[2]
-    scores = product(q, torch.cat([k, added], 2))
-    return scores[len(scores) // 2 :], slice(0, n), slice(n, None)
-
-
-def of_flux(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, image], one angle for both; Chroma adds 1 to the scores among all that is no padding."""
-    q, k = (
-        torch.cat([heads(parts[f"norm_added_{x}"], module), heads(parts[f"norm_{x}"], module)], 2) for x in ("q", "k")
-    )
-    angle, text = complex_of(*given["image_rotary_emb"]), parts["norm_added_q"].shape[1]
-    return product(turned(q, angle), turned(k, angle)) + given.get("attention_mask", 0), slice(text, None), slice(0, text)
-
-
-def of_aura_flow(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[8 registers, text, 8 x 8 tokens of the image], in two streams or one."""
-    q, k = (torch.cat([heads(parts[n], module) for n in (f"norm_added_{x}", f"norm_{x}") if n in parts], 2) for x in ("q", "k"))
-    scores, text = product(q, k), q.shape[2] - 64
-    return scores[len(scores) // 2 :], slice(text, None), slice(8, text)
-
-
-def of_qwen(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, image], each with its own angle."""
-    image, text = given["image_rotary_emb"]
-    q, k = (
-        torch.cat([turned(heads(parts[f"norm_added_{x}"], module), text), turned(heads(parts[f"norm_{x}"], module), image)], 2)
-        for x in ("q", "k")
-    )
-    return product(q, k), slice(len(text), None), slice(0, len(text))
-
-
-def of_cross(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """All keys are text, with a bias for the padding."""
-    scores = product(heads(parts["to_q"], module), heads(parts["to_k"], module)) + given["attention_mask"][:, None]
-    return scores[len(scores) // 2 :], slice(None), slice(None)
-
-
-def of_hunyuan_dit(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """All keys are text, unturned, and so is what fills up."""
-    scores = product(turned(parts["norm_q"], complex_of(*given["image_rotary_emb"])), parts["norm_k"])
-    return scores[len(scores) // 2 :], slice(None), slice(None)
-
-
-def of_lumina(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, 4 x 4 tokens of the image]; a key for every three queries."""
-    q, k = (turned(heads(parts[f"norm_{x}"], module), given["image_rotary_emb"]) for x in ("q", "k"))
-    assert (q.shape[1], k.shape[1]) == (3, 1) and given["attention_mask"] is None
-    text = q.shape[2] - 16
-    return product(q, k), slice(text, None), slice(0, text)
-
-
-def of_z_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[8 x 8 tokens of the image, text of the prompt]; the positive rows first."""
-    q, k = (turned(heads(parts[f"norm_{x}"], module), given["freqs_cis"]) for x in ("q", "k"))
-    scores = product(q, k).masked_fill(~given["attention_mask"][:, None, None], float("-inf"))
-    before, after = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
-    length = len(chat_tokenizer()(before + tiny.PROMPT + after).input_ids)
-    return scores[: len(scores) // 2], slice(0, 64), slice(64, 64 + length)
-
-
-def of_krea(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text with padding in its middle, 8 x 8 tokens of the image], one angle for both."""
-    angle, mask = complex_of(*given["image_rotary_emb"]), given["attention_mask"]
-    q, k = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
-    assert (q.shape[1], k.shape[1]) == (2, 1) and 0 < mask.sum() < mask.numel()
-    return product(q, k).masked_fill(~mask, float("-inf")), slice(-64, None), slice(0, q.shape[2] - 64)
-
-
-def of_qwen21(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, 4 x 4 tokens of the image]; the text's keys may be those of the first step."""
-    q, k = (turned(heads(parts[f"norm_{x}"], module), given["rotary_emb"]) for x in ("q", "k"))
-    if given["kv_cache_mode"] == "cached":
-        k = torch.cat([given["layer_cache"].k.transpose(1, 2), k], 2)
-        assert q.shape[2] == 16 < k.shape[2]
-    return product(q, k), slice(-16, None), slice(0, k.shape[2] - 16)
-
-
-def of_hidream(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[8 x 8 tokens of the image, T5's text, Llama's twice], turned by matrices."""
-    q, k = (
-        torch.cat([heads(parts[f"{x}_rms_norm"], module), heads(parts[f"{x}_rms_norm_t"], module)], 2) for x in ("q", "k")
-    )
-    turns = given["image_rotary_emb"][:, :, 0, :, :, 0]  # (B, n, d / 2, 2), cosines and sines
-    q, k = (turned(x, torch.complex(*turns.double().unbind(-1))) for x in (q, k))
-    scores = product(q, k)
-    return scores[len(scores) // 2 :], slice(0, 64), slice(64, 64 + 3 * 40)
-
-
-def of_ernie(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[8 x 8 tokens of the image, text]; a number is turned with that half of the depth away, by an angle of its own."""
-    angle = given["image_rotary_emb"].double().transpose(1, 2)  # (B, 1, n, d)
-    half = torch.eye(8).roll(4, 0).double() * torch.tensor([1.0] * 4 + [-1.0] * 4)  # minus the second half, before the first one
-    q, k = (heads(parts[f"norm_{x}"], module).double() for x in ("q", "k"))
-    q, k = (x * angle.cos() + x @ half.T * angle.sin() for x in (q, k))
-    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
-    return scores[len(scores) // 2 :], slice(0, 64), slice(64, None)
-def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[text, image]: the image's tokens turned, by pairs of a dimension and that half of them further."""
-    cosine, sine = given["image_rotary_emb"]
-    angle, text = torch.complex(cosine.double(), sine.double())[:, : cosine.shape[1] // 2], given["encoder_hidden_states"].shape[1]
-
-    def placed(x: torch.Tensor) -> torch.Tensor:
-        pairs = x[:, :, text:].unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
-        image = turned(pairs, angle).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
-        return torch.cat([x[:, :, :text].double(), image], 2)
-
-    q, k = (placed(parts[f"norm_{x}"]) for x in ("q", "k"))
-    return product(q, k), slice(text, None), slice(0, text)
-
-
-def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
-    """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
-    angle = complex_of(*given["image_rotary_emb"])
-    image = (turned(heads(parts[f"norm_{x}"], module), angle) for x in ("q", "k"))
-    text = (heads(parts[f"norm_added_{x}"], module) for x in ("q", "k"))
-    q, k = (torch.cat(pair, 2) for pair in zip(image, text, strict=True))
-    scores = product(q, k).masked_fill(~given["attention_mask"], float("-inf"))
-    second = len(ByT5Tokenizer()("Text \"ok\". ").input_ids)
-    return scores, slice(0, len(angle)), slice(len(angle) + second, len(angle) + second + 200)
-
-
-_NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
-_DOUBLE = Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_flux)
-_CROSS = Reference("transformer_blocks.{}.attn2", (0, 1), ("to_q", "to_k"), of_cross)
-REFERENCE: dict[str, Reference] = {
-    "sd3.5": Reference("transformer_blocks.{}.attn", (0, 2), ("norm_q", "norm_k", "norm_added_k"), of_sd3),
-    "sd3": Reference("transformer_blocks.{}.attn", (0, 2), ("to_q", "to_k", "add_k_proj"), of_sd3),
-    "flux-dev": _DOUBLE, "flux-schnell": _DOUBLE, "flux-true-cfg": _DOUBLE, "flux2-dev": _DOUBLE, "flux2-klein": _DOUBLE,
-    "chroma": _DOUBLE, "longcat-image": _DOUBLE, "ovis-image": _DOUBLE, "pixart-sigma": _CROSS, "sana": _CROSS,
-    "lumina2": Reference("layers.{}.attn", (0, 1), ("norm_q", "norm_k"), of_lumina),
-    "z-image": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_z_image),
-    "qwen-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_qwen),
-    "aura-flow": Reference("", (0, 2), _NORMS, of_aura_flow, ("joint_transformer_blocks.0.attn", "single_transformer_blocks.1.attn")),
-    **dict.fromkeys(
-        ("qwen-image-2.1", "qwen-image-2.1-uncached"), Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_qwen21)
-    ),
-    "hidream": Reference(
-        "double_stream_blocks.{}.block.attn1", (0, 1), ("q_rms_norm", "k_rms_norm", "q_rms_norm_t", "k_rms_norm_t"), of_hidream
-    ),
-    "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
-    "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
-    "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
-    "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
-    "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
-}  # fmt: skip

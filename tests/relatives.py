@@ -12,6 +12,7 @@ from typing import Any
 
 import diffusers as d
 import flows
+import readers
 import tiny
 import torch
 import zoo
@@ -282,7 +283,7 @@ class Reader:
 
     def __call__(self, text: list[str], images: Any, **settings: Any) -> Any:
         read = [one.replace("<|image_pad|>", "<|im_start|>" * 5) for one in text]
-        return flows.chat_tokenizer()(read, padding=True, return_tensors="pt")
+        return readers.chat_tokenizer()(read, padding=True, return_tensors="pt")
 
 
 class Seeing(Qwen3Model):
@@ -293,7 +294,7 @@ class Seeing(Qwen3Model):
 
 
 def qwen_edit(kind: type) -> Any:
-    return flows.qwen_image(kind, processor=Reader(), text_encoder=flows.language_model(Seeing, Qwen3Config))
+    return flows.qwen_image(kind, processor=Reader(), text_encoder=readers.language_model(Seeing, Qwen3Config))
 
 
 PAINTED = dict(image=zoo.IMAGE, steps=3, **SOME)  # 2 of 3

@@ -39,6 +39,7 @@ PAGE = ROOT / "docs" / "models.md"
 sys.path.insert(0, str(ROOT / "tests"))
 
 import bare  # noqa: E402
+import flow_maps  # noqa: E402
 import flows  # noqa: E402
 import tiny  # noqa: E402
 
@@ -172,13 +173,13 @@ def maps_error(name: str) -> float:
     """The largest difference of a family's maps from its attention's own probabilities, at the second step."""
     pipe = flows.FAMILIES[name].make()
     with PipelineLoop(
-        pipe, _call(name), decode=lambda z0: z0, cost=Cost(), choice=MapChoice(layers=flows.REFERENCE[name].layers)
+        pipe, _call(name), decode=lambda z0: z0, cost=Cost(), choice=MapChoice(layers=flow_maps.REFERENCE[name].layers)
     ) as loop:
         steps = iter(loop)
         next(steps)
         loop.accept(loop.sampler_step(loop.predict()))
         next(steps)
-        with flows.REFERENCE[name].reading(loop.pipe) as wanted:
+        with flow_maps.REFERENCE[name].reading(loop.pipe) as wanted:
             maps = loop.predict(need=Need(maps=True)).maps
             assert maps is not None
             return float((maps - wanted()).abs().max())
@@ -201,7 +202,7 @@ def transformers() -> Table:
         pipe = case.make()
         found = probe(pipe, functools.partial(_call, name))
         seen = ["yes" if ok else "NO" for ok in (found.same, found.gradient, found.restored)]
-        error = "" if name not in flows.REFERENCE else "below 1e-5" if maps_error(name) < 1e-5 else "TOO LARGE"
+        error = "" if name not in flow_maps.REFERENCE else "below 1e-5" if maps_error(name) < 1e-5 else "TOO LARGE"
         rows.append([type(pipe).__name__, name, " + ".join(map(str, found.calls)), *seen, error])
     return Table(columns, rows)
 

@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
+import flow_maps
 import flows
 import pytest
+import readers
 import tiny
 import torch
 from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
@@ -184,9 +186,9 @@ def test_the_preference_s_gradient_is_that_of_finite_differences(name):
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_maps_are_the_reference_attention_s_probabilities(name):
     with ExitStack() as stack:
-        loop = opened(stack, name, layers=flows.REFERENCE[name].layers)
+        loop = opened(stack, name, layers=flow_maps.REFERENCE[name].layers)
         taps_of = loop._evaluator
-        reference = stack.enter_context(flows.REFERENCE[name].reading(loop.pipe))
+        reference = stack.enter_context(flow_maps.REFERENCE[name].reading(loop.pipe))
         seen = loop.predict(need=Need(maps=True))
         assert isinstance(taps_of.taps, KernelTaps)
         wanted = reference()
@@ -504,9 +506,9 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
     pipe.transformer.enable_gradient_checkpointing()
     with pytest.raises(PipelineError, match=r"lose the mask.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
         family_of(pipe)
-    rewriter = flows.language_model(flows.MistralModel, flows.MistralConfig)
+    rewriter = readers.language_model(flows.MistralModel, flows.MistralConfig)
     with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
-        GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=flows.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)
+        GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=readers.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)
     with pytest.raises(PipelineError, match="checkpointing=True.*HunyuanDiT2DModel.*'straight-through'"):
         run(DyMO(tiny.brightness, checkpointing=True), "hunyuan-dit")
     pipe = flows.flux()

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import flows
 import pytest
+import readers
 import tiny
 import torch
 import zoo
@@ -110,7 +111,7 @@ def test_what_is_filled_up_in_front_is_longer_than_the_prompt_and_cut_off_at_its
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_cogview4_fills_up_to_the_longest_prompt_of_the_call_and_then_in_front_to_a_multiple_of_16(side):
     pipe = CASES["cogview4"].make()
-    pipe.tokenizer = flows.chat_tokenizer.__wrapped__(front=True)
+    pipe.tokenizer = readers.chat_tokenizer.__wrapped__(front=True)
     pipe.tokenizer.padding_side = side
     far = f"{'so ' * 12}a red apple and a green car"
     for most, length in ((1024, 64), (45, 48)):
