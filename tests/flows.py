@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +110,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
+from dymo.pipelines.calls import knowing
 from dymo.pixels import to_pil
 
 STEPS = 3
@@ -270,8 +270,7 @@ def longcat_image(kind: type = LongCatImagePipeline, **parts: Any):
 def longcat_edit():
     """Its prompt is read behind the picture's tokens, four here; at 64 px in place of a million of them."""
     call, tokenizer = inspect.unwrap(LongCatImageEditPipeline.__call__), copy.deepcopy(chat_tokenizer())
-    names = {**call.__globals__, "calculate_dimensions": lambda area, ratio: (64, 64)}
-    small = torch.no_grad()(types.FunctionType(call.__code__, names, call.__name__, call.__defaults__))
+    small = torch.no_grad()(knowing(call, {"calculate_dimensions": lambda area, ratio: (64, 64)}))
     tokenizer.add_tokens(["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"], special_tokens=True)
     start, end, pad = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"])
     sizes = dict(hidden_size=16, intermediate_size=24)

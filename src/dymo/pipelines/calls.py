@@ -25,6 +25,15 @@ def loop_call(kind: type) -> Any:
     return (chain[-1] if chain else kind).__call__
 
 
+def knowing(function: types.FunctionType, names: Mapping[str, Any]) -> types.FunctionType:
+    """The same code, in which these global names mean something else."""
+    found = types.FunctionType(
+        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__, function.__closure__
+    )
+    found.__kwdefaults__ = function.__kwdefaults__
+    return found
+
+
 def holds_loop(pipe: Any) -> bool:
     """Whether the arguments given to the pipeline are now those of the call with the loop."""
     chain = _chain(type(pipe))
@@ -59,12 +68,8 @@ def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any
         def above(*given: Any) -> _Above:
             return _Above(pipe, chain[place], lambda *args, **kwargs: call(place + 1, *args, **kwargs))
 
-        mine = types.FunctionType(
-            function.__code__, {**function.__globals__, "super": above}, function.__name__, function.__defaults__, function.__closure__
-        )
-        mine.__kwdefaults__ = function.__kwdefaults__
         with torch.set_grad_enabled(torch.is_grad_enabled() and own is function):  # its decorator is torch.no_grad
-            return mine(pipe, *args, **kwargs)
+            return knowing(function, {"super": above})(pipe, *args, **kwargs)
 
     found = call(0, **kwargs)
     if not came:

@@ -28,7 +28,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
-from .calls import holds_loop, loop_call
+from .calls import holds_loop, knowing, loop_call
 from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
@@ -257,16 +257,8 @@ class PipelineLoop:
         own: dict[str, Any] = {"enumerate": self._enumerate}
         if "prepare_latents" not in self._plain:
             own |= self._draws(call)
-        mine = types.FunctionType(
-            call.__code__,
-            {**call.__globals__, **own},
-            call.__name__,
-            call.__defaults__,
-            call.__closure__,
-        )
-        mine.__kwdefaults__ = call.__kwdefaults__
         with torch.set_grad_enabled(self.whole):
-            return mine(self.pipe, **self.kwargs)
+            return knowing(call, own)(self.pipe, **self.kwargs)
 
     def _draws(self, call: types.FunctionType) -> dict[str, Any]:
         """What the pipeline's call draws its first latents by, where it has no `prepare_latents`, by the name that it has there."""
