@@ -80,7 +80,8 @@ from transformers import (
 
 Make = Callable[[], DiffusionPipeline]
 
-SIZE, STEPS = 64, 4
+SIZE, STEPS = 64, 3
+FOUR = dict(num_inference_steps=4)  # of which a strength takes some
 PLAIN = ("uncond", "cond")
 ALONE = ("cond",)
 
@@ -340,10 +341,10 @@ CASES: dict[str, Case] = {
     # -- Stable Diffusion: other ways in ------------------------------------------------------------------------------------------
     # `get_timesteps` slices `scheduler.timesteps[t_start * scheduler.order :]` and calls `set_begin_index(t_start * order)`.
     "sd-img2img": case(
-        lambda: sd(StableDiffusionImg2ImgPipeline), calls=3, cutoff=SDCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: sd(StableDiffusionImg2ImgPipeline), calls=3, **FOUR, cutoff=SDCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
     "sd-img2img-euler": case(
-        lambda: sd(StableDiffusionImg2ImgPipeline, EulerDiscreteScheduler), calls=3, cutoff=SDCFGCutoffCallback,
+        lambda: sd(StableDiffusionImg2ImgPipeline, EulerDiscreteScheduler), calls=3, **FOUR, cutoff=SDCFGCutoffCallback,
         image=IMAGE, strength=0.75,
     ),
     # 4 channels: after `step`, the loop itself noises the known region for `timesteps[i + 1]` (`add_noise`, none after the last step) and
@@ -379,7 +380,7 @@ CASES: dict[str, Case] = {
         num_images_per_prompt=2, **SQUARE,
     ),
     "sd-controlnet-img2img": case(
-        lambda: sd(StableDiffusionControlNetImg2ImgPipeline, controlnet=controlnet()), calls=3, image=IMAGE,
+        lambda: sd(StableDiffusionControlNetImg2ImgPipeline, controlnet=controlnet()), calls=3, **FOUR, image=IMAGE,
         control_image=CONTROL, strength=0.75,
     ),
     # The blend of the 4-channel inpainting, and the net.
@@ -467,7 +468,7 @@ CASES: dict[str, Case] = {
     ),
     "sdxl-two-prompts": case(sdxl, prompt=[PROMPT, "a red car"], samples=2, **SQUARE),
     "sdxl-img2img": case(
-        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), calls=3, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
     # The second half of a split run: takes the latents of the first, noises nothing, and counts `scheduler.timesteps < 500`.
     "sdxl-img2img-denoising-start": case(
@@ -476,22 +477,22 @@ CASES: dict[str, Case] = {
     ),
     # The default strength is .9999: int(4 * .9999) = 3 steps of 4. The blend of the 4-channel inpainting, as on SD.
     "sdxl-inpaint": case(
-        lambda: sdxl(StableDiffusionXLInpaintPipeline), calls=3, image=IMAGE, mask_image=MASK, strength=0.9999, **SQUARE
+        lambda: sdxl(StableDiffusionXLInpaintPipeline), calls=3, **FOUR, image=IMAGE, mask_image=MASK, strength=0.9999, **SQUARE
     ),
     "sdxl-controlnet": case(
         lambda: sdxl(StableDiffusionXLControlNetPipeline, controlnet=controlnet_xl()), cutoff=SDXLControlnetCFGCutoffCallback,
         image=CONTROL, **SQUARE,
     ),
     # One tokenizer and one text encoder, the second: `pipe.tokenizer` is None. Five time ids (aesthetic score) for six.
-    "sdxl-refiner": case(sdxl_refiner, calls=3, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75),
+    "sdxl-refiner": case(sdxl_refiner, calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75),
     # The first half of a split run: `timesteps` are filtered and sliced just before the loop; the last latents are noisy (t = 501).
     "sdxl-denoising-end": case(
-        sdxl, calls=2, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
+        sdxl, calls=2, **FOUR, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
     ),
     # -- Kolors: SDXL's UNet, and ChatGLM's words, of which `max_sequence_length` is checked, but 256 are read whatever it is ------------
     "kolors": case(kolors, cutoff=SDXLCFGCutoffCallback, **SQUARE),
     "kolors-img2img": case(
-        lambda: kolors(KolorsImg2ImgPipeline), calls=3, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: kolors(KolorsImg2ImgPipeline), calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
 }  # fmt: skip
 
