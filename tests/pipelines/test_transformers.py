@@ -415,7 +415,7 @@ def test_few_steps_without_guidance_are_steered_as_such():
         assert run(DyMO(tiny.brightness, recurrences=0, **settings), name).trace.evaluations == [flows.STEPS]
 
 
-@pytest.mark.parametrize("name", ["flux-dev", "chroma"])
+@pytest.mark.parametrize("name", ["flux-dev", "chroma", "hunyuan-image"])
 def test_checkpointing_gives_the_same_maps_gradients_and_images(name):
     settings = dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
     settings |= {"gradient": "full", "few_steps": "never"}
@@ -502,10 +502,11 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
         run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
     with pytest.raises(PipelineError, match=r"asks for guidance_embeds.*register_to_config"):
         family_of(flows.chroma(flows.ChromaInpaintPipeline))
-    pipe = flows.chroma()
-    pipe.transformer.enable_gradient_checkpointing()
-    with pytest.raises(PipelineError, match=r"lose the mask.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
-        family_of(pipe)
+    for make, reason in ((flows.chroma, "lose the mask"), (flows.hunyuan_image, "HunyuanImageTransformer2DModel fails")):
+        pipe = make()
+        pipe.transformer.enable_gradient_checkpointing()
+        with pytest.raises(PipelineError, match=rf"{reason}.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
+            family_of(pipe)
     rewriter = readers.language_model(flows.MistralModel, flows.MistralConfig)
     with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
         GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=readers.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import PipelineError
 from ..kernel import Places
+from . import inner
+from .flux import every_block
 from .qwen_image import QwenImage
 
 _LINEAR = "ClassifierFreeGuidance"
@@ -33,6 +35,11 @@ class HunyuanImage(QwenImage):
                 f"{type(pipe).__name__} has latents of frames, which it lays out anew itself before it decodes them: steer HunyuanImagePipeline, "
                 "and refine its image afterwards"
             )
+        if inner(pipe.transformer).is_gradient_checkpointing:
+            raise PipelineError(
+                f"diffusers' gradient checkpointing of {type(inner(pipe.transformer)).__name__} fails as soon as a gradient is wanted: call "
+                "pipe.transformer.disable_gradient_checkpointing(), and set checkpointing=True to spare memory"
+            )
         for guider in (pipe.guider, pipe.ocr_guider):
             if guider is not None and type(guider).__name__ not in _GUIDERS:
                 raise PipelineError(
@@ -43,6 +50,10 @@ class HunyuanImage(QwenImage):
     def tokens(self, pipe: Any, latents: Sequence[int]) -> tuple[int, int]:
         rows, columns = pipe.transformer.config.patch_size
         return latents[0] // rows, latents[1] // columns
+
+    def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
+        """All blocks: diffusers' own switch gives their arguments by name to a function that takes none so."""
+        return every_block(pipe)
 
     def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
         guider = self._guider(pipe, given)
