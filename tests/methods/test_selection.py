@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import flows
 import numpy as np
 import pytest
 import tiny
@@ -32,6 +33,18 @@ def test_plain_is_the_pipeline_bit_for_bit_in_every_output_type():
     call |= {"output_type": "pil", "num_images_per_prompt": 1}
     drawn = load_method("plain").run(pipe, "a cat", generator=toys.seeds(0), **call)
     assert drawn.images[0].tobytes() == pipe("a cat", generator=toys.seeds(0), **call).images[0].tobytes()
+
+
+def test_a_reward_is_given_no_transparency_which_the_picture_keeps():
+    """As Qwen-Image 2.1's VAE has it."""
+    case, seen = flows.FAMILIES["qwen-image-2.1-uncached"], []
+
+    def brightness(images, prompts):
+        seen.append(images.shape[1])
+        return images.mean((1, 2, 3))
+
+    found = load_method("best-of-n", n=2).run(case.make(), case.prompt, load_reward(brightness), generator=toys.seeds(0)[0], **case.kwargs)
+    assert set(seen) == {3} and found.images.shape[1] == 4
 
 
 def test_the_better_picture_is_kept_picture_by_picture():

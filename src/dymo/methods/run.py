@@ -155,7 +155,7 @@ class Run(ExitStack):
         self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
         generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
     ) -> Tensor:  # fmt: skip
-        """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1].
+        """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1]; 4 channels where the VAE has as many.
 
         algorithm: what to do with the loop; None runs the pipeline untouched. start, words: see `PipelineLoop`.
         whole: with a graph from what these put in to the images, at the memory of one step. generator, prompts: in place
@@ -231,10 +231,13 @@ class Run(ExitStack):
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
-        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32."""
+        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32.
+
+        A fourth channel, the transparency of Qwen-Image 2.1's, is left out.
+        """
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
-        found = reward.score(images, words, timestep)
+        found = reward.score(images[:, :3], words, timestep)
         check_scores(reward.name, found, len(words))
         if not torch.isfinite(found).all():
             raise RewardError(f"{reward.name} gave {found.tolist()}: scores must be finite")

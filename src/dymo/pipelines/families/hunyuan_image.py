@@ -65,8 +65,8 @@ class HunyuanImage(QwenImage):
             return 1.0
         if type(guider).__name__ != _LINEAR:
             raise PipelineError(
-                f"gradient='conditional' cannot tell the prompt's share of {type(guider).__name__}, which is not linear: set gradient='full' or "
-                "'straight-through'"
+                f"gradient='conditional' and FreeDoM cannot tell the prompt's share of {type(guider).__name__}, which is not linear: set "
+                f"gradient='full' or 'straight-through', or give the pipeline a {_LINEAR}"
             )
         return float(guider.guidance_scale) + guider.use_original_formulation if guider._is_cfg_enabled() else 1.0
 
