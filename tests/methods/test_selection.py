@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 import toys
+from diffusers import StableDiffusionPipeline
 
 from dymo import Budget, ConfigError
 from dymo.methods import load_method
@@ -45,6 +46,17 @@ def test_a_reward_is_given_no_transparency_which_the_picture_keeps():
 
     found = load_method("best-of-n", n=2).run(case.make(), case.prompt, load_reward(brightness), generator=toys.seeds(0)[0], **case.kwargs)
     assert set(seen) == {3} and found.images.shape[1] == 4
+
+
+def test_a_method_that_only_compares_calls_a_subclass_with_its_own_arguments_and_steps():
+    class Preset(StableDiffusionPipeline):
+        def __call__(self, *given, num_inference_steps=3, scale=1.0, **more):
+            return super().__call__(*given, num_inference_steps=num_inference_steps, guidance_scale=scale, **more)
+
+    call = {"scale": 3.0} | {name: value for name, value in tiny.SMALL.items() if name not in ("num_inference_steps", "guidance_scale")}
+    best = load_method("best-of-n")
+    found = best.run(tiny.sd(Preset), "a cat", load_reward(tiny.brightness), Budget(evaluations=7), toys.seeds(0)[0], **call)
+    assert found.trace.evaluations == [6] and found.trace.cost.denoiser_rows == 2 * 6
 
 
 def test_the_better_picture_is_kept_picture_by_picture():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
-from ..pipelines.calls import loop_call
+from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
@@ -47,7 +47,7 @@ class Run(ExitStack):
         self.texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
-        check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
+        check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"), call=given_call(pipe))
         check_generator(generator)
         check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
         # The prompts are a list, and diffusers asks for every other text in the same form.
@@ -82,7 +82,8 @@ class Run(ExitStack):
         for name in ("timesteps", "sigmas"):
             if self.kwargs.get(name) is not None:
                 return len(self.kwargs[name])
-        own = inspect.signature(loop_call(type(self.pipe))).parameters.get("num_inference_steps")
+        calls = (given_call(self.pipe), loop_call(type(self.pipe)))
+        own = next((found for call in calls if (found := inspect.signature(call).parameters.get("num_inference_steps"))), None)
         return self.kwargs.get("num_inference_steps") or (None if own is None else own.default)
 
     @property

@@ -28,7 +28,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
-from .calls import holds_loop, knowing, loop_call
+from .calls import holds_loop, knowing, loop_call, undecorated
 from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
@@ -253,7 +253,7 @@ class PipelineLoop:
                 f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
                 "steered: use the pipeline class of diffusers that it derives from"
             )
-        call = inspect.unwrap(loop_call(type(self.pipe)))
+        call = undecorated(loop_call(type(self.pipe)))
         own: dict[str, Any] = {"enumerate": self._enumerate}
         if "prepare_latents" not in self._plain:
             own |= self._draws(call)
