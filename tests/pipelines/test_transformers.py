@@ -478,6 +478,21 @@ def test_a_pipeline_that_draws_its_latents_in_its_call(monkeypatch):
     assert moves == ["read", "read", "parked", *["denoised"] * flows.STEPS] * 2
 
 
+def test_hidream_s_own_embeddings_are_steered_as_the_prompt_is_whose_words_lie_where_they_end():
+    name, aligner = "hidream", DyMO(None, recurrences=0, borders_by="progress", borders=(1.0, 1.0), few_steps="never")
+    pipe = plain(name)[0]
+    kinds = [f"{sign}prompt_embeds_{reader}" for reader in ("t5", "llama3") for sign in ("", "negative_")]
+    with torch.no_grad():
+        made = pipe.encode_prompt(tiny.PROMPT, None, None, None, max_sequence_length=40)
+    embeds = dict(zip([*kinds, "pooled_prompt_embeds", "negative_pooled_prompt_embeds"], made, strict=True))
+    call = {**CASES[name].kwargs, "max_sequence_length": 128}
+    told = run(aligner, name)
+    assert told.trace.steps[0].displacement[0] > 0
+    for beside in (None, tiny.PROMPT):
+        given = aligner(pipe, beside, graph=GRAPH, **embeds, **call, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(given.images, told.images)
+
+
 def test_what_is_parked_comes_back_to_where_it_was():
     class Encoder(torch.nn.Module):
         device = torch.device("cuda:1")
