@@ -16,7 +16,7 @@ import pytest
 import readers
 import tiny
 import torch
-from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
+from diffusers import AdaptiveProjectedGuidance, ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
@@ -266,6 +266,21 @@ def test_what_guidance_keeps_from_step_to_step_is_of_each_sample_s_own_steps():
         assert not torch.equal(plainly(CASES[name], pipe), images)
     finally:
         pipe.guider.adaptive_projected_guidance_momentum = -0.5
+
+
+def test_momentum_that_begins_after_the_first_step_begins_with_nothing_at_each_evaluation():
+    name = "hunyuan-image"
+    pipe, usual = plain(name)[0], plain(name)[0].guider
+    pipe.guider = AdaptiveProjectedGuidance(guidance_scale=3.0, adaptive_projected_guidance_momentum=-0.5, start=0.4)
+    try:
+        with ExitStack() as stack:
+            loop = opened(stack, name)
+            first = loop.predict(need=Need(through="full"))
+            again = loop.predict(first.z.detach(), need=Need(through="full"))
+            assert torch.equal(first.eps, again.eps) and loop.evaluations == [3]
+            torch.testing.assert_close(pipe.guider.momentum_buffer.running_average.detach(), difference(loop))
+    finally:
+        pipe.guider = usual
 
 
 def test_the_first_step_may_be_taken_sample_by_sample():

@@ -207,7 +207,8 @@ class PipelineLoop:
         now = self._arrived
         assert now is not None
         goes_on = self._steps.accept(self._packed(z), now, origin, z is not self._unmoved)
-        self._momentum.accept(origin)
+        if not self.whole:
+            self._momentum.accept(origin)
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps

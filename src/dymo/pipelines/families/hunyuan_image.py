@@ -75,8 +75,10 @@ class HunyuanImage(QwenImage):
         average = getattr(getattr(self._guider(pipe, given), "momentum_buffer", None), "running_average", None)
         return average if isinstance(average, Tensor) else None
 
-    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor) -> None:
-        self._guider(pipe, given).momentum_buffer.running_average = value
+    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor | None) -> None:
+        buffer = getattr(self._guider(pipe, given), "momentum_buffer", None)
+        if buffer is not None:
+            buffer.running_average = 0 if value is None else value
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         image, second = tokens[0] * tokens[1], kwargs.get("encoder_attention_mask_2")
