@@ -11,7 +11,7 @@ import torch
 import toys
 from diffusers import StableDiffusionPipeline
 
-from dymo import Budget, ConfigError
+from dymo import Budget, ConfigError, PromptError
 from dymo.methods import load_method
 from dymo.methods.best_of_n import keep_best
 from dymo.methods.fk_steering import log_potential, resample
@@ -57,6 +57,8 @@ def test_a_method_that_only_compares_calls_a_subclass_with_its_own_arguments_and
     best = load_method("best-of-n")
     found = best.run(tiny.sd(Preset), "a cat", load_reward(tiny.brightness), Budget(evaluations=7), toys.seeds(0)[0], **call)
     assert found.trace.evaluations == [6] and found.trace.cost.denoiser_rows == 2 * 6
+    with pytest.raises(PromptError, match="Preset takes texts alone"):  # and no embeddings, in which weights could reach its parent
+        best.run(tiny.sd(Preset), "a (red:1.3) cat", load_reward(tiny.brightness), Budget(evaluations=7), toys.seeds(0)[0], **call)
 
 
 def test_the_better_picture_is_kept_picture_by_picture():
