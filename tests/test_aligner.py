@@ -1,6 +1,7 @@
 """The front door: what it refuses, and what it does when a gradient cannot be used."""
 
 import dataclasses
+import functools
 import json
 import warnings
 
@@ -277,6 +278,27 @@ def test_a_subclass_that_does_not_come_to_its_parents_call_is_told_so():
         run(DyMO(tiny.brightness), tiny.sd(Empty))
     with pytest.raises(PipelineError, match="no loop of its own"):
         DyMO(tiny.brightness).layers(tiny.sd(Empty), tiny.PROMPT, graph={"prompt": tiny.PROMPT, "entities": [{"text": "apple"}]}, **tiny.SMALL)
+
+
+def test_a_decorator_whose_work_would_be_left_out_is_refused():
+    def halved(call):
+        @functools.wraps(call)
+        def found(self, *given, **more):
+            return call(self, *given, **more | {"num_inference_steps": 2})
+
+        return found
+
+    class Around(StableDiffusionPipeline):
+        @halved
+        def __call__(self, *given, **more):
+            return super().__call__(*given, **more)
+
+    class Alone(StableDiffusionPipeline):
+        __call__ = halved(StableDiffusionPipeline.__call__)
+
+    for kind in (Around, Alone):
+        with pytest.raises(PipelineError, match=r"__call__ is decorated by .*halved, whose work would be left out.*take the decorator off"):
+            run(DyMO(tiny.brightness), tiny.sd(kind))
 
 
 def test_the_reference_s_step_needs_guidance():

@@ -23,7 +23,7 @@ from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.calls import handed_on, hands_on
+from .pipelines.calls import given_call, handed_on, hands_on
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
@@ -204,7 +204,7 @@ class DyMO:
         of `seed`, and is as before afterwards. Raises PromptError without a word that has maps, PipelineError, ConfigError.
         """
         check_pipeline(pipe, self.config, True)
-        check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
+        check_arguments(type(pipe), pipeline_kwargs, _of_the_call(), call=given_call(pipe))
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if "generator" in pipeline_kwargs:
             raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")

@@ -7,7 +7,7 @@ several windows, and weights are put on the embeddings: the pipeline is then giv
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class Wording:
     def call(self, pipe: Any) -> dict[str, Any]:
         """The keyword arguments with which the pipeline is called."""
         kwargs = dict(self.kwargs)
-        if kwargs.get("prompt_embeds") is not None:
+        if embedded(kwargs) is not None:
             kwargs.pop("prompt", None)
             return kwargs
         if not self.encoded:
@@ -140,7 +140,7 @@ def wording_of(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chun
     A prompt beside `prompt_embeds` tells in words what these embed; the pipeline is given the embeddings alone. Warns by
     PromptWarning where a text is encoded in several windows.
     """
-    embeds = kwargs.get("prompt_embeds")
+    embeds = embedded(kwargs)
     prompts = _listed("prompt", kwargs.get("prompt"))
     count = len(prompts) or (0 if embeds is None else len(embeds))
     if not count:
@@ -177,6 +177,12 @@ def wording_of(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chun
     )
     _check_length(found)
     return found
+
+
+def embedded(kwargs: Mapping[str, Any]) -> Any:
+    """The embeddings that are given in place of a prompt, one a row; None where the prompt itself is. HiDream has three kinds of them."""
+    found = kwargs.get("prompt_embeds")
+    return kwargs.get("prompt_embeds_t5") if found is None and kwargs.get("pooled_prompt_embeds") is not None else found
 
 
 def _listed(name: str, given: Any) -> list[str]:

@@ -8,9 +8,9 @@ import tiny
 import torch
 import toys
 import zoo
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, ClassifierFreeGuidance
 
-from dymo import Budget, ConfigError, SemanticGraph, parse
+from dymo import Budget, ConfigError, PipelineError, SemanticGraph, parse
 from dymo.methods import load_method
 from dymo.methods.attend_excite import descend, excitation
 from dymo.methods.freedom import FreeDoM
@@ -167,6 +167,26 @@ def test_freedom_s_scale_is_that_of_the_true_guidance(name):
     assert moves == pytest.approx([method.length * call["true_cfg_scale"]], rel=1e-3)
     with pytest.raises(ConfigError, match="true_cfg_scale=1.0.*more than 1 and negative_prompt="):
         method.run(pipe, case.prompt, load_reward(tiny.brightness), **{**call, "true_cfg_scale": 1.0})
+
+
+def test_freedom_takes_the_scale_of_the_guider_that_guides_the_prompt():
+    """HunyuanImage has one of its own for a prompt with a text in quotes."""
+    case, scales = flows.FAMILIES["hunyuan-image"], []
+    pipe = case.make()
+
+    def run():
+        return load_method("freedom").run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **case.kwargs)
+
+    with pytest.raises(PipelineError, match="and FreeDoM cannot tell.*not linear.*give the pipeline a ClassifierFreeGuidance"):
+        run()
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=5.0)
+    plain = FreeDoM.steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FreeDoM, "steps", lambda self, loop, run, scale, rest: plain(self, loop, run, lambda: scales.append(scale()) or 5.0, rest))
+        assert run().images.isfinite().all() and set(scales) == {5.0}
+    pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=1.0)
+    with pytest.raises(ConfigError, match="HunyuanImagePipeline has no guider that guides this call"):
+        run()
 
 
 def test_attend_and_excite_looks_and_moves_in_the_first_half_and_keeps_its_account():

@@ -3,13 +3,15 @@
 import itertools
 import math
 
+import flows
 import numpy as np
 import pytest
 import tiny
 import torch
 import toys
+from diffusers import StableDiffusionPipeline
 
-from dymo import Budget, ConfigError
+from dymo import Budget, ConfigError, PromptError
 from dymo.methods import load_method
 from dymo.methods.best_of_n import keep_best
 from dymo.methods.fk_steering import log_potential, resample
@@ -32,6 +34,31 @@ def test_plain_is_the_pipeline_bit_for_bit_in_every_output_type():
     call |= {"output_type": "pil", "num_images_per_prompt": 1}
     drawn = load_method("plain").run(pipe, "a cat", generator=toys.seeds(0), **call)
     assert drawn.images[0].tobytes() == pipe("a cat", generator=toys.seeds(0), **call).images[0].tobytes()
+
+
+def test_a_reward_is_given_no_transparency_which_the_picture_keeps():
+    """As Qwen-Image 2.1's VAE has it."""
+    case, seen = flows.FAMILIES["qwen-image-2.1-uncached"], []
+
+    def brightness(images, prompts):
+        seen.append(images.shape[1])
+        return images.mean((1, 2, 3))
+
+    found = load_method("best-of-n", n=2).run(case.make(), case.prompt, load_reward(brightness), generator=toys.seeds(0)[0], **case.kwargs)
+    assert set(seen) == {3} and found.images.shape[1] == 4
+
+
+def test_a_method_that_only_compares_calls_a_subclass_with_its_own_arguments_and_steps():
+    class Preset(StableDiffusionPipeline):
+        def __call__(self, *given, num_inference_steps=3, scale=1.0, **more):
+            return super().__call__(*given, num_inference_steps=num_inference_steps, guidance_scale=scale, **more)
+
+    call = {"scale": 3.0} | {name: value for name, value in tiny.SMALL.items() if name not in ("num_inference_steps", "guidance_scale")}
+    best = load_method("best-of-n")
+    found = best.run(tiny.sd(Preset), "a cat", load_reward(tiny.brightness), Budget(evaluations=7), toys.seeds(0)[0], **call)
+    assert found.trace.evaluations == [6] and found.trace.cost.denoiser_rows == 2 * 6
+    with pytest.raises(PromptError, match="Preset takes texts alone"):  # and no embeddings, in which weights could reach its parent
+        best.run(tiny.sd(Preset), "a (red:1.3) cat", load_reward(tiny.brightness), Budget(evaluations=7), toys.seeds(0)[0], **call)
 
 
 def test_the_better_picture_is_kept_picture_by_picture():

@@ -16,7 +16,7 @@ import pytest
 import readers
 import tiny
 import torch
-from diffusers import ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
+from diffusers import AdaptiveProjectedGuidance, ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
 from dymo import Budget, Config, ConfigError, DyMO, PipelineError, SemanticGraph
@@ -268,6 +268,21 @@ def test_what_guidance_keeps_from_step_to_step_is_of_each_sample_s_own_steps():
         pipe.guider.adaptive_projected_guidance_momentum = -0.5
 
 
+def test_momentum_that_begins_after_the_first_step_begins_with_nothing_at_each_evaluation():
+    name = "hunyuan-image"
+    pipe, usual = plain(name)[0], plain(name)[0].guider
+    pipe.guider = AdaptiveProjectedGuidance(guidance_scale=3.0, adaptive_projected_guidance_momentum=-0.5, start=0.4)
+    try:
+        with ExitStack() as stack:
+            loop = opened(stack, name)
+            first = loop.predict(need=Need(through="full"))
+            again = loop.predict(first.z.detach(), need=Need(through="full"))
+            assert torch.equal(first.eps, again.eps) and loop.evaluations == [3]
+            torch.testing.assert_close(pipe.guider.momentum_buffer.running_average.detach(), difference(loop))
+    finally:
+        pipe.guider = usual
+
+
 def test_the_first_step_may_be_taken_sample_by_sample():
     held = {"x": torch.tensor([[1.0], [2.0]])}
     family = SimpleNamespace(kept=lambda pipe, given: held["x"], keep=lambda pipe, given, value: held.update(x=value))
@@ -415,7 +430,7 @@ def test_few_steps_without_guidance_are_steered_as_such():
         assert run(DyMO(tiny.brightness, recurrences=0, **settings), name).trace.evaluations == [flows.STEPS]
 
 
-@pytest.mark.parametrize("name", ["flux-dev", "chroma"])
+@pytest.mark.parametrize("name", ["flux-dev", "chroma", "hunyuan-image"])
 def test_checkpointing_gives_the_same_maps_gradients_and_images(name):
     settings = dict(recurrences=0, borders_by="progress", borders=(0.3, 0.6), damping=0.0)
     settings |= {"gradient": "full", "few_steps": "never"}
@@ -478,6 +493,21 @@ def test_a_pipeline_that_draws_its_latents_in_its_call(monkeypatch):
     assert moves == ["read", "read", "parked", *["denoised"] * flows.STEPS] * 2
 
 
+def test_hidream_s_own_embeddings_are_steered_as_the_prompt_is_whose_words_lie_where_they_end():
+    name, aligner = "hidream", DyMO(None, recurrences=0, borders_by="progress", borders=(1.0, 1.0), few_steps="never")
+    pipe = plain(name)[0]
+    kinds = [f"{sign}prompt_embeds_{reader}" for reader in ("t5", "llama3") for sign in ("", "negative_")]
+    with torch.no_grad():
+        made = pipe.encode_prompt(tiny.PROMPT, None, None, None, max_sequence_length=40)
+    embeds = dict(zip([*kinds, "pooled_prompt_embeds", "negative_pooled_prompt_embeds"], made, strict=True))
+    call = {**CASES[name].kwargs, "max_sequence_length": 128}
+    told = run(aligner, name)
+    assert told.trace.steps[0].displacement[0] > 0
+    for beside in (None, tiny.PROMPT):
+        given = aligner(pipe, beside, graph=GRAPH, **embeds, **call, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(given.images, told.images)
+
+
 def test_what_is_parked_comes_back_to_where_it_was():
     class Encoder(torch.nn.Module):
         device = torch.device("cuda:1")
@@ -502,10 +532,11 @@ def test_forms_that_cannot_be_steered_are_refused_with_a_reason():
         run(DyMO(tiny.brightness, step_rule="residual"), "flux-dev")
     with pytest.raises(PipelineError, match=r"asks for guidance_embeds.*register_to_config"):
         family_of(flows.chroma(flows.ChromaInpaintPipeline))
-    pipe = flows.chroma()
-    pipe.transformer.enable_gradient_checkpointing()
-    with pytest.raises(PipelineError, match=r"lose the mask.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
-        family_of(pipe)
+    for make, reason in ((flows.chroma, "lose the mask"), (flows.hunyuan_image, "HunyuanImageTransformer2DModel fails")):
+        pipe = make()
+        pipe.transformer.enable_gradient_checkpointing()
+        with pytest.raises(PipelineError, match=rf"{reason}.*disable_gradient_checkpointing\(\), and set checkpointing=True"):
+            family_of(pipe)
     rewriter = readers.language_model(flows.MistralModel, flows.MistralConfig)
     with pytest.raises(PipelineError, match="use_pe=False.*semantic_weight=0"):
         GUIDED(flows.ernie(pe=rewriter, pe_tokenizer=readers.chat_tokenizer()), tiny.PROMPT, graph=GRAPH, **flows.FAMILIES["ernie-image"].kwargs)

@@ -37,10 +37,14 @@ class FreeDoM:
     preview_vae: Any = None
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        family, given = family_of(pipe), arguments(pipe, pipeline_kwargs)
+        family, given = family_of(pipe), arguments(pipe, {"prompt": prompts, **pipeline_kwargs})
         true = "true_cfg_scale" in given  # beside it, guidance_scale is an input of the denoiser
         name = "true_cfg_scale" if true else "guidance_scale"
-        if not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
+        if name not in given:  # a guider of the pipeline's says
+            if not family.guided(pipe, given):
+                raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
+            family.scale(pipe, given)
+        elif not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
             also = " and negative_prompt=" if true else ""
             raise ConfigError(f"{name}={given.get(name)!r}: FreeDoM's step is a part of the guidance; give more than 1{also}")
         # What else a family adds to the guidance has scales of its own.

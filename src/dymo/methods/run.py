@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
-from ..pipelines.calls import loop_call
+from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
@@ -47,7 +47,7 @@ class Run(ExitStack):
         self.texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not self.texts or not all(isinstance(text, str) and text.strip() for text in self.texts):
             raise PromptError(f"prompts={self.texts!r}: give at least one, none of them empty")
-        check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"))
+        check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"), call=given_call(pipe))
         check_generator(generator)
         check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
         # The prompts are a list, and diffusers asks for every other text in the same form.
@@ -82,7 +82,8 @@ class Run(ExitStack):
         for name in ("timesteps", "sigmas"):
             if self.kwargs.get(name) is not None:
                 return len(self.kwargs[name])
-        own = inspect.signature(loop_call(type(self.pipe))).parameters.get("num_inference_steps")
+        calls = (given_call(self.pipe), loop_call(type(self.pipe)))
+        own = next((found for call in calls if (found := inspect.signature(call).parameters.get("num_inference_steps"))), None)
         return self.kwargs.get("num_inference_steps") or (None if own is None else own.default)
 
     @property
@@ -155,7 +156,7 @@ class Run(ExitStack):
         self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
         generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
     ) -> Tensor:  # fmt: skip
-        """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1].
+        """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1]; 4 channels where the VAE has as many.
 
         algorithm: what to do with the loop; None runs the pipeline untouched. start, words: see `PipelineLoop`.
         whole: with a graph from what these put in to the images, at the memory of one step. generator, prompts: in place
@@ -231,10 +232,13 @@ class Run(ExitStack):
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
-        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32."""
+        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32.
+
+        A fourth channel, the transparency of Qwen-Image 2.1's, is left out.
+        """
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
-        found = reward.score(images, words, timestep)
+        found = reward.score(images[:, :3], words, timestep)
         check_scores(reward.name, found, len(words))
         if not torch.isfinite(found).all():
             raise RewardError(f"{reward.name} gave {found.tolist()}: scores must be finite")

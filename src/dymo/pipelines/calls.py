@@ -14,6 +14,8 @@ from ..errors import PipelineError
 
 _HANDED_ON: ContextVar[Any] = ContextVar("_HANDED_ON", default=None)
 """The pipeline whose class has handed its call on, with the arguments as they are now."""
+_GRAD_MODE = torch.no_grad()(lambda: None).__code__.co_filename
+"""Where torch's own decorators are from."""
 
 
 def loop_call(kind: type) -> Any:
@@ -23,6 +25,26 @@ def loop_call(kind: type) -> Any:
     """
     chain: Any = _chain(kind)
     return (chain[-1] if chain else kind).__call__
+
+
+def given_call(pipe: Any) -> Any:
+    """The `__call__` whose arguments are those that the pipeline is given now: its class's own, until that has handed on."""
+    return type(pipe).__call__ if hands_on(pipe) else loop_call(type(pipe))
+
+
+def undecorated(function: Any) -> types.FunctionType:
+    """A `__call__` without torch's decorators, as `torch.no_grad()`. Raises PipelineError on others, whose work would be left out."""
+    while hasattr(function, "__wrapped__"):
+        code = getattr(function, "__code__", None)
+        if code is None or code.co_filename != _GRAD_MODE:
+            by = type(function).__name__ if code is None else code.co_qualname.rpartition(".<locals>.")[0].rpartition(".")[2]
+            name = function.__qualname__.rpartition(".<locals>.")[2]
+            raise PipelineError(
+                f"{name} is decorated by {by}, whose work would be left out, since the code inside of it is run with parts exchanged: take the "
+                "decorator off, and do its work around the steered call"
+            )
+        function = function.__wrapped__
+    return function
 
 
 def knowing(function: types.FunctionType, names: Mapping[str, Any]) -> types.FunctionType:
@@ -56,7 +78,7 @@ def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any
 
     def call(place: int, *args: Any, **kwargs: Any) -> Any:
         own = vars(chain[place])["__call__"]
-        function = inspect.unwrap(own)
+        function = undecorated(own)
         if chain[place] is chain[-1]:
             came.append(place)
             token = _HANDED_ON.set(pipe)

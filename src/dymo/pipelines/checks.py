@@ -71,14 +71,15 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
 
 
 def check_arguments(
-    pipe: type, given: Mapping[str, Any], own: Iterable[str] = (), withheld: Collection[str] = ()
+    pipe: type, given: Mapping[str, Any], own: Iterable[str] = (), withheld: Collection[str] = (), call: Any = None
 ) -> None:
     """Raises ConfigError on a name that a class of diffusers' pipelines does not know: its **kwargs would swallow it in silence.
 
-    own: the names that the caller knows besides; withheld: those that it does not take, which are not advised. A pipeline from
-    elsewhere is believed: what its **kwargs are for, nobody can tell.
+    own: the names that the caller knows besides; withheld: those that it does not take, which are not advised. call: the `__call__`
+    that is given them, where it is not that with the loop. A pipeline from elsewhere is believed: what its **kwargs are for, nobody can
+    tell.
     """
-    call = loop_call(pipe)
+    call = call or loop_call(pipe)
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")

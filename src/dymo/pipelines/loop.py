@@ -28,7 +28,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
-from .calls import holds_loop, knowing, loop_call
+from .calls import holds_loop, knowing, loop_call, undecorated
 from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
@@ -207,7 +207,8 @@ class PipelineLoop:
         now = self._arrived
         assert now is not None
         goes_on = self._steps.accept(self._packed(z), now, origin, z is not self._unmoved)
-        self._momentum.accept(origin)
+        if not self.whole:
+            self._momentum.accept(origin)
         rounded = z.to(self._sample.dtype)
         self._carry = (z - rounded.float()).detach() if goes_on and rounded.dtype != torch.float32 else None
         self._more = now.index + 1 < now.steps
@@ -253,7 +254,7 @@ class PipelineLoop:
                 f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
                 "steered: use the pipeline class of diffusers that it derives from"
             )
-        call = inspect.unwrap(loop_call(type(self.pipe)))
+        call = undecorated(loop_call(type(self.pipe)))
         own: dict[str, Any] = {"enumerate": self._enumerate}
         if "prepare_latents" not in self._plain:
             own |= self._draws(call)

@@ -22,10 +22,12 @@ class Momentum:
         self.family, self.of = family, (pipe, given)
         self._before: Tensor | None = None
         self._after: Tensor | None = None
+        self._is_known = False
+        """What the step begins with, which before the first one the pipeline itself sees to."""
 
     def begin(self) -> None:
         """The pipeline is about to evaluate at a noise level, for the first time or again."""
-        if self._before is not None:
+        if self._is_known:
             self.family.keep(*self.of, self._before)
 
     def take(self, rows: Rows) -> None:
@@ -38,7 +40,7 @@ class Momentum:
     def accept(self, origin: Rows | None) -> None:
         """The step is over. origin: whose past each sample goes on from, where not its own."""
         self._before = self._after if self._after is None or origin is None else self._after[origin]
-        self._after = self._before
+        self._after, self._is_known = self._before, True
 
     def end(self) -> None:
         """The run is over: what is kept stays with the pipeline, and no graph with it."""

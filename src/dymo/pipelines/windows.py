@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .calls import loop_call
+from .calls import given_call
 
 ARGUMENTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
 EMBEDDINGS = (
@@ -44,7 +44,7 @@ def takes_windows(pipe: Any) -> bool:
     encoders = _encoders(pipe)
     clip = all(getattr(getattr(e, "config", None), "model_type", "").startswith("clip") for e in encoders)
     known = {name for name in vars(pipe) if name.startswith("tokenizer") and getattr(pipe, name) is not None}
-    takes = "prompt_embeds" in inspect.signature(loop_call(type(pipe))).parameters
+    takes = "prompt_embeds" in inspect.signature(given_call(pipe)).parameters
     return bool(encoders) and clip and takes and hasattr(pipe, "unet") and known <= {"tokenizer", "tokenizer_2"}
 
 
@@ -74,7 +74,7 @@ def encode(
         nothing = [Windows([window], [[1.0] * len(window)]) for window in empty]
         # diffusers skips no layer of a negative prompt.
         no, no_pooled = _texts(pipe, negative or [nothing] * len(positive), count, empty, None, lora_scale)
-    taken = inspect.signature(loop_call(type(pipe))).parameters
+    taken = inspect.signature(given_call(pipe)).parameters
     every = dict(zip(EMBEDDINGS, (embeds, no, pooled, no_pooled), strict=True))
     return {name: value for name, value in every.items() if value is not None and name in taken}
 

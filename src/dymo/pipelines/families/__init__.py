@@ -139,8 +139,8 @@ class Family(Protocol):
         """What guidance keeps from the last evaluation for the next, samples first; None: nothing."""
         return None
 
-    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor) -> None:
-        """Puts `value` in the place of what is `kept`."""
+    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor | None) -> None:
+        """Puts `value` in the place of what is `kept`; None: as where nothing has been evaluated yet."""
         ...
 
     def sample(self, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:

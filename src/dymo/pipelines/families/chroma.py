@@ -9,7 +9,7 @@ from torch import nn
 
 from ...errors import PipelineError
 from . import Encoder, inner
-from .flux import TwoCalls
+from .flux import TwoCalls, every_block
 
 
 class Chroma(TwoCalls):
@@ -30,8 +30,7 @@ class Chroma(TwoCalls):
 
     def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
         """All blocks: diffusers' own switch runs the single ones without their mask."""
-        denoiser = inner(pipe.transformer)
-        return [*denoiser.transformer_blocks, *denoiser.single_transformer_blocks]
+        return every_block(pipe)
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         return (Encoder(pipe.tokenizer, 0, given.get("max_sequence_length") or 512),)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from torch import nn
+
 from ..kernel import Places
 from ..packing import Packing
-from . import Branches, Encoder
+from . import Branches, Encoder, inner
 from .transformer import Transformer
 
 
@@ -48,3 +50,9 @@ class TwoCalls(Flux):
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return float(pipe.guidance_scale) if getattr(pipe, "do_classifier_free_guidance", False) else 1.0
+
+
+def every_block(pipe: Any) -> list[nn.Module]:
+    """The double blocks and the single ones, to be run again where diffusers' own switch does not pass them all of their arguments."""
+    denoiser = inner(pipe.transformer)
+    return [*denoiser.transformer_blocks, *denoiser.single_transformer_blocks]

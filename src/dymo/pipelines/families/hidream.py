@@ -42,10 +42,13 @@ class HiDream(Transformer):
         return Places(0, image, kwargs["encoder_hidden_states_t5"].shape[1] + 2 * kwargs[_LLAMA].shape[2])
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
-        """CLIP gives one vector for the whole prompt, and no keys."""
+        """CLIP gives one vector for the whole prompt, and no keys. Embeddings that are given have the length that they have."""
         t5, llama = (
-            min(given.get("max_sequence_length") or 128, tokenizer.model_max_length) for tokenizer in (pipe.tokenizer_3, pipe.tokenizer_4)
-        )
+            min(given.get("max_sequence_length") or 128, tokenizer.model_max_length) if embeds is None else embeds.shape[-2]
+            for tokenizer, embeds in (
+                (pipe.tokenizer_3, given.get("prompt_embeds_t5")), (pipe.tokenizer_4, given.get("prompt_embeds_llama3")),
+            )
+        )  # fmt: skip
         last, own = (Encoder(pipe.tokenizer_4, start, llama, text_name="prompt_4") for start in (t5, t5 + llama))
         return Encoder(pipe.tokenizer_3, 0, t5, text_name="prompt_3"), last, own
 

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import PipelineError
 from ..kernel import Places
+from . import inner
+from .flux import every_block
 from .qwen_image import QwenImage
 
 _LINEAR = "ClassifierFreeGuidance"
@@ -33,6 +35,11 @@ class HunyuanImage(QwenImage):
                 f"{type(pipe).__name__} has latents of frames, which it lays out anew itself before it decodes them: steer HunyuanImagePipeline, "
                 "and refine its image afterwards"
             )
+        if inner(pipe.transformer).is_gradient_checkpointing:
+            raise PipelineError(
+                f"diffusers' gradient checkpointing of {type(inner(pipe.transformer)).__name__} fails as soon as a gradient is wanted: call "
+                "pipe.transformer.disable_gradient_checkpointing(), and set checkpointing=True to spare memory"
+            )
         for guider in (pipe.guider, pipe.ocr_guider):
             if guider is not None and type(guider).__name__ not in _GUIDERS:
                 raise PipelineError(
@@ -44,6 +51,10 @@ class HunyuanImage(QwenImage):
         rows, columns = pipe.transformer.config.patch_size
         return latents[0] // rows, latents[1] // columns
 
+    def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
+        """All blocks: diffusers' own switch gives their arguments by name to a function that takes none so."""
+        return every_block(pipe)
+
     def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
         guider = self._guider(pipe, given)
         return guider is not None and guider._enabled and not math.isclose(guider.guidance_scale, 1.0 - guider.use_original_formulation)
@@ -54,8 +65,8 @@ class HunyuanImage(QwenImage):
             return 1.0
         if type(guider).__name__ != _LINEAR:
             raise PipelineError(
-                f"gradient='conditional' cannot tell the prompt's share of {type(guider).__name__}, which is not linear: set gradient='full' or "
-                "'straight-through'"
+                f"gradient='conditional' and FreeDoM cannot tell the prompt's share of {type(guider).__name__}, which is not linear: set "
+                f"gradient='full' or 'straight-through', or give the pipeline a {_LINEAR}"
             )
         return float(guider.guidance_scale) + guider.use_original_formulation if guider._is_cfg_enabled() else 1.0
 
@@ -64,8 +75,10 @@ class HunyuanImage(QwenImage):
         average = getattr(getattr(self._guider(pipe, given), "momentum_buffer", None), "running_average", None)
         return average if isinstance(average, Tensor) else None
 
-    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor) -> None:
-        self._guider(pipe, given).momentum_buffer.running_average = value
+    def keep(self, pipe: Any, given: Mapping[str, Any], value: Tensor | None) -> None:
+        buffer = getattr(self._guider(pipe, given), "momentum_buffer", None)
+        if buffer is not None:
+            buffer.running_average = 0 if value is None else value
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         image, second = tokens[0] * tokens[1], kwargs.get("encoder_attention_mask_2")
