@@ -23,7 +23,7 @@ class Momentum:
         self._before: Tensor | None = None
         self._after: Tensor | None = None
         self._is_known = False
-        """What the step begins with, which before the first one the pipeline itself sees to."""
+        """Whether what a step begins with is known; before the first step the pipeline itself sees to it."""
 
     def begin(self) -> None:
         """The pipeline is about to evaluate at a noise level, for the first time or again."""
