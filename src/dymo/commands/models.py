@@ -86,7 +86,6 @@ def load_pipeline(
     call does not have; withheld: the arguments that the command has a say in itself. The options are what the user calls `model` and `config`.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
-    import diffusers
     import torch
 
     import dymo
@@ -110,9 +109,7 @@ def load_pipeline(
             dtype = _precision(option, model, single, variant, revision)
         of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
         more = {"dtype": of_type} | ({} if own is None else {"scheduler": own})
-        named = str(index.get("_class_name"))
-        loader = diffusers.DiffusionPipeline if index and not _has_relatives(named) else diffusers.AutoPipelineForText2Image
-        pipe = _load(option, model, single, place, variant, revision, more, loader)
+        pipe = _load(option, model, single, place, variant, revision, more, index)
     if scheduler is not None and pipe.scheduler is not own:
         pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
     if unet is not None:
@@ -161,16 +158,16 @@ def _text_to_image(index: Mapping[str, Any]) -> type | None:
     from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
     name = str(index.get("_class_name"))
-    if not _has_relatives(name):
+    if not _has_relatives(index):
         return getattr(diffusers, name, None)
     return next((kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values() if kind.__name__ == name), None)
 
 
-def _has_relatives(name: str) -> bool:
+def _has_relatives(index: Mapping[str, Any]) -> bool:
     """Whether diffusers knows, by its class's name, a pipeline's relatives for other tasks, of which that for text to image is loaded."""
     from diffusers.pipelines.auto_pipeline import SUPPORTED_TASKS_MAPPINGS
 
-    return any(kind.__name__ == name for task in SUPPORTED_TASKS_MAPPINGS for kind in task.values())
+    return any(kind.__name__ == index.get("_class_name") for task in SUPPORTED_TASKS_MAPPINGS for kind in task.values())
 
 
 def outline(model: str | None, config: str | None = None, revision: str | None = None, option: str = "--model") -> tuple[type | None, Any]:
@@ -269,7 +266,7 @@ def _load(
     variant: str | None,
     revision: str | None,
     more: dict[str, Any],
-    loader: Any,
+    index: Mapping[str, Any],
 ) -> Any:
     import diffusers
 
@@ -278,6 +275,9 @@ def _load(
         if single is not None:
             return getattr(diffusers, single.kind).from_single_file(path, config=os.path.expanduser(place), **more)
         more |= {name: given for name, given in (("variant", variant), ("revision", revision)) if given is not None}
+        # Without an index the loader says why there is none.
+        of_task = not index or _has_relatives(index)
+        loader = diffusers.AutoPipelineForText2Image if of_task else diffusers.DiffusionPipeline
         return loader.from_pretrained(path, **more)
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
