@@ -190,7 +190,7 @@ def test_seeds_that_would_be_one_image_are_not_begun():
 def test_a_budget_pays_for_the_seeds_too():
     free = run(recurrences=3, budget=Budget(evaluations=11), **SCOUTS)
     assert free.trace.evaluations[0] <= 11
-    with pytest.raises(ConfigError, match=r"evaluations=6 do not reach for the 4 of the trajectory and the 3 of its seeds that are begun"):
+    with pytest.raises(ConfigError, match=r"Budget\(evaluations=6\) does not reach for the 4 of the trajectory and the 3 of its seeds"):
         run(budget=Budget(evaluations=6), **SCOUTS)
 
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_scouted_is_refused():
         run(pipe=pipe, scouts=1, scout_until=900)
     with pytest.raises(ConfigError, match="a run of few steps improves its noise itself"):
         run(pipe=pipe, few_steps="always", **SCOUTS)
-    with pytest.raises(ConfigError, match="seconds=600 are kept for the steps of one seed; give evaluations, or scouts=0"):
+    with pytest.raises(ConfigError, match=r"Budget\(seconds=600\) is kept for the steps of one seed; give evaluations, or scouts=0"):
         run(pipe=pipe, budget=Budget(seconds=600), **SCOUTS)
     with pytest.raises(ConfigError, match="scouts=-1"):
         DyMO(tiny.brightness, scouts=-1)
@@ -217,8 +217,8 @@ def test_what_cannot_be_scouted_is_refused():
         (tiny.brightness, {}, {"latents": torch.zeros(1, 4, 16, 16)}, "latents= says where the image begins"),
         (tiny.brightness, {"few_steps": "always"}, {}, "a run of few steps improves its noise itself"),
         (tiny.brightness, {"scout_until": 900}, {}, "the run begins at t = 75"),
-        (tiny.brightness, {}, {"budget": Budget(evaluations=5)}, "evaluations=5 do not reach for the 4"),
-        (tiny.brightness, {}, {"budget": Budget(seconds=600)}, "seconds=600 are kept for the steps of one seed"),
+        (tiny.brightness, {}, {"budget": Budget(evaluations=5)}, "Budget(evaluations=5) does not reach for the 4"),
+        (tiny.brightness, {}, {"budget": Budget(seconds=600)}, "Budget(seconds=600) is kept for the steps of one seed"),
     ],
 )
 def test_a_preset_whose_seeds_cannot_be_begun_goes_on_with_one_and_says_why(reward, settings, call, reason):

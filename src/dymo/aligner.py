@@ -22,6 +22,7 @@ from .events import Cancelled, Failed, Finished, Listener, tell
 from .generation import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
+from .parts import Argument, Code, Setting
 from .pipelines.calibration import Layer, calibrate
 from .pipelines.calls import given_call, handed_on, hands_on
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
@@ -99,9 +100,9 @@ class DyMO:
         self.reward = load_reward(reward, checkpointing=checkpointing) if wanted and reward is not None else None
         if self.reward is not None and not is_differentiable(self.reward):
             raise RewardError(
-                f"{self.reward.name} is a black box: without a gradient to the images it cannot guide. Watch it "
-                f"(watch={self.reward.name!r}), measure with it (dymo score), or choose among images by it; to guide, give a "
-                "differentiable reward"
+                f"{self.reward.name} is a black box: without a gradient to the images it cannot guide. Watch it (",
+                Setting("watch", self.reward.name),
+                "), measure with it (dymo score), or choose among images by it; to guide, give a differentiable reward",
             )
         self.watched = _watched(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
@@ -109,9 +110,14 @@ class DyMO:
         self.objectives = list(objectives)
         for objective in self.objectives:
             if not hasattr(objective, "needs"):
-                raise ConfigError(f"objectives=[{objective!r}]: give objects like dymo.guidance.objectives.Objective, with name, needs, loss(seen)")
+                raise ConfigError(
+                    Setting("objectives", Code(f"[{objective!r}]")),
+                    ": give objects like dymo.guidance.objectives.Objective, with name, needs, loss(seen)",
+                )
         if preview_vae is not None and not isinstance(preview_vae, torch.nn.Module):
-            raise ConfigError(f"preview_vae={preview_vae!r}: give the loaded VAE, as AutoencoderTiny.from_pretrained({str(preview_vae)!r})")
+            raise ConfigError(
+                Setting("preview_vae", Code(f"{preview_vae!r}")), f": give the loaded VAE, as AutoencoderTiny.from_pretrained({str(preview_vae)!r})",
+            )
         self.preview_vae = preview_vae
         self.compiling = Compiling.read(compile)
 
@@ -207,7 +213,7 @@ class DyMO:
         check_arguments(type(pipe), pipeline_kwargs, _of_the_call(), call=given_call(pipe))
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if "generator" in pipeline_kwargs:
-            raise ConfigError("generator=: the runs are compared, so all start from the noise of seed=; give that")
+            raise ConfigError(Argument("generator"), ": the runs are compared, so all start from the noise of ", Setting("seed"), "; give that")
         pipeline_kwargs |= {"prompt": prompt if isinstance(prompt, str) else list(prompt), "output_type": "latent"}
         said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         _, pairs = understand(pipe, said, graph, self.config, self.parser)
@@ -236,21 +242,26 @@ def _check_call(prompt: Any, budget: Any, cancel: Any) -> None:
     """Raises PromptError or ConfigError on what is given in a wrong form."""
     if prompt is not None and not isinstance(prompt, (str, list, tuple)):
         if hasattr(prompt, "components"):
-            raise PromptError(f"prompt= is a {type(prompt).__name__}: the pipeline comes first, aligner(pipe, prompt)")
-        raise PromptError(f"prompt={prompt!r:.80}: give a string, or a list of strings")
+            raise PromptError(Setting("prompt"), f" is a {type(prompt).__name__}: the pipeline comes first, aligner(pipe, prompt)")
+        raise PromptError(Setting("prompt", Code(f"{prompt!r:.80}")), ": give a string, or a list of strings")
     check_budget(budget)
     if cancel is not None and not hasattr(cancel, "is_set"):
-        raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
+        raise ConfigError(Setting("cancel", Code(f"{cancel!r}")), ": give a threading.Event, which ends the run when it is set")
 
 
 def _listed(listeners: Any) -> list[Listener]:
     """The listeners as a list. Raises ConfigError on one alone, and on what cannot be called."""
     if callable(listeners):
-        raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
+        raise ConfigError(
+            Setting("listeners", Code(f"{listeners!r}")), ": give a list, as ",
+            Setting("listeners", Code(f"[{getattr(listeners, '__name__', 'listen')}]")),
+        )
     found = list(listeners)
     for one in found:
         if not callable(one):
-            raise ConfigError(f"listeners=[{one!r:.80}]: it cannot be called; give functions, as listeners=[print]")
+            raise ConfigError(
+                Setting("listeners", Code(f"[{one!r:.80}]")), ": it cannot be called; give functions, as ", Setting("listeners", Code("[print]")),
+            )
     return found
 
 
@@ -258,30 +269,30 @@ def _check_place(overrides: Iterable[str]) -> None:
     """Raises ConfigError on an argument of the call, or of the pipeline, that was given to the constructor."""
     for name in overrides:
         if name in _of_the_call() or name in _OF_PIPELINES:
-            more = "" if name in ("pipe", "prompt") else f", {name}=..."
+            more = () if name in ("pipe", "prompt") else (", ", Setting(name, Code("...")))
             raise ConfigError(
-                f"{name}= is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt{more})"
+                Setting(name), " is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt", more, ")"
             )
 
 
 def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:
     """name -> held-out reward. Raises ConfigError where there is nothing to compare with what."""
     if on_hacking not in get_args(OnHacking):
-        raise ConfigError(f"on_hacking={on_hacking!r}: choose one of {', '.join(map(repr, get_args(OnHacking)))}")
+        raise ConfigError(Setting("on_hacking", on_hacking), f": choose one of {', '.join(map(repr, get_args(OnHacking)))}")
     several: Sequence[Any] = watch if isinstance(watch, (list, tuple)) else [watch]
     rewards = [load_reward(one) for one in several]
     if not rewards and on_hacking != "warn":
         raise ConfigError(
-            f"on_hacking={on_hacking!r} needs held-out rewards to go by: give watch=['hpsv2.1'] or another"
+            Setting("on_hacking", on_hacking), " needs held-out rewards to go by: give ", Setting("watch", ["hpsv2.1"]), " or another",
         )
     if rewards and guide is None:
         raise ConfigError(
-            "watch= compares held-out rewards with the guide, and there is none: give reward=, or leave it out"
+            Setting("watch"), " compares held-out rewards with the guide, and there is none: give ", Setting("reward"), ", or leave it out",
         )
     names = [reward.name for reward in rewards]
     for name in names:
         if names.count(name) > 1 or (guide is not None and name == guide.name):
-            raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
+            raise ConfigError(Setting("watch", name), " is the guide, or watched twice: watch rewards that nothing follows")
     return dict(zip(names, rewards, strict=True))
 
 

@@ -13,6 +13,7 @@ from .budget import Allotment
 from .events import Begun, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, SemanticAlignment
+from .parts import Set, Setting
 from .pipelines.loop import PipelineLoop
 from .rewards import Reward
 from .scouts import NoChoice, allowance
@@ -49,7 +50,10 @@ class Begins:
     def allow(self, timesteps: Sequence[Timestep], steps: int) -> Allotment:
         own = self.generation
         if own.few(timesteps):
-            raise NoChoice(f"scouts={own.config.scouts}: a run of few steps improves its noise itself: set few_steps='never', or scouts=0")
+            raise NoChoice(
+                Setting("scouts", own.config.scouts), ": a run of few steps improves its noise itself: ", Set(Setting("few_steps", "never")),
+                ", or ", Setting("scouts", 0),
+            )
         return allowance(own.config, own.allotment.budget, own.allotment.before, timesteps, steps)
 
     def tell(self, seed: int, steps: int, step: int, done: int, z0: Tensor) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .config import Gradient
 from .errors import ConfigError
+from .parts import Argument, Code, Limit, Name, Setting
 
 # A guided evaluation of a kind not yet timed is taken to cost this many of the cheapest kind.
 _UNTIMED = 3.0
@@ -39,15 +40,15 @@ class Budget:
         for name in ("evaluations", "bytes"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, Integral) or value < 1):
-                raise ConfigError(f"Budget({name}={value!r}): give a positive whole number")
+                raise ConfigError(Limit(name, value), ": give a positive whole number")
         if self.seconds is not None and not (isinstance(self.seconds, Real) and self.seconds > 0):
-            raise ConfigError(f"Budget(seconds={self.seconds!r}): give a positive number")
+            raise ConfigError(Limit("seconds", self.seconds), ": give a positive number")
 
 
 def check_budget(budget: Any) -> None:
     """Raises ConfigError on what is neither a Budget nor None."""
     if budget is not None and not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: give Budget(evaluations=100) or Budget(seconds=20)")
+        raise ConfigError(Setting("budget", Code(f"{budget!r}")), ": give ", Limit("evaluations", 100), " or ", Limit("seconds", 20))
 
 
 @dataclass
@@ -99,8 +100,9 @@ class Allotment:
             each = "" if needed == steps else f"{needed} evaluations that this sampler makes in the "
             also = f" and the {self.before} of {self.before_on}" if self.before else ""
             raise ConfigError(
-                f"Budget(evaluations={limit}) is less than the {each}{steps} steps of the trajectory{also}, which is never cut "
-                "short: raise the budget or lower num_inference_steps"
+                Limit("evaluations", limit),
+                f" is less than the {each}{steps} steps of the trajectory{also}, which is never cut short: raise the budget or lower ",
+                Name(Argument("num_inference_steps")),
             )
         self.reserve, self.mark = reserve or self.reserve, self.clock()
 

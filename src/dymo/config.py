@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from .errors import ConfigError, did_you_mean
+from .parts import Setting
 
 Change = Literal["step", "evaluation"]
 Pieces = Literal["mean", "each"]
@@ -153,7 +154,7 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(
-                    f"{name}={getattr(self, name)!r}: choose one of {', '.join(map(repr, get_args(kind)))}"
+                    Setting(name, getattr(self, name)), f": choose one of {', '.join(map(repr, get_args(kind)))}"
                 )
         for name in ("eta", "h", "borders"):
             value = getattr(self, name)
@@ -164,15 +165,15 @@ class Config:
                 or len(value) != wanted
                 or not all(_is_number(v) and v >= 0 for v in value)
             ):
-                raise ConfigError(f"{name}={value!r}: {give}, none of them negative, as {getattr(Config, name)}")
+                raise ConfigError(Setting(name, value), f": {give}, none of them negative, as {getattr(Config, name)}")
             object.__setattr__(self, name, tuple(float(v) for v in value))
         first, second = self.borders
         if (first < second) if self.borders_by == "timestep" else (first > second):
             order = "fall" if self.borders_by == "timestep" else "rise"
-            raise ConfigError(f"borders={self.borders!r}: with borders_by={self.borders_by!r} they must {order}")
+            raise ConfigError(Setting("borders", self.borders), ": with ", Setting("borders_by", self.borders_by), f" they must {order}")
         top = 1000.0 if self.borders_by == "timestep" else 1.0
         if max(self.borders) > top:
-            raise ConfigError(f"borders={self.borders!r}: with borders_by={self.borders_by!r} they lie in 0..{top:g}")
+            raise ConfigError(Setting("borders", self.borders), ": with ", Setting("borders_by", self.borders_by), f" they lie in 0..{top:g}")
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
             ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
@@ -183,29 +184,27 @@ class Config:
                 continue
             if not _is_number(value) or value < low or (high is not None and value > high):
                 raise ConfigError(
-                    f"{name}={value!r}: must be at least {low}" + (f" and at most {high}" if high else "")
+                    Setting(name, value), f": must be at least {low}", f" and at most {high}" if high else ""
                 )
         for name in ("k", "tau"):
             if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
-                raise ConfigError(f"{name}={getattr(self, name)!r}: must be positive")
+                raise ConfigError(Setting(name, getattr(self, name)), ": must be positive")
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name}={getattr(self, name)!r}: give True or False")
+                raise ConfigError(Setting(name, getattr(self, name)), ": give True or False")
         for name in ("max_recurrences", "views", "updates", "draws", "scouts", "eta_steps"):
             if getattr(self, name) is not None and not _is_whole(getattr(self, name)):
-                raise ConfigError(f"{name}={getattr(self, name)!r}: must be a whole number")
+                raise ConfigError(Setting(name, getattr(self, name)), ": must be a whole number")
         if self.recurrences != "dynamic" and (not _is_whole(self.recurrences) or self.recurrences < 0):
-            raise ConfigError(
-                f"recurrences={self.recurrences!r}: give 'dynamic' or a whole number that is not negative"
-            )
+            raise ConfigError(Setting("recurrences", self.recurrences), ": give 'dynamic' or a whole number that is not negative")
         if self.map_size is not None and (not _is_whole(self.map_size) or self.map_size < 1):
-            raise ConfigError(f"map_size={self.map_size!r}: give a positive whole number or None")
+            raise ConfigError(Setting("map_size", self.map_size), ": give a positive whole number or None")
         for name, what, example in (("map_layers", "attention layers", "(6, 7, 8)"), ("map_encoders", "text encoders", "(0,)")):
             chosen = getattr(self, name)
             if chosen is None:
                 continue
             if not isinstance(chosen, (tuple, list)) or not chosen or not all(type(i) is int and i >= 0 for i in chosen):
-                raise ConfigError(f"{name}={chosen!r}: give numbers of {what} from 0 on, as {example}, or None")
+                raise ConfigError(Setting(name, chosen), f": give numbers of {what} from 0 on, as {example}, or None")
             object.__setattr__(self, name, tuple(dict.fromkeys(chosen)))
         for name, value in vars(self).items():
             # Numbers of NumPy, as a sweep gives them, are no JSON: a trace and a plan hold plain ones.

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Sequence
 
 from .config import Config
+from .errors import RunWarning
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
+from .parts import Code, Setting
 from .rewards import Reward, scale_of
 from .trace import Trace
 
@@ -24,10 +26,10 @@ def check_moved(config: Config, trace: Trace, reward: Reward) -> None:
         scale = f"{scale_of(reward) * most / config.damping:.1g}"
         meant = "the points that images of one prompt usually differ by"
         remedy = f"set its `scale`, {meant} ({scale_of(reward):g} now), to about {scale}" if config.units == "relative" else "multiply its scores"
-        warnings.warn(
+        warnings.warn(RunWarning(
             f"the reward {reward.name} moved the images by next to nothing: its gradient is {most:g} at most, and steps fade away below "
-            f"{config.damping:g} (damping): {remedy}, or give damping={most:g}", RuntimeWarning, stacklevel=5,
-        )  # fmt: skip
+            f"{config.damping:g} (damping): {remedy}, or give ", Setting("damping", Code(f"{most:g}")),
+        ), stacklevel=5)  # fmt: skip
 
 
 def check_stages(config: Config, objectives: Sequence[Objective], timesteps: Sequence[Timestep]) -> None:
@@ -35,8 +37,8 @@ def check_stages(config: Config, objectives: Sequence[Objective], timesteps: Seq
     stages = [stage(config, now) for now in timesteps]
     if any(o.needs == "image" for o in objectives) and not {"mixed", "preference"} & set(stages):
         t = ", ".join(f"{now.t:g}" for now in timesteps[:4])
-        warnings.warn(
+        warnings.warn(RunWarning(
             f"the reward is used at none of the {len(stages)} steps (t = {t}): they lie in the stage of the words. Give more steps, "
-            f"{'raise' if config.borders_by == 'timestep' else 'lower'} borders={config.borders}, or use the method 'reno' for models of "
-            "one step", RuntimeWarning, stacklevel=5,
-        )  # fmt: skip
+            f"{'raise' if config.borders_by == 'timestep' else 'lower'} ", Setting("borders", config.borders),
+            ", or use the method 'reno' for models of one step",
+        ), stacklevel=5)  # fmt: skip

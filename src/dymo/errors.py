@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from typing import Self
+
+from .parts import Part, Words
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -17,7 +20,34 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-class DyMOError(Exception):
+def _flat(parts: Iterable[object]) -> Iterator[object]:
+    for part in parts:
+        if isinstance(part, (Message, tuple)):
+            yield from _flat(part.args if isinstance(part, Message) else part)
+        else:
+            yield part
+
+
+class Message(Exception):
+    """What an error or a warning says: texts and parts, one after the other, which are its `args`.
+
+    A part may be another message, or a tuple of parts. `str()` is in the words of Python.
+    """
+
+    def __init__(self, *parts: object):
+        super().__init__()
+        self.args = tuple(_flat(parts))
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.args))
+
+    def in_words(self, words: Words) -> Self:
+        """The same in the words of a surface; a part that it has no words for stays as it is."""
+        said = ((part, words(part) if isinstance(part, Part) else None) for part in self.args)
+        return type(self)(*(part if text is None else text for part, text in said))
+
+
+class DyMOError(Message):
     """The base of every error that dymo raises on purpose."""
 
 
@@ -37,9 +67,17 @@ class RewardError(DyMOError, RuntimeError):
     """A reward cannot be loaded, or its scores cannot be used."""
 
 
-class PromptWarning(UserWarning):
+class PromptWarning(Message, UserWarning):
     """A prompt is read otherwise than might be thought: in another language, by another parser than asked for, in several windows."""
 
 
-class RewardHackingWarning(RuntimeWarning):
+class ModelWarning(Message, UserWarning):
+    """A file of weights is taken for what it may not be."""
+
+
+class RunWarning(Message, RuntimeWarning):
+    """A run does not do all that was asked of it."""
+
+
+class RewardHackingWarning(RunWarning):
     """The guiding reward rises while held-out rewards fall."""

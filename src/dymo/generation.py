@@ -18,7 +18,7 @@ from .beginning import Begins
 from .budget import Allotment
 from .config import Config, Gradient
 from .effect import check_moved, check_stages
-from .errors import ConfigError
+from .errors import ConfigError, RunWarning
 from .events import Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
 from .guidance.objectives import Objective, Preference, SemanticAlignment
@@ -27,6 +27,7 @@ from .guidance.watch import Watch
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
+from .parts import Argument, Name, Set, Setting
 from .pipelines.calls import loop_call
 from .pipelines.checks import check_offload
 from .pipelines.compiled import compiled, explained, with_compiled
@@ -73,7 +74,7 @@ class Generation:
     def __post_init__(self) -> None:
         own = self.aligner.preview_vae
         if own is not None and (other := channels_differ(own, self.pipe)):
-            raise ConfigError(f"preview_vae=: {other}")
+            raise ConfigError(Setting("preview_vae"), f": {other}")
         self.vae = decoding_vae(own if own is not None else self.pipe.vae, self.pipe._execution_device)
         self.plain_decode = self.guided_decode = decoder(self.vae)
         self.backend = self.aligner.compiling.backend
@@ -159,10 +160,10 @@ class Generation:
                 if self.aligner.reward is not None:
                     check_moved(config, trace, self.aligner.reward)
             elif objectives:
-                warnings.warn(
-                    f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise num_inference_steps, denoising_end or strength",
-                    RuntimeWarning, stacklevel=4,
-                )  # fmt: skip
+                warnings.warn(RunWarning(
+                    f"{type(self.pipe).__name__} has taken no step, so nothing was steered: raise ", Name(Argument("num_inference_steps")),
+                    ", denoising_end or strength",
+                ), stacklevel=4)  # fmt: skip
         trace.cancelled = loop.cancelled
         self._spent(loop.evaluations, "this run")
         return loop.result
@@ -171,8 +172,8 @@ class Generation:
         """The images as they would be without the aligner, from the same noise."""
         if self.kwargs.get("output_type") == "latent" and isinstance(family_of(self.pipe), Transformer):
             raise ConfigError(
-                f"on_hacking='best' compares images, and {type(self.pipe).__name__} gives latents in a form of its own: ask for "
-                "another output_type"
+                Setting("on_hacking", "best"),
+                f" compares images, and {type(self.pipe).__name__} gives latents in a form of its own: ask for another output_type",
             )
         noise = Noise(self.kwargs.get("generator"))
         own = {k: v for k, v in self.kwargs.items() if not k.startswith("callback_on_step_end")}
@@ -217,8 +218,8 @@ class Generation:
         scheduler = self.pipe.scheduler
         if self.kwargs.get("denoising_start") is not None and not draws_noise(scheduler, self.kwargs):
             raise NoChoice(
-                f"scouts={config.scouts}: with denoising_start= no noise is added, and {type(scheduler).__name__} draws none, so that all "
-                "seeds would be one image: set scouts=0"
+                Setting("scouts", config.scouts), ": with ", Argument("denoising_start"),
+                f" no noise is added, and {type(scheduler).__name__} draws none, so that all seeds would be one image: ", Set(Setting("scouts", 0)),
             )
         # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
         several = "num_images_per_prompt" in inspect.signature(loop_call(type(self.pipe))).parameters and self.kwargs.get("image") is None
@@ -325,8 +326,9 @@ class Generation:
         wanted, single = self.config.few_steps, all(now.calls == 1 for now in timesteps)
         if wanted == "always" and not single:
             raise ConfigError(
-                f"few_steps='always': {type(self.pipe.scheduler).__name__} evaluates the denoiser twice a step; use LCMScheduler, "
-                "TCDScheduler or EulerDiscreteScheduler, or leave few_steps='auto'"
+                Setting("few_steps", "always"),
+                f": {type(self.pipe.scheduler).__name__} evaluates the denoiser twice a step; use LCMScheduler, TCDScheduler or "
+                "EulerDiscreteScheduler, or leave ", Setting("few_steps", "auto"),
             )
         if wanted != "auto":
             return wanted == "always"

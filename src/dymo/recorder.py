@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import RewardHackingWarning
+from .errors import RewardHackingWarning, RunWarning
 from .events import Accepted, Evaluated, Event, Listener, tell
 from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
@@ -20,6 +20,7 @@ from .guidance.observer import Observer
 from .guidance.schedule import Stage
 from .guidance.step import Move, failure, per_sample
 from .guidance.watch import Watch
+from .parts import Limit, Name, Set, Setting
 from .trace import Step, Trace
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,10 @@ class Recorder(Observer):
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
             instead = ": the remaining steps are left unguided" if stage == "unguided" else " for a gradient: draws are compared"
             self._warn(
-                "budget", f"the budget's {short} do not suffice{instead} (the trace counts them); give more {short}, "
-                + ("fewer steps, or Budget(evaluations=)" if short == "seconds" else "or checkpointing=True"),
+                "budget", RunWarning(
+                    f"the budget's {short} do not suffice{instead} (the trace counts them); give more {short}, ",
+                    ("fewer steps, or ", Limit("evaluations")) if short == "seconds" else ("or ", Setting("checkpointing", True)),
+                ),
             )  # fmt: skip
 
     def evaluated(
@@ -186,14 +189,15 @@ class Recorder(Observer):
                 continue  # No weight on anything here: there was nothing to follow.
             self.trace.failures[reason] = self.trace.failures.get(reason, 0) + 1
             self._warn(
-                reason, f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided "
-                "(said once; the trace counts them)",
+                reason, RunWarning(
+                    f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided (said once; the trace counts them)"
+                ),
             )  # fmt: skip
 
-    def _warn(self, key: str, text: str, category: type[Warning] = RuntimeWarning) -> None:
+    def _warn(self, key: str, warning: RunWarning) -> None:
         if key not in self._said:
             self._said.add(key)
-            warnings.warn(text, category, stacklevel=4)
+            warnings.warn(warning, stacklevel=4)
 
     def _maps(self, step: Step, seen: Seen, best: Tensor | None) -> None:
         assert seen.maps is not None
@@ -222,11 +226,16 @@ class Recorder(Observer):
             if watch.action == "stop":
                 self.resting.add(i)
             remedy = {
-                "warn": "lower eta or max_step, guide by several rewards, or set on_hacking='stop' or 'best'",
-                "stop": "the reward steers those images no more",
-                "best": "the better of the two ends is returned",
+                "warn": (
+                    "lower ", Name(Setting("eta")), " or ", Name(Setting("max_step")), ", guide by several rewards, or ",
+                    Set(Setting("on_hacking", "stop")), " or 'best'",
+                ),
+                "stop": ("the reward steers those images no more",),
+                "best": ("the better of the two ends is returned",),
             }[watch.action]
             self._warn(
-                "hacking", f"the guide rises while {', '.join(watch.scorers)} falls, at t = {step.timestep:g}: this is reward "
-                f"hacking; {remedy} (said once; trace.hacked has every image)", RewardHackingWarning,
+                "hacking", RewardHackingWarning(
+                    f"the guide rises while {', '.join(watch.scorers)} falls, at t = {step.timestep:g}: this is reward hacking; ", remedy,
+                    " (said once; trace.hacked has every image)",
+                ),
             )  # fmt: skip

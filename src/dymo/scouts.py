@@ -24,6 +24,7 @@ from .guidance.objectives import Objective
 from .guidance.observer import Observer
 from .guidance.schedule import level
 from .methods.dymo import dymo
+from .parts import Argument, Code, Limit, Setting
 from .pipelines.images import Generators, copied, further
 from .pipelines.loop import PipelineLoop
 
@@ -156,7 +157,9 @@ def choose(
             steps = sum(level(config, now) >= config.scout_until for now in loop.timesteps)
             if not steps:
                 top = loop.timesteps[0].t if loop.timesteps else 0
-                raise NoChoice(f"scout_until={config.scout_until:g}: the run begins at t = {top:g}, so no step lies above it; lower it")
+                raise NoChoice(
+                    Setting("scout_until", Code(f"{config.scout_until:g}")), f": the run begins at t = {top:g}, so no step lies above it; lower it",
+                )
 
             def told(step: int, z0: Tensor) -> None:
                 for i, k in enumerate(group):
@@ -201,11 +204,19 @@ def choose(
 def check(config: Config, reward: Any, kwargs: dict[str, Any], budget: Budget) -> None:
     """Raises NoChoice where nothing compares the seeds, or no other seed can be begun."""
     if reward is None:
-        raise NoChoice(f"scouts={config.scouts}: they are compared by the reward, and there is none: give reward=, or scouts=0")
+        raise NoChoice(
+            Setting("scouts", config.scouts), ": they are compared by the reward, and there is none: give ", Setting("reward"), ", or ",
+            Setting("scouts", 0),
+        )
     if kwargs.get("latents") is not None:
-        raise NoChoice(f"scouts={config.scouts}: latents= says where the image begins, so no other seed can: leave out one")
+        raise NoChoice(
+            Setting("scouts", config.scouts), ": ", Argument("latents"), " says where the image begins, so no other seed can: leave out one",
+        )
     if budget.seconds is not None:
-        raise NoChoice(f"scouts={config.scouts}: seconds={budget.seconds:g} are kept for the steps of one seed; give evaluations, or scouts=0")
+        raise NoChoice(
+            Setting("scouts", config.scouts), ": ", Limit("seconds", Code(f"{budget.seconds:g}")),
+            " is kept for the steps of one seed; give evaluations, or ", Setting("scouts", 0),
+        )
 
 
 def allowance(config: Config, budget: Budget, before: int, timesteps: Sequence[Timestep], steps: int) -> Allotment:
@@ -217,8 +228,8 @@ def allowance(config: Config, budget: Budget, before: int, timesteps: Sequence[T
     left = limit - before
     if (1 + config.scouts) * first + run > left:
         raise NoChoice(
-            f"scouts={config.scouts}: evaluations={limit} do not reach for the {run} of the trajectory and the "
-            f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or scouts=0"
+            Setting("scouts", config.scouts), ": ", Limit("evaluations", limit), f" does not reach for the {run} of the trajectory and the "
+            f"{(1 + config.scouts) * first} of its seeds that are begun: give more, or ", Setting("scouts", 0),
         )
     # As an allotment counts it: with the rest of its trajectory.
     return Allotment(Budget(evaluations=(left - run) // (1 + config.scouts) + run - first, bytes=budget.bytes))

@@ -8,6 +8,7 @@ from typing import Any
 
 from .config import Config
 from .errors import ConfigError, PromptError, PromptWarning
+from .parts import Argument, Set, Setting
 from .pipelines.families import Encoder, arguments, family_of
 from .prompt.encoders import joint_pairs
 from .prompt.graph import SemanticGraph
@@ -47,9 +48,7 @@ def understand(
         except PromptError as error:
             if said.count == 1 or one is not None:
                 raise
-            warnings.warn(
-                f"{error}; this image is generated without the semantic objective", PromptWarning, stacklevel=3
-            )
+            warnings.warn(PromptWarning(error, "; this image is generated without the semantic objective"), stacklevel=3)
             graph, found = None, _NO_WORDS
         graphs.append(graph)
         pairs.append(found)
@@ -64,7 +63,7 @@ def _read(
     if reading is not None and not reading.text.strip():
         if config.semantic_weight == 0 and given is None:  # with a ControlNet or an IP-Adapter the image says what is to be shown
             return None, _NO_WORDS
-        raise PromptError(f"the prompt is empty: {reading.prompt!r}; say what the image is to show, or set semantic_weight=0")
+        raise PromptError(f"the prompt is empty: {reading.prompt!r}; say what the image is to show, or ", Set(Setting("semantic_weight", 0)))
     if given is not None:
         graph = given if isinstance(given, SemanticGraph) else SemanticGraph.from_json(given)
         if reading is not None:
@@ -73,8 +72,8 @@ def _read(
         return None, _NO_WORDS
     elif reading is None:
         raise PromptError(
-            "prompt_embeds cannot be parsed: give prompt= with the words that they embed, or graph= (its prompt says at "
-            "which tokens the words are), or set semantic_weight=0"
+            "prompt_embeds cannot be parsed: give ", Setting("prompt"), " with the words that they embed, or ", Setting("graph"),
+            " (its prompt says at which tokens the words are), or ", Set(Setting("semantic_weight", 0)),
         )
     else:
         graph = reading.outside(parser(reading.text))
@@ -89,15 +88,11 @@ def _read(
         tokenizer = family_of(pipe).tokenizer(pipe)
         pairs, window = said.pairs(i, graph, tokenizer, **settings), tokenizer.model_max_length
     if pairs.truncated and config.truncation != "report":
-        chunk = (
-            ""
-            if encoders or config.truncation == "chunk"
-            else ", or set truncation='chunk' to encode the whole of it"
-        )
+        in_windows = (", or ", Set(Setting("truncation", "chunk")), " to encode the whole of it")
+        chunk = () if encoders or config.truncation == "chunk" else in_windows
         raise PromptError(
-            f"the prompt is longer than the tokenizer's window of {window} tokens: "
-            f"{', '.join(map(repr, pairs.truncated))} would be cut off. Shorten it, or set truncation='report' to go on "
-            f"without{chunk}"
+            f"the prompt is longer than the tokenizer's window of {window} tokens: {', '.join(map(repr, pairs.truncated))} would be cut off. "
+            "Shorten it, or ", Set(Setting("truncation", "report")), " to go on without", chunk,
         )
     return graph, pairs
 
@@ -111,11 +106,13 @@ def texts(said: Wording, graphs: Sequence[SemanticGraph | None], rewards: Sequen
     if readers and "" in prompts:
         # A function may heed the images alone, which nobody can tell.
         if not all(isinstance(reader, (FunctionReward, BlackBoxReward)) for reader in readers):
-            raise PromptError("the reward needs the prompt's words: give prompt= or graph= beside prompt_embeds=")
-        warnings.warn(
-            f"{readers[0].name} is given '' for the prompt: prompt_embeds say no words. Give prompt= or graph= beside them if "
-            "it reads the prompt", PromptWarning, stacklevel=3,
-        )  # fmt: skip
+            raise PromptError(
+                "the reward needs the prompt's words: give ", Setting("prompt"), " or ", Setting("graph"), " beside ", Argument("prompt_embeds"),
+            )
+        warnings.warn(PromptWarning(
+            f"{readers[0].name} is given '' for the prompt: prompt_embeds say no words. Give ", Setting("prompt"), " or ", Setting("graph"),
+            " beside them if it reads the prompt",
+        ), stacklevel=3)  # fmt: skip
     return prompts, [read(prompt).text for prompt in prompts]
 
 
@@ -131,5 +128,5 @@ def _chosen(encoders: Sequence[Encoder], numbers: tuple[int, ...] | None) -> lis
         return list(encoders)
     if wrong := [i for i in numbers if i >= len(encoders)]:
         have = f"{len(encoders)} text encoders, 0 to {len(encoders) - 1}" if encoders else "one text encoder alone"
-        raise ConfigError(f"map_encoders={numbers!r}: the words' tokens are those of {have}, and there is no {wrong[0]}")
+        raise ConfigError(Setting("map_encoders", numbers), f": the words' tokens are those of {have}, and there is no {wrong[0]}")
     return [encoders[i] for i in sorted(numbers)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from .config import Markup, Truncation
 from .errors import PromptError, PromptWarning
+from .parts import Argument, Set, Setting
 from .pipelines.windows import ARGUMENTS, Windows, encode, takes_windows, tokenizers
 from .prompt.graph import SemanticGraph
 from .prompt.reading import Reading, read
@@ -128,8 +129,8 @@ class Wording:
         size, most, own = len(layouts[0].windows[0]), max(len(layout.spans) for layout in layouts), embeds.shape[1]
         if own % size or size < own < most:
             raise PromptError(
-                f"prompt_embeds has {own} tokens, and {reading.text!r} has {most}, in windows of {size}: where its words are is not "
-                "known. Give the prompt that was embedded, or set semantic_weight=0"
+                f"prompt_embeds has {own} tokens, and {reading.text!r} has {most}, in windows of {size}: where its words are is not known. Give "
+                "the prompt that was embedded, or ", Set(Setting("semantic_weight", 0)),
             )
         return encoder_pairs(inner, layouts, window=own < most, **settings)
 
@@ -145,7 +146,8 @@ def wording_of(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chun
     count = len(prompts) or (0 if embeds is None else len(embeds))
     if not count:
         raise PromptError(
-            "no prompt: give prompt=, or prompt_embeds= and, if words matter, prompt= or graph= beside it"
+            "no prompt: give ", Setting("prompt"), ", or ", Argument("prompt_embeds"), " and, if words matter, ", Setting("prompt"), " or ",
+            Setting("graph"), " beside it",
         )
     if embeds is not None and prompts and len(prompts) != len(embeds):
         raise PromptError(f"{len(prompts)} prompts beside prompt_embeds of {len(embeds)} rows: give one a row")
@@ -190,7 +192,7 @@ def _listed(name: str, given: Any) -> list[str]:
     texts = [] if given is None else [given] if isinstance(given, str) else list(given)
     for text in texts:
         if not isinstance(text, str):
-            raise PromptError(f"{name}={given!r}: {text!r} is no text; give a string, or a list of them")
+            raise PromptError(Argument(name, given), f": {text!r} is no text; give a string, or a list of them")
     return texts
 
 
@@ -200,8 +202,8 @@ def _unweighted(text: str, markup: Markup, where: str) -> Reading:
     reading.check()
     if reading.numbered:
         raise PromptError(
-            f"{', '.join(map(repr, reading.numbered))} in {text!r}: {where}, so the weight would be lost. Leave it out, or set "
-            "markup='plain' if it is text"
+            f"{', '.join(map(repr, reading.numbered))} in {text!r}: {where}, so the weight would be lost. Leave it out, or ",
+            Set(Setting("markup", "plain")), " if it is text",
         )
     return read(text, "plain")
 
@@ -232,14 +234,14 @@ def _check_length(said: Wording) -> None:
     longest = max((text for text in [*said.positive, *(said.negative or [])]), key=lambda text: text.tokens)
     if said.chunk and said.windows > 1:
         which = "prompt" if longest in said.positive else "negative prompt"
-        warnings.warn(
-            f"the {which} has {longest.tokens} tokens, and the text encoder's window takes {size - 2}: it is encoded in {said.windows} "
-            "windows, as web UIs do. truncation='report' cuts it off, as diffusers does", PromptWarning, stacklevel=4,
-        )  # fmt: skip
+        warnings.warn(PromptWarning(
+            f"the {which} has {longest.tokens} tokens, and the text encoder's window takes {size - 2}: it is encoded in {said.windows} windows, "
+            "as web UIs do. ", Setting("truncation", "report"), " cuts it off, as diffusers does",
+        ), stacklevel=4)  # fmt: skip
     given = said.kwargs.get("negative_prompt_embeds")
     length = size * (said.windows if said.chunk else 1)
     if said.encoded and given is not None and given.shape[1] != length:
         raise PromptError(
-            f"negative_prompt_embeds has {given.shape[1]} tokens, and the prompt {length}: give negative_prompt= in its place, or "
-            "embeddings of that length"
+            f"negative_prompt_embeds has {given.shape[1]} tokens, and the prompt {length}: give ", Argument("negative_prompt"),
+            " in its place, or embeddings of that length",
         )

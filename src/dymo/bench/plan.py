@@ -289,7 +289,7 @@ class Comparison(_Part):
             try:
                 check_call(row.call)
             except ConfigError as error:
-                raise ConfigError(f"row {row.name!r}: {error}") from error
+                raise ConfigError(f"row {row.name!r}: ", error) from error
             self._check_reward(row)
             steps = self.call_of(row).get("num_inference_steps", 1)
             least = row.budget.evaluations if row.budget is not None else None

@@ -67,7 +67,7 @@ class Worker:
         try:
             check_arguments(type(pipe), self.plan.call_of(row))
         except ConfigError as error:
-            raise CallError(f"call, row {row.name!r}: {error}") from error
+            raise CallError(f"call, row {row.name!r}: ", error) from error
         flops = self._flops(row)
         for budget, those in self._budgets(row, keys, flops).items():
             made = self._run(row, [key.prompt for key in those], those[0].seed, budget)

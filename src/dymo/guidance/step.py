@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..errors import ConfigError
+from ..parts import Argument, Set, Setting
 from .loop import Seen, Timestep
 from .schedule import STAGES, Stage
 from .units import relative_size
@@ -96,8 +97,8 @@ def move(config: Config, stage: Stage, gradient: Tensor, seen: Seen) -> Move:
     if config.step_rule == "residual":
         if seen.residual is None:
             raise ConfigError(
-                "step_rule='residual' measures its steps by classifier-free guidance, and there is none: give "
-                "guidance_scale= above 1, or set step_rule='polyak'"
+                Setting("step_rule", "residual"), " measures its steps by classifier-free guidance, and there is none: give ",
+                Argument("guidance_scale"), " above 1, or ", Set(Setting("step_rule", "polyak")),
             )
         length = residual_length(eta, seen.residual)
     else:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..parts import Argument, OfMethod, Set
 from ..pipelines.schedulers import draws_noise
 from .contract import Result
 from .run import Run
@@ -32,17 +33,18 @@ class BestOfN:
 
     def __post_init__(self) -> None:
         if self.n is not None and self.n < 1:
-            raise ConfigError(f"n={self.n!r}: give a whole number from 1 on")
+            raise ConfigError(OfMethod("n", self.n), ": give a whole number from 1 on")
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()
             if self.n is None and run.budget.evaluations is None and run.budget.seconds is None:
-                raise ConfigError("best-of-n without n and without a budget has no end: give n=8, or a Budget")
+                raise ConfigError("best-of-n without n and without a budget has no end: give ", OfMethod("n", 8), ", or a Budget")
             if self.n != 1 and run.kwargs.get("latents") is not None and not draws_noise(pipe.scheduler, run.kwargs):
                 raise ConfigError(
-                    f"latents= says where the image begins, and {type(pipe.scheduler).__name__} draws no noise, so that all seeds would be "
-                    "one image: leave out latents=, or set n=1"
+                    Argument("latents"),
+                    f" says where the image begins, and {type(pipe.scheduler).__name__} draws no noise, so that all seeds would be one image: "
+                    "leave out ", Argument("latents"), ", or ", Set(OfMethod("n", 1)),
                 )
             best = run.generate()
             if self.n == 1 or not run.affords():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import PipelineError
 from ..guidance.loop import Loop
+from ..parts import Sampler
 from .ascent import Leaves, ascend
 from .contract import Result
 from .run import Run
@@ -85,8 +86,7 @@ class DNO:
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         if type(pipe.scheduler).__name__ != "DDIMScheduler":
             raise PipelineError(
-                f"DNO needs a scheduler that takes its noise from outside, not {type(pipe.scheduler).__name__}: "
-                "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)"
+                f"DNO needs a scheduler that takes its noise from outside, not {type(pipe.scheduler).__name__}: ", Sampler("DDIMScheduler"),
             )
         with Run(pipe, prompts, reward, budget, generator, {"eta": 1.0, **pipeline_kwargs}) as run:
             hooks = _Chain(self.gamma, self.k, self.permutations, self.seed)

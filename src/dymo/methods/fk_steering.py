@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..guidance.levels import noisy_step
 from ..guidance.loop import Loop, put
+from ..parts import OfMethod
 from ..pipelines.calls import loop_call
 from ..pipelines.decode import preview_of
 from ..pipelines.schedulers import kind_of
@@ -76,12 +77,12 @@ class FKSteering:
 
     def __post_init__(self) -> None:
         if self.potential not in get_args(Potential):
-            raise ConfigError(f"potential={self.potential!r}: choose one of {', '.join(get_args(Potential))}")
+            raise ConfigError(OfMethod("potential", self.potential), f": choose one of {', '.join(get_args(Potential))}")
         if self.k < 1 or self.resamplings < 0:
-            raise ConfigError(f"k={self.k!r}, resamplings={self.resamplings!r}: give at least 1 and 0")
+            raise ConfigError(OfMethod("k", self.k), ", ", OfMethod("resamplings", self.resamplings), ": give at least 1 and 0")
         if not 0 < self.eta <= 1:
             raise ConfigError(
-                f"eta={self.eta!r}: give more than 0 and at most 1; particles that draw no noise stay alike"
+                OfMethod("eta", self.eta), ": give more than 0 and at most 1; particles that draw no noise stay alike"
             )
 
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:

@@ -14,6 +14,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
 from ..guidance.loop import PREDICTION, Loop, Need, pick, put
 from ..guidance.step import norms, per_sample, residual_length, usable
+from ..parts import Argument
 from ..pipelines.decode import preview_of
 from ..pipelines.families import arguments, family_of
 from .contract import Result
@@ -45,8 +46,8 @@ class FreeDoM:
                 raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
             family.scale(pipe, given)
         elif not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
-            also = " and negative_prompt=" if true else ""
-            raise ConfigError(f"{name}={given.get(name)!r}: FreeDoM's step is a part of the guidance; give more than 1{also}")
+            also = (" and ", Argument("negative_prompt")) if true else ""
+            raise ConfigError(Argument(name, given.get(name)), ": FreeDoM's step is a part of the guidance; give more than 1", also)
         # What else a family adds to the guidance has scales of its own.
         given |= dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:

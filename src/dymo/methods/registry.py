@@ -12,6 +12,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from .. import plugins
 from ..config import Config
 from ..errors import ConfigError, did_you_mean
+from ..parts import OfMethod
 from .contract import Method
 
 METHODS = {
@@ -93,7 +94,7 @@ def _check_types(name: str, kind: type, settings: dict[str, Any]) -> None:
         except PydanticUserError:
             continue
         if wanted := _wanted(kinds, value):
-            raise ConfigError(f"{name}: {key}={value!r}: {wanted}")
+            raise ConfigError(f"{name}: ", OfMethod(key, value), f": {wanted}")
 
 
 def _wanted(kinds: TypeAdapter[Any], value: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError
+from ..parts import Argument
 from ..prompt.rewriter import PROMPTIST, Rewriter, promptist
 from .best_of_n import keep_best
 from .contract import Result
@@ -33,7 +34,7 @@ class Rewrite:
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         if pipeline_kwargs.get("prompt_embeds") is not None:
-            raise ConfigError("prompt_embeds= would be used in place of what is rewritten: leave them out, or take another method")
+            raise ConfigError(Argument("prompt_embeds"), " would be used in place of what is rewritten: leave them out, or take another method")
         rewriter = promptist(self.rewriter) if isinstance(self.rewriter, str) else self.rewriter
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             said = [rewriter(text) or [text] for text in run.texts]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..guidance.loop import Loop
+from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
@@ -65,8 +66,8 @@ class Run(ExitStack):
         self._calls: dict[tuple[str, ...], dict[str, Any]] = {}
         if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
             raise ConfigError(
-                f"Budget(evaluations={self.budget.evaluations}) is less than the {self.steps} steps of one trajectory: "
-                "raise the budget or lower num_inference_steps"
+                Limit("evaluations", self.budget.evaluations),
+                f" is less than the {self.steps} steps of one trajectory: raise the budget or lower ", Name(Argument("num_inference_steps")),
             )
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -190,7 +191,7 @@ class Run(ExitStack):
             found = loop.result
             self._count(loop.evaluations)
         if not isinstance(found.images, Tensor):
-            raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for output_type='pt'")
+            raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for ", Argument("output_type", "pt"))
         self._rounds.append(max(self.trace.evaluations) - before)
         return found.images.float()
 
@@ -262,7 +263,7 @@ class Run(ExitStack):
         if self.output_type == "np":
             return Result(arrays, self.trace)
         if self.output_type != "pil":
-            raise ConfigError(f"output_type={self.output_type!r}: methods give 'pil', 'np' or 'pt'")
+            raise ConfigError(Argument("output_type", self.output_type), ": methods give 'pil', 'np' or 'pt'")
         return Result(processor.numpy_to_pil(arrays), self.trace)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..config import Config
 from ..errors import ConfigError, PipelineError, did_you_mean
+from ..parts import Argument, Code, Limit, Offload, Set, Setting
 from .calls import loop_call
 from .families import family_of
 from .schedulers import kind_of
@@ -52,21 +53,22 @@ def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
         )
     if config.checkpointing and not getattr(denoiser, "_supports_gradient_checkpointing", True):
         raise PipelineError(
-            f"checkpointing=True: diffusers cannot compute the blocks of {type(denoiser).__name__} again in the backward; leave it out: "
-            "gradient='straight-through' keeps nothing of the denoiser, and Budget(bytes=...) bounds what is kept"
+            Setting("checkpointing", True),
+            f": diffusers cannot compute the blocks of {type(denoiser).__name__} again in the backward; leave it out: ",
+            Setting("gradient", "straight-through"), " keeps nothing of the denoiser, and ", Limit("bytes", Code("...")), " bounds what is kept",
         )
     compiled = [m for m in denoiser.modules() if hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None]
     if compiled and semantic:
         how = "load it anew without compile_repeated_blocks()"
         how = f"pipe.{place} = pipe.{place}._orig_mod after torch.compile" if compiled[0] is denoiser else how
         raise PipelineError(
-            "the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: "
-            f"use the eager one ({how}) with DyMO(..., compile=True), which compiles it for you, or set semantic_weight=0"
+            f"the denoiser is compiled, and hooks added afterwards are ignored, so its attention maps cannot be read: use the eager one ({how}) "
+            "with DyMO(..., ", Setting("compile", True), "), which compiles it for you, or ", Set(Setting("semantic_weight", 0)),
         )
     # A transformer's maps are read behind its projections.
     if semantic and place == "unet" and any(getattr(m, "fused_projections", False) for m in denoiser.modules()):
         raise PipelineError(
-            "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or set semantic_weight=0"
+            "the attention projections are fused: call pipe.unfuse_qkv_projections() first, or ", Set(Setting("semantic_weight", 0)),
         )
 
 
@@ -82,7 +84,7 @@ def check_arguments(
     call = call or loop_call(pipe)
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
-        raise ConfigError(f"num_inference_steps={steps!r}: give a whole number above 0")
+        raise ConfigError(Argument("num_inference_steps", steps), ": give a whole number above 0")
     if not call.__module__.startswith("diffusers."):
         return
     parameters = inspect.signature(call).parameters.values()
@@ -91,7 +93,7 @@ def check_arguments(
         if name in known or name in _DEPRECATED:
             continue
         if name in {field.name for field in dataclasses.fields(Config)}:
-            raise ConfigError(f"{name}= is a setting of DyMO(..., {name}=...), not an argument of the call")
+            raise ConfigError(Setting(name), " is a setting of DyMO(..., ", Setting(name, Code("...")), "), not an argument of the call")
         open_to = [one for one in known if one not in withheld]
         close = did_you_mean(name, [*own, *open_to])
         raise ConfigError(f"{pipe.__name__} has no argument {name!r}{close}: it takes {', '.join(open_to)}")
@@ -109,7 +111,8 @@ def check_steps(scheduler: Any, steps: Any) -> None:
     except (ValueError, TypeError) as error:
         if "train_timesteps" in str(error):
             raise ConfigError(
-                f"num_inference_steps={steps}: {type(scheduler).__name__} has {most} noise levels, and no more steps; give {most} or fewer"
+                Argument("num_inference_steps", steps),
+                f": {type(scheduler).__name__} has {most} noise levels, and no more steps; give {most} or fewer",
             ) from error
 
 
@@ -118,7 +121,7 @@ def check_generator(given: Any) -> None:
     if given is None or all(isinstance(one, torch.Generator) for one in (given if isinstance(given, list) else [given])):
         return
     seed = given if isinstance(given, Integral) else 0
-    raise ConfigError(f"generator={given!r}: give torch.Generator().manual_seed({seed}), or a list with one of them an image")
+    raise ConfigError(Argument("generator", Code(f"{given!r}")), f": give torch.Generator().manual_seed({seed}), or a list with one of them an image")
 
 
 def images_per_prompt(number: Any) -> int:
@@ -126,7 +129,7 @@ def images_per_prompt(number: Any) -> int:
     if number is None:
         return 1
     if not isinstance(number, Integral) or number < 1:
-        raise ConfigError(f"num_images_per_prompt={number!r}: give a whole number above 0")
+        raise ConfigError(Argument("num_images_per_prompt", number), ": give a whole number above 0")
     return int(number)
 
 
@@ -135,8 +138,8 @@ def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) ->
     offloaded = bool(getattr(pipe, "_all_hooks", None))
     if offloaded and preference and not preview and config.gradient != "straight-through":
         raise PipelineError(
-            "enable_model_cpu_offload() would move the denoiser away while its gradient is needed: give preview_vae= (an "
-            "AutoencoderTiny), set gradient='straight-through', or use enable_sequential_cpu_offload()"
+            Offload("model"), " would move the denoiser away while its gradient is needed: give ", Setting("preview_vae"),
+            " (an AutoencoderTiny), ", Set(Setting("gradient", "straight-through")), ", or use ", Offload("sequential"),
         )
 
 

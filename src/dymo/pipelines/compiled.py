@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ..parts import Part
 from .attention import Lean
 from .hold import patched
 
@@ -67,7 +68,7 @@ def with_compiled(function: Callable[..., Any], block: nn.Module | None, backend
 
 
 @contextmanager
-def explained(remedy: str) -> Iterator[None]:
+def explained(remedy: tuple[str | Part, ...]) -> Iterator[None]:
     """What torch.compile raises inside, as a ConfigError with the remedy."""
     try:
         yield
@@ -76,7 +77,7 @@ def explained(remedy: str) -> Iterator[None]:
             raise
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise ConfigError(
-            f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or {remedy}"
+            f"torch cannot compile here ({reason.strip()}); it needs a C++ compiler, and Triton on a GPU. Install them, or ", remedy
         ) from error
 
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import PipelineError
 from ..guidance.levels import predict_noise, predict_z0
 from ..guidance.loop import Need, Rows, Seen, Timestep, pick, places
+from ..parts import Set, Setting
 from ..trace import Cost
 from .block import Mixed, OneBlock
 from .decode import power_of_two
@@ -93,8 +94,8 @@ class Evaluator:
             )
         if call and need.maps and self.choice.all_rows and branches.unconditional is not None:
             raise PipelineError(
-                f"map_rows='all': {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: "
-                "set map_rows='conditional'"
+                Setting("map_rows", "all"), f": {type(self.pipe).__name__} runs its guidance in two calls, and the maps of one are read: ",
+                Set(Setting("map_rows", "conditional")),
             )
         chosen = list(range(n)) if self.fixed else rows or list(range(n))
         blocks = [[block * n + i for i in chosen] for block in range(branches.count)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, first_line
+from ..parts import Setting
 from .compiled import of_the_compiler
 from .rows import map_tensors
 
@@ -39,8 +40,9 @@ class _Once:
     def __call__(self, _gradients: Any) -> None:
         if self.passed:
             raise ConfigError(
-                "compile='graphs': a graph passes a gradient back once, and a second one was asked for, as where an objective's loss has "
-                "parts (K, n): leave out one of the two"
+                Setting("compile", "graphs"),
+                ": a graph passes a gradient back once, and a second one was asked for, as where an objective's loss has parts (K, n): leave out "
+                "one of the two",
             )
         self.passed = True
 
@@ -84,7 +86,8 @@ class Graphs:
                 while isinstance(what, tuple):
                     what = what[0]
                 raise ConfigError(
-                    f"compile='graphs': the {what} cannot be captured as a CUDA graph ({first_line(error)}): leave out compile='graphs'"
+                    Setting("compile", "graphs"), f": the {what} cannot be captured as a CUDA graph ({first_line(error)}): leave out ",
+                    Setting("compile", "graphs"),
                 ) from error
             # The function is kept too: the graph reads tensors that only it holds.
             self._captured[kind] = _Captured(replay, differentiable, (function, owners()))

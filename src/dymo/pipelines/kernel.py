@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import PipelineError
 from ..guidance.loop import places
+from ..parts import Set, Setting
 
 # Scores of one head, in bytes of float32, from which on heads are taken one by one and their scores computed again in the backward.
 _AT_ONCE = 2**26
@@ -140,9 +141,8 @@ class KernelTaps(AbstractContextManager):
     def _maps_of(self, name: str, change: Callable[[Tensor], Tensor], rows: slice) -> Tensor:
         if name not in self.entered:
             raise PipelineError(
-                f"the attention of {name} did not run through torch's scaled_dot_product_attention, so its maps cannot be "
-                "read: set the default attention processors and backend "
-                "(pipe.transformer.set_attention_backend('native')), or set semantic_weight=0"
+                f"the attention of {name} did not run through torch's scaled_dot_product_attention, so its maps cannot be read: set the default "
+                "attention processors and backend (pipe.transformer.set_attention_backend('native')), or ", Set(Setting("semantic_weight", 0)),
             )
         seen = self.entered[name]
         batch = seen.q.shape[0]

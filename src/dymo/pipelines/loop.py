@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
+from ..parts import Argument
 from ..trace import Cost
 from . import attention
 from .calls import holds_loop, knowing, loop_call, undecorated
@@ -267,7 +268,7 @@ class PipelineLoop:
             self.kwargs["latents"] = self._first(self.kwargs["latents"])
             return {}
         if "randn_tensor" not in call.__code__.co_names:
-            raise PipelineError(f"{type(self.pipe).__name__} makes its first latents in a way that is not known: give latents=")
+            raise PipelineError(f"{type(self.pipe).__name__} makes its first latents in a way that is not known: give ", Argument("latents"))
         draw = call.__globals__["randn_tensor"]
 
         def first_draw(*args: Any, **kwargs: Any) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PipelineError
+from ..parts import Set, Setting
 from .attention import Lean
 
 # Scores of attention, in bytes of float32, that are computed at once: an SDXL image's.
@@ -129,9 +130,9 @@ class AttentionTaps(AbstractContextManager):
                 self.queries[name], self.keys[name] = processor.seen
             if silent := next((name for name in self.modules if name not in self.queries or name not in self.keys), None):
                 raise PipelineError(
-                    f"the attention processor of {silent}, {type(getattr(self.modules[silent], 'processor', None)).__name__}, does not call "
-                    "the modules to_q and to_k, so its maps cannot be read: call them in it, set the default attention processors "
-                    "(pipe.unet.set_default_attn_processor()), or set semantic_weight=0"
+                    f"the attention processor of {silent}, {type(getattr(self.modules[silent], 'processor', None)).__name__}, does not call the "
+                    "modules to_q and to_k, so its maps cannot be read: call them in it, set the default attention processors "
+                    "(pipe.unet.set_default_attn_processor()), or ", Set(Setting("semantic_weight", 0)),
                 )
             return [self._group(names, rows) for names in self._alike()]
         return [group._replace(q=_rows(group.q, rows), k=_rows(group.k, rows)) for group in self._given]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, PipelineError, first_line
+from ..parts import Option
 from .sampler_names import read_sampler
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def load_unet(source: str, like: Any) -> Any:
         # A file has lists where a constructor was given tuples.
         if json.dumps(found) != json.dumps(wanted):
             raise PipelineError(
-                f"the UNet of {source!r} has {name}={found!r}, this pipeline's {wanted!r}: it belongs to another family"
+                f"the UNet of {source!r} has the {name} {found!r}, this pipeline's {wanted!r}: it belongs to another family"
             )
     return unet.to(own.device).eval()
 
@@ -84,9 +85,9 @@ def load_loras(pipe: Any, loras: Sequence[tuple[str, float]]) -> None:
             remedy = "is it of this model's family?"
             if isinstance(error, ImportError) or "peft" in str(error).lower():
                 remedy = "pip install 'dymo-diffusion[lora]'"
-            raise PipelineError(f"--lora {source}: cannot be loaded ({first_line(error)}); {remedy}") from error
+            raise PipelineError(Option("lora", source), f": cannot be loaded ({first_line(error)}); {remedy}") from error
         if not any(name in adapters for adapters in pipe.get_list_adapters().values()):
-            raise PipelineError(f"--lora {source}: none of its weights is for this model; is it of the same family?")
+            raise PipelineError(Option("lora", source), ": none of its weights is for this model; is it of the same family?")
     pipe.set_adapters(names, [strength for _, strength in loras])
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ..errors import PipelineError, first_line
+from ..parts import Part, Set, Setting
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +41,14 @@ def check_weights(denoiser: nn.Module, semantic: bool, gradient: str) -> None:
         log.info("weights are %s: %s", name, reason or "a gradient passes through them")
         if reason is None or not (semantic or gradient in ("full", "conditional")):
             continue
-        asks = "gradient={!r} needs" if not semantic else "the semantic objective needs"
-        remedy = "set semantic_weight=0" if semantic else "set gradient='straight-through'"
+        asks = ("the semantic objective",) if semantic else (Setting("gradient", gradient),)
+        straight = Setting("gradient", "straight-through")
+        remedy: tuple[str | Part, ...] = (Set(Setting("semantic_weight", 0)),) if semantic else (Set(straight),)
         if semantic and gradient != "straight-through":
-            remedy += " and gradient='straight-through'"
+            remedy += (" and ", straight)
         raise PipelineError(
-            f"the denoiser's weights are {name}, through which no gradient passes ({reason}), and {asks.format(gradient)} one: "
-            f"{remedy}; or load it as GGUF, in a weight-only format as torchao's Int8WeightOnlyConfig, or in bfloat16"
+            f"the denoiser's weights are {name}, through which no gradient passes ({reason}), and ", asks, " needs one: ", remedy,
+            "; or load it as GGUF, in a weight-only format as torchao's Int8WeightOnlyConfig, or in bfloat16"
         )
 
 

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 from dymo.errors import ConfigError
+from dymo.parts import Setting
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph
 from dymo.prompt.tokens import TokenPairs, token_pairs
 
@@ -43,14 +44,14 @@ def load_parser(name: str = "spacy", **settings: Any) -> Parser:
     Raises ConfigError on an unknown name or setting, or where what the parser needs is not installed.
     """
     if name not in PARSERS:
-        raise ConfigError(f"parser={name!r} is not known: choose one of {', '.join(PARSERS)}, or give a function")
+        raise ConfigError(Setting("parser", name), f" is not known: choose one of {', '.join(PARSERS)}, or give a function")
     # Imported where it is chosen: each takes seconds, and a graph given as JSON needs none of them.
     kind = resolve_name(f"dymo.prompt.{PARSERS[name]}")
     try:
         signature(kind).bind(**settings)
     except TypeError as error:
         known = ", ".join(signature(kind).parameters) or "none"
-        raise ConfigError(f"parser={name!r}: {error}; its settings are: {known}") from error
+        raise ConfigError(Setting("parser", name), f": {error}; its settings are: {known}") from error
     return kind(**settings)
 
 

@@ -110,8 +110,8 @@ def align(
     return graph, tuple(dict.fromkeys(missing))
 
 
-def warn(message: str) -> None:
-    warnings.warn(message, PromptWarning, stacklevel=3)
+def warn(*parts: object) -> None:
+    warnings.warn(PromptWarning(*parts), stacklevel=3)
 
 
 def warn_of_missing(prompt: str, missing: Sequence[str]) -> None:

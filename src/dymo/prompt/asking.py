@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from dymo.errors import ConfigError, PromptError
+from dymo.parts import OfParser
 from dymo.prompt import parse
 from dymo.prompt.align import check_words, warn, warn_of_missing
 from dymo.prompt.answer import SCHEMA_VERSION, BadAnswer, Message, messages, read_answer
@@ -57,7 +58,7 @@ class GraphCache:
                 raise
         except OSError as error:
             problem = f"cannot write the cache of graphs {self.folder}: {error.strerror or error}"
-            raise ConfigError(f"{problem}; give another cache= folder, or cache=False") from error
+            raise ConfigError(f"{problem}; give another ", OfParser("cache"), " folder, or ", OfParser("cache", False)) from error
 
     def _path(self, prompt: str, parts: tuple[str, ...]) -> Path:
         content = json.dumps([prompt, *parts]).encode("utf-8", "surrogatepass")
@@ -70,8 +71,8 @@ def default_folder() -> Path:
     try:
         from platformdirs import user_cache_path
     except ImportError as error:
-        need = "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give cache="
-        raise ConfigError(need) from error
+        need = "the cache's usual place needs platformdirs: pip install 'dymo-diffusion[llm]', or give "
+        raise ConfigError(need, OfParser("cache")) from error
     return user_cache_path("dymo") / "graphs"
 
 
@@ -88,9 +89,9 @@ class AskingParser(ABC):
 
     def __init__(self, identity: str, cache: str | Path | bool, on_failure: OnFailure, concurrency: int) -> None:
         if on_failure not in ("error", "fallback"):
-            raise ConfigError(f"on_failure={on_failure!r} is not known: choose error or fallback")
+            raise ConfigError(OfParser("on_failure", on_failure), " is not known: choose error or fallback")
         if type(concurrency) is not int or not 1 <= concurrency <= 256:
-            raise ConfigError(f"concurrency={concurrency!r} must be a whole number from 1 to 256")
+            raise ConfigError(OfParser("concurrency", concurrency), " must be a whole number from 1 to 256")
         self.identity = identity
         self.on_failure = on_failure
         self.concurrency = concurrency
@@ -115,7 +116,7 @@ class AskingParser(ABC):
             except PromptError as error:
                 if self.on_failure == "error":
                     raise
-                warn(f"{error}; the spaCy parser reads {prompt!r} instead")
+                warn(error, f"; the spaCy parser reads {prompt!r} instead")
                 return parse(prompt)
             if self.cache:
                 self.cache.put(*found, self.identity, SCHEMA_VERSION)

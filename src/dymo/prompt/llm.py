@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dymo.errors import ConfigError, PromptError
+from dymo.parts import InPython, Name, OfParser, Set, Setting
 from dymo.prompt.answer import Message, schema
 from dymo.prompt.asking import AskingParser, OnFailure
 
@@ -74,14 +75,14 @@ class LLMParser(AskingParser):
             import httpx2 as httpx
             from pydantic import SecretStr
         except ImportError as error:
-            raise ConfigError(f"parser='llm' needs an HTTP client: {_INSTALL}") from error
+            raise ConfigError(Setting("parser", "llm"), f" needs an HTTP client: {_INSTALL}") from error
         name = model or os.environ.get(MODEL_VARIABLE)
         if not name:
-            raise ConfigError(f"parser='llm' needs a model: give model=, or set {MODEL_VARIABLE}")
+            raise ConfigError(Setting("parser", "llm"), " needs a model: give ", OfParser("model"), f", or set {MODEL_VARIABLE}")
         if not 0 < timeout < float("inf"):
-            raise ConfigError(f"timeout={timeout!r} must be a number of seconds above 0")
+            raise ConfigError(OfParser("timeout", timeout), " must be a number of seconds above 0")
         if type(retries) is not int or not 0 <= retries <= 20:
-            raise ConfigError(f"retries={retries!r} must be a whole number from 0 to 20")
+            raise ConfigError(OfParser("retries", retries), " must be a whole number from 0 to 20")
         url = base_url or os.environ.get(URL_VARIABLE) or "https://api.openai.com/v1"
         self.model, self.place = name, _shown(url)
         given = (
@@ -90,10 +91,10 @@ class LLMParser(AskingParser):
         key = given.get_secret_value()
         if not key and base_url is None and URL_VARIABLE not in os.environ:
             raise ConfigError(
-                f"parser='llm' needs a key: set {KEY_VARIABLE}, or give base_url= of a server without one"
+                Setting("parser", "llm"), f" needs a key: set {KEY_VARIABLE}, or give ", OfParser("base_url"), " of a server without one",
             )
         if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"the key in {KEY_VARIABLE} or api_key= has characters that no HTTP header can: check it")
+            raise ConfigError(f"the key in {KEY_VARIABLE} or ", OfParser("api_key"), " has characters that no HTTP header can: check it")
         super().__init__(f"{name} at {self.place}", cache, on_failure, concurrency)
         self._key, self._url = SecretStr(key or "none"), url.rstrip("/") + "/chat/completions"
         self._timeout, self._retries = timeout, retries
@@ -135,7 +136,8 @@ class LLMParser(AskingParser):
                 problem = self.presentable(" ".join(str(refused).split())[:300])
                 # Not chained: nothing of the request, which has the key, must hang on it.
                 raise PromptError(
-                    f"{self.identity} failed: {problem}. Check base_url, model and key, or set on_failure='fallback'"
+                    f"{self.identity} failed: {problem}. Check ", Name(OfParser("base_url")), ", ", Name(OfParser("model")), " and ",
+                    InPython("key", f"${KEY_VARIABLE}"), ", or ", Set(OfParser("on_failure", "fallback")),
                 ) from None
 
     def _sent(self, body: dict[str, Any]) -> Any:
@@ -224,9 +226,9 @@ def _shown(url: str) -> str:
     """The URL without its query. Raises ConfigError where it is no address, or holds a password."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("base_url is no http(s) address: give one as http://localhost:8000/v1")
+        raise ConfigError(Name(OfParser("base_url")), " is no http(s) address: give one as http://localhost:8000/v1")
     if parts.username or parts.password:
         # HTTP clients log the addresses they ask.
-        raise ConfigError(f"base_url of {parts.hostname} holds a user or password: give a key, in {KEY_VARIABLE}")
+        raise ConfigError(Name(OfParser("base_url")), f" of {parts.hostname} holds a user or password: give a key, in {KEY_VARIABLE}")
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"

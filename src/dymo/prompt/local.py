@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dymo.errors import ConfigError, PromptError, first_line
+from dymo.parts import OfParser, Setting
 from dymo.prompt.answer import schema
 from dymo.prompt.asking import AskingParser, OnFailure
 
@@ -39,13 +40,13 @@ class LocalParser(AskingParser):
         try:
             import llguidance.hf
         except ImportError as error:
-            raise ConfigError(f"parser='transformers' needs llguidance: {_INSTALL}") from error
+            raise ConfigError(Setting("parser", "transformers"), f" needs llguidance: {_INSTALL}") from error
         if type(max_new_tokens) is not int or max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens={max_new_tokens!r} must be a whole number above 0")
+            raise ConfigError(OfParser("max_new_tokens", max_new_tokens), " must be a whole number above 0")
         if isinstance(model, (str, Path)):
             model, tokenizer = _load(str(model), device)
         if tokenizer is None:
-            raise ConfigError("give tokenizer= with a loaded model")
+            raise ConfigError("give ", OfParser("tokenizer"), " with a loaded model")
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError(f"{type(tokenizer).__name__} is no fast tokenizer, which constrained writing needs")
         name = getattr(model.config, "_name_or_path", "") or ""
@@ -112,5 +113,5 @@ def _load(name: str, device: str | None) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
-        raise PromptError(f"the model {name!r} for parser='transformers' cannot be loaded: {first_line(error)}") from error
+        raise PromptError(f"the model {name!r} for ", Setting("parser", "transformers"), f" cannot be loaded: {first_line(error)}") from error
     return (model.to(device) if device else model), tokenizer

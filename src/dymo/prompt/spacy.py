@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from dymo.errors import PromptError
+from dymo.parts import Setting
 from dymo.prompt.align import check_words, warn
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
@@ -87,8 +88,8 @@ def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
     language = foreign_language(cleaned.text, load_vocabulary())
     if language is not None:
         warn(
-            f"the prompt {prompt!r} looks like {language}, and this parser reads English only: its graph is left empty, "
-            "so the semantic objective has nothing to do. Give graph=, or take parser='llm'"
+            f"the prompt {prompt!r} looks like {language}, and this parser reads English only: its graph is left empty, so the semantic objective "
+            "has nothing to do. Give ", Setting("graph"), ", or take ", Setting("parser", "llm"),
         )
         return SemanticGraph(prompt, ())
     words = read_words(document, cleaned, prompt, load_vocabulary())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RewardError
+from ..parts import OfReward
 from .registry import SPECS, Spec, ready, spec_of
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ def load_reward(
 
     if isinstance(spec, Mapping):
         if source is not None:
-            raise RewardError(f"source={str(source)!r} cannot serve {len(spec)} rewards: load each with its own source")
+            raise RewardError(OfReward("source", str(source)), f" cannot serve {len(spec)} rewards: load each with its own source")
         parts = [(load_reward(k, None, device, dtype, checkpointing=checkpointing), w) for k, w in spec.items()]
         return CombinedReward(parts, conflicts)
     if isinstance(spec, (str, Path, Spec)):
         known = spec if isinstance(spec, Spec) else spec_of(str(spec))
         reward = known.load(source, dtype, **({"checkpointing": True} if checkpointing else {}))
     elif source is not None:
-        raise RewardError(f"source={str(source)!r} cannot serve a reward that is given as an object: leave it out")
+        raise RewardError(OfReward("source", str(source)), " cannot serve a reward that is given as an object: leave it out")
     else:
         reward = ready(spec)
     if device is not None:

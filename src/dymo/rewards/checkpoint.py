@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import RewardError
+from ..parts import OfReward, Where
 
 Module = TypeVar("Module", bound=nn.Module)
 State = Mapping[str, Tensor]
@@ -44,8 +45,9 @@ def find_file(source: str | Path, file: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(str(source), file))
     except (OSError, ValueError) as error:
-        remedy = "give the path of the file with source="
-        raise RewardError(f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; {remedy}") from error
+        raise RewardError(
+            f"{name}: cannot fetch {file} of {str(source)!r}: {reason(error)}; give the path of the file", Where(" with ", OfReward("source"))
+        ) from error
 
 
 def read_weights(path: str | Path, under: str | None = None) -> dict[str, Tensor]:

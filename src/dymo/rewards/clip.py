@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
 from ..errors import RewardError
+from ..parts import OfReward, Where
 from .base import full_precision
 from .checkpoint import State, find_file, fitting, from_state, hollow, put, read_config, read_weights, reason, told
 from .open_clip import from_open_clip, open_clip_shapes
@@ -120,8 +121,8 @@ def pretrained(
         )
     except Exception as error:  # a configuration that makes no sense raises anything
         raise RewardError(
-            f"{name}: cannot load a {kind.__name__} from {str(source)!r}: {reason(error)}; give its folder, with "
-            "config.json and model.safetensors, or a hub id, with source="
+            f"{name}: cannot load a {kind.__name__} from {str(source)!r}: {reason(error)}; give its folder, with config.json and "
+            "model.safetensors, or a hub id", Where(", with ", OfReward("source")),
         ) from error
     unexpected = [k for k in report["unexpected_keys"] if not k.endswith("position_ids") and not k.startswith(optional)]
     misshaped = [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in report["mismatched_keys"]]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RewardError
+from ..parts import OfReward
 from .base import Reward, check_scores, full_precision, is_differentiable, scale_of
 
 Conflicts = Literal["sum", "project"]
@@ -29,7 +30,7 @@ class CombinedReward:
 
     def __init__(self, parts: Sequence[tuple[Reward, float]], conflicts: Conflicts = "sum"):
         if conflicts not in get_args(Conflicts):
-            raise RewardError(f"conflicts={conflicts!r}: choose 'sum' or 'project'")
+            raise RewardError(OfReward("conflicts", conflicts), ": choose 'sum' or 'project'")
         if not parts:
             raise RewardError("no reward to combine: give {name: weight, ...}")
         for reward, weight in parts:

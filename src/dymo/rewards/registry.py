@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .. import plugins
-from ..errors import ConfigError, RewardError, did_you_mean
+from ..errors import ConfigError, ModelWarning, RewardError, did_you_mean
+from ..parts import InPython, OfReward, Part
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ class Spec:
             return self.loader(self, source or self.source, dtype, **settings)
         except RewardError as error:
             if source is None and self.source and isinstance(error.__cause__, OSError):
-                raise RewardError(f"{error}. Installed here: {', '.join(plugins.names(GROUP))}") from error
+                raise RewardError(error, f". Installed here: {', '.join(plugins.names(GROUP))}") from error
             raise
         except Exception as error:
             place = str(source or self.source)
@@ -77,18 +78,15 @@ class Spec:
         """Raises RewardError on an empty source, or on a path where nothing is; warns of the file of another version."""
         text = str(source)
         if not text.strip():
-            raise RewardError(f"{self.name}: source={source!r} is empty; give a hub id, a folder or a file, or None")
+            raise RewardError(f"{self.name}: ", OfReward("source", source), " is empty; give a hub id, a folder or a file, or None")
         path = Path(source).expanduser()
         if not path.exists() and (text.count("/") != 1 or text[0] in "./~" or path.suffix in WEIGHT_FILES):
-            raise RewardError(f"{self.name}: source={text!r}: no such file or folder, and a hub id is OWNER/NAME")
+            raise RewardError(f"{self.name}: ", OfReward("source", text), ": no such file or folder, and a hub id is OWNER/NAME")
         # Files of one hub id differ in nothing but their values.
         stems = {Path(s.file).stem: s.name for s in OWN.values() if s.source == self.source and s.name != self.name}
         if path.stem in stems:
-            warnings.warn(
-                f"{self.name}: {path.name} is what {stems[path.stem]}'s file is called, and nothing in it tells the two apart: "
-                f"if it is that file, load it as {stems[path.stem]!r}",
-                stacklevel=4,
-            )
+            alike = f"{path.name} is what {stems[path.stem]}'s file is called, and nothing in it tells the two apart"
+            warnings.warn(ModelWarning(f"{self.name}: {alike}: if it is that file, load it as {stems[path.stem]!r}"), stacklevel=4)
         return path if path.exists() else source
 
 
@@ -177,13 +175,14 @@ def spec_of(name: str) -> Spec:
     if said := plugins.no_name(name):
         raise RewardError(f"the reward {said}")
     what = "there is no folder" if "/" in name or not name.strip() else "unknown reward"
-    raise RewardError(f"{what} {name!r}{did_you_mean(name, SPECS)}: {remedy()}")
+    raise RewardError(f"{what} {name!r}{did_you_mean(name, SPECS)}: ", remedy())
 
 
-def remedy() -> str:
+def remedy() -> tuple[str | Part, ...]:
     """What can be given as a reward."""
     names = ", ".join(map(repr, SPECS))
-    return f"choose {names}, give the folder of a CLIPModel, FILE.py:NAME, or a function f(images, prompts) -> scores"
+    function = InPython(", FILE.py:NAME, or a function f(images, prompts) -> scores", ", or FILE.py:NAME")
+    return f"choose {names}, give the folder of a CLIPModel", function
 
 
 def ready(reward: object) -> Reward:
@@ -198,7 +197,7 @@ def ready(reward: object) -> Reward:
         return FunctionReward(reward)
     several = isinstance(reward, (list, tuple, set))
     advice = "several rewards are a dictionary, as {'pickscore': 1.0, 'hpsv2.1': 0.5}" if several else remedy()
-    raise RewardError(f"{reward!r:.80} is no reward: {advice}")
+    raise RewardError(f"{reward!r:.80} is no reward: ", advice)
 
 
 def _plugged(name: str) -> Spec:
@@ -211,11 +210,11 @@ def _plugged(name: str) -> Spec:
             return found
         reward = ready(found)
     except (ConfigError, RewardError) as error:
-        raise RewardError(f"the reward {error}") from error
+        raise RewardError("the reward ", error) from error
 
     def load(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **settings: Any) -> Reward:
         if source:
-            raise RewardError(f"{spec.name} is a reward in Python, which no source={str(source)!r} can serve")
+            raise RewardError(f"{spec.name} is a reward in Python, which no ", OfReward("source", str(source)), " can serve")
         return reward
 
     gradient = is_differentiable(reward)

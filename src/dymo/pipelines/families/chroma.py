@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import PipelineError
+from ...parts import Set, Setting
 from . import Encoder, inner
 from .flux import TwoCalls, every_block
 
@@ -20,7 +21,7 @@ class Chroma(TwoCalls):
         if inner(pipe.transformer).is_gradient_checkpointing:
             raise PipelineError(
                 "with diffusers' gradient checkpointing Chroma's single blocks lose the mask of the prompt, so that the prediction is another "
-                "one: call pipe.transformer.disable_gradient_checkpointing(), and set checkpointing=True to spare memory"
+                "one: call pipe.transformer.disable_gradient_checkpointing(), and ", Set(Setting("checkpointing", True)), " to spare memory",
             )
         if hasattr(pipe, "mask_processor") and "guidance_embeds" not in pipe.transformer.config:
             raise PipelineError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Argument, Set, Setting
 from ..kernel import Places
 from . import Encoder
 from .transformer import Transformer
@@ -24,7 +25,8 @@ class Ernie(Transformer):
         rewrites = given.get("use_pe", True) and given.get("prompt_embeds") is None
         if rewrites and pipe.pe is not None and pipe.pe_tokenizer is not None:
             raise PipelineError(
-                "use_pe=True has a language model rewrite the prompt, so that its words cannot be found: set use_pe=False (and give the "
-                "prompt that it made, revised_prompts of a plain call), or set semantic_weight=0"
+                Argument("use_pe", True), " has a language model rewrite the prompt, so that its words cannot be found: ",
+                Set(Argument("use_pe", False)), " (and give the prompt that it made, revised_prompts of a plain call), or ",
+                Set(Setting("semantic_weight", 0)),
             )
         return (Encoder(pipe.tokenizer),)

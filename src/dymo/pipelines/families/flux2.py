@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Argument, Set, Setting
 from ..packing import Packing
 from . import Branches, Encoder
 from .flux import TwoCalls
@@ -23,7 +24,7 @@ class Flux2(TwoCalls):
         if given.get("image") is not None and any(kind.__name__ == "Flux2KleinKVPipeline" for kind in type(pipe).__mro__):
             raise PipelineError(
                 f"{type(pipe).__name__} keeps the keys of its pictures from the first step, which its denoiser gives out beside the prediction: "
-                "leave image= out, or use Flux2KleinPipeline, which reads the pictures at each step"
+                "leave ", Argument("image"), " out, or use Flux2KleinPipeline, which reads the pictures at each step",
             )
         return super().branches(pipe, given, call)
 
@@ -34,7 +35,8 @@ class Flux2(TwoCalls):
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         if given.get("caption_upsample_temperature"):
             raise PipelineError(
-                "caption_upsample_temperature= has the prompt written anew, so that its words cannot be found: leave it out, or set semantic_weight=0"
+                Argument("caption_upsample_temperature"), " has the prompt written anew, so that its words cannot be found: leave it out, or ",
+                Set(Setting("semantic_weight", 0)),
             )
         window, tokenizer = given.get("max_sequence_length") or 512, pipe.tokenizer
         if not hasattr(pipe, "system_message"):

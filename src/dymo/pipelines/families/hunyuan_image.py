@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ...errors import PipelineError
+from ...parts import Set, Setting
 from ..kernel import Places
 from . import inner
 from .flux import every_block
@@ -38,7 +39,7 @@ class HunyuanImage(QwenImage):
         if inner(pipe.transformer).is_gradient_checkpointing:
             raise PipelineError(
                 f"diffusers' gradient checkpointing of {type(inner(pipe.transformer)).__name__} fails as soon as a gradient is wanted: call "
-                "pipe.transformer.disable_gradient_checkpointing(), and set checkpointing=True to spare memory"
+                "pipe.transformer.disable_gradient_checkpointing(), and ", Set(Setting("checkpointing", True)), " to spare memory",
             )
         for guider in (pipe.guider, pipe.ocr_guider):
             if guider is not None and type(guider).__name__ not in _GUIDERS:
@@ -65,8 +66,9 @@ class HunyuanImage(QwenImage):
             return 1.0
         if type(guider).__name__ != _LINEAR:
             raise PipelineError(
-                f"gradient='conditional' and FreeDoM cannot tell the prompt's share of {type(guider).__name__}, which is not linear: set "
-                f"gradient='full' or 'straight-through', or give the pipeline a {_LINEAR}"
+                Setting("gradient", "conditional"),
+                f" and FreeDoM cannot tell the prompt's share of {type(guider).__name__}, which is not linear: ", Set(Setting("gradient", "full")),
+                f" or 'straight-through', or give the pipeline a {_LINEAR}",
             )
         return float(guider.guidance_scale) + guider.use_original_formulation if guider._is_cfg_enabled() else 1.0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Argument, Set, Setting
 from ..kernel import Places
 from . import Encoder
 from .flux import TwoCalls
@@ -27,9 +28,10 @@ class LongCatImage(TwoCalls):
         """The chat around the prompt is tokenised by itself, so that its tokens are all before or behind the prompt's."""
         if given.get("enable_prompt_rewrite"):
             raise PipelineError(
-                "enable_prompt_rewrite=True, the default, has the text encoder write another prompt, whose words are not known before the "
-                "run: set enable_prompt_rewrite=False and, to keep what it writes, give pipe.rewire_prompt(prompt, pipe.device) as the prompt; "
-                "or set semantic_weight=0"
+                Argument("enable_prompt_rewrite", True),
+                ", the default, has the text encoder write another prompt, whose words are not known before the run: ",
+                Set(Argument("enable_prompt_rewrite", False)),
+                " and, to keep what it writes, give pipe.rewire_prompt(prompt, pipe.device) as the prompt; or ", Set(Setting("semantic_weight", 0)),
             )
         tokenizer = Spelling(pipe.tokenizer)
         prompts = given.get("prompt") or []
@@ -37,7 +39,7 @@ class LongCatImage(TwoCalls):
             if (read := "".join(tokenizer.pieces(prompt))) != prompt:
                 raise PipelineError(
                     f"the pipeline makes {read!r} of the apostrophes in the prompt, so that its words cannot be found: write at most one word "
-                    "with an apostrophe inside, or set semantic_weight=0"
+                    "with an apostrophe inside, or ", Set(Setting("semantic_weight", 0)),
                 )
         return (Encoder(tokenizer, 0, pipe.tokenizer_max_length),)
 

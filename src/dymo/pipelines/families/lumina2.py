@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Set, Setting
 from ..kernel import Places
 from . import Branches, Encoder
 from .transformer import Transformer
@@ -26,8 +27,8 @@ class Lumina2(Transformer):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         if (given.get("cfg_trunc_ratio") or 1.0) < 1:
             raise PipelineError(
-                "gradient='conditional' cannot tell the steps that cfg_trunc_ratio leaves without guidance: set gradient='full' or "
-                "'straight-through'"
+                Setting("gradient", "conditional"), " cannot tell the steps that cfg_trunc_ratio leaves without guidance: ",
+                Set(Setting("gradient", "full")), " or 'straight-through'",
             )
         return float(pipe.guidance_scale) if pipe.do_classifier_free_guidance else 1.0
 

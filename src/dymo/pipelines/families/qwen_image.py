@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Argument
 from ..calls import loop_call
 from . import Encoder
 from .flux import Flux
@@ -36,7 +37,9 @@ def _with_pictures(pipe: Any, before: str, given: Mapping[str, Any]) -> tuple[st
     """
     images = given["image"] if isinstance(given["image"], list) else [given["image"]]
     if not all(isinstance(getattr(image, "size", None), tuple) for image in images):
-        raise PipelineError(f"image=: the tokens of its pictures are counted by their sizes, for which {type(pipe).__name__} takes PIL images")
+        raise PipelineError(
+            Argument("image"), f": the tokens of its pictures are counted by their sizes, for which {type(pipe).__name__} takes PIL images",
+        )
     scope = inspect.unwrap(loop_call(type(pipe))).__globals__
     pixels = scope.get("CONDITION_IMAGE_SIZE")
     if pixels is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import PipelineError
 from ...guidance.loop import Rows
+from ...parts import Argument, Set
 from ..kernel import Places
 from ..rows import rows_of
 from . import Encoder
@@ -47,7 +48,8 @@ class QwenImage21(Flux):
             return super().run(forward, args, kwargs)[:, -tokens:]
         if kwargs["encoder_hidden_states"].requires_grad:
             raise PipelineError(
-                "use_kv_cache=True keeps what the first step makes of the prompt, and no gradient to its embeddings: set use_kv_cache=False"
+                Argument("use_kv_cache", True), " keeps what the first step makes of the prompt, and no gradient to its embeddings: ",
+                Set(Argument("use_kv_cache", False)),
             )
         own = type(cache)(len(cache.layer_caches))
         found = super().run(forward, args, {**kwargs, "kv_cache": own})

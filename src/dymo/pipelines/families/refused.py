@@ -13,7 +13,7 @@ _FRAMES = "it makes the frames of a video from one chain of latents: only pipeli
 
 REFUSED: dict[str, tuple[str, str]] = {
     "StableDiffusionPanoramaPipeline": (
-        "it denoises overlapping views by calls of their own and joins them: a step is not one prediction", "StableDiffusionPipeline with width=",
+        "it denoises overlapping views by calls of their own and joins them: a step is not one prediction", "StableDiffusionPipeline with a width",
     ),
     "StableDiffusionAttendAndExcitePipeline": (
         "it moves the latents inside of its steps, along a gradient of its own", "StableDiffusionPipeline, which DyMO guides by the words",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
+from ...parts import Set, Setting
 from ..kernel import Places
 from . import Encoder
 from .transformer import Transformer
@@ -20,7 +21,8 @@ class SD3(Transformer):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         if given.get("skip_guidance_layers") is not None:
             raise PipelineError(
-                "gradient='conditional' cannot tell the prompt's share of skip_guidance_layers: set gradient='full' or 'straight-through'"
+                Setting("gradient", "conditional"), " cannot tell the prompt's share of skip_guidance_layers: ", Set(Setting("gradient", "full")),
+                " or 'straight-through'",
             )
         return super().scale(pipe, given)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...config import Gradient
 from ...errors import PipelineError
+from ...parts import Argument, Set, Setting
 from ..kernel import KernelTaps
 from . import Branches, Encoder, Family, Taps, inner, negative_first
 
@@ -91,7 +92,7 @@ class Transformer(Family):
             stride, rest = divmod(tokens[0], map_size)
             if rest or not stride:
                 sizes = [tokens[0] // n for n in range(1, tokens[0] + 1) if tokens[0] % n == 0]
-                raise PipelineError(f"map_size={map_size}: maps of {', '.join(map(str, sizes))} rows can be read here")
+                raise PipelineError(Setting("map_size", map_size), f": maps of {', '.join(map(str, sizes))} rows can be read here")
         modules = {f"{names[i]}.{self.attention}": blocks[names[i]].get_submodule(self.attention) for i in chosen}
         return KernelTaps(modules, tokens, stride, blocks[names[chosen[-1]]], call=self.kernel_call)
 
@@ -131,6 +132,6 @@ def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
         read = pipe._text_preprocessing(prompt, clean_caption=clean)[0] if clean else prompt.lower().strip()
         if read != prompt.lower().strip():
             raise PipelineError(
-                f"clean_caption=True makes {read!r} of the prompt, so that its words cannot be found: set clean_caption=False, write "
-                "the prompt so, or set semantic_weight=0"
+                Argument("clean_caption", True), f" makes {read!r} of the prompt, so that its words cannot be found: ",
+                Set(Argument("clean_caption", False)), ", write the prompt so, or ", Set(Setting("semantic_weight", 0)),
             )

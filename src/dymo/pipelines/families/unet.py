@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import PipelineError
 from ...guidance.loop import Rows
+from ...parts import Set, Setting
 from ..taps import AttentionTaps
 from . import Branches, Family, Taps, inner, negative_first
 
@@ -109,7 +110,7 @@ class UNet(Family):
         by_factor = self._by_factor(pipe.unet)
         if not by_factor:
             raise PipelineError(
-                "the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or set semantic_weight=0"
+                "the denoiser has no cross-attention with to_q and to_k: unfuse its projections, or ", Set(Setting("semantic_weight", 0)),
             )
         if map_size is None:
             factor = 4 if 4 in by_factor else min(by_factor)
@@ -118,7 +119,7 @@ class UNet(Family):
             if factor not in by_factor or latents[0] % map_size:
                 sizes = sorted(-(-latents[0] // f) for f in by_factor)
                 raise PipelineError(
-                    f"map_size={map_size}: this denoiser has maps of {sizes} rows at latents of {latents[0]} by {latents[1]}"
+                    Setting("map_size", map_size), f": this denoiser has maps of {sizes} rows at latents of {latents[0]} by {latents[1]}",
                 )
         return by_factor[factor], (-(-latents[0] // factor), -(-latents[1] // factor))
 
@@ -144,13 +145,11 @@ class UNet(Family):
     def tokenizer(self, pipe: Any) -> Any:
         tokenizer = getattr(pipe, "tokenizer", None) or getattr(pipe, "tokenizer_2", None)
         if tokenizer is None:
-            raise PipelineError(
-                f"{type(pipe).__name__} has no tokenizer, so its words have no maps: set semantic_weight=0"
-            )
+            raise PipelineError(f"{type(pipe).__name__} has no tokenizer, so its words have no maps: ", Set(Setting("semantic_weight", 0)))
         if getattr(tokenizer, "padding_side", "right") == "left":
             raise PipelineError(
-                f"the tokenizer of {type(pipe).__name__} puts its padding before the prompt, so that the places of its words are "
-                "not known: set semantic_weight=0"
+                f"the tokenizer of {type(pipe).__name__} puts its padding before the prompt, so that the places of its words are not known: ",
+                Set(Setting("semantic_weight", 0)),
             )
         return tokenizer
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import PipelineError
 from ...guidance.levels import PREDICTION_TYPES, Level
+from ...parts import Part, Sampler
 from . import levels
 from .history import Fields
 from .levels import Levels
@@ -263,12 +264,12 @@ def kind_of(scheduler: Any) -> Kind:
     near = next((one for one in known if one in SCHEDULERS or one in REFUSED), None)
     if near is None:
         raise PipelineError(
-            f"{name} cannot be steered: diffusers has no scheduler of this name, and it derives from none that is known here. "
-            f"{_instead('DPMSolverMultistepScheduler')}"
+            f"{name} cannot be steered: diffusers has no scheduler of this name, and it derives from none that is known here. ",
+            _instead("DPMSolverMultistepScheduler"),
         )
     if near in REFUSED:
         refusal = REFUSED[near]
-        raise PipelineError(f"{name} cannot be steered: {refusal.reason}. {_instead(refusal.instead)}")
+        raise PipelineError(f"{name} cannot be steered: {refusal.reason}. ", _instead(refusal.instead))
     kind = SCHEDULERS[near]
     objection = kind.objection(scheduler) or _prediction_objection(scheduler)
     if objection:
@@ -282,10 +283,10 @@ def draws_noise(scheduler: Any, given: Mapping[str, Any]) -> bool:
     return bool(given.get("eta") if draws == "eta" else draws)
 
 
-def _instead(name: str) -> str:
+def _instead(name: str) -> tuple[str | Part, ...]:
     if not name:
-        return "Its models run with no other; of diffusers' other samplers most can be steered (docs/models.md)"
-    return f"Use another, e.g. pipe.scheduler = {name}.from_config(pipe.scheduler.config); docs/models.md lists them"
+        return ("Its models run with no other; of diffusers' other samplers most can be steered (docs/models.md)",)
+    return "Use another, e.g. ", Sampler(name), "; docs/models.md lists them"
 
 
 def is_flow(scheduler: Any) -> bool:
