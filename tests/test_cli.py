@@ -23,10 +23,10 @@ from dymo import cli
 from dymo.cli import app
 from dymo.commands import generate as generate_command
 from dymo.commands.names import file_stems
-from dymo.commands.notices import in_words_of_options
 from dymo.commands.options import check_miniature_words, read_config, read_loras, read_seeds
-from dymo.errors import ConfigError, PromptError, RewardError
+from dymo.errors import ConfigError, PromptError, RewardError, RunWarning
 from dymo.events import Accepted
+from dymo.parts import Set, Setting
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
 
@@ -343,47 +343,17 @@ def test_no_reward_is_loaded_where_none_guides(fakes, tmp_path):
 def test_c1_the_window_of_the_text_encoder_in_the_words_of_the_option(fakes, tmp_path, monkeypatch):
     class Refusing(FakeDyMO):
         def __call__(self, *given, **more):
-            raise PromptError("the prompt is too long. Shorten it, or set truncation='report' to go on without")
+            raise PromptError("the prompt is too long. Shorten it, or ", Set(Setting("truncation", "report")), " to go on without")
 
     assert invoke("generate", PROMPT, "--truncation", "report", "--outdir", tmp_path).exit_code == 0
     assert fakes == [("mini-pickscore", "fast", {"truncation": "report"})]
     monkeypatch.setattr(dymo, "DyMO", Refusing)
-    refused_after_loading(invoke("generate", PROMPT, "--outdir", tmp_path), "or set --truncation report to go on")
-
-
-@pytest.mark.parametrize(
-    "text, said",
-    [
-        ("k=-1: must be positive", "--set k=-1: must be positive"),
-        ("Budget(evaluations=9): lower num_inference_steps", "--budget-evaluations 9: lower --steps"),
-        ("it takes height, num_inference_steps, eta", "it takes height, num_inference_steps, eta"),
-        ("give model=, or set DYMO_LLM_MODEL", "give --parser-model NAME, or set DYMO_LLM_MODEL"),
-        ("fewer steps, or Budget(evaluations=)", "fewer steps, or --budget-evaluations"),
-        ("Check base_url, model and key, or set on_failure='fallback'",
-         "Check --base-url, --parser-model and $OPENAI_API_KEY, or take --on-failure fallback"),
-        ("concurrency=0 must be a whole number", "--concurrency 0 must be a whole number"),
-        ("eta=(1, 'x'): give 3 numbers", "--set eta=(1, 'x'): give 3 numbers"),
-        ("give watch=['hpsv2.1', 'aesthetic'] or another", "give --watch hpsv2.1 --watch aesthetic or another"),
-        ("--set k=-1 and --preset='fast'", "--set k=-1 and --preset='fast'"),
-        ("set max_recurrences=0.", "set --set max_recurrences=0."),
-        ("block=3 is no setting", "block=3 is no setting"),
-        ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. --scheduler DDIMScheduler"),
-        ("give its folder, with config.json, or a hub id, with source=. Installed", "give its folder, with config.json, or a hub id. Installed"),
-        ("set use_pe=False, or set semantic_weight=0", "set --pipeline-kwargs '{\"use_pe\": false}', or set --set semantic_weight=0"),
-        ("give preview_vae= or use enable_sequential_cpu_offload()", "give --preview-vae or use --offload sequential"),
-    ],
-)
-def test_messages_in_the_words_of_options(text, said):
-    assert in_words_of_options(text) == said
-
-
-def test_a_command_without_set_names_the_setting_alone():
-    assert in_words_of_options("row 'a': eta=(-1, -1): too small", sets=False) == "row 'a': eta=(-1, -1): too small"
+    refused_after_loading(invoke("generate", PROMPT, "--outdir", tmp_path), "or add --truncation report to go on")
 
 
 def test_a_warning_names_the_option_where_the_command_has_it(monkeypatch):
     def warns(*_):
-        warnings.warn("or checkpointing=True", RuntimeWarning, stacklevel=1)
+        warnings.warn(RunWarning("or ", Setting("checkpointing", True)), stacklevel=1)
 
     monkeypatch.setattr("dymo.commands.bench.bench", warns)
     monkeypatch.setattr("dymo.commands.generate.generate", warns)

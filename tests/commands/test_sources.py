@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from dymo.commands import hub
 from dymo.commands.sources import check_lora, check_model, check_source, check_unet
 from dymo.errors import ConfigError
+from dymo.parts import Option
 
 
 def refusal(check, *given, **more):
@@ -220,16 +221,16 @@ def http(kind):
 def test_c3_a_hub_that_does_not_answer_costs_no_more_than_its_time(online, monkeypatch):
     monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.1)
     monkeypatch.setattr(hub, "_connect", lambda seconds: time.sleep(5))
-    text = refusal(check_source, "--model", "owner/name")
+    text = refusal(check_source, Option("model", "owner/name"), "owner/name")
     assert "the hub does not answer within 0.1 s (with a slow network set HF_HUB_ETAG_TIMEOUT=30)" in text
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.2")
-    assert "does not answer within 0.2 s" in refusal(check_source, "--model", "owner/name")
+    assert "does not answer within 0.2 s" in refusal(check_source, Option("model", "owner/name"), "owner/name")
 
 
 def test_a_hub_that_is_reached_may_take_longer_to_answer(online, monkeypatch):
     monkeypatch.setattr(hub, "CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(hub, "_answer", lambda *_: time.sleep(0.6) or hub.Answer(files=("model_index.json",)))
-    check_source("--model", "owner/name", ["model_index.json"])
+    check_source(Option("model", "owner/name"), "owner/name", ["model_index.json"])
 
 
 def test_c3_what_the_hub_says(online):
@@ -241,7 +242,7 @@ def test_c3_what_the_hub_says(online):
         online.answer(error=error)
         assert said in refusal(check_model, "owner/name")
     online.answer(error=http(RevisionNotFoundError))
-    assert "the hub has no --revision v9 of it" in refusal(check_model, "owner/name", revision="v9")
+    assert "the hub has no revision v9 of it" in refusal(check_model, "owner/name", revision="v9")
     online.answer("model_index.json", gated="auto", closed=True)
     assert "has it behind a gate" in refusal(check_model, "owner/name")
     online.answer("model_index.json", gated="auto")

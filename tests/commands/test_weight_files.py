@@ -53,7 +53,7 @@ def test_a_header_is_that_of_the_file(tmp_path):
 def test_a_checkpoint_is_of_the_family_that_diffusers_sees(tmp_path, text, width, more):
     """Against diffusers' own inference from the tensors, with which it chooses a configuration where none is given."""
     tensors = checkpoint(text, width)
-    found = single_file("--model", str(write(tmp_path / "x.safetensors", tensors)))
+    found = single_file(str(write(tmp_path / "x.safetensors", tensors)))
     meta = {name: torch.zeros(shape, device="meta") for name, shape in tensors.items()}
     kind = theirs.infer_diffusers_model_type(meta)
     wanted = theirs.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]

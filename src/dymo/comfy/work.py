@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
-import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,9 @@ from torch import Tensor
 from ..aligner import DyMO
 from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
-from ..commands.notices import in_words_of_options
+from ..commands.notices import in_words
 from ..commands.sources import check_lora, check_model, text_width
-from ..errors import ConfigError, DyMOError
+from ..errors import ConfigError
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
 from ..pipelines.size import whole_size
@@ -31,6 +28,7 @@ from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..rewards import Reward, load_reward
 from ..rewards.combine import CombinedReward
+from .words import words
 
 UNGUIDED = "unguided"
 """What stands in the place of a preset for the pipeline's own images."""
@@ -102,42 +100,15 @@ class Request:
 def ours(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as a node calls it: outside of ComfyUI's inference mode, in which there is no gradient.
 
-    Its errors are in the words of a node: inputs have the names of the options of `dymo`.
+    Its errors and warnings are in the words of the nodes.
     """
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(False), _in_words_of_nodes():
+        with torch.inference_mode(False), in_words(words):
             return function(*args, **kwargs)
 
     return call
-
-
-def in_words_of_nodes(text: str) -> str:
-    """A message of the library or of the command line, with the names of the nodes' widgets."""
-
-    def setting(match: re.Match[str]) -> str:
-        name, value = match[1], match[2] or ""
-        try:
-            value = json.dumps(ast.literal_eval(value))
-        except (ValueError, SyntaxError, TypeError):
-            value = json.dumps(value) if value else "..."
-        return f'settings {{"{name}": {value}}}'
-
-    text = in_words_of_options(text).replace("--budget-evaluations", "--evaluations").replace("--truncation ", "--set truncation=")
-    text = re.sub(r"(?:\bset )?--set (\w+)=('[^']*'|\[[^\]]*\]|\([^)]*\)|[^\s,;:()]*[^\s,;:().])?", setting, text)
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: option[1].replace("-", "_"), text)
-
-
-@contextmanager
-def _in_words_of_nodes() -> Iterator[None]:
-    try:
-        yield
-    except DyMOError as error:
-        said = in_words_of_nodes(str(error))
-        if said == str(error):
-            raise
-        raise type(error)(said) from error
 
 
 @ours
@@ -153,7 +124,7 @@ def load(
     _check(named, of_family, loras)
     _only(None)
     pipe = load_pipeline(
-        named, scheduler, dtype, device, config=of_family, loras=loras, offload=offload, steered=True, option="model", config_option="config"
+        named, scheduler, dtype, device, config=of_family, loras=loras, offload=offload, steered=True
     )
     preview = load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None
     return Loaded(pipe, preview, device, moves=offload == "none")
@@ -166,11 +137,11 @@ def _check(model: str | None, config: str | None, loras: Loras) -> None:
     """
     path = Path(model).expanduser() if model is not None else None
     if path is not None and (path.is_dir() or (path.is_file() and config is not None)):
-        check_model(str(path), config, option="model", config_option="config")
+        check_model(str(path), config)
     if loras:
         width = text_width(model, config)
         for source, _ in loras:
-            check_lora(source, model, "lora", width)
+            check_lora(source, model, width)
 
 
 @ours

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from ..errors import ConfigError, PromptError
 from ..miniature import MINIATURE
+from ..parts import Argument, Part
 from ..report.outdir import check_outdir
 from . import models, options
-from .places import check_places
+from .places import check_places, in_words_of_plan
 from .screen import say
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
     from ..bench.store import open_run
 
     device = models.choose_device(settings.device)
-    models.check_offload(plan.offload or "none", device, "--offload" if settings.offload else f"{settings.config}: offload:")
+    with in_words_of_plan(lambda key: f"{settings.config}: {key}:", () if settings.offload else ("offload",)):
+        models.check_offload(plan.offload or "none", device)
     models.quiet_libraries()
     check_calls(plan, f"{settings.config}: " if settings.config else "")
     name = f"table-{settings.table}" if settings.table else settings.config.stem if settings.config else "bench"
@@ -67,7 +69,7 @@ def bench(settings: Bench, console: Console, notes: Console) -> None:
         scheduler, variant, revision = own
         return models.load_pipeline(
             None if name == MINIATURE else name, scheduler, plan.dtype, device, config=plan.pipeline_config, variant=variant,
-            revision=revision, offload=plan.offload or "none", option="--pipeline", config_option="--pipeline-config",
+            revision=revision, offload=plan.offload or "none",
         )  # fmt: skip
 
     def load_on(device: str) -> Callable[[str], Any]:
@@ -164,9 +166,9 @@ def check_words(plan: Comparison, where: str = "") -> None:
         return
     for prompt in plan.prompts:
         try:
-            options.check_miniature_words(read(prompt).text, "--pipeline")
+            options.check_miniature_words(read(prompt).text)
         except PromptError as error:
-            raise PromptError(f"{where}{error}") from error
+            raise PromptError(where, error) from error
 
 
 def check_calls(plan: Comparison, where: str = "") -> None:
@@ -180,7 +182,7 @@ def check_calls(plan: Comparison, where: str = "") -> None:
         name = row.pipeline or plan.pipeline
         if name not in outlines:
             model, revision = None if name == MINIATURE else name, plan.revision if name == plan.pipeline else None
-            outlines[name] = models.outline(model, plan.pipeline_config, revision, "--pipeline")
+            outlines[name] = models.outline(model, plan.pipeline_config, revision)
         kind, scheduler = outlines[name]
         call = plan.call_of(row)
         sampler, key = row.scheduler or (plan.scheduler if name == plan.pipeline else None), "scheduler"
@@ -193,7 +195,12 @@ def check_calls(plan: Comparison, where: str = "") -> None:
             key = "call.num_inference_steps"
             check_steps(scheduler, call.get("num_inference_steps"))
         except ConfigError as error:
-            raise ConfigError(f"{where}row {row.name!r}, {key}: {str(error).removeprefix('num_inference_steps=')}") from error
+            raise ConfigError(f"{where}row {row.name!r}, {key}: ", error.in_words(_value_of_steps)) from error
+
+
+def _value_of_steps(part: Part) -> str | None:
+    """What a message says of the steps where their key stands before it."""
+    return str(part.value) if isinstance(part, Argument) and part.name == "num_inference_steps" else None
 
 
 def _write(plan: Comparison, store: Store, versus: str | None, out: Path | None, console: Console) -> bool:

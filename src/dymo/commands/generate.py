@@ -15,6 +15,7 @@ from rich.console import Console
 from ..config import Config
 from ..errors import ConfigError, DyMOError, PipelineError, PromptError, PromptWarning
 from ..miniature import MINIATURE_DEFAULTS
+from ..parts import Option
 from ..pipelines.sampler_names import sampler_name
 from ..pipelines.size import whole_size
 from ..pixels import from_pil
@@ -94,8 +95,7 @@ def check(settings: Generate) -> Job:
     from ..prompt.reading import read
 
     prompts = list(dict.fromkeys(options.read_prompts("dymo generate", settings.prompts, settings.file)))
-    truncation = [f"truncation={settings.truncation}"] if settings.truncation else []
-    config, overrides = options.read_config(settings.preset, [*settings.set, *truncation])
+    config, overrides = options.read_config(settings.preset, settings.set, truncation=settings.truncation)
     seeds = options.read_seeds(settings.seeds)
     models.check_choices(settings.scheduler, settings.dtype, auto=True)
     options.check_positive(
@@ -144,7 +144,7 @@ def check(settings: Generate) -> Job:
     if settings.unet is not None:
         check_unet(settings.unet)
     if settings.preview_vae is not None:
-        check_source("--preview-vae", settings.preview_vae, ["config.json"], "AutoencoderTiny")
+        check_source(Option("preview_vae", settings.preview_vae), settings.preview_vae, ["config.json"], "AutoencoderTiny")
     models.check_offload(settings.offload, settings.device or "")
     if settings.graphs and settings.offload != "none":
         raise ConfigError(f"--graphs needs the denoiser's weights where they are, and --offload {settings.offload} moves them: leave out one")
@@ -160,9 +160,9 @@ def check(settings: Generate) -> Job:
     job = Job(settings, prompts, seeds, config, overrides, call, loras, graph)
     # Last, since the names of rewards from packages are known after an import that takes seconds.
     if job.scores:
-        check_reward("--reward", job.reward_name, guides=config.preference_weight > 0)
+        check_reward(Option("reward"), job.reward_name, guides=config.preference_weight > 0)
     for name in settings.watch:
-        check_reward("--watch", name)
+        check_reward(Option("watch"), name)
     return job
 
 

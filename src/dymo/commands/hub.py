@@ -138,7 +138,7 @@ def _answer(repo: str, revision: str | None, seconds: float) -> Answer:
     except GatedRepoError:
         return Answer(gated)
     except RevisionNotFoundError:
-        return Answer(f"has no --revision {revision} of it")
+        return Answer(f"has no revision {revision} of it")
     except (RepositoryNotFoundError, HFValidationError):
         return Answer("has no model of this name (or it is private: run hf auth login)")
     except HfHubHTTPError as error:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, PipelineError, first_line
+from ..errors import ConfigError, ModelWarning, PipelineError, first_line
 from ..miniature import WEIGHTS
+from ..parts import Option
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import load_loras, load_unet
 from .folders import names_in, weights_in
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 DTYPES = ("float32", "float16", "bfloat16")
 AUTO = "auto"
 """The precision that the weights of the denoiser have in their files."""
-OPTIONS = {name: f"--{name.replace('_', '-')}" for name in ("guidance_scale", "height", "width", "negative_prompt")}
+OPTIONS = ("guidance_scale", "height", "width", "negative_prompt")
 """Arguments of a pipeline's call that have an option of the same name."""
 _WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -34,16 +35,16 @@ def check_choices(scheduler: str | None, dtype: str | None, auto: bool = False) 
         try:
             read_sampler(scheduler)
         except ConfigError as error:
-            raise ConfigError(f"--scheduler {error}") from error
+            raise ConfigError(Option("scheduler"), " ", error) from error
     known = (*DTYPES, AUTO) if auto else DTYPES
     if dtype is not None and dtype not in known:
-        raise ConfigError(f"--dtype {dtype!r}: choose one of {', '.join(known)}")
+        raise ConfigError(Option("dtype", repr(dtype)), f": choose one of {', '.join(known)}")
 
 
-def check_offload(offload: str, device: str, called: str = "--offload") -> None:
+def check_offload(offload: str, device: str) -> None:
     """Raises ConfigError where there is nowhere to bring models to: on a CPU they are where they are needed."""
     if offload != "none" and device.startswith("cpu"):
-        raise ConfigError(f"{called} {offload}: needs an accelerator, and the device is the CPU; leave it out")
+        raise ConfigError(Option("offload", offload), ": needs an accelerator, and the device is the CPU; leave it out")
 
 
 def choose_device(device: str | None) -> str:
@@ -55,7 +56,7 @@ def choose_device(device: str | None) -> str:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device!r}: cannot be used ({first_line(error)}); try --device cpu") from error
+        raise ConfigError(Option("device", repr(device)), f": cannot be used ({first_line(error)}); try ", Option("device", "cpu")) from error
     return device
 
 
@@ -74,8 +75,6 @@ def load_pipeline(
     steered: bool = False,
     call: Mapping[str, Any] | None = None,
     withheld: Collection[str] = (),
-    option: str = "--model",
-    config_option: str = "--config",
 ) -> Any:
     """The miniature (model None), a folder, a hub id or a .safetensors checkpoint; without a progress bar of its own.
 
@@ -83,7 +82,7 @@ def load_pipeline(
     dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
     configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with their
     strengths; steered: refuse a scheduler that cannot be, before weights are read; call: likewise arguments that the pipeline's
-    call does not have; withheld: the arguments that the command has a say in itself. The options are what the user calls `model` and `config`.
+    call does not have; withheld: the arguments that the command has a say in itself.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
     import torch
@@ -91,7 +90,7 @@ def load_pipeline(
     import dymo
 
     check_offload(offload, device)
-    single = _single(option, model)
+    single = _single(model)
     place = _place(model, config, single)
     index = _index(place, revision)
     kind = _kind(single, index)
@@ -99,17 +98,17 @@ def load_pipeline(
         _check_call(kind, call, withheld)
     own = _own_scheduler(place, revision, index)
     if own is not None:
-        own = _chosen(_as_trained(own, single, config, config_option), scheduler, steered)
+        own = _chosen(_as_trained(own, single, config), scheduler, steered)
     if model is None:
         pipe = dymo.load_miniature()
         if dtype not in (None, AUTO):
             pipe = pipe.to(getattr(torch, str(dtype)))
     else:
         if dtype == AUTO:
-            dtype = _precision(option, model, single, variant, revision)
+            dtype = _precision(model, single, variant, revision)
         of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
         more = {"dtype": of_type} | ({} if own is None else {"scheduler": own})
-        pipe = _load(option, model, single, place, variant, revision, more, index)
+        pipe = _load(model, single, place, variant, revision, more, index)
     if scheduler is not None and pipe.scheduler is not own:
         pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
     if unet is not None:
@@ -135,7 +134,7 @@ def _chosen(own: Any, name: str | None, steered: bool) -> Any:
     try:
         made = own if name is None else make_scheduler(name, own, steered)
     except ConfigError as error:
-        raise ConfigError(f"--scheduler {error}") from error
+        raise ConfigError(Option("scheduler"), " ", error) from error
     if steered:
         kind_of(made)
     return made
@@ -170,16 +169,16 @@ def _has_relatives(index: Mapping[str, Any]) -> bool:
     return any(kind.__name__ == index.get("_class_name") for task in SUPPORTED_TASKS_MAPPINGS for kind in task.values())
 
 
-def outline(model: str | None, config: str | None = None, revision: str | None = None, option: str = "--model") -> tuple[type | None, Any]:
+def outline(model: str | None, config: str | None = None, revision: str | None = None) -> tuple[type | None, Any]:
     """The class and the own scheduler of the pipeline that `load_pipeline` would load; None where its configuration does not tell."""
-    single = _single(option, model)
+    single = _single(model)
     place = _place(model, config, single)
     index = _index(place, revision)
     return _kind(single, index), _own_scheduler(place, revision, index)
 
 
-def _single(option: str, model: str | None) -> Single | None:
-    return single_file(option, model) if model is not None and Path(model).expanduser().is_file() else None
+def _single(model: str | None) -> Single | None:
+    return single_file(model) if model is not None and Path(model).expanduser().is_file() else None
 
 
 def _place(model: str | None, config: str | None, single: Single | None) -> str:
@@ -201,7 +200,7 @@ def _check_call(kind: type, call: Mapping[str, Any], withheld: Collection[str]) 
         try:
             check_arguments(kind, {name: value}, withheld=withheld)
         except ConfigError as error:
-            raise ConfigError(f"{OPTIONS.get(name, '--pipeline-kwargs')}: {error}") from error
+            raise ConfigError(Option(name if name in OPTIONS else "pipeline_kwargs"), ": ", error) from error
 
 
 def _own_scheduler(place: str, revision: str | None, index: Mapping[str, Any]) -> Any:
@@ -217,7 +216,7 @@ def _own_scheduler(place: str, revision: str | None, index: Mapping[str, Any]) -
         return None
 
 
-def _as_trained(own: Any, single: Single | None, config: str | None, config_option: str) -> Any:
+def _as_trained(own: Any, single: Single | None, config: str | None) -> Any:
     """The scheduler with what a checkpoint in one file says of its training, where its family's configuration does not.
 
     An SDXL checkpoint that predicts v says so by a tensor's name, and by another that its noise ends at no signal.
@@ -229,17 +228,14 @@ def _as_trained(own: Any, single: Single | None, config: str | None, config_opti
         snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in names else {}
         return type(own).from_config(own.config, prediction_type="v_prediction", **snr)
     if config is None and single.config == SD2:
-        warnings.warn(
-            "this SD2 checkpoint is taken for one that predicts v, as those of 768 pixels; for one of 512 pixels add "
-            f"{config_option} {SD2_BASE}",
-            stacklevel=2,
-        )
+        said = "this SD2 checkpoint is taken for one that predicts v, as those of 768 pixels; for one of 512 pixels add "
+        warnings.warn(ModelWarning(said, Option("config", SD2_BASE)), stacklevel=2)
     return own
 
 
-def _precision(option: str, model: str, single: Single | None, variant: str | None, revision: str | None) -> str:
+def _precision(model: str, single: Single | None, variant: str | None, revision: str | None) -> str:
     """The word of torch for the precision of the denoiser's weights, by the header of their file. Raises ConfigError."""
-    said = f"--dtype auto: {option} {model}"
+    said = Option("dtype", AUTO), ": ", Option("model", model)
     if single is not None:
         found = single.header.precision(UNET)
     else:
@@ -254,12 +250,11 @@ def _precision(option: str, model: str, single: Single | None, variant: str | No
         found = read_header(said, folder / files[0]).precision() if files else ""
     if found not in _WORDS:
         has = f"is in {found}" if found else "has no .safetensors to read it from"
-        raise ConfigError(f"{said} {has}; choose one of {', '.join(DTYPES)}")
+        raise ConfigError(said, f" {has}; choose one of {', '.join(DTYPES)}")
     return _WORDS[found]
 
 
 def _load(
-    option: str,
     model: str,
     single: Single | None,
     place: str,
@@ -282,8 +277,8 @@ def _load(
     except Exception as error:  # the loaders raise whatever a wrong file makes them raise
         logger.debug("the loader's own error", exc_info=True)
         raise PipelineError(
-            f"{option} {model}: cannot be loaded ({first_line(error)}); give a diffusers folder, a hub id, or a checkpoint "
-            "with the --config of its family"
+            Option("model", model), f": cannot be loaded ({first_line(error)}); give a diffusers folder, a hub id, or a checkpoint with the ",
+            Option("config"), " of its family",
         ) from error
 
 
@@ -294,7 +289,7 @@ def load_preview_vae(name: str, like: Any) -> Any:
     try:
         return load_preview(name, like)
     except PipelineError as error:
-        raise PipelineError(f"--preview-vae {error}") from error
+        raise PipelineError(Option("preview_vae"), " ", error) from error
 
 
 def call_default(pipe: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ from .. import seeds
 from ..bench.prompt_files import read_prompt_file
 from ..config import Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
+from ..parts import Option
 from ..pipelines.size import check_side
 from ..pipelines.variants import read_lora
 
@@ -37,7 +38,7 @@ def read_seeds(text: str) -> list[int]:
     try:
         return seeds.read_seeds(text)
     except ConfigError as error:
-        raise ConfigError(f"--seeds {error}") from error
+        raise ConfigError("--seeds ", error) from error
 
 
 def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -> list[str]:
@@ -63,14 +64,14 @@ def read_lines(file: Path) -> list[str]:
     try:
         prompts = read_prompt_file(file)
     except ConfigError as error:
-        raise ConfigError(f"--file {error}") from error
+        raise ConfigError("--file ", error) from error
     if not prompts:
         raise ConfigError(f"--file {file}: holds no prompt; write one a line")
     return prompts
 
 
-def check_miniature_words(prompt: str, option: str = "--model") -> None:
-    """Raises PromptError on a prompt with words that the embedded miniature was not trained on; `option` names another model."""
+def check_miniature_words(prompt: str) -> None:
+    """Raises PromptError on a prompt with words that the embedded miniature was not trained on."""
     from ..miniature.world import WORDS, unknown_words
 
     if prompt.strip() and not any(map(str.isalnum, prompt)):
@@ -78,8 +79,8 @@ def check_miniature_words(prompt: str, option: str = "--model") -> None:
     if unknown := unknown_words(prompt):
         raise PromptError(
             f"prompt {prompt!r}: the embedded miniature does not know {', '.join(map(repr, unknown))}"
-            f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and {option} names "
-            "another model"
+            f"{did_you_mean(unknown[0].lower(), WORDS)}; `dymo demo --words` lists what it knows, and ", Option("model"),
+            " names another model"
         )
 
 
@@ -97,13 +98,13 @@ def read_loras(texts: Sequence[str]) -> list[tuple[str, float]]:
     try:
         return [read_lora(text) for text in texts]
     except ConfigError as error:
-        raise ConfigError(f"--lora {error}") from error
+        raise ConfigError("--lora ", error) from error
 
 
-def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, Any]]:
+def read_config(name: str, settings: Sequence[str], **more: Any) -> tuple[Config, dict[str, Any]]:
     """A preset's configuration, and the overrides read from "key=value" words. Values are JSON or a tuple of Python, else plain text.
 
-    Raises ConfigError on an unknown preset, setting or value.
+    more: overrides that have options of their own; None where they are not given. Raises ConfigError on an unknown preset, setting or value.
     """
     overrides: dict[str, Any] = {}
     for setting in settings:
@@ -111,6 +112,7 @@ def read_config(name: str, settings: Sequence[str]) -> tuple[Config, dict[str, A
         if not equals or not key.strip():
             raise ConfigError(f"--set {setting!r}: give key=value, as --set recurrences=2 or --set eta=[0.1,0.1,0.3]")
         overrides[key.strip().replace("-", "_")] = _value(value.strip())
+    overrides |= {key: value for key, value in more.items() if value is not None}
     return preset(name, **overrides), overrides
 
 
@@ -161,7 +163,7 @@ def read_graph(path: Path) -> SemanticGraph:
     try:
         return SemanticGraph.from_json(read_file(path, "--graph"))
     except PromptError as error:
-        raise PromptError(f"--graph {path}: {error}") from error
+        raise PromptError(f"--graph {path}: ", error) from error
 
 
 def check_positive(**values: float | None) -> None:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..bench.reading import defaults, located
-from ..errors import ConfigError
+from ..errors import ConfigError, DyMOError
 from ..miniature import MINIATURE
+from ..parts import Option, Part
 from ..pipelines.variants import read_lora
 from ..rewards.registry import OWN
 from .sources import check_lora, check_model, check_reward, check_unet, text_width
 
 Called = Callable[[str], str]
 """A key -> what the user calls it where it stands."""
+_KEYS = {"model": "pipeline", "config": "pipeline_config"}
+"""Options of other commands -> the keys that say the same in a plan; others have the same name."""
+
+
+@contextmanager
+def in_words_of_plan(called: Called, given: Container[str]) -> Iterator[None]:
+    """Within it, an error says of the keys that are given what the user calls them there; others stay options."""
+
+    def words(part: Part) -> str | None:
+        if not isinstance(part, Option) or (key := _KEYS.get(part.name, part.name)) not in given:
+            return None
+        return called(key) if part.value is ... else f"{called(key)} {part.value}"
+
+    try:
+        yield
+    except DyMOError as error:
+        raise error.in_words(words) from error
 
 
 def check_places(data: Mapping[str, Any], words: Mapping[str, str], where: str = "") -> None:
@@ -27,12 +46,13 @@ def check_places(data: Mapping[str, Any], words: Mapping[str, str], where: str =
         pipeline = part.get("pipeline", main)
         if not isinstance(pipeline, str):
             continue
-        if part is data or "pipeline" in part:
-            _check_pipeline(called, pipeline, data, whole=part is data)
-        if isinstance(unet := part.get("unet"), str) and unet not in seen:  # rows share them, and each asks the hub
-            check_unet(unet, called("unet"))
-            seen.add(unet)
-        _check_loras(called, part.get("lora"), None if pipeline == MINIATURE else pipeline)
+        with in_words_of_plan(called, part):
+            if part is data or "pipeline" in part:
+                _check_pipeline(pipeline, data, whole=part is data)
+            if isinstance(unet := part.get("unet"), str) and unet not in seen:  # rows share them, and each asks the hub
+                check_unet(unet)
+                seen.add(unet)
+            _check_loras(part.get("lora"), None if pipeline == MINIATURE else pipeline)
         given = {**defaults(pipeline == MINIATURE), **data} if part is data else part
         for key in ("reward", "metrics"):
             for name in _names(given.get(key)):
@@ -50,19 +70,17 @@ def _parts(data: Mapping[str, Any], words: Mapping[str, str], where: str) -> Ite
             yield (lambda key, name=name: f"{where}row {name}, {key}:"), row  # type: ignore[misc]
 
 
-def _check_pipeline(called: Called, pipeline: str, data: Mapping[str, Any], whole: bool) -> None:
+def _check_pipeline(pipeline: str, data: Mapping[str, Any], whole: bool) -> None:
     given = {key: data.get(key) if whole else None for key in ("variant", "revision")}
     if pipeline == MINIATURE:
         if wrong := next((key for key, value in given.items() if value is not None), None):
-            raise ConfigError(
-                f"{called(wrong)} {given[wrong]} belongs to a hub id or a folder, and the pipeline is the miniature"
-            )
+            raise ConfigError(Option(wrong, given[wrong]), " belongs to a hub id or a folder, and the pipeline is the miniature")
         return
     config = data.get("pipeline_config") if whole or Path(pipeline).expanduser().is_file() else None
-    check_model(pipeline, config, **given, option=called("pipeline"), config_option=called("pipeline_config"))
+    check_model(pipeline, config, **given)
 
 
-def _check_loras(called: Called, loras: Any, model: str | None) -> None:
+def _check_loras(loras: Any, model: str | None) -> None:
     if not (found := _names(loras)):
         return
     width = text_width(model)
@@ -70,8 +88,8 @@ def _check_loras(called: Called, loras: Any, model: str | None) -> None:
         try:
             source, _ = read_lora(lora)
         except ConfigError as error:
-            raise ConfigError(f"{called('lora')} {error}") from error
-        check_lora(located(source), model, called("lora"), width)
+            raise ConfigError(Option("lora", str(error))) from error
+        check_lora(located(source), model, width)
 
 
 def _names(value: Any) -> list[str]:

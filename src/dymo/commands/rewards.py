@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ..errors import ConfigError, RewardError
+from ..parts import Option
 from ..report.table import Cell, Column, Table
 from . import models
 from .images import read_image
@@ -86,9 +87,9 @@ def check(
         raise ConfigError(f"--images {images}: no such folder")
     models.check_choices(None, dtype)
     if source is None:
-        check_reward("the reward", name, "give its file or folder with --source PATH")
+        check_reward("", name, ("give its file or folder with ", Option("source", "PATH")))
     else:
-        check_source("--source", source, what="reward")
+        check_source(Option("source", source), source, what="reward")
     where = models.choose_device(device)
 
     import torch
@@ -96,7 +97,7 @@ def check(
     from ..rewards import load_reward
 
     models.quiet_libraries()
-    with busy(console, f"Loading {name} …"), source_is("--source PATH"):
+    with busy(console, f"Loading {name} …"), source_is(Option("source", "PATH")):
         reward = load_reward(spec, source, where, None if dtype is None else getattr(torch, dtype))
     findings = [*try_out(reward, where, spec), *compare_with_published(reward, images, where)]
     columns = [Column("check"), Column("holds"), Column("found")]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..errors import ConfigError, DyMOError
+from ..parts import Option
 from ..report.atomic import write_text
 from ..report.table import Cell, Column, Table
 from . import models
@@ -89,7 +90,7 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
     for metric in metrics:
         with busy(notes, f"Scoring with {metric} …"):
             # One after the other: together they may not fit into memory.
-            with source_is(f"--source {metric}=PATH"):
+            with source_is(Option("source", f"{metric}=PATH")):
                 reward = load_reward(metric, sources.get(metric), device, dtype)
             values[metric] = measure(reward, images, prompts, device)
         logger.info("%s: %d images", metric, len(images))
@@ -115,7 +116,7 @@ def read_metrics(text: str, sources: Sequence[str]) -> tuple[list[str], dict[str
     try:
         specs = {metric: spec_of(metric) for metric in metrics}
     except DyMOError as error:
-        raise ConfigError(f"--metrics: {error}") from error
+        raise ConfigError("--metrics: ", error) from error
     found = {}
     for source in sources:
         metric, equals, path = source.partition("=")
@@ -126,9 +127,9 @@ def read_metrics(text: str, sources: Sequence[str]) -> tuple[list[str], dict[str
         found[metric] = path
     for metric, spec in specs.items():
         if metric in found:
-            check_source(f"--source {metric}:", found[metric], what="reward")
+            check_source(Option("source", f"{metric}: {found[metric]}"), found[metric], what="reward")
         elif spec.source:
-            check_reward("--metrics", metric, f"give its file or folder with --source {metric}=PATH")
+            check_reward(Option("metrics"), metric, ("give its file or folder with ", Option("source", f"{metric}=PATH")))
     return metrics, found
 
 

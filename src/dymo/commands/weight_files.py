@@ -127,8 +127,8 @@ def is_pickle(path: Path) -> bool:
     return path.suffix.lower() in PICKLES
 
 
-def read_header(said: str, path: Path) -> Header:
-    """The header of a safetensors file. `said`: the option and its value, as "--model a.safetensors".
+def read_header(said: object, path: Path) -> Header:
+    """The header of a safetensors file. `said`: what names it in messages, a part or several.
 
     Raises ConfigError that names what the file is instead, or that it is cut off, and what to do.
     """
@@ -137,26 +137,26 @@ def read_header(said: str, path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(512)
             if reason := _other(path, start):
-                raise ConfigError(f"{said}: {reason}")
+                raise ConfigError(said, f": {reason}")
             length = int.from_bytes(start[:8], "little")
             file.seek(8)
             text = file.read(length) if 2 <= length <= _LARGEST_HEADER else b""
     except OSError as error:
-        raise ConfigError(f"{said}: cannot be read ({error.strerror or error})") from error
+        raise ConfigError(said, f": cannot be read ({error.strerror or error})") from error
     if start[8:9] != b"{" or not text:
-        raise ConfigError(f"{said}: this is no safetensors file; name one, or a diffusers folder")
-    cut = f"{said}: the file is cut off"
+        raise ConfigError(said, ": this is no safetensors file; name one, or a diffusers folder")
+    cut = said, ": the file is cut off"
     if len(text) < length:
-        raise ConfigError(f"{cut} ({size} bytes, its header alone has {length}); download it again")
+        raise ConfigError(cut, f" ({size} bytes, its header alone has {length}); download it again")
     try:
         tensors = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
         shapes = {name: tuple(map(int, entry["shape"])) for name, entry in tensors.items()}
         dtypes = {name: str(entry["dtype"]) for name, entry in tensors.items()}
         whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ConfigError(f"{said}: its header cannot be read as safetensors ({error}); download it again") from error
+        raise ConfigError(said, f": its header cannot be read as safetensors ({error}); download it again") from error
     if size < whole:
-        raise ConfigError(f"{cut} ({_mb(size)} of {_mb(whole)} are there); download it again")
+        raise ConfigError(cut, f" ({_mb(size)} of {_mb(whole)} are there); download it again")
     return Header(shapes, dtypes)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import ConfigError, DyMOError
 from .settings import Settings
-from .words import in_words_of_page
+from .words import words
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Runs:
                 self.work(run)
                 run.change(state="stopped" if run.cancel.is_set() else "done", now=None)
             except DyMOError as error:
-                run.change(state="failed", message=in_words_of_page(str(error)), now=None)
+                run.change(state="failed", message=str(error.in_words(words)), now=None)
             except Exception as error:  # whatever a model does: this run fails, and the next one is served
                 log.error("a run failed: %s", traceback.format_exc())
                 what = str(error).splitlines()

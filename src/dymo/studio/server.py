@@ -28,8 +28,8 @@ from ..errors import ConfigError, DyMOError, PromptError
 from .gallery import Gallery
 from .restore import MOST_BYTES, restore
 from .runs import Run, Runs
-from .settings import INTENTS, MOST_SEEDS, NUMBERS, SHARES, Settings
-from .words import in_words_of_page, not_known, understood
+from .settings import INTENTS, MOST_SEEDS, SHARES, Settings
+from .words import NUMBERS, not_known, understood, words
 from .work import Loader, Worker
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class _Studio:
         try:
             settings, notes = await run_in_threadpool(restore, body, self.offers)
         except DyMOError as error:
-            return _refusal(str(error))
+            return _refusal(str(error.in_words(words)))
         return JSONResponse({"settings": self._offered(settings, notes), "notes": notes})
 
     async def entries(self, request: Request) -> Response:
@@ -195,7 +195,7 @@ class _Studio:
         try:
             settings, notes = await run_in_threadpool(restore, path.read_bytes(), self.offers)
         except DyMOError as error:
-            return _refusal(str(error))
+            return _refusal(str(error.in_words(words)))
         return JSONResponse({"settings": self._offered(settings, notes), "notes": notes})
 
     async def course(self, request: Request) -> Response:
@@ -258,7 +258,7 @@ def _json(work: Callable[..., Awaitable[Any]]) -> Callable[[Request], Awaitable[
         try:
             return JSONResponse(await partial(work, data)(**request.path_params))
         except DyMOError as error:
-            return _refusal(in_words_of_page(str(error)))
+            return _refusal(str(error.in_words(words)))
 
     return route
 

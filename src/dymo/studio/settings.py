@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..budget import Budget
 from ..config import PRESETS, Config, preset
-from ..errors import ConfigError
+from ..errors import ConfigError, DyMOError
 from ..prompt.graph import SemanticGraph
-from .words import LABELS, in_words_of_page
+from .words import LABELS, NUMBERS, words
 
 Intent = Literal["balanced", "faithful", "prettier", "memory"]
 Spending = Literal["quick", "usual", "open"]
@@ -27,7 +26,6 @@ INTENTS: dict[Intent, tuple[str, dict[str, Any]]] = {
 SHARES: dict[Spending, float | None] = {"quick": 1.0, "usual": 5.0, "open": None}
 """Evaluations that an image may take, in terms of its steps."""
 MOST_SEEDS = 8
-NUMBERS = tuple(field.name for field in dataclasses.fields(Config) if field.name != "record_maps")
 
 
 class Settings(BaseModel):
@@ -161,7 +159,7 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
             found["intent"], numbers = nearest_intent(preset(record["preset"], **overrides))
             found["numbers"] = json.loads(json.dumps(numbers))
         except (ConfigError, TypeError) as error:
-            notes.append(f"the method's numbers: {in_words_of_page(str(error))[:200]}")
+            notes.append(f"the method's numbers: {_on_page(error)}")
     # What does not validate is left out, and said; the rest stands.
     try:
         Settings.model_validate({"pipeline": next(iter(pipelines)), **found})
@@ -175,8 +173,12 @@ def from_record(record: Mapping[str, Any], pipelines: Mapping[str, Any]) -> tupl
         Settings.read({"pipeline": next(iter(pipelines)), **found})
     except Exception as error:
         found.pop("graph", None)
-        notes.append(f"the graph: {in_words_of_page(str(error))[:200]}")
+        notes.append(f"the graph: {_on_page(error)}")
     return found, notes
+
+
+def _on_page(error: Exception) -> str:
+    return str(error.in_words(words) if isinstance(error, DyMOError) else error)[:200]
 
 
 def _dictionary(value: Any) -> dict[str, Any]:

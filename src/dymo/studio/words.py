@@ -1,13 +1,15 @@
-"""A prompt and its graph as the page shows and edits them."""
+"""A prompt and its graph as the page shows and edits them, and what it calls the settings that messages name."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any
 
-from ..commands.notices import in_words_of_options
+from ..config import Config
 from ..errors import ConfigError
+from ..parts import Argument, Limit, OfMethod, OfParser, OfReward, Option, Setting, surface
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..prompt.reading import read
@@ -18,8 +20,11 @@ LABELS = {
     "guidance_scale": "Guidance scale", "seconds": "Seconds at most", "numbers": "All numbers",
 }  # fmt: skip
 """What the page calls each of the settings."""
-_OPTIONS = {name: LABELS[name.replace("-", "_")] for name in ("steps", "guidance-scale", "negative-prompt", "reward", "seed")}
-_OPTIONS |= {"budget-evaluations": LABELS["spending"], "budget-seconds": LABELS["seconds"], "preset": LABELS["intent"], "graph": LABELS["graph"]}
+NUMBERS = {field.name: field.name.replace("_", " ") for field in dataclasses.fields(Config) if field.name != "record_maps"}
+"""What it calls the settings of the method that can be changed on it."""
+_CALLED = {name: LABELS[name] for name in ("prompt", "graph", "reward", "seed", "guidance_scale", "negative_prompt")}
+_CALLED |= {"num_inference_steps": LABELS["steps"], "preset": LABELS["intent"]}
+_LIMITS = {"evaluations": LABELS["spending"], "seconds": LABELS["seconds"]}
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -48,11 +53,20 @@ def _words(graph: SemanticGraph) -> list[dict[str, Any]]:
     return [{"text": graph.prompt[a:b], "start": a, "end": b} for a, b in sorted(own | free)]
 
 
-def in_words_of_page(text: str) -> str:
-    """A message of the library with the labels of the page; options of `dymo studio` itself stay so."""
-    text = in_words_of_options(text)
-    text = re.sub(r"(?:\bset )?--set (\w+)=", lambda found: f"{found[1].replace('_', ' ')} ", text)
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda found: _OPTIONS.get(found[1], found[0]), text)
+def _label(of: Setting) -> str | None:
+    if isinstance(of, Limit):
+        return _LIMITS.get(of.name)
+    if isinstance(of, (OfMethod, OfParser, OfReward, Option)):  # options of `dymo studio` itself stay so
+        return None
+    return _CALLED.get(of.name) or (None if isinstance(of, Argument) else NUMBERS.get(of.name))
+
+
+def _say(of: Setting) -> str | None:
+    label = _label(of)
+    return label if label is None or of.value is ... else f"{label} {of.value!r}"
+
+
+words = surface(_say, _label, "set {}")
 
 
 def not_known(prompt: str) -> str:

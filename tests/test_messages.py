@@ -1,0 +1,148 @@
+"""What errors and warnings name: in the words of Python, of the command line, of the nodes, and of the page."""
+
+import ast
+import dataclasses
+import inspect
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+import dymo
+from dymo import Config, ConfigError, DyMO
+from dymo.comfy.words import words as of_nodes
+from dymo.commands.schema import Bench, Generate, Graph, Score, Studio
+from dymo.commands.words import words_of
+from dymo.errors import PromptWarning
+from dymo.parts import (
+    Argument,
+    Code,
+    InPython,
+    Limit,
+    Name,
+    Offload,
+    OfMethod,
+    OfParser,
+    OfReward,
+    Option,
+    Sampler,
+    Set,
+    Setting,
+    Where,
+)
+from dymo.studio.words import words as of_page
+
+ROOT = Path(dymo.__file__).parent
+SETTINGS = [field.name for field in dataclasses.fields(Config)]
+KEYWORDS = [
+    name
+    for call in (DyMO.__init__, DyMO.__call__)
+    for name, of in inspect.signature(call).parameters.items()
+    if name not in ("self", "pipe") and of.kind is not of.VAR_KEYWORD
+]
+IN_PYTHON_ALONE = {
+    # Surface -> the aligner's keywords that it does not offer.
+    words_of(Generate): {"objectives", "prompt", "budget", "listeners", "cancel"},
+    of_nodes: {"parser", "objectives", "watch", "on_hacking", "compile", "budget", "listeners", "cancel"},
+    of_page: {"parser", "objectives", "preview_vae", "watch", "on_hacking", "compile", "budget", "listeners", "cancel"},
+}
+
+
+def texts(tree):
+    """Every text of a module but its docstrings, and those of fields; of an f-string its pieces, with {} for what is put in."""
+    documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node, "".join(piece.value if isinstance(piece, ast.Constant) else "{}" for piece in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+            yield node, node.value
+
+
+def test_no_text_names_a_setting():
+    """It would reach every surface in the words of Python: a message holds a `Setting`."""
+    named = re.compile(rf"(?<![\w-])(?<!--set )(?:{'|'.join([*SETTINGS, *KEYWORDS])})=|Budget\(\w")
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.name in ("parts.py", "cli.py"):  # which writes them; whose examples are of the command line
+            continue
+        tree = ast.parse(path.read_text())
+        raised = {node for one in ast.walk(tree) if isinstance(one, ast.Raise) for node in ast.walk(one)}
+        for node, text in texts(tree):
+            if named.search(text) or (node in raised and re.search(r"\{\}=", text)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {text}")
+    assert found == []
+
+
+@pytest.mark.parametrize(("words", "lacks"), IN_PYTHON_ALONE.items(), ids=["options", "nodes", "page"])
+def test_every_surface_has_words_for_every_setting(words, lacks):
+    said = {name: words(Setting(name, 3)) for name in [*SETTINGS, *KEYWORDS]}
+    not_shown = {"record_maps"} if words is of_page else set()
+    assert {name for name, text in said.items() if text is None} == lacks | not_shown
+    assert not any(text == str(Setting(name, 3)) for name, text in said.items())
+
+
+def test_a_message_keeps_what_it_names_and_where_it_came_from():
+    inner = ConfigError(Setting("eta", (1, "x")), ": give 3 numbers")
+    error = ConfigError("row 'a': ", inner, (", or ", Set(Setting("scouts", 0))))
+    assert str(error) == "row 'a': eta=(1, 'x'): give 3 numbers, or set scouts=0"
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is ConfigError and again.args == error.args
+    known = error.in_words(lambda part: "eta:" if part == Setting("eta", (1, "x")) else None)
+    assert str(known) == "row 'a': eta:: give 3 numbers, or set scouts=0" and Set(Setting("scouts", 0)) in known.args
+    assert str(PromptWarning("Give ", Setting("graph")).in_words(words_of(Generate))) == "Give --graph"
+
+
+def test_the_words_of_python():
+    parts = [
+        Setting("listeners", Code("[print]")), Setting("graph"), Name(Argument("num_inference_steps")), Limit("seconds", 20), Limit("evaluations"),
+        Sampler("DDIMScheduler"), Offload("model"), Option("preview_vae", "x"), Where(" with ", OfReward("source")), InPython("a function", "a file"),
+    ]  # fmt: skip
+    assert list(map(str, parts)) == [
+        "listeners=[print]", "graph=", "num_inference_steps", "Budget(seconds=20)", "Budget(evaluations=)",
+        "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)", "enable_model_cpu_offload()", "--preview-vae x", " with source=",
+        "a function",
+    ]  # fmt: skip
+
+
+SAME = "as in Python"
+"""What a surface has no words for."""
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "widget", "label"),
+    [
+        (Setting("k", -1), "--set k=-1", 'settings {"k": -1}', "k -1"),
+        (Setting("truncation", "report"), "--truncation report", 'settings {"truncation": "report"}', "truncation 'report'"),
+        (Setting("watch", ["hpsv2.1", "aesthetic"]), "--watch hpsv2.1 --watch aesthetic", SAME, SAME),
+        (Setting("compile", "graphs"), "--graphs", SAME, SAME),
+        (Setting("compile", True), "--compile", SAME, SAME),
+        (Setting("parser", "llm"), "--parser llm", SAME, SAME),
+        (Setting("preview_vae"), "--preview-vae", "preview_vae", SAME),
+        (Set(Setting("semantic_weight", 0)), "add --set semantic_weight=0", 'give settings {"semantic_weight": 0}', "set semantic weight 0"),
+        (Argument("guidance_scale"), "--guidance-scale", "guidance_scale", "Guidance scale"),
+        (Argument("use_pe", False), "--pipeline-kwargs '{\"use_pe\": false}'", SAME, SAME),
+        (Argument("latents"), SAME, SAME, SAME),
+        (Name(Argument("num_inference_steps")), "--steps", "steps", "Steps"),
+        (Name(Setting("eta")), SAME, SAME, "eta"),
+        (Limit("evaluations", 9), "--budget-evaluations 9", "evaluations 9", "Budget 9"),
+        (Limit("seconds"), "--budget-seconds", SAME, "Seconds at most"),
+        (Sampler("DDIMScheduler"), "--scheduler DDIMScheduler", "scheduler DDIMScheduler", SAME),
+        (Offload("sequential"), "--offload sequential", "offload sequential", SAME),
+        (OfParser("model"), "--parser-model", SAME, SAME),
+        (OfParser("tokenizer"), SAME, SAME, SAME),
+        (OfMethod("k", 4), SAME, SAME, SAME),
+        (Where(", with ", OfReward("source")), "", "", ""),
+        (InPython("a function", "a file"), "a file", "a file", "a file"),
+    ],
+)
+def test_the_words_of_each_surface(part, option, widget, label):
+    said = [words(part) for words in (words_of(Generate), of_nodes, of_page)]
+    assert said == [None if text is SAME else text for text in (option, widget, label)]
+
+
+def test_a_command_has_words_for_its_own_options_alone():
+    assert words_of(Bench)(Setting("k", -1)) is None and words_of(Bench)(Setting("truncation", "report")) is None
+    assert words_of(Bench)(Option("config", "x")) == "--pipeline-config x" and words_of(Bench)(Option("model", "x")) == "--pipeline x"
+    assert words_of(Studio)(Option("model", "x")) == "--model x" and words_of(Graph)(OfParser("tokenizer")) is None
+    assert words_of(Score)(Where(" with ", OfReward("source"))) == " with --source"
