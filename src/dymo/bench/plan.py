@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,10 +26,11 @@ from pydantic import (
 )
 
 from ..config import preset
-from ..errors import ConfigError, RewardError, did_you_mean
+from ..errors import ConfigError, Message, RewardError, did_you_mean
 from ..methods import follows_gradient, load_method, needs_reward, reads_reward
 from ..miniature import MINIATURE, MINIATURE_DEFAULTS, WEIGHTS
 from ..miniature.world import read_caption
+from ..parts import Part
 from ..pipelines.sampler_names import read_sampler
 from ..pipelines.size import check_side
 from ..pipelines.variants import read_lora
@@ -55,21 +57,31 @@ _WHOLE = ("num_inference_steps", "height", "width")
 _TEXT = ("negative_prompt",)
 
 
+@dataclass(frozen=True)
+class Key(Part):
+    """A key of a plan before what is wrong with it, which the command line may have given by an option: versus:."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:"
+
+
 def check_call(call: Mapping[str, Any]) -> None:
     """Raises ConfigError on an argument of the pipeline's call that no image could be made with, whatever the pipeline."""
     for name, value in call.items():
         if value is None:  # takes one away
             continue
         if name in OF_THE_BENCH:
-            raise ConfigError(f"call.{name}: {name!r} {OF_THE_BENCH[name]}")
+            raise ConfigError(Key(f"call.{name}"), f" {name!r} {OF_THE_BENCH[name]}")
         if name in _WHOLE and (type(value) is not int or value < 1):
-            raise ConfigError(f"call.{name}: {value!r}: give a whole number from 1 on")
+            raise ConfigError(Key(f"call.{name}"), f" {value!r}: give a whole number from 1 on")
         if name in ("height", "width"):
-            check_side(f"call.{name}:", value)
+            check_side(Key(f"call.{name}"), value)
         if name in _NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
-            raise ConfigError(f"call.{name}: {value!r}: give a number")
+            raise ConfigError(Key(f"call.{name}"), f" {value!r}: give a number")
         if name in _TEXT and not isinstance(value, str):
-            raise ConfigError(f"call.{name}: {value!r}: give a text")
+            raise ConfigError(Key(f"call.{name}"), f" {value!r}: give a text")
 
 
 def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
@@ -79,7 +91,7 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
         for prompt in prompts if name == JUDGE else ():
             read_caption(prompt)
     except RewardError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(error) from error
 
 
 def _known_reward(reward: Any) -> Any:
@@ -89,7 +101,7 @@ def _known_reward(reward: Any) -> Any:
         for name, weight in reward.items() if isinstance(reward, dict) else ():
             check_weight(name, weight)
     except RewardError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(error) from error
     return reward
 
 
@@ -173,7 +185,7 @@ class RowSpec(_Part):
             try:
                 read_sampler(self.scheduler)
             except ConfigError as error:
-                raise ConfigError(f"scheduler: {error}") from error
+                raise ConfigError(Key("scheduler"), " ", error) from error
         places = [
             ("pipeline", self.pipeline),
             ("unet", self.unet),
@@ -270,19 +282,19 @@ class Comparison(_Part):
         names = [row.name for row in self.rows]
         for key in ("rows", "prompts", "seeds"):
             if not getattr(self, key):
-                raise ConfigError(f"{key}: there is none; give at least one")
+                raise ConfigError(Key(key), " there is none; give at least one")
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ConfigError(f"rows: two are called {twice[0]!r}: give each its own name")
+            raise ConfigError(Key("rows"), f" two are called {twice[0]!r}: give each its own name")
         if self.versus is not None and self.versus not in names:
-            raise ConfigError(f"versus: {self.versus!r} is no row: choose one of {', '.join(names)}")
+            raise ConfigError(Key("versus"), f" {self.versus!r} is no row: choose one of {', '.join(names)}")
         if self.scheduler is not None:
             try:
                 read_sampler(self.scheduler)
             except ConfigError as error:
-                raise ConfigError(f"scheduler: {error}") from error
+                raise ConfigError(Key("scheduler"), " ", error) from error
         if self.offload not in (None, "none") and (self.unet or any(row.unet for row in self.rows)):
             raise ConfigError(
-                f"offload: {self.offload}: another UNet (unet:) cannot be put into an offloaded pipeline; leave out one"
+                Key("offload"), f" {self.offload}: another UNet (unet:) cannot be put into an offloaded pipeline; leave out one"
             )
         check_call(self.call)
         for row in self.rows:
@@ -294,26 +306,27 @@ class Comparison(_Part):
             steps = self.call_of(row).get("num_inference_steps", 1)
             least = row.budget.evaluations if row.budget is not None else None
             if least is not None and least < steps:
-                raise ConfigError(f"rows.budget.evaluations: {least}: the {steps} steps of a trajectory are never cut short; give {steps} or more")
+                never = f"the {steps} steps of a trajectory are never cut short; give {steps} or more"
+                raise ConfigError(Key("rows.budget.evaluations"), f" {least}: {never}")
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
-                raise ConfigError(f"rows: {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
+                raise ConfigError(Key("rows"), f" {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
         for key, prompts in (("metrics", self.prompts), ("guides", ())):
             try:
                 for name in getattr(self, key):
                     check_metric(name, prompts)
             except ConfigError as error:
-                raise ConfigError(f"{key}: {error}") from error
+                raise ConfigError(Key(key), " ", error) from error
         return self
 
     def _check_reward(self, row: RowSpec) -> None:
         """Raises ConfigError where a row's method cannot do with its reward, or with none, what it does."""
         method, names = load_method(row.method, **row.settings), _reward_names(self.reward_of(row))
-        said = f"row {row.name!r}: reward" if row.reward is not None else "reward"
+        said = (f"row {row.name!r}: reward:",) if row.reward is not None else (Key("reward"),)
         if not names and needs_reward(method):
-            raise ConfigError(f"{said}: false: {row.method} chooses or moves images by a reward; name one of `dymo rewards list`")
+            raise ConfigError(said, f" false: {row.method} chooses or moves images by a reward; name one of `dymo rewards list`")
         if follows_gradient(method) and (flat := [name for name in names if not spec_of(name).gradient]):
             raise ConfigError(
-                f"{said}: {flat[0]} only measures, and {row.method} follows a reward's gradient; name another, or take a method that "
+                said, f" {flat[0]} only measures, and {row.method} follows a reward's gradient; name another, or take a method that "
                 "compares (best-of-n, fk-steering)"
             )
 
@@ -386,7 +399,7 @@ class Comparison(_Part):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(_said(error.errors()[0], data, words or {}, where)) from None
+            raise ConfigError(*_said(error.errors()[0], data, words or {}, where)) from None
 
     @classmethod
     def load(cls, folder: Path) -> Comparison:
@@ -453,12 +466,12 @@ _KINDS = {
 _INNER: dict[str, type[BaseModel]] = {"rows": RowSpec, "budget": Spending, "match": Match}
 
 
-def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
-    """One line for a pydantic error: where it is, in the user's words, what is wrong, and the value."""
+def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> tuple[object, ...]:
+    """One line for a pydantic error, as the parts of a message: where it is, in the user's words, what is wrong, and the value."""
     beside = ("function-", "dict[", "str", "tuple[", "literal[")  # pydantic's own words among the keys
     path = [part for part in error["loc"] if not str(part).startswith(beside)]
     cause = error.get("ctx", {}).get("error")
-    reason = str(cause) if cause is not None else error["msg"]
+    reason: Any = error["msg"] if cause is None else cause if isinstance(cause, Message) else str(cause)
     if error["type"] == "extra_forbidden":
         names = [part for part in path[:-1] if isinstance(part, str)]
         known = list((_INNER[names[-1]] if names else Comparison).model_fields)
@@ -469,11 +482,13 @@ def _said(error: Any, data: Any, words: Mapping[str, str], where: str) -> str:
     elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
         reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
     key = ".".join(part for part in path if isinstance(part, str))
-    first, _, rest = reason.partition(": ")
-    if key in words or (not key and first in words):
-        return f"{words[key]}: {reason}" if key else f"{words[first]}: {rest}"
+    first = cause.args[0] if isinstance(cause, Message) else None
+    if key in words:
+        return f"{words[key]}: ", reason
+    if not key and isinstance(first, Key) and first.name in words:
+        return f"{words[first.name]}:", *cause.args[1:]
     if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
         row = data["rows"][path[1]]
         name = row.get("name", row.get("method")) if isinstance(row, dict) else row
         key = f"row {name or path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
-    return ": ".join(part for part in (where, key, reason) if part)
+    return *(f"{place}: " for place in (where, key) if place), reason

@@ -38,7 +38,7 @@ def load_prompts(source: str, n: int | None = None, seed: int = 0) -> list[str]:
         try:
             return [caption.text for caption in in_turns("test", 64 if n is None else n, seed)]
         except ValueError as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(error) from error
     found: Iterable[str]
     if source in HUB_SETS or source.startswith("hub:"):
         place = HUB_SETS.get(source, source.removeprefix("hub:")).split(":")

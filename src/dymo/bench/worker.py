@@ -182,5 +182,5 @@ def _loaded(kind: str, spec: Any, load: Callable[[Any], Any]) -> Any:
     try:
         return load(spec)
     except (DyMOError, OSError) as error:
-        remedy = "Nothing was generated: mend it, or leave it out"
-        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: {first_line(error)}. {remedy}") from error
+        why = error if isinstance(error, DyMOError) else first_line(error)
+        raise ConfigError(f"the {kind} {spec!r} cannot be loaded: ", why, ". Nothing was generated: mend it, or leave it out") from error

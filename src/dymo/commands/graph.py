@@ -123,7 +123,7 @@ def _done(path: Path, prompts: Sequence[str]) -> tuple[int, int]:
         try:
             held = SemanticGraph.from_json(line).prompt
         except PromptError as error:
-            raise ConfigError(f"{said} {n + 1} is no graph ({error}); {remedy}") from error
+            raise ConfigError(f"{said} {n + 1} is no graph (", error, f"); {remedy}") from error
         wanted = prompts[n] if n < len(prompts) else None
         if held != wanted:
             there = "no further prompt" if wanted is None else repr(wanted)

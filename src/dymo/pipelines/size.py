@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import ConfigError
 
 
-def check_side(called: str, side: int) -> None:
-    """Raises ConfigError for a height or width no pipeline of these families decodes: they are multiples of 8."""
+def check_side(said: object, side: int) -> None:
+    """Raises ConfigError for a height or width, named by `said`, that no pipeline of these families decodes: they are multiples of 8."""
     if side < 8 or side % 8:
-        raise ConfigError(f"{called} {side}: must be a multiple of 8; the nearest is {max(8, round(side / 8) * 8)}")
+        raise ConfigError(said, f" {side}: must be a multiple of 8; the nearest is {max(8, round(side / 8) * 8)}")
 
 
 def whole_size(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from dymo.config import Markup
 from dymo.errors import PromptError
+from dymo.parts import InPython, Option, Part
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph, Span
 
 UP, DOWN = 1.1, 0.9  # compel's + and -; web UIs have 1.1 and 1 / 1.1
@@ -55,7 +56,7 @@ class Reading:
     places: tuple[int, ...]
     weights: tuple[float, ...]
     numbered: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    refused: tuple[str | tuple[str | Part, ...], ...] = ()
 
     @property
     def weighted(self) -> list[tuple[str, float]]:
@@ -67,7 +68,7 @@ class Reading:
     def check(self) -> None:
         """Raises PromptError where a part of the prompt cannot be carried out."""
         if self.refused:
-            raise PromptError(f"the prompt {self.prompt!r}: {'; '.join(self.refused)}")
+            raise PromptError(f"the prompt {self.prompt!r}: ", *[part for one in self.refused for part in ("; ", one)][1:])
 
     def inside(self, graph: SemanticGraph) -> SemanticGraph:
         """A graph of the prompt, or of the text, as one of the text. Raises PromptError where it is of neither."""
@@ -102,8 +103,10 @@ def read(prompt: str, markup: Markup = "webui") -> Reading:
         return Reading(prompt, prompt, tuple(range(len(prompt))), (1.0,) * len(prompt))
     pieces = list(_PIECE.finditer(prompt))
     partners = _partners(pieces)
-    refused = [f"{match[0]} loads no weights here: put them in by --lora FILE:0.8, or pipe.load_lora_weights, and leave it out"
-               for match in _CALLED.finditer(prompt)]  # fmt: skip
+    by = Option("lora", "FILE:0.8"), InPython(", or pipe.load_lora_weights")
+    refused: list[str | tuple[str | Part, ...]] = [
+        (f"{match[0]} loads no weights here: put them in by ", *by, ", and leave it out") for match in _CALLED.finditer(prompt)
+    ]
     letters: list[str] = []
     places: list[int] = []
     weights: list[float] = []
