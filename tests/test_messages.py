@@ -1,19 +1,20 @@
 """What errors and warnings name: in the words of Python, of the command line, of the nodes, and of the page."""
 
 import ast
-import dataclasses
 import inspect
 import pickle
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import dymo
-from dymo import Config, ConfigError, DyMO
+from dymo import ConfigError, DyMO
 from dymo.comfy.words import words as of_nodes
 from dymo.commands.schema import Bench, Generate, Graph, Score, Studio
 from dymo.commands.words import words_of
+from dymo.config import SETTINGS
 from dymo.errors import PromptWarning
 from dymo.parts import (
     Argument,
@@ -34,7 +35,6 @@ from dymo.parts import (
 from dymo.studio.words import words as of_page
 
 ROOT = Path(dymo.__file__).parent
-SETTINGS = [field.name for field in dataclasses.fields(Config)]
 KEYWORDS = [
     name
     for call in (DyMO.__init__, DyMO.__call__)
@@ -49,6 +49,12 @@ IN_PYTHON_ALONE = {
 }
 
 
+@cache
+def sources():
+    """Every module of the package, and its tree."""
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in sorted(ROOT.rglob("*.py"))]
+
+
 def texts(tree):
     """Every text of a module but its docstrings, and those of fields; of an f-string its pieces, with {} for what is put in."""
     documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -61,16 +67,32 @@ def texts(tree):
 
 def test_no_text_names_a_setting():
     """It would reach every surface in the words of Python: a message holds a `Setting`."""
-    named = re.compile(rf"(?<![\w-])(?<!--set )(?:{'|'.join([*SETTINGS, *KEYWORDS])})=|Budget\(\w")
+    named = re.compile(rf"(?<![\w-])(?<!--set )(?:{'|'.join([*SETTINGS, *KEYWORDS])})=|Budget\(\w+=")
     found = []
-    for path in sorted(ROOT.rglob("*.py")):
-        if path.name in ("parts.py", "cli.py"):  # which writes them; whose examples are of the command line
+    for path, tree in sources():
+        if path in ("parts.py", "cli.py"):  # which writes them; whose examples are of the command line
             continue
-        tree = ast.parse(path.read_text())
         raised = {node for one in ast.walk(tree) if isinstance(one, ast.Raise) for node in ast.walk(one)}
         for node, text in texts(tree):
-            if named.search(text) or (node in raised and re.search(r"\{\}=", text)):
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {text}")
+            if "=" in text and (named.search(text) or ("{}=" in text and node in raised)):
+                found.append(f"{path}:{node.lineno}: {text}")
+    assert found == []
+
+
+def test_an_error_in_another_stays_a_message():
+    """As text, f"{error}" or str(error), it would lose what it names."""
+    own = {name for name in vars(dymo.errors) if name.endswith("Error")}
+    found = []
+    for path, tree in sources():
+        for handler in (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.type is not None):
+            kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+            if not {ast.unparse(kind) for kind in kinds} <= own:
+                continue
+            raised = [node for one in ast.walk(handler) if isinstance(one, ast.Raise) for node in ast.walk(one)]
+            as_text = (ast.unparse(node.value) for node in raised if isinstance(node, ast.FormattedValue))
+            calls = (ast.unparse(node) for node in raised if isinstance(node, ast.Call))
+            if {handler.name, f"str({handler.name})"} & {*as_text, *calls}:
+                found.append(f"{path}:{handler.lineno}")
     assert found == []
 
 

@@ -212,6 +212,8 @@ class Config:
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
 
+SETTINGS = tuple(field.name for field in dataclasses.fields(Config))
+"""The names of all settings."""
 _SWITCHES = tuple(field.name for field in dataclasses.fields(Config) if field.type == "bool")
 
 
@@ -253,10 +255,9 @@ def preset(name: str, **overrides: Any) -> Config:
     """A preset with some of its values replaced. Raises ConfigError on an unknown preset or setting."""
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}: choose one of {', '.join(map(repr, PRESETS))}")
-    known = {field.name for field in dataclasses.fields(Config)}
-    unknown = sorted(set(overrides) - known)
+    unknown = sorted(set(overrides) - set(SETTINGS))
     if unknown:
         raise ConfigError(
-            f"unknown setting {unknown[0]!r}{did_you_mean(unknown[0], known)}: choose from {', '.join(sorted(known))}"
+            f"unknown setting {unknown[0]!r}{did_you_mean(unknown[0], SETTINGS)}: choose from {', '.join(sorted(SETTINGS))}"
         )
     return dataclasses.replace(PRESETS[name], **overrides)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
-from ..config import Config
+from ..config import SETTINGS
 from ..parts import Argument, Limit, OfMethod, OfParser, OfReward, Option, Setting, surface
 
-SETTINGS = frozenset(field.name for field in dataclasses.fields(Config))
-"""Those that the widget `settings` takes."""
 WIDGETS = {
     **{name: name for name in ("preset", "reward", "graph", "preview_vae", "prompt", "negative_prompt", "guidance_scale", "width", "height")},
     "num_inference_steps": "steps", "num_images_per_prompt": "batch_size",

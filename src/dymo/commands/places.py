@@ -88,7 +88,7 @@ def _check_loras(loras: Any, model: str | None) -> None:
         try:
             source, _ = read_lora(lora)
         except ConfigError as error:
-            raise ConfigError(Option("lora", str(error))) from error
+            raise ConfigError(Option("lora"), " ", error) from error
         check_lora(located(source), model, width)
 
 

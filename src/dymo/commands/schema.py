@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
-from ..config import PRESETS, Config, OnHacking, Truncation
+from ..config import PRESETS, SETTINGS, OnHacking, Truncation
 from ..pipelines.sampler_names import SAMPLERS
 
 PRESET = "fast"
@@ -139,7 +139,7 @@ class Generate(Parsing):
     )
     preset: str = _method(f"One of {', '.join(PRESETS)}.", "NAME", default=PRESET)
     set: list[str] = _method(
-        f"Replace a value of the preset. Keys: {', '.join(field.name for field in dataclasses.fields(Config))}.",
+        f"Replace a value of the preset. Keys: {', '.join(SETTINGS)}.",
         "KEY=VALUE", default=()
     )
     truncation: Truncation | None = _method(

@@ -7,12 +7,10 @@ import json
 
 import typer
 
-from ..config import Config
+from ..config import SETTINGS
 from ..parts import Argument, Limit, OfMethod, OfParser, OfReward, Option, Setting, Words, surface
 from .schema import Common
 
-SETTINGS = frozenset(field.name for field in dataclasses.fields(Config))
-"""Those that --set takes."""
 _OPTIONS = {"num_inference_steps": "steps"}
 _OF_PARSER = {"model": "parser_model", "base_url": "base_url", "on_failure": "on_failure", "concurrency": "concurrency"}
 _OF_BENCH = {"model": "pipeline", "config": "pipeline_config"}

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from .. import plugins
-from ..config import Config
+from ..config import SETTINGS
 from ..errors import ConfigError, did_you_mean
 from ..parts import OfMethod
 from .contract import Method
@@ -69,7 +69,7 @@ def load_method(name: str, **settings: Any) -> Method:
     unknown = sorted(set(settings) - set(known))
     if unknown:
         hint = ""
-        if name == "dymo" and unknown[0] in {field.name for field in dataclasses.fields(Config)}:
+        if name == "dymo" and unknown[0] in SETTINGS:
             hint = f"; a value of the method's goes into settings, as {{{unknown[0]!r}: {settings[unknown[0]]!r}}}"
         raise ConfigError(f"{name} has no setting {unknown[0]!r}: it has {', '.join(known) or 'none'}{hint}")
     _check_types(name, found, settings)

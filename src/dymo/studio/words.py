@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from typing import Any
 
-from ..config import Config
+from ..config import SETTINGS
 from ..errors import ConfigError
 from ..parts import Argument, Limit, OfMethod, OfParser, OfReward, Option, Setting, surface
 from ..prompt import parse
@@ -20,7 +19,7 @@ LABELS = {
     "guidance_scale": "Guidance scale", "seconds": "Seconds at most", "numbers": "All numbers",
 }  # fmt: skip
 """What the page calls each of the settings."""
-NUMBERS = {field.name: field.name.replace("_", " ") for field in dataclasses.fields(Config) if field.name != "record_maps"}
+NUMBERS = {name: name.replace("_", " ") for name in SETTINGS if name != "record_maps"}
 """What it calls the settings of the method that can be changed on it."""
 _CALLED = {name: LABELS[name] for name in ("prompt", "graph", "reward", "seed", "guidance_scale", "negative_prompt")}
 _CALLED |= {"num_inference_steps": LABELS["steps"], "preset": LABELS["intent"]}
