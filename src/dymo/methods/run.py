@@ -23,7 +23,7 @@ from ..pipelines.loop import Change, PipelineLoop
 from ..rewards import Reward, RewardLike, is_differentiable, load_reward, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
-from ..wording import wording_of
+from ..wording import Wording, wording_of
 from .contract import Result
 
 Algorithm = Callable[[Loop], None]
@@ -50,14 +50,16 @@ class Run(ExitStack):
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"), call=given_call(pipe))
         check_generator(generator)
         check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
-        # The prompts are a list, and diffusers asks for every other text in the same form.
+        self._one = isinstance(prompts, str)
+        # Where the prompts are a list, diffusers asks for every other text in the same form.
+        listed = () if self._one else ("prompt_", "negative_prompt")
         self.kwargs: dict[str, Any] = {
-            key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(("prompt_", "negative_prompt")) else value
+            key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(listed) else value
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip
         self.output_type = kwargs.get("output_type", "pil")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
-        self.said = wording_of(pipe, {**self.kwargs, "prompt": self.texts})
+        self.said = self._said(self.texts)
         self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
         """As the reward reads them."""
         written = [text for text in self.texts for _ in range(self.repeats)]
@@ -198,9 +200,13 @@ class Run(ExitStack):
         """The call's arguments that say these prompts; what has to be encoded for it is encoded once."""
         key = tuple(prompts)
         if key not in self._calls:
-            said = self.said if prompts == self.texts else wording_of(self.pipe, {**self.kwargs, "prompt": prompts})
+            said = self.said if prompts == self.texts else self._said(prompts)
             self._calls[key] = said.call(self.pipe)
         return self._calls[key]
+
+    def _said(self, prompts: list[str]) -> Wording:
+        """The user's call with these prompts, one text where one was given: a class's own `__call__` may write on in it."""
+        return wording_of(self.pipe, {**self.kwargs, "prompt": prompts[0] if self._one else prompts})
 
     def _freeze(self, stack: ExitStack) -> None:
         stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))
