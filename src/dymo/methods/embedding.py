@@ -14,6 +14,7 @@ from torch import Tensor
 from ..guidance.step import norms
 from .ascent import Leaves, ascend
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
@@ -51,6 +52,7 @@ class Embedding:
     clip: float = 1.0
     regularisation: float = 0.0
 
+    @follows_loop
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         def optimiser(leaves: list[Tensor]) -> torch.optim.Optimizer:
             return torch.optim.Adam(leaves, lr=self.lr)

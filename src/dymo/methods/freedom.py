@@ -17,6 +17,7 @@ from ..guidance.step import norms, per_sample, residual_length, usable
 from ..pipelines.decode import preview_of
 from ..pipelines.families import arguments, family_of
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
@@ -36,6 +37,7 @@ class FreeDoM:
     times: int = 3
     preview_vae: Any = None
 
+    @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         family, given = family_of(pipe), arguments(pipe, {"prompt": prompts, **pipeline_kwargs})
         true = "true_cfg_scale" in given  # beside it, guidance_scale is an input of the denoiser

@@ -51,7 +51,7 @@ def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3
 
     decode: of latents (output_type="latent") -> images. channels: of the pipeline's images; with 4 of them the last, alpha, is left out.
     """
-    images = _images(output)
+    images = images_in(output)
     if isinstance(images, Tensor):
         return images[:, :3].float() if images.shape[1] == channels else decode(images.float())
     if isinstance(images, np.ndarray):
@@ -61,7 +61,7 @@ def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3
 
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     """`output` with the images of `other` (and what the safety checker said of them) where `take` is True."""
-    mixed = _mixed(_images(output), _images(other), take)
+    mixed = _mixed(images_in(output), images_in(other), take)
     if isinstance(output, tuple) and not hasattr(output, "images"):
         return (mixed, *(_mixed(a, b, take) for a, b in zip(output[1:], other[1:], strict=True)))
     output.images = mixed
@@ -70,7 +70,8 @@ def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     return output
 
 
-def _images(output: Any) -> Any:
+def images_in(output: Any) -> Any:
+    """The images of a pipeline's return, as it has them."""
     return output.images if hasattr(output, "images") else output[0]
 
 

@@ -28,7 +28,7 @@ from ..errors import ConfigError, PipelineError
 from ..guidance.loop import PREDICTION, Need, Rows, Seen, Timestep, pick, put
 from ..trace import Cost
 from . import attention
-from .calls import holds_loop, knowing, loop_call, undecorated
+from .calls import hands_on, holds_loop, knowing, loop_call, undecorated
 from .compiled import compiled, repeated
 from .decode import decoder
 from .evaluation import Evaluator
@@ -249,6 +249,11 @@ class PipelineLoop:
         return message
 
     def _run(self, _message: Any) -> Any:
+        if hands_on(self.pipe):
+            raise PipelineError(
+                f"{type(self.pipe).__name__}.__call__ hands on to {loop_call(type(self.pipe)).__qualname__}, whose loop is what is followed here, "
+                "with the arguments that come to it: use that class; a method of your own takes both by dymo.methods.handed.follows_loop"
+            )
         if not holds_loop(self.pipe):
             raise PipelineError(
                 f"{type(self.pipe).__name__}.__call__ has no loop of its own over enumerate(timesteps), which is what is "
