@@ -46,9 +46,10 @@ class FreeDoM:
             if not family.guided(pipe, given):
                 raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
             family.scale(pipe, given)
-        elif not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
+        elif not (given.get(name) or 0) > family.unguided_scale or (true and not family.guided(pipe, given)):
             also = " and negative_prompt=" if true else ""
-            raise ConfigError(f"{name}={given.get(name)!r}: FreeDoM's step is a part of the guidance; give more than 1{also}")
+            least = f"{family.unguided_scale:g}"
+            raise ConfigError(f"{name}={given.get(name)!r}: FreeDoM's step is a part of the guidance; give more than {least}{also}")
         # What else a family adds to the guidance has scales of its own.
         given |= dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
