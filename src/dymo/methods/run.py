@@ -155,8 +155,8 @@ class Run(ExitStack):
         return decoder(decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device))(z0).clamp(0, 1)
 
     def generate(
-        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
-        generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
+        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Callable[[int, Tensor], Tensor] | None = None,
+        whole: bool = False, generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
     ) -> Tensor:  # fmt: skip
         """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1]; 4 channels where the VAE has as many.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import contextvars
 import inspect
+import itertools
 import threading
 import time
 import types
@@ -49,14 +50,15 @@ class PipelineLoop:
     """A `dymo.guidance.loop.Loop` over `pipe(**kwargs)`; use it as a context, and take `result` at the end.
 
     decode: z0' -> images; cost: where the work is counted. start: the initial standard normal noise (B, c, h, w) -> what
-    to start from; words: the conditional prompt embeddings -> what to condition on. whole: keep the graph over the whole
-    trajectory and the final decode, each step's denoiser checkpointed. choice: which attention maps are read.
-    free_encoders: the text encoders leave the accelerator once they have read the prompt. cancel: ends the run early, with the image as it is then.
+    to start from; words: (i, the i-th kind of the conditional token embeddings, samples first) -> what to condition on.
+    whole: keep the graph over the whole trajectory and the final decode, each step's denoiser checkpointed. choice: which
+    attention maps are read. free_encoders: the text encoders leave the accelerator once they have read the prompt.
+    cancel: ends the run early, with the image as it is then.
     """
 
     def __init__(
         self, pipe: Any, kwargs: dict[str, Any], *, decode: Callable[[Tensor], Tensor], cost: Cost, start: Change | None = None,
-        words: Change | None = None, whole: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
+        words: Callable[[int, Tensor], Tensor] | None = None, whole: bool = False, free_encoders: bool = False, cancel: threading.Event | None = None,
         choice: MapChoice = USUAL_MAPS, execution: Execution = PLAIN,
     ):  # fmt: skip
         family = family_of(pipe)
@@ -98,6 +100,7 @@ class PipelineLoop:
         """This step's timesteps, as the pipeline has them and on the host."""
         self._unmoved: Tensor | None = None
         """The sampler's own z_{t-1} of all samples."""
+        self._prompt_calls, self._kinds = 0, itertools.count()
         self._carry: Tensor | None = None
         """What rounding the latents took away."""
 
@@ -340,12 +343,13 @@ class PipelineLoop:
         return self._plain["set_timesteps"](*args, **kwargs)
 
     def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
-        found, words, self.words = self._plain["encode_prompt"](*args, **kwargs), self.words, None
-        if words is None:  # pipelines with true guidance encode the negative prompt in a second call
+        found, words = self._plain["encode_prompt"](*args, **kwargs), self.words
+        self._prompt_calls += 1
+        if words is None or self._prompt_calls > self._family.prompt_calls:
             return found
         if isinstance(found, list) or not isinstance(found[0], Tensor):
             raise PipelineError(f"{type(self.pipe).__name__} keeps the embeddings of its prompts apart, so that they cannot be optimised")
-        return (words(found[0]), *found[1:])
+        return self._family.reworded(found, lambda embeddings: words(next(self._kinds), embeddings))
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
         self._park()  # pipelines make their latents when the prompt is read

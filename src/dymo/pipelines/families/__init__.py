@@ -196,6 +196,13 @@ class Family(Protocol):
         """The numbers of all layers whose maps can be read, those together whose maps are of one size."""
         ...
 
+    prompt_calls: int = 1
+    """Calls of `encode_prompt` that read the prompt, before any that reads a negative one alone."""
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        """What such a call returned, with `change` made to the prompt's token embeddings, samples first, each kind by itself."""
+        return change(encoded[0]), *encoded[1:]
+
     def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
         """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it."""
         return ()

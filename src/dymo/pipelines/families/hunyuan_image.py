@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -79,6 +79,10 @@ class HunyuanImage(QwenImage):
         buffer = getattr(self._guider(pipe, given), "momentum_buffer", None)
         if buffer is not None:
             buffer.running_average = 0 if value is None else value
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        qwen, mask, glyphs, *rest = encoded
+        return change(qwen), mask, change(glyphs), *rest
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         image, second = tokens[0] * tokens[1], kwargs.get("encoder_attention_mask_2")
