@@ -20,6 +20,7 @@ from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
+from ..pixels import opaque
 from ..rewards import Reward, RewardLike, is_differentiable, load_reward, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
@@ -238,13 +239,10 @@ class Run(ExitStack):
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
-        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32.
-
-        A fourth channel, the transparency of Qwen-Image 2.1's, is left out.
-        """
+        """The reward of images (n, 3 or 4, H, W), for the user's prompts unless others are given -> (n,) float32."""
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
-        found = reward.score(images[:, :3], words, timestep)
+        found = reward.score(opaque(images), words, timestep)
         check_scores(reward.name, found, len(words))
         if not torch.isfinite(found).all():
             raise RewardError(f"{reward.name} gave {found.tolist()}: scores must be finite")
