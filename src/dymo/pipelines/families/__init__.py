@@ -204,7 +204,10 @@ class Family(Protocol):
         return change(encoded[0]), *encoded[1:]
 
     def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
-        """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it."""
+        """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it.
+
+        Where there are some, that switch is not to be on.
+        """
         return ()
 
     def tokenizer(self, pipe: Any) -> Any:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ...errors import PipelineError
 from ..kernel import Places
-from . import inner
 from .flux import every_block
 from .qwen_image import QwenImage
 
@@ -34,11 +33,6 @@ class HunyuanImage(QwenImage):
             raise PipelineError(
                 f"{type(pipe).__name__} has latents of frames, which it lays out anew itself before it decodes them: steer HunyuanImagePipeline, "
                 "and refine its image afterwards"
-            )
-        if inner(pipe.transformer).is_gradient_checkpointing:
-            raise PipelineError(
-                f"diffusers' gradient checkpointing of {type(inner(pipe.transformer)).__name__} fails as soon as a gradient is wanted: call "
-                "pipe.transformer.disable_gradient_checkpointing(), and set checkpointing=True to spare memory"
             )
         for guider in (pipe.guider, pipe.ocr_guider):
             if guider is not None and type(guider).__name__ not in _GUIDERS:

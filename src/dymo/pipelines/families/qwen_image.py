@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
-from ..calls import loop_call
+from ..calls import loop_call, undecorated
 from . import Encoder
 from .flux import Flux
 
@@ -37,7 +36,7 @@ def _with_pictures(pipe: Any, before: str, given: Mapping[str, Any]) -> tuple[st
     images = given["image"] if isinstance(given["image"], list) else [given["image"]]
     if not all(isinstance(getattr(image, "size", None), tuple) for image in images):
         raise PipelineError(f"image=: the tokens of its pictures are counted by their sizes, for which {type(pipe).__name__} takes PIL images")
-    scope = inspect.unwrap(loop_call(type(pipe))).__globals__
+    scope = undecorated(loop_call(type(pipe))).__globals__
     pixels = scope.get("CONDITION_IMAGE_SIZE")
     if pixels is None:
         images, pixels = images[:1], 1024 * 1024
