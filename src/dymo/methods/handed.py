@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..pipelines.calls import handed_on, hands_on
-from ..pipelines.images import images_in
+from ..pipelines.images import images_in, returned
 from .contract import Result
 
 
@@ -24,8 +24,6 @@ def follows_loop(run: Callable[..., Result]) -> Callable[..., Result]:
     ) -> Result:
         if not hands_on(pipe):
             return run(method, pipe, prompts, reward, budget, generator, **kwargs)
-        from diffusers import ImagePipelineOutput
-
         made = []
 
         def followed(own: dict[str, Any]) -> Any:
@@ -33,8 +31,7 @@ def follows_loop(run: Callable[..., Result]) -> Callable[..., Result]:
             # Beside embeddings of the class's own making the user's prompt says in words what they embed.
             texts = prompts if texts is None else texts
             made.append(run(method, pipe, texts, reward, budget, own.pop("generator", None), **own))
-            images = made[-1].images
-            return (images,) if own.get("return_dict", True) is False else ImagePipelineOutput(images=images)
+            return returned(made[-1].images, own.get("return_dict", True))
 
         given = {"prompt": prompts} | ({} if generator is None else {"generator": generator})
         return Result(images_in(handed_on(pipe, {**given, **kwargs}, followed)), made[-1].trace)

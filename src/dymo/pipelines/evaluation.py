@@ -21,7 +21,7 @@ from .decode import power_of_two
 from .families import Branches, Family, Taps
 from .hold import patched, processing
 from .kernel import KernelTaps
-from .packing import Packing
+from .latents import Latents
 from .rows import map_tensors
 from .schedulers import limited, prediction_of
 from .settings import Execution, MapChoice
@@ -41,15 +41,13 @@ class Evaluator:
     """
 
     def __init__(
-        self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool, choice: MapChoice,
-        execution: Execution,
+        self, pipe: Any, family: Family, latents: Latents, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
+        choice: MapChoice, execution: Execution,
     ):  # fmt: skip
-        self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
+        self.pipe, self.family, self.latents, self.given, self.cost, self.stack = pipe, family, latents, given, cost, stack
         self.whole, self.choice, self.fixed, self.graphs = whole, choice, execution.fixed, execution.graphs
         self._at_once = execution.at_once and not whole
         self.forward = family.denoiser(pipe).forward
-        self.packing: Packing | None = None
-        """Of the latents, where the pipeline keeps them as a sequence."""
         self.branches = self.ran = _ALONE
         """The rows of guidance in the batch of the call that has the conditional ones, and in the forward whose graph is kept."""
         self.passes = 1
@@ -70,22 +68,18 @@ class Evaluator:
         """The pipeline's loop body begins, again or anew: the next call of the denoiser is the first of an evaluation."""
         self._call = 0
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """The pipeline's latents as (B, c, h, w)."""
-        return x if self.packing is None else self.packing.unpack(x)
+    def __call__(self, args: tuple, kwargs: dict, rows: Rows | None, need: Need) -> Any:
+        """What the pipeline's call of the denoiser returns.
 
-    def __call__(self, args: tuple, kwargs: dict, samples: int | None, rows: Rows, need: Need) -> tuple[Any, int]:
-        """What the pipeline's call of the denoiser returns, and the number of samples in its batch.
-
-        rows: the samples to evaluate, or [] for all; the others keep the output that they had. Raises PipelineError where
-        the batch has other rows than the family knows.
+        rows: the samples to evaluate, none of them named for all; the others keep the output that they had. Raises PipelineError
+        where the batch has other rows than the family knows.
         """
         call, self._call = self._call, self._call + 1
         sample = self.family.sample(args, kwargs)
         branches = self.family.branches(self.pipe, self.given, call)
-        if branches.truncated and samples == sample.shape[0]:
+        n = self.latents.samples
+        if branches.truncated and n == sample.shape[0]:
             branches = _ALONE
-        n = samples or sample.shape[0] // branches.count
         if sample.shape[0] != branches.count * n:
             raise PipelineError(
                 f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {n} images, where "
@@ -101,14 +95,14 @@ class Evaluator:
         if call == 0:
             self.branches = branches
             if need.maps:
-                self._tap(sample)
+                self._tap()
         if not need.output:
             if branches.conditional is not None:
                 self.ran = branches if branches.joint else _ALONE
                 read = [row for block in blocks for row in block] if branches.joint else blocks[branches.conditional]
                 self._run(args, kwargs, read, look=True, read=True)
                 self.passes = self.ran.count
-            return self._returned(self._nothing(sample), kwargs), n
+            return self._returned(self._nothing(sample), kwargs)
         conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.choice.all_rows)
         everyone = None if len(chosen) == n else [row for block in blocks for row in block]
@@ -135,7 +129,7 @@ class Evaluator:
             before = found.new_zeros(len(sample), *found.shape[1:]) if before is None else before
             found = before.index_copy(0, places([row for block in blocks for row in block], found.device), found)
         self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
-        return self._returned(found, kwargs), n
+        return self._returned(found, kwargs)
 
     def read(self, latents: Sequence[int]) -> list[nn.Module]:
         """The modules whose attention maps would be read, for latents (rows, columns); none where there are none."""
@@ -315,10 +309,9 @@ class Evaluator:
     def _count_backward(self, rows: int) -> None:
         self.cost.denoiser_backwards += rows
 
-    def _tap(self, sample: Tensor) -> None:
+    def _tap(self) -> None:
         if self.taps is None:
-            sides = sample.shape[-2:] if self.packing is None else (self.packing.rows, self.packing.columns)
-            self.taps = self.family.taps(self.pipe, sides, self.choice.size, self.choice.layers)
+            self.taps = self.family.taps(self.pipe, self.latents.shape[-2:], self.choice.size, self.choice.layers)
             self.grid = self.taps.grid
             self.stack.enter_context(self.taps)
             assert self.taps.last is not None
@@ -355,13 +348,13 @@ class Evaluator:
                 inner.append((x, found.requires_grad_()))
             return found
 
-        z = self.spatial(pick(sample, rows))
+        z = self.latents.spatial(pick(sample, rows))
         z = (z if joined else z.detach().float().requires_grad_()).float()
         through = need.through in ("full", "conditional") or self.whole
         # Where all samples ran, so goes the way back.
         ran_rows = list(range(len(sample))) if self.fixed else rows
         among = [ran_rows.index(i) for i in rows]
-        prediction = self.spatial(
+        prediction = self.latents.spatial(
             pick(leaf(pick(output, ran_rows)), among) if through else pick(output.detach(), rows).float()
         )
         kind = prediction_of(scheduler)
@@ -402,7 +395,7 @@ class Evaluator:
         if conditional is None or unconditional is None:
             return None
         # A learned variance lies behind the prediction.
-        found = self.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
+        found = self.latents.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
         return found * now.here.a if kind == "flow_prediction" else found
 
     def _pull(
@@ -421,11 +414,11 @@ class Evaluator:
         among: where the rows are among those that ran.
         """
         if not loss.requires_grad:
-            return torch.zeros_like(self.spatial(pick(sample, rows)), dtype=torch.float32)
+            return torch.zeros_like(self.latents.spatial(pick(sample, rows)), dtype=torch.float32)
         if z is None:
             (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
             self._count_backward(len(rows) * ran)
-            return self.spatial(pick(found, rows))
+            return self.latents.spatial(pick(found, rows))
         leaves = [z, *(found for _, found in inner)]
         direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
         total = torch.zeros_like(z) if direct is None else direct
@@ -443,7 +436,7 @@ class Evaluator:
         ]
         (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
         self._count_backward(len(rows) * ran)
-        return total + self.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
+        return total + self.latents.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
 
 
 class _Looked(Exception):

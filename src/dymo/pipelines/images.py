@@ -59,6 +59,13 @@ def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3
     return from_pil(images)
 
 
+def returned(images: Any, as_output: bool) -> Any:
+    """Images as a pipeline returns them: an output of diffusers, or under `return_dict=False` a tuple."""
+    from diffusers import ImagePipelineOutput
+
+    return ImagePipelineOutput(images=images) if as_output else (images,)
+
+
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     """`output` with the images of `other` (and what the safety checker said of them) where `take` is True."""
     mixed = _mixed(images_in(output), images_in(other), take)
