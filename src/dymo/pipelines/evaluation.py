@@ -17,7 +17,6 @@ from ..guidance.levels import predict_noise, predict_z0
 from ..guidance.loop import Need, Rows, Seen, Timestep, pick, places
 from ..trace import Cost
 from .block import Mixed, OneBlock
-from .decode import power_of_two
 from .families import Branches, Family, Taps
 from .hold import patched, processing
 from .kernel import KernelTaps
@@ -26,6 +25,7 @@ from .rows import map_tensors
 from .schedulers import limited, prediction_of
 from .settings import Execution, MapChoice
 from .taps import AttentionTaps
+from .way_back import WayBack
 
 log = logging.getLogger(__name__)
 
@@ -332,40 +332,20 @@ class Evaluator:
     ) -> Seen:
         """What the last evaluation gave: `sample` and `output` (after guidance) as the pipeline hands them to its scheduler,
         unpacked to (n, c, h, w).
-
-        In half precision the float32 quantities are leaves of their own, so that the way back through the denoiser is one
-        pull at size 1.
         """
-        scheduler = self.pipe.scheduler
-        inner: list[tuple[Tensor, Tensor]] = []  # (of the denoiser's graph, float32 leaf)
+        scheduler, fully = self.pipe.scheduler, need.through in ("full", "conditional") or self.whole
         joined = self.whole or (sample.dtype == torch.float32 and need.through != "none")
-
-        def leaf(x: Tensor) -> Tensor:
-            if joined:
-                return x.float()
-            found = x.detach().float()
-            if x.requires_grad:
-                inner.append((x, found.requires_grad_()))
-            return found
-
-        z = self.latents.spatial(pick(sample, rows))
-        z = (z if joined else z.detach().float().requires_grad_()).float()
-        through = need.through in ("full", "conditional") or self.whole
         # Where all samples ran, so goes the way back.
-        ran_rows = list(range(len(sample))) if self.fixed else rows
-        among = [ran_rows.index(i) for i in rows]
-        prediction = self.latents.spatial(
-            pick(leaf(pick(output, ran_rows)), among) if through else pick(output.detach(), rows).float()
-        )
+        ran, passed = list(range(len(sample))) if self.fixed else rows, len(rows) * self.passes
+        back = WayBack(self.latents, sample, rows, ran, joined, lambda: self._count_backward(passed))
+        of_all = back.leaf(pick(output, ran)) if fully else None
+        prediction = self.latents.spatial(pick(output.detach(), rows).float() if of_all is None else pick(of_all, back.among))
         kind = prediction_of(scheduler)
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
-            z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
-            maps = pick(self._maps(leaf, len(ran_rows)), among) if need.maps else None
-        eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
-        return Seen(
-            rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
-            lambda loss, keep=False: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran, among),
-        )  # fmt: skip
+            z0 = limited(scheduler, predict_z0(back.z, prediction, now.here, kind))
+            maps = pick(self._maps(back.leaf, len(ran)), back.among) if need.maps else None
+        eps = predict_noise(back.z.detach(), prediction.detach(), now.here, kind)
+        return Seen(rows, now, back.z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode, back)
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
         """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
@@ -397,46 +377,6 @@ class Evaluator:
         # A learned variance lies behind the prediction.
         found = self.latents.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
         return found * now.here.a if kind == "flow_prediction" else found
-
-    def _pull(
-        self,
-        loss: Tensor,
-        keep: bool,
-        z: Tensor | None,
-        inner: list[tuple[Tensor, Tensor]],
-        sample: Tensor,
-        rows: Rows,
-        ran: int,
-        among: Rows,
-    ) -> Tensor:
-        """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it.
-
-        among: where the rows are among those that ran.
-        """
-        if not loss.requires_grad:
-            return torch.zeros_like(self.latents.spatial(pick(sample, rows)), dtype=torch.float32)
-        if z is None:
-            (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
-            self._count_backward(len(rows) * ran)
-            return self.latents.spatial(pick(found, rows))
-        leaves = [z, *(found for _, found in inner)]
-        direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
-        total = torch.zeros_like(z) if direct is None else direct
-        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None]
-        if not pairs:
-            return total
-        # With maps of all rows a gradient has several rows a sample.
-        samples = len(sample) if self.fixed else len(rows)
-        each = [g.unflatten(0, (-1, samples)) for _, g in pairs]
-        sizes = [power_of_two(g.transpose(0, 1)).flatten() for g in each]
-        size = torch.stack(sizes).amax(0) if len(sizes) > 1 else sizes[0]
-        seeds = [
-            torch.div(g, size.view(1, -1, *[1] * (g.ndim - 2)), out=torch.empty_like(g, dtype=x.dtype)).flatten(0, 1)
-            for (x, _), g in zip(pairs, each, strict=True)
-        ]
-        (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
-        self._count_backward(len(rows) * ran)
-        return total + self.latents.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
 
 
 class _Looked(Exception):
