@@ -71,7 +71,10 @@ class FreeDoM:
                 moved = loop.sampler_step(seen)
                 if guided:
                     if seen.residual is None:
-                        raise PipelineError("guidance was switched off in the run: FreeDoM's step is a part of it")
+                        raise PipelineError(
+                            "there is no prediction without the prompt, and FreeDoM's step is a part of the guidance: it was switched off in the "
+                            "run, or is an input of the denoiser"
+                        )
                     score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
                     g = seen.pull(-score, False) * now.here.radius
                     size = norms(g)

@@ -102,7 +102,7 @@ class Evaluator:
                 read = [row for block in blocks for row in block] if branches.joint else blocks[branches.conditional]
                 self._run(args, kwargs, read, look=True, read=True)
                 self.passes = self.ran.count
-            return self._returned(self._nothing(sample), kwargs)
+            return self.nothing(args, kwargs)
         conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.choice.all_rows)
         everyone = None if len(chosen) == n else [row for block in blocks for row in block]
@@ -130,6 +130,14 @@ class Evaluator:
             found = before.index_copy(0, places([row for block in blocks for row in block], found.device), found)
         self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
         return self._returned(found, kwargs)
+
+    def is_marked(self, args: tuple, kwargs: dict) -> bool:
+        """Whether a gradient would pass to the latents of this call."""
+        return self.family.sample(args, kwargs).requires_grad
+
+    def nothing(self, args: tuple, kwargs: dict) -> Any:
+        """What the pipeline's call of the denoiser returns where its output is not to be used."""
+        return self._returned(self._nothing(self.family.sample(args, kwargs)), kwargs)
 
     def read(self, latents: Sequence[int]) -> list[nn.Module]:
         """The modules whose attention maps would be read, for latents (rows, columns); none where there are none."""

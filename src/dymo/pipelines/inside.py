@@ -76,12 +76,14 @@ class Inside:
         """z_t of all samples, as the pipeline has it."""
         self.exchanged = False
         """Whether the user's callback has put other latents in the place of the last step's."""
+        self.blank = False
+        """Whether the evaluation was none: no gradient could pass to latents that the pipeline made of those that were marked for one."""
         self._side: Waiting
         self._go = Go()
         self._entries: list[tuple[int, Any]] = []
         self._clock: list[Tensor] = []
         """This step's timesteps, as the pipeline has them and on the host."""
-        self._repeated = self._in_body = self._in_callback = False
+        self._fresh = self._repeated = self._in_body = self._in_callback = False
 
     def run(self, side: Waiting, call: Callable[[], Any]) -> Any:
         """`call()`, the pipeline's own, as the function that hands over to `side`."""
@@ -154,7 +156,7 @@ class Inside:
 
     def _rounds(self, entries: list[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
         """The evaluations of one step, from the first as often as the algorithm asks. A user's interrupt waits for its end."""
-        self.at, self._repeated, interrupted = 0, False, False
+        self.at, self._fresh, self._repeated, interrupted = 0, True, False, False
         while self.at < len(entries):
             if self.interrupted:
                 self.pipe._interrupt, interrupted = False, True
@@ -166,7 +168,7 @@ class Inside:
             if not self.whole:
                 torch.set_grad_enabled(need.through != "none")
             yield entries[self.at]
-            self._in_body = False
+            self._in_body = self._fresh = False
             self._repeated |= self._go.again
             self.at = 0 if self._go.again else self.at + 1
         if interrupted:
@@ -176,6 +178,9 @@ class Inside:
         self.guard()
         if not self._in_body:
             return self._plain["forward"](*args, **kwargs)
+        self.blank = self._fresh and self._go.need.through != "none" and not self.whole and not self.evaluator.is_marked(args, kwargs)
+        if self.blank:
+            return self.evaluator.nothing(args, kwargs)
         return self.evaluator(args, kwargs, self._go.rows, self._go.need)
 
     def _step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -132,8 +132,7 @@ class PipelineLoop:
             z = self._inside.sample.detach()
         self._evaluate(Go(z, rows, need, again=True, leaf=True))
         self._evaluated = True
-        if need.through != "none" and not self.whole and not self._inside.sample.requires_grad:
-            # The pipeline made its first latents where they could not be marked: evaluate once more.
+        if self._inside.blank:
             self._evaluate(Go(self._inside.sample.detach(), rows, need, again=True, leaf=True))
         assert self._arrived is not None
         return self._evaluator.seen(self._arrived, self._call.sample, self._call.output, rows, need, self.decode)
@@ -202,7 +201,7 @@ class PipelineLoop:
         if self._side.ended:
             raise PipelineError(f"{type(self.pipe).__name__} ended in the middle of a step")
         self.evaluations = self.evaluations or [0] * self.samples
-        for i in go.rows or ():
+        for i in () if self._inside.blank else go.rows or ():
             self.evaluations[i] += 1
 
     # What is opened, and closed again.
