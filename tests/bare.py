@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import types
 from collections.abc import Callable
 
@@ -48,6 +49,8 @@ class Exact(nn.Module):
         self.config = types.SimpleNamespace(in_channels=2, out_channels=2)
 
     def level(self, t: float) -> tuple[float, float]:
+        if hasattr(self.scheduler.config, "sigma_data"):
+            return math.cos(t), math.sin(t)
         if not hasattr(self.scheduler, "alphas_cumprod") or getattr(self.scheduler.config, "use_flow_sigmas", False):
             return 1 - t / 1000, t / 1000
         abar = self.scheduler.alphas_cumprod.double()
@@ -63,7 +66,8 @@ class Exact(nn.Module):
         if kind == "flow_prediction":
             return ((z - z0) / s,)
         eps = (z - a * z0) / s
-        return ({"epsilon": eps, "v_prediction": a * eps - s * z0, "sample": z0}[kind],)
+        turned = a * eps - s * z0
+        return ({"epsilon": eps, "v_prediction": turned, "trigflow": turned, "sample": z0}[kind],)
 
 
 class Bare:
@@ -85,12 +89,14 @@ class Bare:
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, num_inference_steps: int, generator=None, extra=None):
-        self.scheduler.set_timesteps(num_inference_steps)
-        timesteps = self.scheduler.timesteps
-        latents = self.prepare_latents(latents)
-        scale = getattr(self.scheduler, "scale_model_input", lambda z, t: z)
+        deviation = getattr(self.scheduler.config, "sigma_data", 1.0)  # of TrigFlow's latents, whose last timestep is the end of the last step
+        trig = hasattr(self.scheduler.config, "sigma_data")
+        self.scheduler.set_timesteps(num_inference_steps, **({"intermediate_timesteps": None} if trig else {}))
+        timesteps = self.scheduler.timesteps[: -1 if trig else None]
+        latents = self.prepare_latents(latents) * deviation
+        scale = getattr(self.scheduler, "scale_model_input", lambda z, t: z / deviation)
         given = dict(extra or {})
         for _, t in enumerate(timesteps):
-            output = self.unet(scale(latents, t), t, return_dict=False)[0]
+            output = self.unet(scale(latents, t), t, return_dict=False)[0] * deviation
             latents = self.scheduler.step(output, t, latents, **given, return_dict=False)[0]
         return types.SimpleNamespace(images=latents)

@@ -205,10 +205,11 @@ def pixart(kind: type = PixArtSigmaPipeline, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
-def sana(kind: type = SanaPipeline, **parts: Any):
+def sana(kind: type = SanaPipeline, form: dict[str, Any] | None = None, **parts: Any):
     net = SanaTransformer2DModel(
         in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2, num_cross_attention_heads=2,
         cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=16, sample_size=32, patch_size=1, mlp_ratio=2.0,
+        **(form or {}),
     )  # fmt: skip
     decoder = AutoencoderDC(
         latent_channels=4, attention_head_dim=2, encoder_block_out_channels=(4, 8, 8), decoder_block_out_channels=(4, 8, 8),

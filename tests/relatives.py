@@ -231,6 +231,10 @@ def sana_controlnet() -> Any:
     return flows.alive(net)
 
 
+def sana_sprint(kind: type) -> Any:
+    return flows.sana(kind, dict(guidance_embeds=True, qk_norm="rms_norm_across_heads"), scheduler=d.SCMScheduler())
+
+
 def z_controlnet(channels: int) -> Any:
     """It borrows the transformer's embeddings and refiners, and is given the text's tokens too."""
     net = d.ZImageControlNetModel(
@@ -348,6 +352,8 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     ),
     "SanaPAGPipeline": square(of(flows.sana, d.SanaPAGPipeline, **LAYER), **PAG, **SANA),
     "SanaControlNetPipeline": square(controlled(flows.sana, sana_controlnet, d.SanaControlNetPipeline), **CONTROLLED, **SANA),
+    "SanaSprintPipeline": square(of(sana_sprint, d.SanaSprintPipeline), intermediate_timesteps=None, **SANA),
+    "SanaSprintImg2ImgPipeline": square(of(sana_sprint, d.SanaSprintImg2ImgPipeline), intermediate_timesteps=None, **PAINTED, **SANA),
     "ZImageControlNetPipeline": square(
         controlled(flows.z_image, lambda: z_controlnet(4), d.ZImageControlNetPipeline), **CONTROLLED, **Z,
     ),

@@ -59,8 +59,8 @@ from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
 from dymo.pipelines import attention
-from dymo.pipelines.evaluation import Evaluator
 from dymo.pipelines.families import family_of
+from dymo.pipelines.way_back import WayBack
 from dymo.prompt.graph import Attribute, Entity, SemanticGraph
 from dymo.report.atomic import write_text
 from dymo.report.table import Column, Table
@@ -369,7 +369,7 @@ class Stack:
             with (
                 mock.patch.object(generation, "decoder", lambda vae: account.forward("decode", decoder(vae))),
                 mock.patch.object(generation.Generation, "scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
-                mock.patch.object(Evaluator, "_pull", account.backward(Evaluator._pull)),
+                mock.patch.object(WayBack, "__call__", account.backward(WayBack.__call__)),
             ):
                 yield
         finally:

@@ -160,7 +160,13 @@ class DyMO:
         listeners = _listed(listeners)
         if hands_on(pipe):  # what reaches the loop is what is read
             given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
-            return handed_on(pipe, given, lambda own: self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
+            made = []
+
+            def steered(own: dict[str, Any]) -> Any:
+                made.append(self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
+                return made[-1]
+
+            return _traced(handed_on(pipe, given, steered), made[-1].trace)
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
@@ -192,9 +198,7 @@ class DyMO:
             raise
         trace.cost.seconds = time.perf_counter() - began
         log.info("%d images in %.1f s, evaluations %s", len(samples), trace.cost.seconds, trace.evaluations)
-        if isinstance(output, tuple) and not hasattr(output, "images"):
-            output = TracedTuple(output)
-        output.trace = trace
+        output = _traced(output, trace)
         if trace.cancelled:
             tell(listeners, Cancelled(trace.steps[-1].index if trace.steps else -1))
         tell(listeners, Finished(trace))
@@ -294,6 +298,15 @@ def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_
         if names.count(name) > 1 or (guide is not None and name == guide.name):
             raise ConfigError(Setting("watch", name), " is the guide, or watched twice: watch rewards that nothing follows")
     return dict(zip(names, rewards, strict=True))
+
+
+def _traced(output: Any, trace: Trace) -> Any:
+    """What a pipeline returned, with the trace; what takes no attribute, as a list that a class's own call returns, as it is."""
+    if isinstance(output, tuple) and not hasattr(output, "images"):
+        output = TracedTuple(output)
+    if hasattr(output, "__dict__"):
+        output.trace = trace
+    return output
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:

@@ -18,6 +18,11 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(one) for one in values]
 
 
+def opaque(images: Tensor) -> Tensor:
+    """What rewards and judges see of images (B, 3 or 4, H, W): the colours. Qwen-Image 2.1's have a transparency behind them."""
+    return images[:, :3]
+
+
 def from_pil(images: Iterable[Image.Image]) -> Tensor:
     """Images of one size -> (B, 3, H, W), float32. An alpha channel is left out."""
     import torch

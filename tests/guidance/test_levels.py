@@ -7,12 +7,12 @@ LEVELS = [Level(0.9, (1 - 0.81) ** 0.5), Level(0.1, 0.99**0.5), Level(1.0, 3.0),
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "trigflow"])
 def test_a_true_prediction_gives_back_the_clean_latent_and_the_noise(level, kind):
     z0, eps = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64)
     z = level.a * z0 + level.s * eps
     a, s = level.a / level.radius, level.s / level.radius
-    output = {"epsilon": eps, "v_prediction": a * eps - s * z0, "sample": z0}[kind]
+    output = {"epsilon": eps, "v_prediction": a * eps - s * z0, "sample": z0, "trigflow": level.a * eps - level.s * z0}[kind]
     torch.testing.assert_close(predict_z0(z, output, level, kind), z0)
     torch.testing.assert_close(predict_noise(z, output, level, kind), eps)
 

@@ -232,6 +232,26 @@ def test_the_negative_prompt_s_embeddings_are_not_optimised(name, monkeypatch):
     assert torch.equal(given[1], given[-1]) and not torch.equal(given[0], given[-2])
 
 
+KINDS = {
+    "hidream": ("encoder_hidden_states_t5", "encoder_hidden_states_llama3"), "hunyuan-dit": ("encoder_hidden_states", "encoder_hidden_states_t5"),
+    "hunyuan-image": ("encoder_hidden_states", "encoder_hidden_states_2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_tokens_of_every_text_encoder_are_optimised(name):
+    case, given = flows.FAMILIES[name], []
+    pipe = case.make()
+    pipe.transformer.register_forward_pre_hook(lambda m, args, kwargs: given.append([kwargs[kind] for kind in KINDS[name]]), with_kwargs=True)
+    load_method("embedding", iterations=1, lr=0.1, regularisation=1.0).run(
+        pipe, case.prompt, load_reward(tiny.brightness), generator=torch.Generator().manual_seed(0), **{**case.kwargs, "output_type": "pt"}
+    )
+    calls = len(given) // 3  # the first trajectory's steps are computed again on the way back
+    for before, after in zip(given[0], given[2 * calls], strict=True):
+        moved = (after - before).abs().flatten(-2).amax(-1)
+        assert moved[..., -1:].min() > 1e-3 and not moved[..., :-1].any(), "the prompt's rows, behind those without it, in every layer"
+
+
 REFUSED = {
     "keeps the embeddings": flows.FAMILIES["z-image"], "no encode_prompt": zoo.CASES["sd-pix2pix"],
     "set use_kv_cache=False": flows.FAMILIES["qwen-image-2.1"],

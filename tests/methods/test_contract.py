@@ -4,11 +4,13 @@ import pytest
 import tiny
 import torch
 import toys
+from diffusers import StableDiffusionPipeline
 
-from dymo import Budget, ConfigError, DyMO, PromptError, RewardError
+from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError
 from dymo.guidance.loop import Need
 from dymo.methods import METHODS, load_method, needs_reward
 from dymo.methods.run import Run
+from dymo.methods.unguided import unguided
 from dymo.pipelines.hold import held
 from dymo.rewards import load_reward
 
@@ -144,6 +146,34 @@ def test_the_way_back_passes_a_callback(name):
 
     assert torch.equal(images(lambda pipe, step, timestep, found: found), images())
     assert images(doubles).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("plain", "best-of-n", "rewrite")])
+def test_a_method_that_follows_a_loop_reads_what_a_class_hands_on_to_it(name):
+    calls = []
+
+    class Preset(StableDiffusionPipeline):
+        def __call__(self, prompt, **more):
+            calls.append(prompt)
+            found = super().__call__(f"{prompt} and a red car", guidance_scale=2.0, **more | {"generator": toys.seeds(0)})
+            return (1 - found.images,)
+
+    method, reward = load_method(name, **FEW.get(name, {})), load_reward(tiny.brightness)
+    call = {key: value for key, value in CALL.items() if key != "guidance_scale"}
+    found = method.run(tiny.sd(Preset), tiny.PROMPT, reward, generator=toys.seeds(7), **call)
+    wanted = method.run(tiny.sd(), f"{tiny.PROMPT} and a red car", reward, generator=toys.seeds(0), **CALL)
+    assert torch.equal(found.images, 1 - wanted.images) and calls == [tiny.PROMPT]
+    assert found.trace.evaluations == wanted.trace.evaluations
+
+
+def test_an_algorithm_alone_is_refused_on_a_class_that_hands_on():
+    class Preset(StableDiffusionPipeline):
+        def __call__(self, *given, **more):
+            return super().__call__(*given, **more)
+
+    with pytest.raises(PipelineError, match=r"Preset.__call__ hands on to StableDiffusionPipeline.__call__.*use that class.*follows_loop"):
+        with Run(tiny.sd(Preset), "a cat", None, None, toys.seeds(0), CALL) as run:
+            run.generate(unguided)
 
 
 def test_the_particles_of_an_image_begin_at_its_own_latents():

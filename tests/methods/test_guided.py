@@ -138,11 +138,17 @@ def test_attend_and_excite_gives_the_neglected_subject_more_attention(name):
     assert len(losses) == 5 and all(after < before for before, after in pairwise(losses)), losses
 
 
-@pytest.mark.parametrize("name", ["flux-true-cfg", "qwen-image"])
-def test_freedom_s_scale_is_that_of_the_true_guidance(name):
+@pytest.mark.parametrize(
+    ("name", "given", "scale", "least", "also"),
+    [
+        ("flux-true-cfg", {"true_cfg_scale": 2.5}, 2.5, 1, " and negative_prompt="), ("z-image", {"guidance_scale": 0.5}, 1.5, 0, ""),
+        ("qwen-image", {"true_cfg_scale": 3.0}, 3.0, 1, " and negative_prompt="), ("krea2", {"guidance_scale": 1.0}, 2.0, 0, ""),
+    ],
+)  # fmt: skip
+def test_freedom_s_scale_is_that_of_the_guidance_however_it_counts(name, given, scale, least, also):
     """With its own repetitions and budget left out, the only push is the last step's, which ends at the image."""
     case, moves = flows.FAMILIES[name], []
-    call = {**case.kwargs, "num_inference_steps": 2, "output_type": "pt"}
+    call = {**case.kwargs, "num_inference_steps": 2, "output_type": "pt", **given}
     method = load_method("freedom", guided=(0.5, 1.0), times=1)
 
     class Watched(Around):
@@ -164,9 +170,10 @@ def test_freedom_s_scale_is_that_of_the_true_guidance(name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FreeDoM, "steps", lambda self, loop, *rest: plain(self, Watched(loop), *rest))
         method.run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **call)
-    assert moves == pytest.approx([method.length * call["true_cfg_scale"]], rel=1e-3)
-    with pytest.raises(ConfigError, match="true_cfg_scale=1.0.*more than 1 and negative_prompt="):
-        method.run(pipe, case.prompt, load_reward(tiny.brightness), **{**call, "true_cfg_scale": 1.0})
+    assert moves == pytest.approx([method.length * scale], rel=1e-3)
+    none = dict.fromkeys(given, least)
+    with pytest.raises(ConfigError, match=f"{next(iter(given))}={least}: .*more than {least}{also}$"):
+        method.run(pipe, case.prompt, load_reward(tiny.brightness), **call | none)
 
 
 def test_freedom_takes_the_scale_of_the_guider_that_guides_the_prompt():

@@ -50,8 +50,9 @@ def test_a_reward_is_given_no_transparency_which_the_picture_keeps():
 
 def test_a_method_that_only_compares_calls_a_subclass_with_its_own_arguments_and_steps():
     class Preset(StableDiffusionPipeline):
-        def __call__(self, *given, num_inference_steps=3, scale=1.0, **more):
-            return super().__call__(*given, num_inference_steps=num_inference_steps, guidance_scale=scale, **more)
+        def __call__(self, prompt, num_inference_steps=3, scale=1.0, **more):
+            assert prompt == "a cat"  # and no list, on which a text could not be built
+            return super().__call__(prompt, num_inference_steps=num_inference_steps, guidance_scale=scale, **more)
 
     call = {"scale": 3.0} | {name: value for name, value in tiny.SMALL.items() if name not in ("num_inference_steps", "guidance_scale")}
     best = load_method("best-of-n")

@@ -44,7 +44,7 @@ def gradients(dtype, strength=1.0, semantic=True):
         )
         with loop:
             for now in loop:
-                z = torch.randn(1, *loop._shape[1:], generator=torch.Generator().manual_seed(now.index))
+                z = torch.randn(1, *loop.shape[1:-1], generator=torch.Generator().manual_seed(now.index))
                 loop.predict()
                 seen = loop.predict(z, need=Need(semantic, "full"))
                 found.append(gradient([o.loss(seen) for o in objectives], seen))

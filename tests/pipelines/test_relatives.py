@@ -126,6 +126,18 @@ def first(stack, pipe, call, **need):
     return loop.predict(need=Need(maps=True, **need))
 
 
+def test_sana_sprint_decodes_what_is_predicted_and_a_displacement_of_it():
+    """In units of the latents, whose deviation is a half while they are noised."""
+    case = relatives.CASES["SanaSprintPipeline"]
+    kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
+    with PipelineLoop(case.make(), kwargs, decode=lambda z0: z0, cost=Cost()) as loop:
+        for now in loop:
+            seen = loop.predict()
+            assert now.here.radius == pytest.approx(0.5) and now.whole == now.steps == 2
+            loop.accept(loop.sampler_step(seen) + 0.05)
+    torch.testing.assert_close(loop.result.images, seen.z0.detach() + 0.05 / 0.5, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "plain"), [("StableDiffusion3PAGPipeline", "sd3"), ("PixArtSigmaPAGPipeline", "pixart-sigma"), ("SanaPAGPipeline", "sana")]
 )

@@ -239,7 +239,7 @@ def test_the_step_after_noise_drawn_anew_is_of_first_order_and_the_next_of_secon
                 assert ages == ([1] if name == "lms" else [None])
                 before = seen
             if now.index == 6:
-                seen = loop.predict(loop._sample.detach(), [0])
+                seen = loop.predict(loop._inside.sample.detach(), [0])
             loop.accept(z)
             if now.index == 6:
                 break

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction", "trigflow")
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,15 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
 
     The one-step prediction of arXiv 2412.00759, which it writes with the score -eps / s. "v_prediction" is
     v = a' eps - s' z0 in variance-preserving coordinates (arXiv 2202.00512), as diffusers has it; "flow_prediction" is
-    eps - z0, at levels with a + s = 1 (arXiv 2210.02747). Raises ValueError.
+    eps - z0, at levels with a + s = 1 (arXiv 2210.02747); "trigflow" is a eps - s z0 itself, at levels (a, s) = r (cos t, sin t) of a
+    fixed radius r (arXiv 2410.11081). Raises ValueError.
     """
     if prediction_type == "epsilon":
         return (z - level.s * output) / level.a
     if prediction_type == "v_prediction":
         return level.a * z / level.radius**2 - level.s / level.radius * output
+    if prediction_type == "trigflow":
+        return (level.a * z - level.s * output) / level.radius**2
     if prediction_type == "sample":
         return output
     if prediction_type == "flow_prediction":
@@ -67,6 +70,8 @@ def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str)
         return output
     if prediction_type == "v_prediction":
         return level.s * z / level.radius**2 + level.a / level.radius * output
+    if prediction_type == "trigflow":
+        return (level.s * z + level.a * output) / level.radius**2
     if prediction_type == "flow_prediction":
         return z + level.a * output
     return (z - level.a * predict_z0(z, output, level, prediction_type)) / level.s

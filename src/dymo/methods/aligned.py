@@ -11,6 +11,7 @@ from ..pipelines.decode import preview_of
 from ..prompt import load_parser
 from ..understanding import Parser
 from .contract import Result
+from .handed import follows_loop
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Aligned:
     def follows_gradient(self) -> bool:
         return preset(self.preset, **self.settings).preference_weight > 0
 
+    @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         pipeline_kwargs.pop("return_dict", None)  # a Result is returned, as by every method
         parser = load_parser(**self.parser) if isinstance(self.parser, dict) else self.parser

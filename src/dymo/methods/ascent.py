@@ -27,8 +27,8 @@ class Leaves:
         """The initial noise (n, c, h, w), standard normal -> what to start from."""
         return noise
 
-    def words(self, embeddings: Tensor) -> Tensor:
-        """The conditional prompt embeddings (n, tokens, d) -> what to condition on."""
+    def words(self, kind: int, embeddings: Tensor) -> Tensor:
+        """The conditional token embeddings of one kind (n, ..., tokens, d), as of one text encoder -> what to condition on."""
         return embeddings
 
     def steps(self, loop: Loop) -> None:

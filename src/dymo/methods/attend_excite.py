@@ -16,6 +16,7 @@ from ..pipelines.families import family_of
 from ..prompt import parse
 from ..understanding import Parser
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 Indices = tuple[int, ...]
@@ -66,6 +67,7 @@ class AttendExcite:
     rounds: int = 20
     parser: Parser | None = None
 
+    @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         with Run(pipe, prompts, None, budget, generator, pipeline_kwargs) as run:
             tokenizer, parser = family_of(pipe).tokenizer(pipe), self.parser or parse

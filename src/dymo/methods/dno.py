@@ -14,6 +14,7 @@ from ..guidance.loop import Loop
 from ..parts import Sampler
 from .ascent import Leaves, ascend
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
@@ -83,6 +84,7 @@ class DNO:
     permutations: int = 8
     seed: int = 0
 
+    @follows_loop
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         if type(pipe.scheduler).__name__ != "DDIMScheduler":
             raise PipelineError(

@@ -14,34 +14,36 @@ from torch import Tensor
 from ..guidance.step import norms
 from .ascent import Leaves, ascend
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
 class _Words(Leaves):
-    """What is added to the conditional embeddings as a leaf, first nothing; its distance, relative, is what it costs."""
+    """What is added to the conditional embeddings, a leaf for each kind, first nothing; its distance, relative, is what it costs."""
 
     def __init__(self, weight: float):
         self.leaves: list[Tensor] = []
         self.weight = weight
-        self.size: Tensor | None = None
+        self.squares: list[Tensor] = []
 
-    def words(self, embeddings: Tensor) -> Tensor:
-        if not self.leaves:
-            self.leaves = [torch.zeros_like(embeddings, dtype=torch.float32).requires_grad_()]
-            self.size = norms(embeddings.detach())
-        return embeddings.detach() + self.leaves[0].to(embeddings.dtype)
+    def words(self, kind: int, embeddings: Tensor) -> Tensor:
+        if kind == len(self.leaves):
+            self.leaves.append(torch.zeros_like(embeddings, dtype=torch.float32).requires_grad_())
+            self.squares.append(norms(embeddings.detach()) ** 2)
+        return embeddings.detach() + self.leaves[kind].to(embeddings.dtype)
 
     def penalty(self) -> Tensor:
-        assert self.size is not None
         # The square of the norm, so that its gradient is there at zero too.
-        return self.weight * self.leaves[0].flatten(1).pow(2).sum(1) / self.size**2
+        moved = torch.stack([leaf.flatten(1).pow(2).sum(1) for leaf in self.leaves]).sum(0)
+        return self.weight * moved / torch.stack(self.squares).sum(0)
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Adam on the embedding of the prompt; the best image seen counts.
+    """Adam on the embeddings of the prompt's tokens, those of all text encoders together; the best image seen counts.
 
-    regularisation: points of reward that moving the embedding by its own length costs.
+    What a text encoder says of the whole prompt in one vector stays.
+    regularisation: points of reward that moving the embeddings by their own length costs.
     """
 
     needs_reward: ClassVar[bool] = True
@@ -51,6 +53,7 @@ class Embedding:
     clip: float = 1.0
     regularisation: float = 0.0
 
+    @follows_loop
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         def optimiser(leaves: list[Tensor]) -> torch.optim.Optimizer:
             return torch.optim.Adam(leaves, lr=self.lr)

@@ -23,6 +23,7 @@ from ..pipelines.decode import preview_of
 from ..pipelines.schedulers import kind_of
 from ..rewards import scale_of
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 Potential = Literal["max", "diff", "add"]
@@ -85,6 +86,7 @@ class FKSteering:
                 OfMethod("eta", self.eta), ": give more than 0 and at most 1; particles that draw no noise stay alike"
             )
 
+    @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         draws = kind_of(pipe.scheduler).draws(pipe.scheduler)
         if draws == "eta" and "eta" in inspect.signature(loop_call(type(pipe))).parameters:

@@ -18,6 +18,7 @@ from ..parts import Argument
 from ..pipelines.decode import preview_of
 from ..pipelines.families import arguments, family_of
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
@@ -37,6 +38,7 @@ class FreeDoM:
     times: int = 3
     preview_vae: Any = None
 
+    @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         family, given = family_of(pipe), arguments(pipe, {"prompt": prompts, **pipeline_kwargs})
         true = "true_cfg_scale" in given  # beside it, guidance_scale is an input of the denoiser
@@ -45,9 +47,10 @@ class FreeDoM:
             if not family.guided(pipe, given):
                 raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
             family.scale(pipe, given)
-        elif not (given.get(name) or 0) > 1 or (true and not family.guided(pipe, given)):
+        elif not (given.get(name) or 0) > family.unguided_scale or (true and not family.guided(pipe, given)):
             also = (" and ", Argument("negative_prompt")) if true else ""
-            raise ConfigError(Argument(name, given.get(name)), ": FreeDoM's step is a part of the guidance; give more than 1", also)
+            least = f": FreeDoM's step is a part of the guidance; give more than {family.unguided_scale:g}"
+            raise ConfigError(Argument(name, given.get(name)), least, also)
         # What else a family adds to the guidance has scales of its own.
         given |= dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
@@ -69,7 +72,10 @@ class FreeDoM:
                 moved = loop.sampler_step(seen)
                 if guided:
                     if seen.residual is None:
-                        raise PipelineError("guidance was switched off in the run: FreeDoM's step is a part of it")
+                        raise PipelineError(
+                            "there is no prediction without the prompt, and FreeDoM's step is a part of the guidance: it was switched off in the "
+                            "run, or is an input of the denoiser"
+                        )
                     score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
                     g = seen.pull(-score, False) * now.here.radius
                     size = norms(g)

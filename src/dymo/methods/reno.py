@@ -11,6 +11,7 @@ from torch import Tensor
 from ..guidance.step import norms
 from .ascent import Leaves, ascend
 from .contract import Result
+from .handed import follows_loop
 from .run import Run
 
 
@@ -56,6 +57,7 @@ class ReNO:
     clip: float = 0.1
     regularisation: float = 0.01
 
+    @follows_loop
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         def optimiser(leaves: list[Tensor]) -> torch.optim.Optimizer:
             return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)

@@ -21,10 +21,11 @@ from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
+from ..pixels import opaque
 from ..rewards import Reward, RewardLike, is_differentiable, load_reward, placed
 from ..rewards.base import check_scores
 from ..trace import Trace
-from ..wording import wording_of
+from ..wording import Wording, wording_of
 from .contract import Result
 
 Algorithm = Callable[[Loop], None]
@@ -51,14 +52,16 @@ class Run(ExitStack):
         check_arguments(type(pipe), kwargs, ("pipe", "prompts", "reward", "budget", "generator"), call=given_call(pipe))
         check_generator(generator)
         check_steps(getattr(pipe, "scheduler", None), kwargs.get("num_inference_steps"))
-        # The prompts are a list, and diffusers asks for every other text in the same form.
+        self._one = isinstance(prompts, str)
+        # Where the prompts are a list, diffusers asks for every other text in the same form.
+        listed = () if self._one else ("prompt_", "negative_prompt")
         self.kwargs: dict[str, Any] = {
-            key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(("prompt_", "negative_prompt")) else value
+            key: [value] * len(self.texts) if isinstance(value, str) and key.startswith(listed) else value
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip
         self.output_type = kwargs.get("output_type", "pil")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
-        self.said = wording_of(pipe, {**self.kwargs, "prompt": self.texts})
+        self.said = self._said(self.texts)
         self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
         """As the reward reads them."""
         written = [text for text in self.texts for _ in range(self.repeats)]
@@ -154,8 +157,8 @@ class Run(ExitStack):
         return decoder(decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device))(z0).clamp(0, 1)
 
     def generate(
-        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,
-        generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
+        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Callable[[int, Tensor], Tensor] | None = None,
+        whole: bool = False, generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
     ) -> Tensor:  # fmt: skip
         """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1]; 4 channels where the VAE has as many.
 
@@ -199,9 +202,13 @@ class Run(ExitStack):
         """The call's arguments that say these prompts; what has to be encoded for it is encoded once."""
         key = tuple(prompts)
         if key not in self._calls:
-            said = self.said if prompts == self.texts else wording_of(self.pipe, {**self.kwargs, "prompt": prompts})
+            said = self.said if prompts == self.texts else self._said(prompts)
             self._calls[key] = said.call(self.pipe)
         return self._calls[key]
+
+    def _said(self, prompts: list[str]) -> Wording:
+        """The user's call with these prompts, one text where one was given: a class's own `__call__` may write on in it."""
+        return wording_of(self.pipe, {**self.kwargs, "prompt": prompts[0] if self._one else prompts})
 
     def _freeze(self, stack: ExitStack) -> None:
         stack.enter_context(frozen([m for m in self.pipe.components.values() if isinstance(m, nn.Module)]))
@@ -233,13 +240,10 @@ class Run(ExitStack):
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
-        """The reward of images (n, 3, H, W), for the user's prompts unless others are given -> (n,) float32.
-
-        A fourth channel, the transparency of Qwen-Image 2.1's, is left out.
-        """
+        """The reward of images (n, 3 or 4, H, W), for the user's prompts unless others are given -> (n,) float32."""
         reward = self.need_reward()
         words = self.prompts if prompts is None else list(prompts)
-        found = reward.score(images[:, :3], words, timestep)
+        found = reward.score(opaque(images), words, timestep)
         check_scores(reward.name, found, len(words))
         if not torch.isfinite(found).all():
             raise RewardError(f"{reward.name} gave {found.tolist()}: scores must be finite")

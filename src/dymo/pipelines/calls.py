@@ -56,10 +56,20 @@ def knowing(function: types.FunctionType, names: Mapping[str, Any]) -> types.Fun
     return found
 
 
-def holds_loop(pipe: Any) -> bool:
-    """Whether the arguments given to the pipeline are now those of the call with the loop."""
-    chain = _chain(type(pipe))
-    return len(chain) == 1 or (bool(chain) and _HANDED_ON.get() is pipe)
+def call_with_loop(pipe: Any) -> types.FunctionType:
+    """The call over whose loop the pipeline is steered, which is given the arguments that there are now. Raises PipelineError."""
+    name = type(pipe).__name__
+    if hands_on(pipe):
+        raise PipelineError(
+            f"{name}.__call__ hands on to {loop_call(type(pipe)).__qualname__}, whose loop is what is followed here, with the arguments that come "
+            "to it: use that class; a method of your own takes both by dymo.methods.handed.follows_loop"
+        )
+    if not _chain(type(pipe)):
+        raise PipelineError(
+            f"{name}.__call__ has no loop of its own over enumerate(timesteps), which is what is steered: use the pipeline class of diffusers "
+            "that it derives from"
+        )
+    return undecorated(loop_call(type(pipe)))
 
 
 def hands_on(pipe: Any) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import PipelineError, first_line
 from ..guidance.step import per_sample
+from ..pixels import opaque
 
 _IN_FLOAT: weakref.WeakKeyDictionary[nn.Module, nn.Module] = weakref.WeakKeyDictionary()
 
@@ -104,8 +105,8 @@ def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]
         if channels_last and z.ndim == 4:
             z = z.contiguous(memory_format=torch.channels_last)
         images = vae.decode(z, return_dict=False)[0]
-        images = images[:, :3, 0] if video else images
-        return images.float() / 2 + 0.5
+        images = images[:, :, 0] if video else images
+        return opaque(images).float() / 2 + 0.5
 
     def safe(z0: Tensor) -> Tensor:
         return _Rescaled.apply(decode, z0) if z0.requires_grad and vae.dtype != torch.float32 else decode(z0)

@@ -18,15 +18,15 @@ from ..guidance.loop import Need, Rows, Seen, Timestep, pick, places
 from ..parts import Set, Setting
 from ..trace import Cost
 from .block import Mixed, OneBlock
-from .decode import power_of_two
 from .families import Branches, Family, Taps
 from .hold import patched, processing
 from .kernel import KernelTaps
-from .packing import Packing
+from .latents import Latents
 from .rows import map_tensors
 from .schedulers import limited, prediction_of
 from .settings import Execution, MapChoice
 from .taps import AttentionTaps
+from .way_back import WayBack
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,13 @@ class Evaluator:
     """
 
     def __init__(
-        self, pipe: Any, family: Family, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool, choice: MapChoice,
-        execution: Execution,
+        self, pipe: Any, family: Family, latents: Latents, given: Mapping[str, Any], cost: Cost, stack: ExitStack, whole: bool,
+        choice: MapChoice, execution: Execution,
     ):  # fmt: skip
-        self.pipe, self.family, self.given, self.cost, self.stack = pipe, family, given, cost, stack
+        self.pipe, self.family, self.latents, self.given, self.cost, self.stack = pipe, family, latents, given, cost, stack
         self.whole, self.choice, self.fixed, self.graphs = whole, choice, execution.fixed, execution.graphs
         self._at_once = execution.at_once and not whole
         self.forward = family.denoiser(pipe).forward
-        self.packing: Packing | None = None
-        """Of the latents, where the pipeline keeps them as a sequence."""
         self.branches = self.ran = _ALONE
         """The rows of guidance in the batch of the call that has the conditional ones, and in the forward whose graph is kept."""
         self.passes = 1
@@ -71,22 +69,18 @@ class Evaluator:
         """The pipeline's loop body begins, again or anew: the next call of the denoiser is the first of an evaluation."""
         self._call = 0
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """The pipeline's latents as (B, c, h, w)."""
-        return x if self.packing is None else self.packing.unpack(x)
+    def __call__(self, args: tuple, kwargs: dict, rows: Rows | None, need: Need) -> Any:
+        """What the pipeline's call of the denoiser returns.
 
-    def __call__(self, args: tuple, kwargs: dict, samples: int | None, rows: Rows, need: Need) -> tuple[Any, int]:
-        """What the pipeline's call of the denoiser returns, and the number of samples in its batch.
-
-        rows: the samples to evaluate, or [] for all; the others keep the output that they had. Raises PipelineError where
-        the batch has other rows than the family knows.
+        rows: the samples to evaluate, none of them named for all; the others keep the output that they had. Raises PipelineError
+        where the batch has other rows than the family knows.
         """
         call, self._call = self._call, self._call + 1
         sample = self.family.sample(args, kwargs)
         branches = self.family.branches(self.pipe, self.given, call)
-        if branches.truncated and samples == sample.shape[0]:
+        n = self.latents.samples
+        if branches.truncated and n == sample.shape[0]:
             branches = _ALONE
-        n = samples or sample.shape[0] // branches.count
         if sample.shape[0] != branches.count * n:
             raise PipelineError(
                 f"{type(self.pipe).__name__} runs its denoiser on {sample.shape[0]} rows for {n} images, where "
@@ -102,14 +96,14 @@ class Evaluator:
         if call == 0:
             self.branches = branches
             if need.maps:
-                self._tap(sample)
+                self._tap()
         if not need.output:
             if branches.conditional is not None:
                 self.ran = branches if branches.joint else _ALONE
                 read = [row for block in blocks for row in block] if branches.joint else blocks[branches.conditional]
                 self._run(args, kwargs, read, look=True, read=True)
                 self.passes = self.ran.count
-            return self._returned(self._nothing(sample), kwargs), n
+            return self.nothing(args, kwargs)
         conditional = branches.conditional is not None
         apart = need.through in ("maps", "conditional") and not (branches.joint or self.choice.all_rows)
         everyone = None if len(chosen) == n else [row for block in blocks for row in block]
@@ -136,7 +130,15 @@ class Evaluator:
             before = found.new_zeros(len(sample), *found.shape[1:]) if before is None else before
             found = before.index_copy(0, places([row for block in blocks for row in block], found.device), found)
         self.outputs[call:] = [(branches, found), *self.outputs[call + 1 :]]
-        return self._returned(found, kwargs), n
+        return self._returned(found, kwargs)
+
+    def is_marked(self, args: tuple, kwargs: dict) -> bool:
+        """Whether a gradient would pass to the latents of this call."""
+        return self.family.sample(args, kwargs).requires_grad
+
+    def nothing(self, args: tuple, kwargs: dict) -> Any:
+        """What the pipeline's call of the denoiser returns where its output is not to be used."""
+        return self._returned(self._nothing(self.family.sample(args, kwargs)), kwargs)
 
     def read(self, latents: Sequence[int]) -> list[nn.Module]:
         """The modules whose attention maps would be read, for latents (rows, columns); none where there are none."""
@@ -316,10 +318,9 @@ class Evaluator:
     def _count_backward(self, rows: int) -> None:
         self.cost.denoiser_backwards += rows
 
-    def _tap(self, sample: Tensor) -> None:
+    def _tap(self) -> None:
         if self.taps is None:
-            sides = sample.shape[-2:] if self.packing is None else (self.packing.rows, self.packing.columns)
-            self.taps = self.family.taps(self.pipe, sides, self.choice.size, self.choice.layers)
+            self.taps = self.family.taps(self.pipe, self.latents.shape[-2:], self.choice.size, self.choice.layers)
             self.grid = self.taps.grid
             self.stack.enter_context(self.taps)
             assert self.taps.last is not None
@@ -340,40 +341,20 @@ class Evaluator:
     ) -> Seen:
         """What the last evaluation gave: `sample` and `output` (after guidance) as the pipeline hands them to its scheduler,
         unpacked to (n, c, h, w).
-
-        In half precision the float32 quantities are leaves of their own, so that the way back through the denoiser is one
-        pull at size 1.
         """
-        scheduler = self.pipe.scheduler
-        inner: list[tuple[Tensor, Tensor]] = []  # (of the denoiser's graph, float32 leaf)
+        scheduler, fully = self.pipe.scheduler, need.through in ("full", "conditional") or self.whole
         joined = self.whole or (sample.dtype == torch.float32 and need.through != "none")
-
-        def leaf(x: Tensor) -> Tensor:
-            if joined:
-                return x.float()
-            found = x.detach().float()
-            if x.requires_grad:
-                inner.append((x, found.requires_grad_()))
-            return found
-
-        z = self.spatial(pick(sample, rows))
-        z = (z if joined else z.detach().float().requires_grad_()).float()
-        through = need.through in ("full", "conditional") or self.whole
         # Where all samples ran, so goes the way back.
-        ran_rows = list(range(len(sample))) if self.fixed else rows
-        among = [ran_rows.index(i) for i in rows]
-        prediction = self.spatial(
-            pick(leaf(pick(output, ran_rows)), among) if through else pick(output.detach(), rows).float()
-        )
+        ran, passed = list(range(len(sample))) if self.fixed else rows, len(rows) * self.passes
+        back = WayBack(self.latents, sample, rows, ran, joined, lambda: self._count_backward(passed))
+        of_all = back.leaf(pick(output, ran)) if fully else None
+        prediction = self.latents.spatial(pick(output.detach(), rows).float() if of_all is None else pick(of_all, back.among))
         kind = prediction_of(scheduler)
         with torch.set_grad_enabled(not self.whole or torch.is_grad_enabled()):
-            z0 = limited(scheduler, predict_z0(z, prediction, now.here, kind))
-            maps = pick(self._maps(leaf, len(ran_rows)), among) if need.maps else None
-        eps, ran = predict_noise(z.detach(), prediction.detach(), now.here, kind), self.passes
-        return Seen(
-            rows, now, z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode,
-            lambda loss, keep=False: self._pull(loss, keep, None if joined else z, inner, sample, rows, ran, among),
-        )  # fmt: skip
+            z0 = limited(scheduler, predict_z0(back.z, prediction, now.here, kind))
+            maps = pick(self._maps(back.leaf, len(ran)), back.among) if need.maps else None
+        eps = predict_noise(back.z.detach(), prediction.detach(), now.here, kind)
+        return Seen(rows, now, back.z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode, back)
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
         """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
@@ -403,48 +384,8 @@ class Evaluator:
         if conditional is None or unconditional is None:
             return None
         # A learned variance lies behind the prediction.
-        found = self.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
+        found = self.latents.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
         return found * now.here.a if kind == "flow_prediction" else found
-
-    def _pull(
-        self,
-        loss: Tensor,
-        keep: bool,
-        z: Tensor | None,
-        inner: list[tuple[Tensor, Tensor]],
-        sample: Tensor,
-        rows: Rows,
-        ran: int,
-        among: Rows,
-    ) -> Tensor:
-        """d loss.sum() / d z_t, through a forward of `ran` rows a sample, at size 1 each, so that half precision holds it.
-
-        among: where the rows are among those that ran.
-        """
-        if not loss.requires_grad:
-            return torch.zeros_like(self.spatial(pick(sample, rows)), dtype=torch.float32)
-        if z is None:
-            (found,) = torch.autograd.grad(loss.sum(), sample, retain_graph=keep)
-            self._count_backward(len(rows) * ran)
-            return self.spatial(pick(found, rows))
-        leaves = [z, *(found for _, found in inner)]
-        direct, *onward = torch.autograd.grad(loss.sum(), leaves, retain_graph=keep, allow_unused=True)
-        total = torch.zeros_like(z) if direct is None else direct
-        pairs = [(x, g) for (x, _), g in zip(inner, onward, strict=True) if g is not None]
-        if not pairs:
-            return total
-        # With maps of all rows a gradient has several rows a sample.
-        samples = len(sample) if self.fixed else len(rows)
-        each = [g.unflatten(0, (-1, samples)) for _, g in pairs]
-        sizes = [power_of_two(g.transpose(0, 1)).flatten() for g in each]
-        size = torch.stack(sizes).amax(0) if len(sizes) > 1 else sizes[0]
-        seeds = [
-            torch.div(g, size.view(1, -1, *[1] * (g.ndim - 2)), out=torch.empty_like(g, dtype=x.dtype)).flatten(0, 1)
-            for (x, _), g in zip(pairs, each, strict=True)
-        ]
-        (found,) = torch.autograd.grad([x for x, _ in pairs], sample, seeds, retain_graph=keep)
-        self._count_backward(len(rows) * ran)
-        return total + self.spatial(pick(found, rows)).float() * pick(size, among).view(-1, 1, 1, 1)
 
 
 class _Looked(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -124,6 +124,19 @@ def parked(modules: Iterable[Any]) -> Iterator[None]:
     finally:
         for module, device in moved:
             module.to(device)
+
+
+def assign(owner: Any, values: Mapping[str, Any]) -> None:
+    """Each of these attributes has this value from here on."""
+    for name, value in values.items():
+        setattr(owner, name, value)
+
+
+def put_back(owner: Any, before: Mapping[str, Any]) -> None:
+    """The attributes of `owner` are these again, and no others."""
+    for name in set(vars(owner)) - set(before):
+        delattr(owner, name)
+    assign(owner, before)
 
 
 def is_compiled(module: nn.Module) -> bool:

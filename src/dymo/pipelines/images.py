@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..guidance.step import per_sample
-from ..pixels import from_pil
+from ..pixels import from_pil, opaque
 
 Generators = Any  # torch.Generator, one or a list of them, or None
 
@@ -49,19 +49,26 @@ def further(generator: torch.Generator, n: int) -> list[torch.Generator]:
 def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3) -> Tensor:
     """The images of a pipeline's return, in any output type, as (B, 3, H, W) in [0, 1] on the CPU or the latents' device.
 
-    decode: of latents (output_type="latent") -> images. channels: of the pipeline's images; with 4 of them the last, alpha, is left out.
+    decode: of latents (output_type="latent") -> images. channels: of the pipeline's images, 4 where they have a transparency.
     """
-    images = _images(output)
+    images = images_in(output)
     if isinstance(images, Tensor):
-        return images[:, :3].float() if images.shape[1] == channels else decode(images.float())
+        return opaque(images).float() if images.shape[1] == channels else decode(images.float())
     if isinstance(images, np.ndarray):
-        return torch.from_numpy(images).permute(0, 3, 1, 2)[:, :3].float()
+        return opaque(torch.from_numpy(images).permute(0, 3, 1, 2)).float()
     return from_pil(images)
+
+
+def returned(images: Any, as_output: bool) -> Any:
+    """Images as a pipeline returns them: an output of diffusers, or under `return_dict=False` a tuple."""
+    from diffusers import ImagePipelineOutput
+
+    return ImagePipelineOutput(images=images) if as_output else (images,)
 
 
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     """`output` with the images of `other` (and what the safety checker said of them) where `take` is True."""
-    mixed = _mixed(_images(output), _images(other), take)
+    mixed = _mixed(images_in(output), images_in(other), take)
     if isinstance(output, tuple) and not hasattr(output, "images"):
         return (mixed, *(_mixed(a, b, take) for a, b in zip(output[1:], other[1:], strict=True)))
     output.images = mixed
@@ -70,7 +77,8 @@ def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     return output
 
 
-def _images(output: Any) -> Any:
+def images_in(output: Any) -> Any:
+    """The images of a pipeline's return, as it has them."""
     return output.images if hasattr(output, "images") else output[0]
 
 

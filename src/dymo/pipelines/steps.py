@@ -109,7 +109,8 @@ class Steps:
             self._parts = [part[origin] if isinstance(part, Tensor) else part for part in self._parts]
         by = z.detach() - self._parts[0].detach().float() if moved else None
         if self.kind.denoised and by is not None:
-            self._parts[1] = self._parts[1] + (by / now.there.a).to(self._parts[1].dtype)
+            # In the latents' own units, which z0' is not where their deviation is another.
+            self._parts[1] = self._parts[1] + (by * (now.there.radius / now.there.a)).to(self._parts[1].dtype)
         factor = (
             self.kind.erased(self.scheduler, self._place, now.here, now.there)
             if self.kind.erased and now.there.s

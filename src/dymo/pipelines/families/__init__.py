@@ -110,6 +110,8 @@ class Family(Protocol):
     """What the preference's gradient goes through unless the user says."""
     head: str = "proj_out"
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
+    unguided_scale: float = 1.0
+    """The `guidance_scale` of the call above which there is guidance."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -194,8 +196,18 @@ class Family(Protocol):
         """The numbers of all layers whose maps can be read, those together whose maps are of one size."""
         ...
 
+    prompt_calls: int = 1
+    """Calls of `encode_prompt` that read the prompt, before any that reads a negative one alone."""
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        """What such a call returned, with `change` made to the prompt's token embeddings, samples first, each kind by itself."""
+        return change(encoded[0]), *encoded[1:]
+
     def recomputed(self, pipe: Any) -> Sequence[nn.Module]:
-        """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it."""
+        """The modules that are run once more in the backward where memory is to be spared; none: the denoiser's own switch does it.
+
+        Where there are some, that switch is not to be on.
+        """
         return ()
 
     def tokenizer(self, pipe: Any) -> Any:

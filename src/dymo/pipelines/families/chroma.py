@@ -8,8 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import PipelineError
-from ...parts import Set, Setting
-from . import Encoder, inner
+from . import Encoder
 from .flux import TwoCalls, every_block
 
 
@@ -18,11 +17,6 @@ class Chroma(TwoCalls):
 
     def check(self, pipe: Any) -> None:
         super().check(pipe)
-        if inner(pipe.transformer).is_gradient_checkpointing:
-            raise PipelineError(
-                "with diffusers' gradient checkpointing Chroma's single blocks lose the mask of the prompt, so that the prediction is another "
-                "one: call pipe.transformer.disable_gradient_checkpointing(), and ", Set(Setting("checkpointing", True)), " to spare memory",
-            )
         if hasattr(pipe, "mask_processor") and "guidance_embeds" not in pipe.transformer.config:
             raise PipelineError(
                 f"diffusers' {type(pipe).__name__} asks for guidance_embeds, which Chroma's configuration lacks, and fails without steering "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -35,6 +35,10 @@ class HiDream(Transformer):
         rest = {name: value for name, value in kwargs.items() if name != _LLAMA}
         args, rest = super().take(args, rest, rows, batch)
         return args, {**rest, _LLAMA: rows_of(kwargs[_LLAMA].transpose(0, 1), rows).transpose(0, 1)}
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        t5, negative, llama, *rest = encoded
+        return change(t5), negative, change(llama.transpose(0, 1)).transpose(0, 1), *rest
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         """An image that is not square is filled up to the most tokens that the denoiser takes."""

@@ -13,6 +13,7 @@ class HunyuanDiT(Transformer):
     """The family of `HunyuanDiT2DModel`: its keys are of one length, with a learned token in each place that is filled up."""
 
     blocks, attention = "blocks", "attn2"
+    prompt_calls = 2  # one a text encoder
     read: ClassVar[Mapping[int, tuple[int, int]]] = {40: (9, 15)}
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:

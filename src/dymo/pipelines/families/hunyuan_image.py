@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ...errors import PipelineError
 from ...parts import Set, Setting
 from ..kernel import Places
-from . import inner
 from .flux import every_block
 from .qwen_image import QwenImage
 
@@ -35,11 +34,6 @@ class HunyuanImage(QwenImage):
             raise PipelineError(
                 f"{type(pipe).__name__} has latents of frames, which it lays out anew itself before it decodes them: steer HunyuanImagePipeline, "
                 "and refine its image afterwards"
-            )
-        if inner(pipe.transformer).is_gradient_checkpointing:
-            raise PipelineError(
-                f"diffusers' gradient checkpointing of {type(inner(pipe.transformer)).__name__} fails as soon as a gradient is wanted: call "
-                "pipe.transformer.disable_gradient_checkpointing(), and ", Set(Setting("checkpointing", True)), " to spare memory",
             )
         for guider in (pipe.guider, pipe.ocr_guider):
             if guider is not None and type(guider).__name__ not in _GUIDERS:
@@ -81,6 +75,10 @@ class HunyuanImage(QwenImage):
         buffer = getattr(self._guider(pipe, given), "momentum_buffer", None)
         if buffer is not None:
             buffer.running_average = 0 if value is None else value
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        qwen, mask, glyphs, *rest = encoded
+        return change(qwen), mask, change(glyphs), *rest
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         image, second = tokens[0] * tokens[1], kwargs.get("encoder_attention_mask_2")

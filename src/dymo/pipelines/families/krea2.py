@@ -14,6 +14,7 @@ class Krea2(Flux):
 
     read: ClassVar[Mapping[int, tuple[int, int]]] = {28: (6, 10)}
     head = "final_layer.linear"
+    unguided_scale = 0.0
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         return 1.0 + max(0.0, float(given["guidance_scale"]))

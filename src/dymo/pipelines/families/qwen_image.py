@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
 from ...parts import Argument
-from ..calls import loop_call
+from ..calls import loop_call, undecorated
 from . import Encoder
 from .flux import Flux
 
@@ -40,7 +39,7 @@ def _with_pictures(pipe: Any, before: str, given: Mapping[str, Any]) -> tuple[st
         raise PipelineError(
             Argument("image"), f": the tokens of its pictures are counted by their sizes, for which {type(pipe).__name__} takes PIL images",
         )
-    scope = inspect.unwrap(loop_call(type(pipe))).__globals__
+    scope = undecorated(loop_call(type(pipe))).__globals__
     pixels = scope.get("CONDITION_IMAGE_SIZE")
     if pixels is None:
         images, pixels = images[:1], 1024 * 1024

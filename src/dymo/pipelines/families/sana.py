@@ -15,6 +15,12 @@ class Sana(Transformer):
     attention = "attn2"
     read: ClassVar[Mapping[int, tuple[int, int]]] = {20: (5, 9)}
 
+    def doubled(self, pipe: Any, given: Mapping[str, Any]) -> bool:
+        return bool(getattr(pipe, "do_classifier_free_guidance", False))  # Sana-Sprint's guidance is an input of the denoiser
+
+    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
+        return super().scale(pipe, given) if self.doubled(pipe, given) else 1.0
+
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         check_cleaning(pipe, given)
         length = given.get("max_sequence_length") or 300

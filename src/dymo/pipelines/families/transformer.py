@@ -41,6 +41,12 @@ class Transformer(Family):
         name, vae = type(pipe).__name__, getattr(pipe, "vae", None)
         if vae is None:
             raise PipelineError(f"{name} has no VAE to decode its predictions for a reward: load it with one, or use a model of latents")
+        if self.recomputed(pipe) and inner(pipe.transformer).is_gradient_checkpointing:
+            raise PipelineError(
+                f"diffusers' gradient checkpointing gives the blocks of {type(inner(pipe.transformer)).__name__} other arguments than their forward "
+                "takes, so that the prediction is another one, or fails: call pipe.transformer.disable_gradient_checkpointing(), and ",
+                Set(Setting("checkpointing", True)), " to spare memory",
+            )
 
     def denoiser(self, pipe: Any) -> nn.Module:
         return pipe.transformer

@@ -23,6 +23,7 @@ class ZImage(Transformer):
     blocks, attention = "layers", "attention"
     read: ClassVar[Mapping[int, tuple[int, int]]] = {30: (5, 9)}
     patch = 2
+    unguided_scale = 0.0
 
     def patches(self, pipe: Any) -> Sequence[tuple[Any, str, Any]]:
         """Its ControlNet asks for this flag where there are gradients, and diffusers sets it nowhere."""

@@ -6,6 +6,7 @@ Every function takes the scheduler and the places, in its timesteps, of the firs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,13 @@ def tcd(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
     t = int(scheduler.timesteps[first])
     before = int(scheduler.timesteps[first + 1]) if first + 1 < len(scheduler.timesteps) else 0
     return preserving(_abar(scheduler, t)), preserving(_abar(scheduler, before))
+
+
+def trig(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
+    """TrigFlow: angles from pi / 2, which is rounded upwards, to 0, of latents with the deviation sigma_data."""
+    here, there = (float(scheduler.timesteps[i]) for i in (first, first + 1))
+    r = scheduler.config.sigma_data
+    return Level(r * max(math.cos(here), 0.0), r * math.sin(here)), Level(r * math.cos(there), r * math.sin(there))
 
 
 def exploding(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:

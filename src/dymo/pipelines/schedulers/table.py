@@ -66,6 +66,7 @@ class Kind:
     forgets a displacement of z_{t-1}, the factor at which to add it to that sample, `last_sample`; None elsewhere.
     draws: whether its step draws noise; "eta" where the call's eta says so.
     denoised: the second value that `step` returns is the clean latents that a pipeline decodes.
+    ends: how many of its timesteps, the last, are where a step ends and none begins.
     objection: why a configuration of it cannot be steered, and what to set; "" where it can.
     """
 
@@ -79,6 +80,7 @@ class Kind:
     erased: Callable[[Any, int, Level, Level], float | None] | None = None
     draws: Callable[[Any], bool | Literal["eta"]] = _never
     denoised: bool = False
+    ends: int = 0
     objection: Callable[[Any], str] = _no_objection
 
 
@@ -191,6 +193,7 @@ SCHEDULERS: dict[str, Kind] = {
     "KDPM2AncestralDiscreteScheduler": Kind(levels.exploding, _PAIR, calls=_in_pairs, draws=_always),
     "LCMScheduler": Kind(levels.lcm, draws=_always, denoised=True),
     "TCDScheduler": Kind(levels.tcd, draws=_by_eta),
+    "SCMScheduler": Kind(levels.trig, draws=_always, denoised=True, ends=1),
     "FlowMatchEulerDiscreteScheduler": Kind(
         levels.flow, draws=lambda scheduler: scheduler.config.stochastic_sampling, objection=_not_inverted
     ),
@@ -237,7 +240,6 @@ REFUSED: dict[str, Refusal] = {
     "DDPMWuerstchenScheduler": Refusal("it is made for Wuerstchen and Stable Cascade, whose image comes from a chain of three models", ""),
     "CogVideoXDDIMScheduler": Refusal("it is made for a video model (CogVideoX)", "DDIMScheduler"),
     "CogVideoXDPMScheduler": Refusal("it is made for a video model (CogVideoX), and its step asks for the prediction before"),
-    "SCMScheduler": Refusal("it is made for Sana-Sprint, whose models predict in TrigFlow's coordinates (cos t, sin t)", ""),
     "CMStochasticIterativeScheduler": Refusal("it is made for consistency models of pixels, without a prompt", ""),
     "ConsistencyDecoderScheduler": Refusal("it belongs to a decoder of latents (ConsistencyDecoderVAE), not to a denoiser", ""),
     "ScoreSdeVeScheduler": Refusal(_PIXELS, ""),

@@ -39,7 +39,7 @@ def timesteps(scheduler: Any, first: int, count: int) -> list[Timestep]:
     """
     kind = kind_of(scheduler)
     angles = _trained_angles(scheduler)
-    total = len(scheduler.timesteps)
+    total = len(scheduler.timesteps) - kind.ends
     calls, whole = kind.calls(count), len(kind.calls(total))
     found: list[Timestep] = []
     at = first
@@ -70,9 +70,9 @@ def at_pixels(scheduler: Any, steps: Sequence[Timestep], pixels: int) -> list[Ti
 def _trained_angles(scheduler: Any) -> np.ndarray:
     """`Level.angle` at each training timestep, rising: t by it is right for any spacing of the sampler's own.
 
-    A flow has no such timesteps: its t is that of Stable Diffusion at the same signal-to-noise ratio.
+    A flow has no such timesteps, and neither has TrigFlow: their t is that of Stable Diffusion at the same signal-to-noise ratio.
     """
-    if is_flow(scheduler):
+    if is_flow(scheduler) or not hasattr(scheduler, "alphas_cumprod"):
         return _stable_diffusion()
     return _angles(scheduler.alphas_cumprod.cpu().double().clamp(0, 1).numpy())
 
