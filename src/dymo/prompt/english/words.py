@@ -11,7 +11,7 @@ from typing import Any
 
 from dymo.prompt.english import lexicon
 from dymo.prompt.english.ages import ages
-from dymo.prompt.english.deeds import mend_deeds, mend_plain_verbs, takes_colour
+from dymo.prompt.english.deeds import mend_deeds, mend_names, mend_plain_verbs, takes_colour
 from dymo.prompt.english.language import Vocabulary
 from dymo.prompt.english.markup import Cleaned, is_emoji, quoted
 from dymo.prompt.english.ones import mend_ones
@@ -43,6 +43,7 @@ class Word:
     dependency: str
     can: frozenset[str] = frozenset()  # the kinds of N, V, A, R that the dictionary has it as; none if it is unknown
     count: str = ""  # the number that a picture board writes before it: "1girl"
+    name: bool = False  # a proper noun with a capital, in a prompt that has not capitals everywhere
 
 
 class Words(list[Word]):
@@ -97,7 +98,8 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         tag, count = last.tag_, ""
         if counted:
             tag, count = "NN" if counted["count"] == "1" and "+" not in counted["number"] else "NNS", counted["number"]
-        words.append(Word(text, low, span, tag, kind, head, top.dep_, vocabulary.kinds(low), count))
+        name = tag in ("NNP", "NNPS") and whole[:1].isupper()
+        words.append(Word(text, low, span, tag, kind, head, top.dep_, vocabulary.kinds(low), count, name))
     # What a newspaper reader gets wrong in a prompt is corrected from the words around.
     _mend_can(words)
     _mend_sayings(words)
@@ -106,6 +108,7 @@ def read_words(document: Any, cleaned: Cleaned, prompt: str, vocabulary: Vocabul
         word.kind = word.kind if word.kind == "Q" else _known(words, i)
     _mend_places(words)
     _mend_compounds(words)
+    mend_names(words)
     mend_deeds(words)
     mend_plain_verbs(words)
     mend_ones(words)
@@ -182,6 +185,11 @@ def _known(words: Words, i: int) -> str:
         return "C"
     if word.low in "/;:|~•":
         return "."
+    if word.low in lexicon.MATERIALS and word.kind == "N" and words.low(i - 1) not in ("of", "from"):
+        follows = after == "A" or (after == "V" and words[i + 1].tag == "VBG" and words.low(i + 1) not in lexicon.TRANSITIVE)
+        if follows and _next_kind(words, i, "AV") == "N":
+            # "brass pendant lamps", "brass hanging lamps".
+            return "A"
     if word.low in lexicon.PREPOSITIONS:
         return "P" if after != "N" or word.low != "next" else "A"
     if len(words) == 1 and word.text.isalpha():
@@ -201,7 +209,17 @@ def _known(words: Words, i: int) -> str:
         return "N"
     if word.low in lexicon.ADJECTIVES and (after in "NAVMC," or _trails(words, i)):
         return "A"
-    if "-" in word.text[1:-1] and after == "N" and word.kind in "NVAR":
+    if word.kind == "R" and "A" in word.can and words.kind(i - 1) == "D" and after == "N":
+        # "a still lake".
+        return "A"
+    if word.low.startswith("mid-") and words.kind(i - 1) == "N":
+        # "a dancer mid-leap".
+        return "A"
+    if word.low in lexicon.SUBORDINATING:
+        return "O"
+    described = after == "N" or (word.tag == "VBN" and after == "," and words.kind(i - 1) in "DAM")
+    if "-" in word.text[1:-1] and described and word.kind in "NVAR":
+        # "a ginger-haired girl", "a blue-eyed, black-haired girl".
         return "A"
     return "N" if word.kind == "O" and word.tag in ("XX", "LS", "SYM", "NFP") and word.text.isalnum() else word.kind
 
@@ -283,6 +301,8 @@ def _mend_stances(words: Words) -> None:
                 start -= 1
             opened = words.low(start - 1) in ("a", "an", "one", "another")
             joined = after == "C" and words.kind(i + 2) in "AN"
+            # "a tall, dark-haired man".
+            joined = joined or (after == "," and words.kind(i + 2) == "A" and _next_kind(words, i + 1, "A") == "N")
             after_noun = start < i and words[i - 1].kind == "N" and word.can & {"A", "R"}
             if opened and not joined and not after_noun and not _goes_on(words, i):
                 word.kind = "N"
@@ -333,9 +353,18 @@ def _mend_by_neighbours(words: Words) -> None:
             or (word.tag in ("VB", "VBP") and "N" in (word.can or "N") and last in "C,." and after in "PC.," and word.low not in lexicon.BE)
         ):
             word.kind = "N"
+        elif word.tag in ("VB", "VBP") and word.kind == "V" and "N" in word.can and last == "C" and after == "N" and _only_names(words, i):
+            # "a snowman with coal eyes and stick arms".
+            word.kind, word.tag = "N", "NN"
         elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and last == "," and after in ",.":
             # "a mermaid, bubbles".
             word.kind, word.tag = "N", "NNS"
+
+
+def _only_names(words: Words, i: int) -> bool:
+    """Whether a noun stands before the conjunction before word i, and no verb that word i could be joined to before that."""
+    start = next((n for n in reversed(range(i)) if words.kind(n) == "."), -1)
+    return words.kind(i - 2) == "N" and not any(word.kind == "V" for word in words[start + 1 : i])
 
 
 def _next_kind(words: Words, i: int, passed: str) -> str:
