@@ -121,6 +121,21 @@ class Recorder(Observer):
         for i, r in zip(rows, recurrences, strict=True):
             self.step.recurrences[i] = r
 
+    def chosen(self, step: Tensor, z0: Tensor) -> None:
+        (indices,) = self.read(step)
+        last = self.step
+        for i, index in enumerate(map(int, indices)):
+            if index == last.index:
+                continue
+            earlier = self.trace.steps[index]
+            for name in last.losses:
+                acted = name in earlier.losses
+                last.weights[name][i] = earlier.weights[name][i] if acted else 0.0
+                last.losses[name][i] = earlier.losses[name][i] if acted else None
+            last.reward[i], last.displacement[i] = earlier.reward[i], earlier.displacement[i]
+            if i in self.images:
+                self.images[i] = self.decode(z0[i : i + 1])[0].clamp(0, 1)
+
     def accepted(self, z: Tensor, z0: Tensor) -> set[int]:
         if self.watch is not None and self.images:
             self.read()
