@@ -7,24 +7,27 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import RewardHackingWarning
+from .errors import PipelineError, RewardHackingWarning
 from .events import Accepted, Evaluated, Event, Listener, tell
 from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
 from .guidance.observer import Observer
 from .guidance.schedule import Stage
-from .guidance.step import Move, failure, per_sample
+from .guidance.step import Move, failure, norms, per_sample
 from .guidance.watch import Watch
 from .trace import Step, Trace
 
 log = logging.getLogger(__name__)
 
 Place = Callable[[list[float]], None]
+LOST = 10.0
+"""Length of latents, in that of noise as long as they should be, beyond which a model makes no image of them."""
 
 
 @dataclass
@@ -54,6 +57,9 @@ class Recorder(Observer):
         self.decode, self.watch = decode, watch
         self.resting: set[int] = set()
         self.step = Step(0, 0.0, "unguided")
+        self._there = 1.0
+        """Length of an entry of noise at the level that the step leads to."""
+        self._steered = False
         self.images: dict[int, Tensor] = {}
         self.evaluation = 0
         self._unread: list[tuple[Tensor, Place]] = []
@@ -72,7 +78,7 @@ class Recorder(Observer):
         self.step = Step(
             now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if short else None] * n
         )
-        self.evaluation, self.images, self._was_read = 0, {}, False
+        self.evaluation, self.images, self._was_read, self._there = 0, {}, False, now.there.radius
         if short:
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
             instead = ": the remaining steps are left unguided" if stage == "unguided" else " for a gradient: draws are compared"
@@ -141,6 +147,10 @@ class Recorder(Observer):
             self.read()
             self._watch(self.watch, self.step)
         self.trace.steps.append(self.step)
+        self._steered |= self.evaluation > 0
+        if self._steered:
+            noise = math.sqrt(z[0].numel())
+            self._unread.append((norms(z) / (self._there * noise), partial(self._check_lengths, len(self.trace.steps), noise)))
         self._ended.append((self.step, z0))
         if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
             return self.resting
@@ -204,6 +214,23 @@ class Recorder(Observer):
                 reason, f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided "
                 "(said once; the trace counts them)",
             )  # fmt: skip
+
+    def _check_lengths(self, ended: int, noise: float, lengths: list[float]) -> None:
+        """Raises PipelineError where latents are lost: not finite, or moved so far that no image can come of them.
+
+        ended: steps so far; noise: its length, in variance-preserving coordinates.
+        """
+        steps = self.trace.steps[:ended]
+        for i, length in enumerate(lengths):
+            longest = max((step.displacement[i] or 0.0 for step in steps), default=0.0) / noise
+            if length <= LOST or (longest <= 1 and math.isfinite(length)):
+                continue
+            is_lost = f"{length:.1g} times as long as noise" if math.isfinite(length) else "not finite"
+            why, remedy = "the model's own prediction is so", "use another precision of the pipeline (bfloat16 or float32)"
+            if longest > 1:
+                why = f"a step moved them {longest:.1g} times as far as noise is long, for steps grow without end where the gradient vanishes"
+                remedy = "set max_step=0.06, a lower eta, or preset='default', which bounds and damps its steps"
+            raise PipelineError(f"the latents of image {i + 1} are {is_lost} at step {ended} (t = {steps[-1].timestep:g}): {why}: {remedy}")
 
     def _warn(self, key: str, text: str, category: type[Warning] = RuntimeWarning) -> None:
         if key not in self._said:
