@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import dymo
 from dymo import cli
 from dymo.cli import app
-from dymo.commands import generate as generate_command
+from dymo.commands import job as job_command
 from dymo.commands.names import file_stems
 from dymo.commands.options import check_miniature_words, read_config, read_loras, read_seeds
 from dymo.errors import ConfigError, PromptError, RewardError, RunWarning
@@ -90,10 +90,10 @@ def fakes(monkeypatch):
     """The command line over a pipeline that costs nothing. Yields what aligners were made."""
     pipe = FakePipe()
     FakeDyMO.made = []
-    monkeypatch.setattr(generate_command.models, "load_pipeline", lambda *_, **__: pipe)
-    monkeypatch.setattr(generate_command, "check_source", lambda *_, **__: None)
-    monkeypatch.setattr(generate_command, "check_model", lambda *_, **__: None)
-    monkeypatch.setattr(generate_command, "check_reward", lambda *_, **__: None)
+    monkeypatch.setattr(job_command.models, "load_pipeline", lambda *_, **__: pipe)
+    monkeypatch.setattr(job_command, "check_source", lambda *_, **__: None)
+    monkeypatch.setattr(job_command, "check_model", lambda *_, **__: None)
+    monkeypatch.setattr(job_command, "check_reward", lambda *_, **__: None)
     monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
     monkeypatch.setattr(dymo, "load_reward", lambda name, **_: FakeReward(name))
     return FakeDyMO.made
@@ -106,7 +106,7 @@ def no_model(monkeypatch):
     def loaded(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(generate_command.models, "load_pipeline", loaded)
+    monkeypatch.setattr(job_command.models, "load_pipeline", loaded)
     monkeypatch.setattr(dymo, "load_miniature", loaded)
     monkeypatch.setattr(dymo, "load_reward", loaded)
     monkeypatch.setattr(dymo, "DyMO", loaded)
@@ -331,7 +331,7 @@ def test_c8_logging_shows_what_is_done_on_the_standard_error(fakes, tmp_path):
     assert "INFO" not in quiet.stderr
     for words in (["-v"], ["--log-level", "info"]):
         said = invoke("generate", PROMPT, "--outdir", tmp_path, *words)
-        assert "INFO dymo.commands.generate: written: a-red-apple" in said.stderr and "INFO" not in said.stdout
+        assert "INFO dymo.commands.outcome: written: a-red-apple" in said.stderr and "INFO" not in said.stdout
     assert invoke("generate", PROMPT, "--log-level", "loud").exit_code == 2
 
 

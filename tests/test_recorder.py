@@ -1,15 +1,20 @@
 """What the trace gets of a device whose numbers arrive in their own time."""
 
+from contextlib import nullcontext
+
 import pytest
 import tiny
 import torch
 from diffusers import LCMScheduler
 
 from dymo import DyMO, Trace
+from dymo.errors import PipelineError
 from dymo.events import Accepted, Evaluated
 from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
+from dymo.guidance.step import Move
 from dymo.guidance.watch import Watch
+from dymo.miniature import load_miniature
 from dymo.recorder import Recorder
 
 
@@ -91,7 +96,35 @@ def test_the_best_of_a_level_is_kept_row_by_row_with_nothing_read():
         recorder.evaluated(seen, {"preference": torch.ones(n)}, {"preference": loss}, None, loss < least)
         least = torch.where(loss < least, loss, least)
     del recorder.read
-    recorder.accepted(torch.zeros(n), torch.zeros(n))
+    recorder.accepted(torch.zeros(n, 1, 1, 1), torch.zeros(n, 1, 1, 1))
     (step,) = trace.steps
     assert step.reward == [3.0, 6.0, 2.0] and step.losses["preference"] == [-3.0, -6.0, -2.0]
     torch.testing.assert_close(watched[0].mean((1, 2, 3)), torch.tensor([0.3, 0.6, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("latents", "displacement", "said"),
+    [
+        (9.0, 9.0, None), (20.0, 1.0, None), (20.0, 9.0, "2e\\+01 times as long as noise at step 2 .*max_step=0.06"),
+        (float("nan"), 0.0, "not finite.*another precision"),
+        (float("inf"), 1e9, "not finite at step 2 .t = 250.*moved them 5e\\+08 times as far as noise is long.*max_step=0.06"),
+    ],
+)  # fmt: skip
+def test_latents_that_no_image_can_come_of_end_the_run(latents, displacement, said):
+    recorder = Recorder(Trace(prompts=["a"] * 2), [], [{}] * 2, False, lambda z0: z0, None)
+    there, z = Level(6.0, 8.0), torch.ones(2, 1, 2, 2)  # noise has ten a entry there
+    for index in range(2):
+        recorder.begin(Timestep(index, 2, 500.0 - 250.0 * index, Level(0.5, 0.75), there, index / 2), "semantic", None)
+        seen = Seen([0, 1], None, z, z, z, None, None, (0, 0), lambda z0: z0, None, {})
+        moved = Move(z, torch.tensor([0.0, displacement * index]), torch.ones(2))
+        recorder.evaluated(seen, {"semantic": torch.ones(2)}, {"semantic": torch.ones(2)}, moved)
+        lost = said is not None and index == 1
+        with pytest.raises(PipelineError, match=f"image 2 .*{said}") if lost else nullcontext():
+            recorder.accepted(10 * torch.stack([z[0], latents * z[1]]) if index else 10 * z, z)
+
+
+@pytest.mark.miniature
+def test_a_preset_whose_steps_run_away_says_so_in_place_of_a_broken_image():
+    aligner = DyMO("mini-pickscore", preset="paper")
+    with pytest.raises(PipelineError, match="step 2 .*set max_step=0.06"):
+        aligner(load_miniature(), "a red apple and a green car", num_inference_steps=4, generator=torch.Generator().manual_seed(0))

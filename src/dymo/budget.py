@@ -25,7 +25,8 @@ _UNTIMED = 3.0
 class Budget:
     """What one image may spend: denoiser evaluations (a guided pair counts once), seconds for the whole call, bytes.
 
-    The trajectory is never cut: evaluations and seconds are spent on recurrences where the gradient is large. When the
+    The trajectory is never cut: evaluations and seconds are spent on recurrences where the gradient is large; in a run of few
+    steps half of them are the first level's, and the others share the rest (of seconds no more than the settings ask for). When the
     seconds run short, the remaining steps are taken unguided, and the trace says so. `bytes` bounds what one evaluation
     keeps for its gradient; where it would be more, the gradient leaves out the denoiser, and then the step is unguided; in
     a run of few steps draws are compared there, without a gradient. Where it holds several seeds (`scouts`), they are begun at once.
@@ -75,6 +76,8 @@ class Allotment:
         self.sizes: dict[int, list[float]] = {}
         self.prices: dict[str, float] = {}
         self.kept: dict[tuple[str, str], int] = {}
+        self.no_dearer: dict[str, str] = {}
+        """Kinds of rounds that cost at most what another kind does, which is asked as long as they are not timed."""
 
     @property
     def most_kept(self) -> int:
@@ -143,29 +146,32 @@ class Allotment:
             yield
         self.kept[kind, gradient] = max(self.kept.get((kind, gradient), 0), sum(storages.values()))
 
-    def plan(self, kind: str, wanted: Gradient, left: int) -> tuple[Gradient, str | None]:
+    def plan(self, kind: str, wanted: Gradient, left: int, kept: float = 0.0) -> tuple[Gradient, str | None]:
         """The gradient of a guided step of this kind, as wanted or without the denoiser; and what it is short of, "bytes" or
-        "seconds", where it can only be taken unguided. left: the steps from this one on.
+        "seconds", where it can only be taken unguided. left: the steps from this one on; kept: seconds that the others are to have.
 
         What an evaluation keeps is found out by the first one of its kind.
         """
         ways: list[Gradient] = [wanted, "straight-through"]
         through = next((way for way in ways if self.kept.get((kind, way), 0) <= (self.budget.bytes or math.inf)), None)
-        short = "bytes" if through is None else None if self.guides(left, kind) else "seconds"
+        short = "bytes" if through is None else None if self.guides(left, kind, kept) else "seconds"
         return through or wanted, short
 
     def price(self, kind: str) -> float:
         """Seconds of one round of this kind, as far as is known."""
-        if kind in self.prices:
-            return self.prices[kind]
+        for known in (kind, self.no_dearer.get(kind)):
+            if known in self.prices:
+                return self.prices[known]
         cheapest = min(self.prices.values(), default=0.0)
         return cheapest if kind == "unguided" else _UNTIMED * cheapest
 
-    def guides(self, left: int, kind: str) -> bool:
-        """Whether guiding this step leaves the time to take the other ones, `left` with this one, at least unguided."""
-        if self.budget.seconds is None:
-            return True
-        return self.price(kind) + (left - 1) * self.price("unguided") <= self.seconds_left()
+    def guides(self, left: int, kind: str, kept: float = 0.0) -> bool:
+        """Whether guiding this step leaves the time to take the other ones, `left` with this one, at least unguided; or `kept` seconds."""
+        return self.price(kind) + max(kept, (left - 1) * self.price("unguided")) <= self.seconds_left()
+
+    def rounds(self, kind: str, kept: float) -> int:
+        """How many rounds of this kind there are seconds for, `kept` of them left; of a budget that has seconds."""
+        return max(0, int((self.seconds_left() - kept) / max(self.price(kind), 1e-9)))
 
     def grant(
         self, rows: list[int], wanted: list[int], sizes: list[float], left: int, kind: str, calls: int = 1, ahead: int | None = None
@@ -187,8 +193,7 @@ class Allotment:
         if self.budget.evaluations is not None:
             limits.append((self.budget.evaluations - self.before - self.spent.get(sample, 0) - after) // calls)
         if self.budget.seconds is not None:
-            free = self.seconds_left() - left * self.price(kind)
-            limits.append(int(free / max(self.price(kind), 1e-9)))
+            limits.append(self.rounds(kind, left * self.price(kind)))
         if not limits:
             return want
         extra = max(0, min(limits))

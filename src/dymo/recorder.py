@@ -7,18 +7,19 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .errors import RewardHackingWarning, RunWarning
+from .errors import PipelineError, RewardHackingWarning, RunWarning
 from .events import Accepted, Evaluated, Event, Listener, tell
 from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
 from .guidance.observer import Observer
 from .guidance.schedule import Stage
-from .guidance.step import Move, failure, per_sample
+from .guidance.step import Move, failure, norms, per_sample
 from .guidance.watch import Watch
 from .parts import Limit, Name, Set, Setting
 from .trace import Step, Trace
@@ -26,6 +27,8 @@ from .trace import Step, Trace
 log = logging.getLogger(__name__)
 
 Place = Callable[[list[float]], None]
+LOST = 10.0
+"""Length of latents, in that of noise as long as they should be, beyond which a model makes no image of them."""
 
 
 @dataclass
@@ -55,6 +58,9 @@ class Recorder(Observer):
         self.decode, self.watch = decode, watch
         self.resting: set[int] = set()
         self.step = Step(0, 0.0, "unguided")
+        self._there = 1.0
+        """Length of an entry of noise at the level that the step leads to."""
+        self._steered = False
         self.images: dict[int, Tensor] = {}
         self.evaluation = 0
         self._unread: list[tuple[Tensor, Place]] = []
@@ -73,7 +79,7 @@ class Recorder(Observer):
         self.step = Step(
             now.index, now.t, stage, {}, {}, [*none], [*none], [*none], [0] * n, ["budget" if short else None] * n
         )
-        self.evaluation, self.images, self._was_read = 0, {}, False
+        self.evaluation, self.images, self._was_read, self._there = 0, {}, False, now.there.radius
         if short:
             self.trace.failures["budget"] = self.trace.failures.get("budget", 0) + n
             instead = ": the remaining steps are left unguided" if stage == "unguided" else " for a gradient: draws are compared"
@@ -124,11 +130,30 @@ class Recorder(Observer):
         for i, r in zip(rows, recurrences, strict=True):
             self.step.recurrences[i] = r
 
+    def chosen(self, step: Tensor, z0: Tensor) -> None:
+        (indices,) = self.read(step)
+        last = self.step
+        for i, index in enumerate(map(int, indices)):
+            if index == last.index:
+                continue
+            earlier = self.trace.steps[index]
+            for name in last.losses:
+                acted = name in earlier.losses
+                last.weights[name][i] = earlier.weights[name][i] if acted else 0.0
+                last.losses[name][i] = earlier.losses[name][i] if acted else None
+            last.reward[i], last.displacement[i] = earlier.reward[i], earlier.displacement[i]
+            if i in self.images:
+                self.images[i] = self.decode(z0[i : i + 1])[0].clamp(0, 1)
+
     def accepted(self, z: Tensor, z0: Tensor) -> set[int]:
         if self.watch is not None and self.images:
             self.read()
             self._watch(self.watch, self.step)
         self.trace.steps.append(self.step)
+        self._steered |= self.evaluation > 0
+        if self._steered:
+            noise = math.sqrt(z[0].numel())
+            self._unread.append((norms(z) / (self._there * noise), partial(self._check_lengths, len(self.trace.steps), noise)))
         self._ended.append((self.step, z0))
         if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
             return self.resting
@@ -193,6 +218,26 @@ class Recorder(Observer):
                     f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided (said once; the trace counts them)"
                 ),
             )  # fmt: skip
+
+    def _check_lengths(self, ended: int, noise: float, lengths: list[float]) -> None:
+        """Raises PipelineError where latents are lost: not finite, or moved so far that no image can come of them.
+
+        ended: steps so far; noise: its length, in variance-preserving coordinates.
+        """
+        steps = self.trace.steps[:ended]
+        for i, length in enumerate(lengths):
+            longest = max((step.displacement[i] or 0.0 for step in steps), default=0.0) / noise
+            if length <= LOST or (longest <= 1 and math.isfinite(length)):
+                continue
+            is_lost = f"{length:.1g} times as long as noise" if math.isfinite(length) else "not finite"
+            why: tuple[object, ...] = ("the model's own prediction is so: use another precision of the pipeline (bfloat16 or float32)",)
+            if longest > 1:
+                why = (
+                    f"a step moved them {longest:.1g} times as far as noise is long, for steps grow without end where the gradient vanishes: ",
+                    Set(Setting("max_step", 0.06)), ", a lower ", Name(Setting("eta")), ", or ", Setting("preset", "default"),
+                    ", which bounds and damps its steps",
+                )  # fmt: skip
+            raise PipelineError(f"the latents of image {i + 1} are {is_lost} at step {ended} (t = {steps[-1].timestep:g}): ", why)
 
     def _warn(self, key: str, warning: RunWarning) -> None:
         if key not in self._said:

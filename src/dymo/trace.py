@@ -18,7 +18,7 @@ class Step:
     """"semantic", "mixed", "preference" or "unguided"."""
     weights: dict[str, list[float]] = field(default_factory=dict)
     """Objective ("semantic", "preference", ...) -> its weight, w_A or w_R, in the evaluation that the step goes on from: the last, or of few
-    steps the best."""
+    steps the best (of the last step: of all levels after the first, whose best the image is)."""
     losses: dict[str, list[float | None]] = field(default_factory=dict)
     """Objective -> its loss, L_A or L_R, likewise."""
     reward: list[float | None] = field(default_factory=list)

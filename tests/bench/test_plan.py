@@ -107,6 +107,15 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
     assert read(lora=str(moved)).hash_of(read().rows[0]) in seen
 
 
+def test_a_reward_is_in_the_hash_of_the_rows_that_read_it():
+    rows = ["plain", "attend-excite", "reno", {"method": "best-of-n", "match": "plain"}]
+    one, other = (read(rows=rows, reward=reward) for reward in ("mini-hps", "mini-pickscore"))
+    same = [one.hash_of(a) == other.hash_of(b) for a, b in zip(one.rows, other.rows, strict=True)]
+    assert same == [True, True, False, False]
+    # Of rows that read a reward it is the one of earlier releases, and so their images stand.
+    assert [one.hash_of(row) == one.older_hash_of(row) for row in one.rows] == [False, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

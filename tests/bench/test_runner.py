@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from dymo.bench.plan import Comparison
+from dymo.bench.results import collect
 from dymo.bench.runner import Rank, jobs_of, rank_here, work
-from dymo.bench.store import Store, StoreError
+from dymo.bench.store import Key, Store, StoreError
 from dymo.errors import ConfigError, PipelineError
 
 
@@ -78,6 +79,22 @@ def test_equal_settings_are_one_image_whatever_the_rows_are_called(tmp_path):
     assert work(twice, store, Worker(store)).generated == 1
     other = plan_of(rows=[{"name": "a"}], prompts=["x"], seeds=[0], call={"num_inference_steps": 5})
     assert work(other, store, Worker(store)).generated == 1
+
+
+def test_images_of_rows_that_read_no_reward_are_taken_over_from_a_folder_that_has_them_under_it(tmp_path):
+    plan, store = plan_of(rows=["plain", "reno"], prompts=["x", "y"], seeds=[0], reward="mini-hps"), Store(tmp_path)
+    plain = plan.row("plain")
+    older = [Key(plan.older_hash_of(plain), prompt, 0) for prompt in plan.prompts]
+    Worker(store).generate(plain, older)
+    Worker(store).measure(older)
+    result, _ = collect(plan, store)
+    assert len(result.images) == 2 and not result.absent  # before it is gone on with
+    worker = Worker(store)
+    work(plan, store, worker)
+    assert [name for name, _ in worker.generated] == ["reno", "reno"] and is_whole(plan, store)
+    assert not list(store.images(plan.older_hash_of(plain)))
+    store.move(plan.older_hash_of(plain), plan.hash_of(plain))  # there is no more to be moved
+    assert is_whole(plan, store)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from dymo import SemanticGraph
 from dymo.cli import app
-from dymo.commands.generate import check
+from dymo.commands.job import check
 from dymo.commands.schema import Generate
 from dymo.errors import PromptError
 

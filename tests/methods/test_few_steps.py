@@ -13,6 +13,8 @@ from dymo.config import Config
 from dymo.guidance.loop import PREDICTION, Timestep
 from dymo.guidance.observer import Observer
 from dymo.methods.few_steps import FRESH, few_steps
+from dymo.recorder import Recorder
+from dymo.trace import Trace
 
 CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)
 
@@ -111,13 +113,21 @@ def test_the_image_is_the_best_prediction_of_the_levels_after_the_first():
                 self.seen[self.now.index][-1] = (seen.rows, seen.z.detach().clone(), seen.z0.detach().clone())
             return seen
 
-    class Told(Observer):
+    class Told(Recorder):
         def accepted(self, z, z0):
             self.z, self.z0 = z, z0
             return super().accepted(z, z0)
 
-    loop, told = Worse(start(200)), Told()
-    few_steps(loop, [Linear(U)], CONFIG, None, told)
+    class Scored(Linear):
+        def loss(self, seen):
+            loss = super().loss(seen)
+            seen.notes["reward"] = -loss.detach()
+            return loss
+
+    loop, trace = Worse(start(200)), Trace(prompts=[""] * 200)
+    told = Told(trace, [], [{}] * 200, False, lambda z0: z0, None)
+    few_steps(loop, [Scored(U)], CONFIG, None, told)
+    told.finish()
     last = 0
     for i in range(200):
         found = {index: max(-x for x in losses(loop, index, i)) for index in range(STEPS)}
@@ -125,6 +135,9 @@ def test_the_image_is_the_best_prediction_of_the_levels_after_the_first():
         if best < STEPS - 1:
             assert (U * loop.z[i]).sum().item() == pytest.approx(found[best], abs=1e-4)
             assert (U * told.z0[i]).sum().item() == pytest.approx(found[best], abs=1e-4)  # which the preview shows
+        # The trace's last step tells of the image that is returned.
+        assert trace.steps[-1].reward[i] == pytest.approx(found[best], abs=1e-4)
+        assert trace.steps[-1].losses["preference"][i] == pytest.approx(-found[best], abs=1e-4)
         last += best == STEPS - 1
     assert 50 < last <= 100
 
@@ -187,7 +200,10 @@ def test_seconds_are_kept_and_what_they_do_not_allow_is_said(seconds):
         whole = [rows for rows, _, _ in loop.seen[index] if len(rows) == 3]
         assert (kind == "unguided") == (short == "seconds") == (index not in told.again)
         assert len(whole) - told.again.get(index, [0])[0] in (1, 2)  # the second where the best was another for all of them
-    assert ("seconds" in told.short) == (seconds < 1000) and told.reads <= STEPS
+    assert ("seconds" in told.short) == (seconds < 30) and told.reads <= STEPS
+    if seconds >= 30:  # the first level takes half, or what the others cannot take, and leaves them their draws
+        assert 3 * (told.again[0][0] + 1) <= max(seconds / 2, seconds - 3 * (CONFIG.draws + 2) * (STEPS - 1)) + 3
+        assert all(told.again[i][0] == CONFIG.draws for i in range(STEPS) if told.kinds[i] == "preference" and i < STEPS - 1)
 
 
 def test_where_the_bytes_do_not_hold_a_gradient_draws_are_compared():

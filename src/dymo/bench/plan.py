@@ -358,11 +358,15 @@ class Comparison(_Part):
         """The LoRAs of a row with their strengths: its own, else the comparison's."""
         return [read_lora(lora) for lora in loras_of(row.lora or self.lora)]
 
-    def settings_of(self, row: RowSpec) -> dict[str, Any]:
-        """Everything that an image of `row` depends on, but the prompt and the seed."""
+    def settings_of(self, row: RowSpec, unread: bool = False) -> dict[str, Any]:
+        """Everything that an image of `row` depends on, but the prompt and the seed.
+
+        unread: with the reward that the row is given although its method reads none, as in folders of earlier releases.
+        """
+        reads = unread or reads_reward(load_method(row.method, **row.settings))
         found = row.model_dump(mode="json", exclude={"name"})
         found |= self.model_dump(include={"dtype", "batch"}) | {"scheduler": row.scheduler or self.scheduler}
-        found |= {"call": self.call_of(row), "reward": self.reward_of(row), "version": VERSION}
+        found |= {"call": self.call_of(row), "reward": self.reward_of(row) if reads else None, "version": VERSION}
         # What is not used leaves no mark, so that results of before stand.
         if ("height" in found["call"]) != ("width" in found["call"]):
             found["sides"] = 2  # before, a side alone was passed over
@@ -375,12 +379,16 @@ class Comparison(_Part):
         weights = [*places.values(), *([source for source, _ in self.loras_of(row)] or [""])]
         found["weights"] = [digest(name) for name in [*weights, *_reward_names(found["reward"]), row.method]]
         if row.match is not None:
-            found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row))}
+            found["match"] = {"by": row.match.by, "row": self.settings_of(self.row(row.match.row), unread=True)}
         return found
 
     def hash_of(self, row: RowSpec) -> str:
         """The configuration: equal settings give equal images, whatever the row is called."""
         return _hash(self.settings_of(row))
+
+    def older_hash_of(self, row: RowSpec) -> str:
+        """The configuration as folders of earlier releases have it: another one where the row's method reads no reward."""
+        return _hash(self.settings_of(row, unread=True))
 
     @property
     def mark(self) -> str:

@@ -48,6 +48,8 @@ def collect(plan: Comparison, store: Store) -> list[RowResult]:
     found = []
     for row in plan.rows:
         result, configuration = RowResult(row), plan.hash_of(row)
+        if (older := plan.older_hash_of(row)) != configuration and not any(store.images(configuration)):
+            configuration = older
         held = {key: (record, failure) for key, record, failure in store.images(configuration)}
         for case in ((prompt, seed) for prompt in plan.prompts for seed in plan.seeds):
             key = Key(configuration, *case)

@@ -93,8 +93,11 @@ def work(
     """Generate and measure what is not there, until nothing is left or in the hands of others.
 
     worker: has `generate(row, keys)` and `measure(keys)`, as `Worker`. Each rank begins at another place. An image that
-    cannot be generated is noted in the store and left. Raises StoreError where nothing can be written, and CallError.
+    cannot be generated is noted in the store and left; those of an earlier release are taken over. Raises StoreError where nothing
+    can be written, and CallError.
     """
+    for row in plan.rows:
+        store.move(plan.older_hash_of(row), plan.hash_of(row))
     jobs = jobs_of(plan)
     start = len(jobs) * rank.rank // rank.world
     left = jobs[start:] + jobs[:start]

@@ -84,6 +84,21 @@ class Store:
         for prompt, seed, record, failure in self._rows(query, (configuration,)):
             yield Key(configuration, prompt, seed), json.loads(record) if record else None, failure
 
+    def move(self, old: str, new: str) -> None:
+        """Keep the images of a configuration under another name, but for those that are there under it."""
+        if old == new or not self._rows("SELECT 1 FROM images WHERE configuration = ? LIMIT 1", (old,)):
+            return
+        with self.claimed(f"move {old}") as mine, self._guarded():
+            if not mine:
+                return
+            folder = self.folder / "images" / new
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (self.folder / "images" / old).glob("*.png"):
+                if not (folder / path.name).exists():
+                    path.rename(folder / path.name)
+            self._rows("UPDATE OR IGNORE images SET configuration = ? WHERE configuration = ?", (new, old))
+            self._rows("DELETE FROM images WHERE configuration = ?", (old,))
+
     def note(self, name: str, value: Any) -> None:
         """Keep something of the whole run under a name."""
         self._rows("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))

@@ -34,6 +34,9 @@ class Observer:
     def granted(self, rows: Rows, recurrences: list[int]) -> None:
         """So often will this step be taken again, or was it."""
 
+    def chosen(self, step: Tensor, z0: Tensor) -> None:
+        """The step ends with predictions z0' (B, c, h, w) of several steps: step (B,), the index of each one's."""
+
     def accepted(self, z: Tensor, z0: Tensor) -> Collection[int]:
         """The step ends with z_{t-1} and z0', (B, c, h, w) both. Returns the samples that the reward is to steer no more."""
         return ()

@@ -39,8 +39,15 @@ WEIGHTS: tuple[float, float] = (1.0, 0.1)
 """w_A and w_R where a gradient steers."""
 FRESH = 0.4
 """Share of such a level's further evaluations that goes to other noise."""
-Image = tuple[Tensor, Tensor]
-"""z0' (n, c, h, w), and the loss that it is compared by, (n,)."""
+
+
+@dataclass(frozen=True)
+class _Image:
+    """z0' (n, c, h, w); the loss that it is compared by, (n,); and the index of the step that predicted it, (n,)."""
+
+    z0: Tensor
+    loss: Tensor
+    step: Tensor
 
 
 def few_steps(
@@ -55,21 +62,23 @@ def few_steps(
     """
     allotment, observer = allotment or Allotment(), observer or Observer()
     config = replace(config, eta_steps=None)
+    allotment.no_dearer["preference"] = "mixed"  # a draw has no gradient
     before: Tensor | None = None  # z0' of the level before
-    image: Image | None = None  # the best of the levels after the first
+    image: _Image | None = None  # the best of the levels after the first
     for now in loop:
         draws = before is not None or (fresh and now.done == 0)
         live = [o for o in objectives if len(resting(o)) < loop.samples]
         plan = partial(_plan, live, config, allotment, before is None or stage(config, now) != "preference", draws)
-        way = plan(now.left)
+        way = plan(now.left, 0.0)
         observer.begin(now, way.kind, way.short)
         if way.acting:
             z, z0, worth = _best(loop, way, plan, config, allotment, observer, now, before, draws)
             if before is not None and any(o.needs == "image" for o in way.acting):
-                image = _better(image, (z0, worth))
+                image = _better(image, _Image(z0, worth, torch.full_like(worth, now.index)))
                 if now.index == now.steps - 1 and now.there.s == 0:
-                    best = worth <= image[1]
-                    z, z0 = _where(best, z, now.there.a * image[0]), _where(best, z0, image[0])
+                    own = image.step == now.index
+                    z, z0 = _where(own, z, now.there.a * image.z0), _where(own, z0, image.z0)
+                    observer.chosen(image.step, z0)
         else:
             seen = loop.predict()
             z, z0 = loop.sampler_step(seen), seen.z0.detach()
@@ -91,18 +100,20 @@ class _Way:
     """Of what the budget has too little for more than this."""
 
 
-def _plan(objectives: Sequence[Objective], config: Config, allotment: Allotment, steers: bool, draws: bool, left: int) -> _Way:
+def _plan(
+    objectives: Sequence[Objective], config: Config, allotment: Allotment, steers: bool, draws: bool, left: int, kept: float = 0.0
+) -> _Way:  # fmt: skip
     """The next evaluation of a level, where a gradient steers or not, and draws can be made or not; left: the steps that must
-    still be paid for, with this one.
+    still be paid for, with this one; kept: seconds that later levels are to have.
     """
     on_images = [o for o in objectives if o.needs == "image"]
     short: str | None = None
     if steers and objectives:
-        through, short = allotment.plan("mixed", config.through, left)
+        through, short = allotment.plan("mixed", config.through, left, kept)
         if short is None:
             return _Way("mixed", objectives, through)
     if on_images and draws and short != "seconds":
-        _, lacks = allotment.plan("preference", "straight-through", left)
+        _, lacks = allotment.plan("preference", "straight-through", left, kept)
         if lacks is None:
             return _Way("preference", on_images, short=short)
         short = lacks
@@ -110,16 +121,20 @@ def _plan(objectives: Sequence[Objective], config: Config, allotment: Allotment,
 
 
 def _best(
-    loop: Loop, way: _Way, plan: Callable[[int], _Way], config: Config, allotment: Allotment, observer: Observer, now: Timestep,
+    loop: Loop, way: _Way, plan: Callable[[int, float], _Way], config: Config, allotment: Allotment, observer: Observer, now: Timestep,
     before: Tensor | None, draws: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """z_{t-1} and z0' of the best z of one level, and what it was compared by."""
-    every, again = list(range(loop.samples)), _tries(config, allotment, now)
-    drawn = round(FRESH * again) if draws else 0
+    every, again, whole = list(range(loop.samples)), _tries(config, allotment, now), allotment.seconds_left()
     seen, d, least, better = _evaluated(loop, None, way, config, allotment, observer, torch.inf)
     best, along, shell, r = seen.z, d, norms(seen.z), 0
+    kept, expected = 0.0, again
+    if allotment.budget.seconds is not None:
+        kept = _kept(config, allotment, now, whole, way.kind)
+        expected = min(again, allotment.rounds(way.kind, kept))
+    drawn = round(FRESH * expected) if draws else 0
     # What the budget still allows is asked before each evaluation: a first one shows its price, and going back to the best has one.
-    while r < again and (way := plan(now.left + 1)).acting:
+    while r < again and (way := plan(now.left + 1, kept)).acting:
         if r < drawn or way.kind == "preference":
             z = _on_shell(loop.noise(every), shell) if before is None else now.here.a * before + now.here.s * loop.noise(every)
         else:
@@ -155,17 +170,17 @@ def _evaluated(
     return seen, d, loss, better
 
 
-def _better(one: Image | None, other: Image) -> Image:
+def _better(one: _Image | None, other: _Image) -> _Image:
     """Sample by sample the one that is worth more: has the lower loss."""
     if one is None:
         return other
-    rows = other[1] <= one[1]
-    return _where(rows, other[0], one[0]), torch.where(rows, other[1], one[1])
+    rows = other.loss <= one.loss
+    return _Image(_where(rows, other.z0, one.z0), torch.where(rows, other.loss, one.loss), torch.where(rows, other.step, one.step))
 
 
 def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
-    """How often a level is evaluated again: by the configuration, or half of the budget at the first level and the rest
-    evenly (all of it where there is one level). One evaluation of each guided level is kept for going back to its best.
+    """How often a level is evaluated again: by the configuration, or half of the evaluations at the first level and the rest
+    evenly (all of them where there is one level). One evaluation of each guided level is kept for going back to its best.
     """
     wanted = config.updates if now.index == 0 else config.draws
     free = allotment.free()
@@ -173,6 +188,14 @@ def _tries(config: Config, allotment: Allotment, now: Timestep) -> int:
         return wanted
     share = max(min(4, free - 2 * now.steps), free // 2) if 0 == now.index < now.steps - 1 else free // now.left
     return max(0, min(share, free - 2 * (now.left - 1)) - 2)
+
+
+def _kept(config: Config, allotment: Allotment, now: Timestep, whole: float, kind: Stage) -> float:
+    """Seconds of the `whole` that a level leaves to those after it: half at the first level, then even shares; at most what their
+    draws, and going back to the best of them, take at this level's price.
+    """
+    share = whole / 2 if now.index == 0 else whole / now.left
+    return min(whole - share, (config.draws + 2) * allotment.price(kind) * (now.left - 1))
 
 
 def _guide(

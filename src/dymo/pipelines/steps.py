@@ -132,7 +132,8 @@ class Steps:
         if not self._parts:
             from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
-            # Evaluated again before any step is taken: nothing but z is read, but the pipeline may unpack LCM's two.
+            # Evaluated again before any step is taken. A step for the form of its answer alone would draw noise; nothing but z is
+            # read of it, and LCM's pipelines unpack two.
             return SchedulerOutput(prev_sample=z) if call.kwargs.get("return_dict", True) else (z, z)
         parts = [z, *self._parts[1:]]
         return tuple(parts) if self._output is None else self._output(**dict(zip(self._names, parts, strict=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,7 +15,7 @@ from dymo.prompt.english import lexicon
 from dymo.prompt.english.attributes import attach
 from dymo.prompt.english.language import Vocabulary, foreign_language
 from dymo.prompt.english.markup import Cleaned, clean
-from dymo.prompt.english.relations import find_kin, find_links
+from dymo.prompt.english.relations import Link, find_kin, find_links
 from dymo.prompt.english.tags import bind_tags, find_tags, mend_tags
 from dymo.prompt.english.things import Role, Thing, find_things, holding
 from dymo.prompt.english.words import Words, read_words
@@ -110,16 +110,17 @@ def _graph(document: Any, cleaned: Cleaned, prompt: str) -> SemanticGraph:
     for link in links:
         span = words[link.start].span[0], words[link.end - 1].span[1]
         relations.append(Relation(prompt[slice(*span)], span, link.subject, link.object))
-    return SemanticGraph(prompt, tuple(entities), _style(words, things, shown), tuple(relations))
+    return SemanticGraph(prompt, tuple(entities), _style(words, things, shown, links), tuple(relations))
 
 
-def _style(words: Words, things: list[Thing], shown: list[Thing]) -> tuple[str, ...]:
+def _style(words: Words, things: list[Thing], shown: list[Thing], links: Sequence[Link]) -> tuple[str, ...]:
     """The words about the whole image: of the things of style, and words of style or quality that describe no thing."""
     used = {i for thing in shown for i in (thing.head, *thing.attributes) if words[i].low not in lexicon.QUALITY}
     style = {i for thing in things if thing.role is Role.STYLE for i in thing.places if words[i].kind in "ANM"}
     known = lexicon.QUALITY | lexicon.MEDIA | lexicon.STYLE_HEADS
     for i, word in enumerate(words):
         free = holding(things, i) is None or holding(shown, i) is not None
-        if free and word.low in known and word.kind in "ANMVR":
+        acted = word.kind == "V" and word.low not in lexicon.QUALITY and any(link.start <= i < link.end for link in links)
+        if free and not acted and word.low in known and word.kind in "ANMVR":
             style.add(i)
     return tuple(dict.fromkeys(words[i].text for i in sorted(style - used)))

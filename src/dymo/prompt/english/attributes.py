@@ -48,6 +48,9 @@ class _Attacher:
                 self.shown = [other for other in self.shown if other is not later]
                 continue
             made = None
+            if self._is_aspect_of(thing, later):
+                self._fold_aspect(thing, later)
+                continue
             # "a statue of a horse made of gold".
             whole = wholes.get(thing.start, thing)
             if whole not in self.shown or later.role not in (Role.SHOWN, Role.VAGUE):
@@ -67,6 +70,22 @@ class _Attacher:
                 # What follows ("made of gold and silver") still finds its thing before it.
                 self.shown = [other for other in self.shown if other is not later]
                 made = None if between == "of" else whole
+
+    def _is_aspect_of(self, thing: Thing, later: Thing) -> bool:
+        tied = self.low(thing.end) == "of" and all(self.kind(i) == "D" for i in range(thing.end + 1, later.start))
+        return tied and self.low(thing.head) in lexicon.ASPECTS and later.role is Role.SHOWN
+
+    def _fold_aspect(self, aspect: Thing, thing: Thing) -> None:
+        """ "the rough texture of the bark" is rough bark; "a cloud in the shape of a dog" a cloud like a dog."""
+        before = aspect.start - 1
+        while self.kind(before) == "D":
+            before -= 1
+        whole = next((other for other in self.shown if other.end == before and self.low(before) in ("in", "with")), None)
+        if whole is None:
+            thing.attributes += aspect.attributes
+        else:
+            whole.attributes += [*aspect.attributes, *thing.attributes, thing.head]
+            self.shown = [other for other in self.shown if other is not thing]
 
     def same(self) -> None:
         """ "a turtle who is a shaman", "a poodle as a scientist", "a woman dressed as a pirate": one thing, twice named."""
@@ -149,6 +168,9 @@ class _Attacher:
         after = i + 1
         while self.kind(after) in "RPD":
             after += 1
+        if self.kind(after) == "V" and self.low(after - 1) == "to":
+            # "trying to catch a fish".
+            return False
         follower = holding(self.things, after)
         return follower is None or follower.role is not Role.SHOWN
 

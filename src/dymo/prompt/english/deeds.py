@@ -1,4 +1,7 @@
-"""Verbs that a tagger takes for nouns: "a girl waves", and the plain verb of several subjects, "a cat and a dog wear hats"."""
+"""Verbs that a tagger takes for nouns, and nouns that it takes for verbs.
+
+"a girl waves", the plain verb of several subjects, "a cat and a dog wear hats"; "a stop sign out at sea".
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,23 @@ def mend_deeds(words: Words) -> None:
             word.kind, word.tag = "V", "VBZ"
         elif coloured and word.low.endswith("ing") and word.low not in lexicon.ING_NOUNS:
             word.kind, word.tag = "V", "VBG"
+
+
+def mend_names(words: Words) -> None:
+    """Take for a noun what looks like a verb where no verb can be: "a stop sign out at sea", "a lace gown", "an art deco building"."""
+    for i, word in enumerate(words):
+        before, after = words[i - 1] if i else word, words.kind(i + 1)
+        if word.kind != "V" or "N" not in word.can or before.kind != "N" or after == "D":
+            continue
+        # A single noun has a verb in -s, but behind "watching" and "and".
+        opened = words.kind(_opening(words, i - 1) + 1) == "D" and before.tag == "NN" and _first_subject(words, i - 1) is None
+        plain = word.tag in ("VB", "VBP") and word.low not in lexicon.AUXILIARIES
+        bare = plain and opened and word.dependency not in ("ccomp", "xcomp", "conj")
+        worn = (plain or word.tag == "VBD") and lexicon.is_kind(word.low, "worn")
+        # No style does anything.
+        styled = word.low in lexicon.ING_NOUNS and before.low in lexicon.MEDIA and after in "P.,CW"
+        if bare or worn or styled:
+            word.kind, word.tag = "N", "NN"
 
 
 def _is_deed(words: Words, i: int) -> bool:

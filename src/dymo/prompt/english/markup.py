@@ -119,7 +119,7 @@ def _without_decoration(letters: list[Letter]) -> list[Letter]:
         before, after = (re.findall(r"[\w&+-]+|[^\w\s]", _EMOJI.sub(" ", part).lower()) for part in around)
         last, following = before[-1] if before else ",", after[0] if after else ","
         awaited = not last[0].isalnum() or last in lexicon.BEFORE_NOUN | lexicon.COLOURS | lexicon.ADJECTIVES
-        named = awaited and (following in lexicon.AFTER_NOUN or not following[0].isalnum())
+        named = awaited and (following in lexicon.AFTER_NOUN | lexicon.TRANSITIVE | lexicon.STANCES | lexicon.BE or not following[0].isalnum())
         kept.append((text[match.start()] if named else " ", *letters[match.start()][1:]))
         at = match.end()
     return kept + letters[at:]

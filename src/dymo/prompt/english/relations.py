@@ -42,6 +42,8 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
     fronted: set[int] = set()
     for mention, n in named:
         start, end = _predicate(words, things, mention)
+        if start == end and links and _is_between(words, named, links[-1], mention):
+            links.append(Link(links[-1].start, links[-1].end, links[-1].subject, n))
         apart = not any(other.end == start for other, _ in named)
         parted = words.low(start) == "of" and apart
         # "next to it stands a giraffe".
@@ -66,6 +68,13 @@ def find_links(words: Words, things: Sequence[Thing], shown: Sequence[Thing]) ->
                 if not partly and not any(_says(words, link) == _says(words, other) for other in links[-_LONGEST:]):
                     links.append(link)
     return links
+
+
+def _is_between(words: Words, named: Sequence[Named], link: Link, mention: Thing) -> bool:
+    """ "between a fork and a knife": whether a mention is the second one that a link is about."""
+    first = next((one for one, _ in named if one.start >= link.end), mention)
+    joint = [words.low(i) for i in range(first.end, mention.start) if words.kind(i) != "D"]
+    return words.low(link.end - 1) == "between" and joint == ["and"]
 
 
 def _follows_place(words: Words, start: int, end: int) -> bool:

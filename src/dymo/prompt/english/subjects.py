@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Named = tuple[Thing, int]  # a mention, and the place of its thing among those that are shown
 # Before a predicate that is of each thing in a list.
 _OF_SEVERAL = ("both", "all", "each", "they", "are", "were")
+# Prepositions that say of a garment itself what it has or is; the others say where its wearer is.
+_NO_PLACES = ("of", "with", "from", "for", "to", "as", "like", "without")
 # How many mentions before a predicate may be its list.
 _LONGEST = 9
 
@@ -60,8 +62,9 @@ def all_of(words: Words, named: Sequence[Named], subject: Named, thing: Thing, s
 
 
 def _are_clothes(words: Words, thing: Thing, start: int) -> bool:
-    """ "a cat and a dog wearing hats", "a man and a woman in matching jackets": several that each of a list may wear."""
+    """ "a cat and a dog wearing hats", "a man and a dog with matching scarves": several that each of a list may wear."""
     worn = words.low(start) in lexicon.WEARING or (words.low(start) == "in" and _is_a(words, thing, "worn"))
+    worn = worn or any(words.low(i) in ("matching", "identical") for i in thing.before_head)
     return worn and words[thing.head].tag == "NNS"
 
 
@@ -209,8 +212,13 @@ def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
 
 
 def _ones_own(words: Words, named: Sequence[Named], end: int) -> list[Thing]:
-    """ "a robot with glowing eyes holding a flower": what somebody has or wears, right before a verb, does nothing."""
+    """What somebody has or wears that is not the subject of the word at `end`.
+
+    "a robot with glowing eyes holding a flower": it does nothing; "a girl in a red dress in a garden": a garment is where she is.
+    """
     thing = next((one[0] for one in named if one[0].end == end), None)
+    if thing is not None and words.kind(end) == "P" and words.low(_governor(words, thing)) in {"with", "in"} | lexicon.WEARING:
+        return [thing] if _is_a(words, thing, "worn") and _stands(words, named, end) else []
     if thing is None or words.kind(end) != "V":
         return []
     stands = words.low(end) in lexicon.STANCES | lexicon.STANDS and _is_a(words, thing, "part")
@@ -227,6 +235,12 @@ def _ones_own(words: Words, named: Sequence[Named], end: int) -> list[Thing]:
             own.append(other)
     has = words.low(governor) in {"with", "in"} | lexicon.WEARING or (stands and words.kind(governor) == "P")
     return own if has else []
+
+
+def _stands(words: Words, named: Sequence[Named], preposition: int) -> bool:
+    """Whether what is governed by a preposition is where somebody stands; a hat is "of" felt, and "on" a head."""
+    place = next((one[0] for one in named if one[0].start > preposition), None)
+    return words.low(preposition) not in _NO_PLACES and place is not None and not _is_a(words, place, "body", "worn", "part")
 
 
 def _is_joined(words: Words, thing: Thing) -> bool:

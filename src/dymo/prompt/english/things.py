@@ -14,7 +14,7 @@ from dymo.prompt.english.words import Words
 
 # Modifiers, which "and" and commas may join, then nouns; a determined run may also start with a noun. One modifier may
 # stand between commas: "a white, not red, car".
-_RUN = re.compile(r"(?:(?<=D)N(?=A+N))?(?:R*[AM](?:,R+A,(?=A*N)|(?:,C?|C)(?=R*A))?)*N+")
+_RUN = re.compile(r"(?:(?:(?<=D)|M)N{1,2}(?=A+N))?(?:R*[AM](?:,R+A,(?=A*N)|(?:,C?|C)(?=R*A))?)*N+")
 
 
 class Role(Enum):
@@ -115,10 +115,11 @@ class _Finder:
 
     def _says_nothing(self, i: int) -> bool:
         word = self.words[i]
-        return word.low in lexicon.NO_ATTRIBUTE or (word.kind == "M" and word.text.isdigit() and len(word.text) > 2)
+        unread = not any(map(str.isalnum, word.low))
+        return unread or word.low in lexicon.NO_ATTRIBUTE or (word.kind == "M" and word.text.isdigit() and len(word.text) > 2)
 
     def _is_name(self, start: int, end: int) -> bool:
-        return all(self.words[i].tag in ("NNP", "NNPS") and self.words[i].text[:1].isupper() for i in range(start, end))
+        return all(self.words[i].name for i in range(start, end))
 
     def _is_style_word(self, i: int) -> bool:
         return any(self.low(i) in words for words in (lexicon.STYLE_HEADS, lexicon.QUALITY, lexicon.MEDIA))
@@ -158,7 +159,7 @@ class _Finder:
         framing = framing and self.low(thing.head - 1) in ("upper", "lower", "full", "half")
         if framing or (head in ("sunset", "sunrise") and self.low(thing.start - 1) == "at"):
             return Role.VAGUE
-        word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&][^\W_]+)*\.?", head)
+        word = len(head) > 1 and re.fullmatch(r"[^\W\d_][^\W\d_'’.&-]*(?:[-'’.&]{1,2}[^\W_]+)*\.?", head)
         vague = self._is_vague(thing.head) and (lexicon.is_kind(head, "abstract") or not self._is_among_things(thing))
         return Role.SHOWN if (word or is_emoji(head)) and not vague else Role.VAGUE
 
@@ -197,7 +198,12 @@ class _Finder:
         if governed and not self._is_vague(thing.head):
             return determined or self.words[thing.head].tag == "NNS"
         loose = ("of", "by", "for", "from", "about", "with")
+        # "street lights along a road", "lights reflected in a puddle": several that are somewhere.
+        several = self.words[thing.head].tag == "NNS" and self.kind(before) != "C" and not self._is_vague(thing.head)
+        done = self.kind(behind) == "V" and self.low(behind) not in lexicon.STYLE_VERBS and self.kind(behind + 1) == "P"
         ended = any(other.end == before and self.kind(other.start - 1) == "D" for other in self.things)
+        if several and (done or (self.kind(behind) == "P" and self.low(behind) not in (*loose, "in"))):
+            return True
         return determined and (
             coloured
             or (self.kind(before) == "C" and ended)
@@ -250,8 +256,10 @@ class _Finder:
     def _is_denied(self, thing: Thing, earlier: Thing | None) -> bool:
         before = self.before(thing)
         compared = self.low(before) in lexicon.COMPARISONS and self.kind(before) in "PRA"
-        if self.low(before) == "than" and self.low(thing.start - 1) == "the" and self.low(before - 1) not in ("other", "rather"):
-            # "taller than the woman": both are there.
+        counted = self.kind(thing.start) == "M" and self.low(before - 1) in ("more", "fewer", "less")
+        present = self.low(thing.start - 1) == "the" and self.low(before - 1) not in ("other", "rather")
+        if self.low(before) == "than" and (counted or present):
+            # "taller than the woman": both are there; "more than ten candles".
             return False
         if compared or self.low(before) in lexicon.NEGATIONS or self.low(thing.start).startswith(("no-", "non-")):
             return True
