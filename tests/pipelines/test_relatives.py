@@ -81,6 +81,23 @@ def test_what_its_own_loop_makes_impossible_is_refused_with_the_reason_and_what_
         assert other not in REFUSED and hasattr(diffusers, other)
 
 
+MODULAR = {
+    "FluxModularPipeline": "FluxPipeline", "Flux2KleinModularPipeline": "Flux2KleinPipeline", "Flux2KleinBaseModularPipeline": "Flux2KleinPipeline",
+    "StableDiffusionXLModularPipeline": "StableDiffusionXLPipeline", "QwenImageLayeredModularPipeline": "",
+    "WanModularPipeline": "", "AnimaModularPipeline": "", "ModularPipeline": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULAR)
+def test_a_pipeline_made_of_blocks_is_refused_as_that_with_the_usual_one_of_its_model(name):
+    """However far its components are loaded; one for videos, or of a model that has no other, names none."""
+    pipe = object.__new__(type("Mine", (getattr(diffusers, name),), {}))
+    with pytest.raises(PipelineError) as said:
+        DyMO(None)(pipe, tiny.PROMPT, graph=GRAPH)
+    instead = f": use {MODULAR[name]}, which" if MODULAR[name] else ", and diffusers has no other"
+    assert str(said.value).startswith(f"Mine cannot be steered: it is a ModularPipeline, whose loop is made of blocks{instead}")
+
+
 def test_a_pipeline_that_does_not_tell_its_guidance_is_refused_until_its_class_does():
     kind = diffusers.StableDiffusionInpaintPipelineLegacy
     told = type("Told", (kind,), {"do_classifier_free_guidance": property(lambda self: True), "guidance_scale": 7.5})

@@ -17,7 +17,7 @@ from ..calls import loop_call
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
-from .refused import check_kind
+from .refused import check_blocks, check_kind
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,7 @@ UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
 
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
+    check_blocks(pipe, {*FAMILIES, "UNet2DConditionModel"})
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
     place = _known(inner(denoiser), FAMILIES)
     if not place and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):

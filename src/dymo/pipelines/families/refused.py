@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Collection
 from typing import Any
 
 from ...errors import PipelineError
@@ -61,3 +64,26 @@ def check_kind(pipe: Any) -> None:
         reason, instead = REFUSED[name]
         use = f". Use {instead}" if instead else ""
         raise PipelineError(f"{type(pipe).__name__} cannot be steered: {reason}{use}")
+
+
+def check_blocks(pipe: Any, denoisers: Collection[str]) -> None:
+    """Raises PipelineError where it is a ModularPipeline. denoisers: classes that can be steered, of which a pipeline is named."""
+    kinds = [c.__name__ for c in type(pipe).__mro__ if c.__name__.endswith("ModularPipeline")]
+    if not kinds:
+        return
+    import diffusers
+
+    usual = (getattr(diffusers, re.sub("Modular|Base|Turbo", "", kind), None) for kind in kinds)
+    instead = next((kind for kind in usual if kind is not None), None)
+    if instead is None or instead.__name__ in REFUSED or _denoiser_of(instead) not in denoisers:
+        use = ", and diffusers has no other pipeline of its model that could be"
+    else:
+        use = f": use {instead.__name__}, which takes the same components"
+    raise PipelineError(f"{type(pipe).__name__} cannot be steered: it is a ModularPipeline, whose loop is made of blocks{use}")
+
+
+def _denoiser_of(kind: type) -> str:
+    """The class of the denoiser that a pipeline class asks for; '' where it does not say one."""
+    parameters = inspect.signature(kind).parameters
+    found = next((parameters[name].annotation for name in ("unet", "transformer") if name in parameters), None)
+    return getattr(found, "__name__", "")
