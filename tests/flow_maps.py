@@ -197,6 +197,12 @@ def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     return product(q, k), slice(text, None), slice(0, text)
 
 
+def of_cogview3(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, image], unturned."""
+    scores, text = product(parts["norm_q"], parts["norm_k"]), given["encoder_hidden_states"].shape[1]
+    return scores[len(scores) // 2 :], slice(text, None), slice(0, text)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -229,6 +235,7 @@ REFERENCE: dict[str, Reference] = {
     "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
+    "cogview3-plus": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview3),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -25,6 +25,9 @@ from diffusers import (
     ChromaInpaintPipeline,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogView3PlusPipeline,
+    CogView3PlusTransformer2DModel,
     CogView4ControlPipeline,
     CogView4Pipeline,
     CogView4Transformer2DModel,
@@ -440,6 +443,20 @@ def cogview4(kind: type = CogView4Pipeline, channels: int = 4, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def cogview3(**parts: Any):
+    """Velocity on a schedule whose signal-to-noise ratio is shifted, down to none."""
+    net = CogView3PlusTransformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=32, time_embed_dim=8,
+        condition_dim=4, pos_embed_max_size=16, sample_size=16,
+    )  # fmt: skip
+    shifted = CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False)
+    parts = {
+        "transformer": alive(net), "scheduler": shifted, "vae": vae(shift_factor=None), "text_encoder": t5(32), "tokenizer": t5_tokenizer(),
+        **parts,
+    }  # fmt: skip
+    return tiny.quiet(CogView3PlusPipeline(**parts))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -488,6 +505,7 @@ FAMILIES: dict[str, zoo.Case] = {
     # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
     "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", **HALF),
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
+    "cogview3-plus": case(cogview3, guidance_scale=3.0, **HALF, **T5),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

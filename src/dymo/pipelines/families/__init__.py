@@ -227,6 +227,7 @@ FAMILIES: dict[str, str] = {
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
     "CogView4Transformer2DModel": "cogview4:CogView4",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
+    "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
 """Class of the denoiser -> module and class of its family."""
 UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
