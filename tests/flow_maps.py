@@ -203,6 +203,16 @@ def of_cogview3(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     return scores[len(scores) // 2 :], slice(text, None), slice(0, text)
 
 
+def of_prx(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries of 4 x 4 tokens of the image, keys [text, image]: the image's turned by matrices."""
+    angle = torch.complex(*given["image_rotary_emb"][:, 0, :, :, :, 0].double().unbind(-1))
+    q, k = (turned(parts[f"norm_{x}"], angle) for x in ("q", "k"))
+    text = parts["norm_added_k"]
+    mask = torch.cat([given["attention_mask"], torch.ones(len(q), q.shape[2], dtype=torch.bool)], 1)
+    scores = product(q, torch.cat([text, k], 2)).masked_fill(~mask[:, None, None], float("-inf"))
+    return scores[len(scores) // 2 :], slice(None), slice(0, text.shape[2])
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -236,6 +246,7 @@ REFERENCE: dict[str, Reference] = {
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
     "cogview3-plus": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview3),
+    "prx": Reference("blocks.{}.attention", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_prx),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

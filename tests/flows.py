@@ -66,6 +66,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    PRXPipeline,
+    PRXTransformer2DModel,
     QwenImage21Pipeline,
     QwenImage21Transformer2DModel,
     QwenImageImg2ImgPipeline,
@@ -457,6 +459,12 @@ def cogview3(**parts: Any):
     return tiny.quiet(CogView3PlusPipeline(**parts))
 
 
+def prx(**parts: Any):
+    net = PRXTransformer2DModel(in_channels=4, context_in_dim=16, hidden_size=16, mlp_ratio=1.0, num_heads=2, depth=2, axes_dim=[4, 4])
+    with its_own_warnings():
+        return tiny.quiet(PRXPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": vae(), **gemma(), **parts}))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -506,6 +514,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", **HALF),
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
     "cogview3-plus": case(cogview3, guidance_scale=3.0, **HALF, **T5),
+    "prx": case(prx, guidance_scale=3.0, use_resolution_binning=False, tokenizer_max_length=64, **HALF),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

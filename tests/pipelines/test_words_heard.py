@@ -89,6 +89,22 @@ def test_the_ids_at_a_word_s_places_say_the_word(name):
                 assert letters(encoder.tokenizer.decode(at)) == word
 
 
+def test_prx_reads_small_letters_and_refuses_what_it_would_rewrite():
+    pipe, call = made("prx"), {"prompt": " A red APPLE and a green car"}
+    encoders = family_of(pipe).encoders
+    graph = SemanticGraph.from_json({"prompt": call["prompt"], "entities": [{"text": "APPLE"}, {"text": "car"}]})
+    (encoder,) = encoders(pipe, call)
+    ids = pipe.tokenizer(pipe.text_preprocessor.clean_text(call["prompt"])).input_ids
+    for word, (places,) in joint_pairs(graph, [encoder]).words.items():
+        assert letters(pipe.tokenizer.decode([ids[i] for i in places])) == word.lower()
+    with pytest.raises(PipelineError, match=r"makes 'a car' of the prompt.*set skip_text_cleaning=True, or"):
+        encoders(pipe, {"prompt": "a (car)"})
+    (encoder,) = encoders(pipe, {"prompt": "a (car)", "skip_text_cleaning": True})
+    assert not encoder.lower
+    with pytest.raises(PipelineError, match=r"makes 'a & b' of the prompt.*write the prompt so, or set semantic_weight=0"):
+        encoders(pipe, {"prompt": "a &amp; b", "skip_text_cleaning": True})
+
+
 def test_what_is_filled_up_in_front_is_longer_than_the_prompt_and_cut_off_at_its_end():
     pipe = zoo.CASES["kolors"].make()
     (encoder,) = family_of(pipe).encoders(pipe, {})

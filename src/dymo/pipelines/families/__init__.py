@@ -226,6 +226,7 @@ FAMILIES: dict[str, str] = {
     "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
     "CogView4Transformer2DModel": "cogview4:CogView4",
+    "PRXTransformer2DModel": "prx:PRX",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }

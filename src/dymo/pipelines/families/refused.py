@@ -51,6 +51,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "VisualClozePipeline": ("it runs two pipelines in turn, of which the first paints a grid of pictures", "FluxFillPipeline or FluxKontextPipeline"),
     "QwenImageLayeredPipeline": ("it paints several layers with transparency at once, four channels each", "QwenImageEditPipeline"),
     "ZImageOmniPipeline": ("its denoiser is given several pictures for each image, of which one is to be denoised", "ZImagePipeline"),
+    "PRXPixelPipeline": ("its model predicts pixels, in no latents: there is no VAE to decode", "PRXPipeline"),
     "SanaSprintPipeline": ("its model predicts in the coordinates of TrigFlow, cos t and sin t", "SanaPipeline"),
     "SanaSprintImg2ImgPipeline": ("its model predicts in the coordinates of TrigFlow, cos t and sin t", "SanaPipeline"),
 }  # fmt: skip
