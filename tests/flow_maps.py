@@ -79,6 +79,11 @@ def complex_of(cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     return torch.complex(cosine.double(), sine.double())[:, ::2]
 
 
+def halves(x: torch.Tensor) -> torch.Tensor:
+    """A dimension and that half of them further as neighbours, of the last one."""
+    return x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+
+
 def product(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     return q.double() @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5
 
@@ -189,9 +194,8 @@ def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     angle, text = torch.complex(cosine.double(), sine.double())[:, : cosine.shape[1] // 2], given["encoder_hidden_states"].shape[1]
 
     def placed(x: torch.Tensor) -> torch.Tensor:
-        pairs = x[:, :, text:].unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
-        image = turned(pairs, angle).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
-        return torch.cat([x[:, :, :text].double(), image], 2)
+        pairs = halves(x)
+        return torch.cat([pairs[:, :, :text].double(), turned(pairs[:, :, text:], angle)], 2)
 
     q, k = (placed(parts[f"norm_{x}"]) for x in ("q", "k"))
     return product(q, k), slice(text, None), slice(0, text)
@@ -211,6 +215,13 @@ def of_prx(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, 
     mask = torch.cat([given["attention_mask"], torch.ones(len(q), q.shape[2], dtype=torch.bool)], 1)
     scores = product(q, torch.cat([text, k], 2)).masked_fill(~mask[:, None, None], float("-inf"))
     return scores[len(scores) // 2 :], slice(None), slice(0, text.shape[2])
+
+
+def of_ideogram(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[padding, text, 4 x 4 tokens of the image], turned by pairs of a dimension and that half of them further."""
+    angle = torch.complex(*(x[..., : x.shape[-1] // 2].double() for x in given["image_rotary_emb"]))
+    q, k = (turned(halves(heads(parts[f"norm_{x}"], module)), angle) for x in ("q", "k"))
+    return product(q, k).masked_fill(~given["attention_mask"], float("-inf")), slice(-16, None), slice(0, -16)
 
 
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
@@ -247,6 +258,7 @@ REFERENCE: dict[str, Reference] = {
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
     "cogview3-plus": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview3),
     "prx": Reference("blocks.{}.attention", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_prx),
+    "ideogram4": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_ideogram),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -54,6 +54,8 @@ from diffusers import (
     HunyuanDiTPipeline,
     HunyuanImagePipeline,
     HunyuanImageTransformer2DModel,
+    Ideogram4Pipeline,
+    Ideogram4Transformer2DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     LongCatImageEditPipeline,
@@ -465,6 +467,19 @@ def prx(**parts: Any):
         return tiny.quiet(PRXPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": vae(), **gemma(), **parts}))
 
 
+def ideogram4(**parts: Any):
+    """Of its text encoder two layers are read in place of thirteen."""
+    sizes = dict(
+        in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=2, intermediate_size=16, adaln_dim=8, llm_features_dim=32,
+        mrope_section=(2, 1, 1),
+    )  # fmt: skip
+    nets = {name: alive(Ideogram4Transformer2DModel(**sizes)) for name in ("transformer", "unconditional_transformer")}
+    parts = {**nets, "scheduler": clock(), "vae": flux2_vae(), "text_encoder": qwen3_vl(), "tokenizer": chat_tokenizer(), **parts}
+    pipe = Ideogram4Pipeline(**parts)
+    pipe._get_text_encoder_hidden_states = knowing(pipe._get_text_encoder_hidden_states, {"QWEN3_VL_ACTIVATION_LAYERS": (0, 1)})
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -515,6 +530,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
     "cogview3-plus": case(cogview3, guidance_scale=3.0, **HALF, **T5),
     "prx": case(prx, guidance_scale=3.0, use_resolution_binning=False, tokenizer_max_length=64, **HALF),
+    # One scale for each step; the second denoiser's calls are none of the first's.
+    "ideogram4": case(ideogram4, ALONE, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -78,12 +78,13 @@ def preview_of(vae: Any, pipe: Any) -> Any:
     return load_preview(vae, pipe) if isinstance(vae, str) else vae
 
 
-def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
+def decoder(vae: Any, layout: str = "(c p q)", channels_last: bool = False) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
     `vae`: an AutoencoderKL, an AutoencoderTiny (whose scaling factor is 1) or an AutoencoderDC; Qwen-Image's, which takes
     an image for a video of one frame; or FLUX.2's, whose latents are 2 x 2 patches, normalised by the statistics of a batch
-    normalisation. channels_last: the memory format that convolutions in half precision are quick in on CUDA, from the start.
+    normalisation, their channels in the order `layout`. channels_last: the memory format that convolutions in half precision are
+    quick in on CUDA, from the start.
     """
     video = hasattr(vae.config, "temperal_downsample")
     normed = getattr(vae, "bn", None)
@@ -96,7 +97,7 @@ def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]
         if normed is not None:
             deviation = (normed.running_var.float() + vae.config.batch_norm_eps).sqrt().to(z0)
             z = z0 * deviation.view(1, -1, 1, 1) + normed.running_mean.to(z0).view(1, -1, 1, 1)
-            z = rearrange(z, "b (c p q) h w -> b c (h p) (w q)", p=2, q=2)
+            z = rearrange(z, f"b {layout} h w -> b c (h p) (w q)", p=2, q=2)
         if mean is not None and std is not None:
             z = z0 * z0.new_tensor(std).view(1, -1, 1, 1) / factor + z0.new_tensor(mean).view(1, -1, 1, 1)
         z = z.unsqueeze(2) if video else z

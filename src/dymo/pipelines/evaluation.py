@@ -154,7 +154,7 @@ class Evaluator:
         return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 
     def _returned(self, output: Tensor, kwargs: dict) -> Any:
-        found = self.family.returned(output)
+        found = self.family.returned(output, kwargs)
         return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
 
     def _conditional_rows(

@@ -223,7 +223,7 @@ class PipelineLoop:
         """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
         vae, began = self.pipe.vae, time.perf_counter()
         with torch.no_grad():
-            decoder(vae)(torch.zeros((1, *self._shape[1:]), device=self.pipe._execution_device)).sum().item()
+            decoder(vae, self._family.layout)(torch.zeros((1, *self._shape[1:]), device=self.pipe._execution_device)).sum().item()
         return (time.perf_counter() - began) * self.samples
 
     def _packed(self, z: Tensor) -> Tensor:
@@ -346,10 +346,10 @@ class PipelineLoop:
         self._park()  # pipelines make their latents when the prompt is read
         found = self._plain["prepare_latents"](*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
-        if first.ndim == 3:
+        if first.ndim != 4:
             given = inspect.signature(self._plain["prepare_latents"]).bind(*args, **kwargs)
             given.apply_defaults()
-            self._evaluator.packing = self._family.packing(self.pipe, given.arguments)
+            self._evaluator.packing = self._family.packing(self.pipe, {**self._evaluator.given, **given.arguments})
         first = self._first(first)
         return (first, *found[1:]) if isinstance(found, tuple) else first
 

@@ -110,6 +110,8 @@ class Family(Protocol):
     """What the preference's gradient goes through unless the user says."""
     head: str = "proj_out"
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
+    layout: str = "(c p q)"
+    """The order of the channels of latents that are patches of p x q, where a VAE has statistics of these."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -167,8 +169,8 @@ class Family(Protocol):
         """What the denoiser returned as one tensor, samples first."""
         return output
 
-    def returned(self, output: Tensor) -> Any:
-        """A tensor of `joined` as the denoiser returns it."""
+    def returned(self, output: Tensor, kwargs: Mapping[str, Any]) -> Any:
+        """A tensor of `joined` as the denoiser, called with these arguments, returns it."""
         return output
 
     def packed(self, output: Any) -> Any:
@@ -176,7 +178,7 @@ class Family(Protocol):
         ...
 
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing | None:
-        """How the pipeline packs latents into a sequence, by the arguments of its `prepare_latents`; None: it does not."""
+        """How the pipeline packs latents, by the arguments of its call and, before these, of its `prepare_latents`; None: it does not."""
         return None
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
@@ -227,6 +229,7 @@ FAMILIES: dict[str, str] = {
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
     "CogView4Transformer2DModel": "cogview4:CogView4",
     "PRXTransformer2DModel": "prx:PRX",
+    "Ideogram4Transformer2DModel": "ideogram4:Ideogram4",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
