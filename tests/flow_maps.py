@@ -224,6 +224,14 @@ def of_ideogram(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     return product(q, k).masked_fill(~given["attention_mask"], float("-inf")), slice(-16, None), slice(0, -16)
 
 
+def of_bria(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """As FLUX.1's, behind the rows without the prompt; FIBO's padding is masked."""
+    scores, image, text = of_flux(module, parts, {"image_rotary_emb": given["image_rotary_emb"]})
+    mask = given.get("attention_mask")
+    scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+    return scores[len(scores) // 2 :], image, text
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -259,6 +267,7 @@ REFERENCE: dict[str, Reference] = {
     "cogview3-plus": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview3),
     "prx": Reference("blocks.{}.attention", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_prx),
     "ideogram4": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_ideogram),
+    **dict.fromkeys(("bria", "fibo"), Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_bria)),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -21,6 +21,11 @@ from diffusers import (
     AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
+    AutoencoderKLWan,
+    BriaFiboPipeline,
+    BriaFiboTransformer2DModel,
+    BriaPipeline,
+    BriaTransformer2DModel,
     ChromaImg2ImgPipeline,
     ChromaInpaintPipeline,
     ChromaPipeline,
@@ -115,6 +120,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen3VLForConditionalGeneration,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from dymo.pipelines.calls import knowing
@@ -480,6 +487,33 @@ def ideogram4(**parts: Any):
     return tiny.quiet(pipe)
 
 
+def bria(**parts: Any):
+    net = BriaTransformer2DModel(
+        in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        axes_dims_rope=[4, 6, 6],
+    )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": vae(), "text_encoder": t5(32), "tokenizer": t5_tokenizer(), **parts}
+    return tiny.quiet(BriaPipeline(**parts))
+
+
+def wan_vae() -> AutoencoderKLWan:
+    """64 px are 4 x 4 latents."""
+    return AutoencoderKLWan(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, False, False], in_channels=12, out_channels=12,
+        latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0], patch_size=2, scale_factor_spatial=16,
+    ).eval()  # fmt: skip
+
+
+def fibo(**parts: Any):
+    """Fewer blocks than SmolLM3 has layers, of which the last ones are read."""
+    net = BriaFiboTransformer2DModel(
+        in_channels=4, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        axes_dims_rope=[4, 6, 6], text_encoder_dim=16,
+    )  # fmt: skip
+    reader = {"text_encoder": language_model(SmolLM3ForCausalLM, SmolLM3Config, layers=3, pad_token_id=0), "tokenizer": chat_tokenizer(True)}
+    return tiny.quiet(BriaFiboPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": wan_vae(), **reader, **parts}))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -532,6 +566,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "prx": case(prx, guidance_scale=3.0, use_resolution_binning=False, tokenizer_max_length=64, **HALF),
     # One scale for each step; the second denoiser's calls are none of the first's.
     "ideogram4": case(ideogram4, ALONE, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
+    "bria": case(bria, guidance_scale=3.0, **HALF, **T5),
+    "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -230,6 +230,8 @@ FAMILIES: dict[str, str] = {
     "CogView4Transformer2DModel": "cogview4:CogView4",
     "PRXTransformer2DModel": "prx:PRX",
     "Ideogram4Transformer2DModel": "ideogram4:Ideogram4",
+    "BriaTransformer2DModel": "bria:Bria",
+    "BriaFiboTransformer2DModel": "bria:Fibo",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }

@@ -123,6 +123,12 @@ def around(tokenizer: Any, said: Sequence[Any] = (), parts: bool = False, **sett
     return before, after
 
 
+def longest(tokenizer: Any, prompts: str | Sequence[str] | None, most: int) -> int:
+    """Tokens of the longest of a call's prompts, of which `most` are read."""
+    each = [prompts or ""] if prompts is None or isinstance(prompts, str) else prompts
+    return max(min(most, len(tokenizer(prompt)["input_ids"])) for prompt in each)
+
+
 def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
     """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
     clean = given.get("clean_caption")
