@@ -232,6 +232,11 @@ def of_bria(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice,
     return scores[len(scores) // 2 :], image, text
 
 
+def of_fibo2(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries [summary, 4 x 4 tokens of the image], keys those of the prompt in its chat."""
+    return product(heads(parts["norm_q"], module), heads(parts["norm_k"], module)), slice(-16, None), slice(None)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -268,6 +273,7 @@ REFERENCE: dict[str, Reference] = {
     "prx": Reference("blocks.{}.attention", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_prx),
     "ideogram4": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_ideogram),
     **dict.fromkeys(("bria", "fibo"), Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_bria)),
+    "fibo2": Reference("layers.{}.cross_attention", (0, 1), ("norm_q", "norm_k"), of_fibo2, ("layers.0.cross_attention", "layers.2.cross_attention")),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -22,6 +22,8 @@ from diffusers import (
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     AutoencoderKLWan,
+    BriaFibo2Pipeline,
+    BriaFibo2Transformer2DModel,
     BriaFiboPipeline,
     BriaFiboTransformer2DModel,
     BriaPipeline,
@@ -514,6 +516,24 @@ def fibo(**parts: Any):
     return tiny.quiet(BriaFiboPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": wan_vae(), **reader, **parts}))
 
 
+def fibo2(**parts: Any):
+    """The prompt is summed up in 4 tokens, a longer one in 8."""
+    net = BriaFibo2Transformer2DModel(
+        in_channels=4, dim=24, n_layers=3, n_refiner_layers=1, n_heads=3, cap_feat_dim=32, injection_layer_ids=(0, 2), perceiver_num_layers=1,
+        min_num_gist_tokens=4, max_num_gist_tokens=8, gist_step=4, gist_min_text_len=55, gist_max_text_len=59, axes_dims=(4, 2, 2),
+        axes_lens=(16, 16, 16),
+    )  # fmt: skip
+    for i in (0, 2):  # closed at first
+        torch.nn.init.constant_(net.layers[i].cross_attn_gate, 0.5)
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration),
+        "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = BriaFibo2Pipeline(**parts)
+    pipe.text_encoder_out_layers = ((0, 1), (0, 2), (1, 2))
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -568,6 +588,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "ideogram4": case(ideogram4, ALONE, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
     "bria": case(bria, guidance_scale=3.0, **HALF, **T5),
     "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
+    "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -220,7 +220,7 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
 
 
-@pytest.mark.parametrize("name", ["ideogram4", "fibo"])
+@pytest.mark.parametrize("name", ["ideogram4", "fibo", "fibo2"])
 def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
     case, (pipe, images) = CASES[name], plain(name)
     kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}

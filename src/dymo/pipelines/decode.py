@@ -82,9 +82,9 @@ def decoder(vae: Any, layout: str = "(c p q)", channels_last: bool = False) -> C
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
     `vae`: an AutoencoderKL, an AutoencoderTiny (whose scaling factor is 1) or an AutoencoderDC; Qwen-Image's, which takes
-    an image for a video of one frame; or FLUX.2's, whose latents are 2 x 2 patches, normalised by the statistics of a batch
-    normalisation, their channels in the order `layout`. channels_last: the memory format that convolutions in half precision are
-    quick in on CUDA, from the start.
+    an image for a video of one frame; or FLUX.2's, whose latents are normalised by the statistics of a batch normalisation as
+    2 x 2 patches, which they may come as, their channels in the order `layout`. channels_last: the memory format that
+    convolutions in half precision are quick in on CUDA, from the start.
     """
     video = hasattr(vae.config, "temperal_downsample")
     normed = getattr(vae, "bn", None)
@@ -96,6 +96,8 @@ def decoder(vae: Any, layout: str = "(c p q)", channels_last: bool = False) -> C
         z = z0 / factor + shift
         if normed is not None:
             deviation = (normed.running_var.float() + vae.config.batch_norm_eps).sqrt().to(z0)
+            if z0.shape[1] == vae.config.latent_channels:
+                z0 = rearrange(z0, "b c (h p) (w q) -> b (c p q) h w", p=2, q=2)
             z = z0 * deviation.view(1, -1, 1, 1) + normed.running_mean.to(z0).view(1, -1, 1, 1)
             z = rearrange(z, f"b {layout} h w -> b c (h p) (w q)", p=2, q=2)
         if mean is not None and std is not None:

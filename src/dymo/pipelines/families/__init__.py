@@ -232,6 +232,7 @@ FAMILIES: dict[str, str] = {
     "Ideogram4Transformer2DModel": "ideogram4:Ideogram4",
     "BriaTransformer2DModel": "bria:Bria",
     "BriaFiboTransformer2DModel": "bria:Fibo",
+    "BriaFibo2Transformer2DModel": "bria_fibo2:Fibo2",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
