@@ -237,6 +237,17 @@ def of_fibo2(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice
     return product(heads(parts["norm_q"], module), heads(parts["norm_k"], module)), slice(-16, None), slice(None)
 
 
+def of_nucleus(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries of the image's tokens, keys [image, text], each with its own angle."""
+    image, text = given["image_rotary_emb"]
+    q, k = (turned(heads(parts[f"norm_{x}"], module), image) for x in ("q", "k"))
+    k = torch.cat([k, turned(heads(parts["norm_added_k"], module), text)], 2)
+    assert (q.shape[1], k.shape[1]) == (2, 1)
+    mask = given.get("attention_mask")
+    scores = product(q, k) if mask is None else product(q, k).masked_fill(~mask.bool()[:, None, None], float("-inf"))
+    return scores, slice(None), slice(q.shape[2], None)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -274,6 +285,7 @@ REFERENCE: dict[str, Reference] = {
     "ideogram4": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_ideogram),
     **dict.fromkeys(("bria", "fibo"), Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_bria)),
     "fibo2": Reference("layers.{}.cross_attention", (0, 1), ("norm_q", "norm_k"), of_fibo2, ("layers.0.cross_attention", "layers.2.cross_attention")),
+    "nucleus-image": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_nucleus),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -70,6 +70,8 @@ from diffusers import (
     LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    NucleusMoEImagePipeline,
+    NucleusMoEImageTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
@@ -534,6 +536,25 @@ def fibo2(**parts: Any):
     return tiny.quiet(pipe)
 
 
+def nucleus(**parts: Any):
+    """Two experts, each for half of the image's tokens; a key for every two queries."""
+    net = NucleusMoEImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1,
+        joint_attention_dim=16, axes_dims_rope=(4, 6, 6), dense_moe_strategy="all_moe", num_experts=2, moe_intermediate_dim=16,
+        capacity_factors=1.0,
+    )  # fmt: skip
+    for block in net.transformer_blocks:  # made without values
+        torch.nn.init.normal_(block.img_mlp.experts.gate_up_proj, std=0.2)
+        torch.nn.init.normal_(block.img_mlp.experts.down_proj, std=0.2)
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": qwen_vae(), "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration),
+        "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = NucleusMoEImagePipeline(**parts)
+    pipe.default_return_index = -2
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -589,6 +610,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "bria": case(bria, guidance_scale=3.0, **HALF, **T5),
     "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
     "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),
+    "nucleus-image": case(nucleus, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=600, **HALF),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -233,6 +233,7 @@ FAMILIES: dict[str, str] = {
     "BriaTransformer2DModel": "bria:Bria",
     "BriaFiboTransformer2DModel": "bria:Fibo",
     "BriaFibo2Transformer2DModel": "bria_fibo2:Fibo2",
+    "NucleusMoEImageTransformer2DModel": "nucleus:Nucleus",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
