@@ -248,6 +248,14 @@ def of_nucleus(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sli
     return scores, slice(None), slice(q.shape[2], None)
 
 
+def of_lumina_next(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, the image's queries turned; the positive rows first; a key for every two queries."""
+    q, k = (parts[f"norm_{x}"].unflatten(-1, (-1, 8)).transpose(1, 2) for x in ("q", "k"))
+    assert (q.shape[1], k.shape[1]) == (2, 1)
+    scores = product(turned(q, given["query_rotary_emb"]), k).masked_fill(~given["attention_mask"][:, None, None], float("-inf"))
+    return scores[: len(scores) // 2], slice(None), slice(None)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -286,6 +294,7 @@ REFERENCE: dict[str, Reference] = {
     **dict.fromkeys(("bria", "fibo"), Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_bria)),
     "fibo2": Reference("layers.{}.cross_attention", (0, 1), ("norm_q", "norm_k"), of_fibo2, ("layers.0.cross_attention", "layers.2.cross_attention")),
     "nucleus-image": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_nucleus),
+    "lumina-next": Reference("layers.{}.attn2", (0, 1), ("norm_q", "norm_k"), of_lumina_next),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

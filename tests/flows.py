@@ -70,6 +70,8 @@ from diffusers import (
     LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    LuminaNextDiT2DModel,
+    LuminaPipeline,
     NucleusMoEImagePipeline,
     NucleusMoEImageTransformer2DModel,
     OvisImagePipeline,
@@ -555,6 +557,17 @@ def nucleus(**parts: Any):
     return tiny.quiet(pipe)
 
 
+def lumina_next(**parts: Any):
+    """Its pipeline takes its VAE to reduce sides by 8. The variance lies beside the velocity."""
+    net = LuminaNextDiT2DModel(
+        sample_size=8, hidden_size=16, num_layers=2, num_attention_heads=2, num_kv_heads=1, multiple_of=8, cross_attention_dim=16,
+    )  # fmt: skip
+    for layer in net.layers:  # closed at first
+        torch.nn.init.constant_(layer.gate, 0.5)
+    decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
+    return tiny.quiet(LuminaPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -611,6 +624,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
     "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),
     "nucleus-image": case(nucleus, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=600, **HALF),
+    "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -234,6 +234,7 @@ FAMILIES: dict[str, str] = {
     "BriaFiboTransformer2DModel": "bria:Fibo",
     "BriaFibo2Transformer2DModel": "bria_fibo2:Fibo2",
     "NucleusMoEImageTransformer2DModel": "nucleus:Nucleus",
+    "LuminaNextDiT2DModel": "lumina_next:LuminaNext",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
