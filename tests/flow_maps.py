@@ -256,6 +256,11 @@ def of_lumina_next(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor,
     return scores[: len(scores) // 2], slice(None), slice(None)
 
 
+def of_kandinsky5(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, and nothing is turned."""
+    return product(*(parts[f"{x}_norm"].transpose(1, 2) for x in ("query", "key"))), slice(None), slice(None)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -295,6 +300,7 @@ REFERENCE: dict[str, Reference] = {
     "fibo2": Reference("layers.{}.cross_attention", (0, 1), ("norm_q", "norm_k"), of_fibo2, ("layers.0.cross_attention", "layers.2.cross_attention")),
     "nucleus-image": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_nucleus),
     "lumina-next": Reference("layers.{}.attn2", (0, 1), ("norm_q", "norm_k"), of_lumina_next),
+    "kandinsky5": Reference("visual_transformer_blocks.{}.cross_attention", (0, 1), ("query_norm", "key_norm"), of_kandinsky5),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

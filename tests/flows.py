@@ -63,6 +63,8 @@ from diffusers import (
     HunyuanImageTransformer2DModel,
     Ideogram4Pipeline,
     Ideogram4Transformer2DModel,
+    Kandinsky5T2IPipeline,
+    Kandinsky5Transformer3DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     LongCatImageEditPipeline,
@@ -568,6 +570,24 @@ def lumina_next(**parts: Any):
     return tiny.quiet(LuminaPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
 
 
+def kandinsky5(**parts: Any):
+    """Its pipeline takes its VAE to reduce sides by 8, and knows the sizes that it makes."""
+    net = Kandinsky5Transformer3DModel(
+        in_text_dim=16, in_text_dim2=32, time_dim=16, model_dim=16, ff_dim=24, num_text_blocks=1, num_visual_blocks=2, axes_dims=(4, 2, 2),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": tiny.vae((4, 4, 8, 8), layers_per_block=1, shift_factor=0.1),
+        "text_encoder": qwen3()["text_encoder"], "tokenizer": Processor(), "text_encoder_2": tiny.text_model(length=77),
+        "tokenizer_2": tiny.tokenizer(), **parts,
+    }  # fmt: skip
+    pipe = Kandinsky5T2IPipeline(**parts)
+    pipe.resolutions = [(64, 64)]
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n{}<|im_end|>"
+    pipe.prompt_template_encode_start_idx = 20
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -625,6 +645,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),
     "nucleus-image": case(nucleus, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=600, **HALF),
     "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
+    "kandinsky5": case(kandinsky5, ALONE, 2 * STEPS, guidance_scale=3.0),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

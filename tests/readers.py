@@ -128,7 +128,7 @@ class Processor:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, **{"add_generation_prompt": False, **settings})
         return [self.tokenizer(text).input_ids] if tokenize else text
 
-    def __call__(self, text: list[str], images: list | None = None, **settings: Any) -> Any:
+    def __call__(self, text: list[str], images: list | None = None, videos: None = None, **settings: Any) -> Any:
         found = BatchFeature()
         if images is not None:
             found.update(self.images(images, return_tensors="pt"))

@@ -152,7 +152,7 @@ class Run(ExitStack):
         """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one."""
         self.trace.cost.decodes += len(z0)
         own = decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device)
-        return decoder(own, family_of(self.pipe).layout)(z0).clamp(0, 1)
+        return decoder(own, family_of(self.pipe).form)(z0).clamp(0, 1)
 
     def generate(
         self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Change | None = None, whole: bool = False,

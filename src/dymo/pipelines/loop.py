@@ -35,6 +35,7 @@ from .evaluation import Evaluator
 from .families import arguments, family_of
 from .fused import fused
 from .hold import is_compiled, parked, patched
+from .images import with_images
 from .momentum import Momentum
 from .schedulers import at_pixels, initial_scale, kind_of, noise_like, place_of, prediction_of, shrink, timesteps
 from .schedulers.history import Fields, read
@@ -223,7 +224,7 @@ class PipelineLoop:
         """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
         vae, began = self.pipe.vae, time.perf_counter()
         with torch.no_grad():
-            decoder(vae, self._family.layout)(torch.zeros((1, *self._shape[1:]), device=self.pipe._execution_device)).sum().item()
+            decoder(vae, self._family.form)(torch.zeros((1, *self._shape[1:]), device=self.pipe._execution_device)).sum().item()
         return (time.perf_counter() - began) * self.samples
 
     def _packed(self, z: Tensor) -> Tensor:
@@ -240,7 +241,7 @@ class PipelineLoop:
         finally:
             torch.set_grad_enabled(mode)
         if self._pipeline.dead:
-            self.result, self._arrived = found, None
+            self.result, self._arrived = with_images(found), None
 
     def _to_caller(self) -> Any:
         mode = torch.is_grad_enabled()

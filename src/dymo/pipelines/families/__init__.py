@@ -14,6 +14,7 @@ from ...config import Gradient
 from ...errors import PipelineError
 from ...guidance.loop import Rows
 from ..calls import loop_call
+from ..decode import USUAL, Form
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
@@ -110,8 +111,8 @@ class Family(Protocol):
     """What the preference's gradient goes through unless the user says."""
     head: str = "proj_out"
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
-    layout: str = "(c p q)"
-    """The order of the channels of latents that are patches of p x q, where a VAE has statistics of these."""
+    form: Form = USUAL
+    """How its pipelines' latents stand to their VAE."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -235,6 +236,7 @@ FAMILIES: dict[str, str] = {
     "BriaFibo2Transformer2DModel": "bria_fibo2:Fibo2",
     "NucleusMoEImageTransformer2DModel": "nucleus:Nucleus",
     "LuminaNextDiT2DModel": "lumina_next:LuminaNext",
+    "Kandinsky5Transformer3DModel": "kandinsky5:Kandinsky5",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }

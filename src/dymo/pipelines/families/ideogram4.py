@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import PipelineError
+from ..decode import Form
 from ..kernel import Places
 from ..packing import Packing
 from . import Encoder, inner
@@ -30,7 +31,7 @@ class Ideogram4(Flux):
     read: ClassVar[Mapping[int, tuple[int, int]]] = {34: (7, 11)}
     patch = 1
     head = "final_layer.linear"
-    layout = "(p q c)"
+    form = Form(layout="(p q c)")
 
     def patches(self, pipe: Any) -> Sequence[tuple[Any, str, Any]]:
         own = pipe.unconditional_transformer.forward

@@ -52,6 +52,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "QwenImageLayeredPipeline": ("it paints several layers with transparency at once, four channels each", "QwenImageEditPipeline"),
     "ZImageOmniPipeline": ("its denoiser is given several pictures for each image, of which one is to be denoised", "ZImagePipeline"),
     "PRXPixelPipeline": ("its model predicts pixels, in no latents: there is no VAE to decode", "PRXPipeline"),
+    "Kandinsky5T2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
+    "Kandinsky5I2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
+    "Kandinsky5I2IPipeline": (
+        "its latents have the picture's channels and a mask's beside their own, of which a step changes a part", "Kandinsky5T2IPipeline",
+    ),
     "SanaSprintPipeline": ("its model predicts in the coordinates of TrigFlow, cos t and sin t", "SanaPipeline"),
     "SanaSprintImg2ImgPipeline": ("its model predicts in the coordinates of TrigFlow, cos t and sin t", "SanaPipeline"),
 }  # fmt: skip
