@@ -261,6 +261,15 @@ def of_kandinsky5(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, 
     return product(*(parts[f"{x}_norm"].transpose(1, 2) for x in ("query", "key"))), slice(None), slice(None)
 
 
+def of_joyimage(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[image, text], the image's tokens turned."""
+    angle = complex_of(*given["image_rotary_emb"][0])
+    q, k = (
+        torch.cat([turned(heads(parts[f"img_attn_{x}_norm"], module), angle), heads(parts[f"txt_attn_{x}_norm"], module)], 2) for x in ("q", "k")
+    )
+    return product(q, k), slice(0, len(angle)), slice(len(angle), None)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -301,6 +310,9 @@ REFERENCE: dict[str, Reference] = {
     "nucleus-image": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_nucleus),
     "lumina-next": Reference("layers.{}.attn2", (0, 1), ("norm_q", "norm_k"), of_lumina_next),
     "kandinsky5": Reference("visual_transformer_blocks.{}.cross_attention", (0, 1), ("query_norm", "key_norm"), of_kandinsky5),
+    "joyimage": Reference(
+        "double_blocks.{}.attn", (0, 1), tuple(f"{stream}_attn_{x}_norm" for stream in ("img", "txt") for x in ("q", "k")), of_joyimage
+    ),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -63,6 +63,8 @@ from diffusers import (
     HunyuanImageTransformer2DModel,
     Ideogram4Pipeline,
     Ideogram4Transformer2DModel,
+    JoyImageEditPipeline,
+    JoyImageEditTransformer3DModel,
     Kandinsky5T2IPipeline,
     Kandinsky5Transformer3DModel,
     Krea2Pipeline,
@@ -504,12 +506,13 @@ def bria(**parts: Any):
     return tiny.quiet(BriaPipeline(**parts))
 
 
-def wan_vae() -> AutoencoderKLWan:
+def wan_vae(**changes: Any) -> AutoencoderKLWan:
     """64 px are 4 x 4 latents."""
-    return AutoencoderKLWan(
+    settings = dict(
         base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, False, False], in_channels=12, out_channels=12,
         latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0], patch_size=2, scale_factor_spatial=16,
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    return AutoencoderKLWan(**{**settings, **changes}).eval()
 
 
 def fibo(**parts: Any):
@@ -568,6 +571,23 @@ def lumina_next(**parts: Any):
         torch.nn.init.constant_(layer.gate, 0.5)
     decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
     return tiny.quiet(LuminaPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
+
+
+def joyimage(**parts: Any):
+    """Its pipeline brings every size to one of its own."""
+    net = JoyImageEditTransformer3DModel(
+        in_channels=4, hidden_size=16, num_attention_heads=2, text_dim=16, mlp_width_ratio=1.0, num_layers=2, rope_dim_list=[4, 2, 2],
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": wan_vae(patch_size=None, in_channels=3, out_channels=3, scale_factor_spatial=8),
+        "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration), "tokenizer": chat_tokenizer(), "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = JoyImageEditPipeline(**parts)
+    pipe.vae_image_processor.get_default_height_width = lambda image, height, width: (height, width)
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template_encode["image"] = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
+    pipe.prompt_template_encode_start_idx["image"] = 20
+    return tiny.quiet(pipe)
 
 
 def kandinsky5(**parts: Any):
@@ -646,6 +666,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "nucleus-image": case(nucleus, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=600, **HALF),
     "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
     "kandinsky5": case(kandinsky5, ALONE, 2 * STEPS, guidance_scale=3.0),
+    "joyimage": case(joyimage, ALONE, 2 * STEPS, guidance_scale=3.0),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

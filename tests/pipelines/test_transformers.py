@@ -132,9 +132,9 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
 
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_a_batch_is_as_single_runs(name):
-    # Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 has no mask for what fills a shorter one up:
-    # only prompts of one length are as single ones.
-    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("qwen-image-2.1", "kandinsky5")) else LONGER]
+    # Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 and JoyImage have no mask for what fills a
+    # shorter one up: only prompts of one length are as single ones.
+    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("qwen-image-2.1", "kandinsky5", "joyimage")) else LONGER]
     settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
     aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
     more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}
@@ -221,7 +221,7 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
 
 
-@pytest.mark.parametrize("name", ["ideogram4", "fibo", "fibo2", "kandinsky5"])
+@pytest.mark.parametrize("name", ["ideogram4", "fibo", "fibo2", "kandinsky5", "joyimage"])
 def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
     case, (pipe, images) = CASES[name], plain(name)
     kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
@@ -230,6 +230,13 @@ def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
             z = loop.sampler_step(loop.predict())
             loop.accept(z)
         torch.testing.assert_close(loop.decode(z).clamp(0, 1), images, atol=1e-5, rtol=0)
+
+
+def test_joyimage_is_refused_where_its_latents_are_not_the_image_s_alone_or_not_the_vae_s():
+    pipe = plain("joyimage")[0]
+    for given, said in (({"image": [1]}, "its picture among.*QwenImageEditPipeline"), ({"enable_denormalization": False}, "leave it out")):
+        with pytest.raises(PipelineError, match=said):
+            family_of(pipe).branches(pipe, given)
 
 
 def test_kandinsky_s_positions_are_those_of_all_rows():

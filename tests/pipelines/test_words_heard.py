@@ -227,8 +227,8 @@ def tokens_of(pipe, **call) -> list[int]:
     return seen
 
 
-# Their denoisers are given states of several layers, lists, or the places of two encoders apart.
-ELSEWHERE = ("hidream", "fibo2", "ideogram4", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
+# Their denoisers are given states of several layers or of one inside, lists, or the places of two encoders apart.
+ELSEWHERE = ("hidream", "joyimage", "fibo2", "ideogram4", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
 
 
 @pytest.mark.parametrize("name", [name for name in flows.FAMILIES if name not in ELSEWHERE])

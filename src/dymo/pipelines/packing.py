@@ -38,3 +38,14 @@ class OneFrame(Packing):
 
     def unpack(self, x: Tensor) -> Tensor:
         return rearrange(x, "b 1 h w c -> b c h w")
+
+
+@dataclass(frozen=True)
+class OneItem(Packing):
+    """(B, c, h, w) as the one item of a sequence of videos, of one frame: (B, 1, c, 1, h, w)."""
+
+    def pack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b c h w -> b 1 c 1 h w")
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b 1 c 1 h w -> b c h w")

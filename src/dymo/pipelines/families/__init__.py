@@ -237,6 +237,7 @@ FAMILIES: dict[str, str] = {
     "NucleusMoEImageTransformer2DModel": "nucleus:Nucleus",
     "LuminaNextDiT2DModel": "lumina_next:LuminaNext",
     "Kandinsky5Transformer3DModel": "kandinsky5:Kandinsky5",
+    "JoyImageEditTransformer3DModel": "joyimage:JoyImage",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }

@@ -12,6 +12,7 @@ from ...errors import PipelineError
 _ROWS = "its batch has rows for each edit beside those of the prompt, so that no gradient is the prompt's own"
 _MAPS = "it tells depth, normals or materials of a given picture: there is no prompt to align with"
 _PICTURE = "it reads a picture in the place of a prompt, and there is nothing to align with"
+_BESIDE = "its denoiser is given the latents beside a second picture, as one of twice the width"
 _FRAMES = "it makes the frames of a video from one chain of latents: only pipelines for images can be steered"
 
 REFUSED: dict[str, tuple[str, str]] = {
@@ -52,6 +53,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "QwenImageLayeredPipeline": ("it paints several layers with transparency at once, four channels each", "QwenImageEditPipeline"),
     "ZImageOmniPipeline": ("its denoiser is given several pictures for each image, of which one is to be denoised", "ZImagePipeline"),
     "PRXPixelPipeline": ("its model predicts pixels, in no latents: there is no VAE to decode", "PRXPipeline"),
+    "DreamLitePipeline": (_BESIDE, "StableDiffusionXLPipeline"),
+    "DreamLiteMobilePipeline": (_BESIDE, "StableDiffusionXLPipeline"),
     "Kandinsky5T2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
     "Kandinsky5I2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
     "Kandinsky5I2IPipeline": (
