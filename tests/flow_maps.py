@@ -79,6 +79,11 @@ def complex_of(cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     return torch.complex(cosine.double(), sine.double())[:, ::2]
 
 
+def halves(x: torch.Tensor) -> torch.Tensor:
+    """A dimension and that half of them further as neighbours, of the last one."""
+    return x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+
+
 def product(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     return q.double() @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5
 
@@ -189,12 +194,80 @@ def of_cogview4(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     angle, text = torch.complex(cosine.double(), sine.double())[:, : cosine.shape[1] // 2], given["encoder_hidden_states"].shape[1]
 
     def placed(x: torch.Tensor) -> torch.Tensor:
-        pairs = x[:, :, text:].unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
-        image = turned(pairs, angle).unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
-        return torch.cat([x[:, :, :text].double(), image], 2)
+        pairs = halves(x)
+        return torch.cat([pairs[:, :, :text].double(), turned(pairs[:, :, text:], angle)], 2)
 
     q, k = (placed(parts[f"norm_{x}"]) for x in ("q", "k"))
     return product(q, k), slice(text, None), slice(0, text)
+
+
+def of_cogview3(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[text, image], unturned."""
+    scores, text = product(parts["norm_q"], parts["norm_k"]), given["encoder_hidden_states"].shape[1]
+    return scores[len(scores) // 2 :], slice(text, None), slice(0, text)
+
+
+def of_prx(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries of 4 x 4 tokens of the image, keys [text, image]: the image's turned by matrices."""
+    angle = torch.complex(*given["image_rotary_emb"][:, 0, :, :, :, 0].double().unbind(-1))
+    q, k = (turned(parts[f"norm_{x}"], angle) for x in ("q", "k"))
+    text = parts["norm_added_k"]
+    mask = torch.cat([given["attention_mask"], torch.ones(len(q), q.shape[2], dtype=torch.bool)], 1)
+    scores = product(q, torch.cat([text, k], 2)).masked_fill(~mask[:, None, None], float("-inf"))
+    return scores[len(scores) // 2 :], slice(None), slice(0, text.shape[2])
+
+
+def of_ideogram(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[padding, text, 4 x 4 tokens of the image], turned by pairs of a dimension and that half of them further."""
+    angle = torch.complex(*(x[..., : x.shape[-1] // 2].double() for x in given["image_rotary_emb"]))
+    q, k = (turned(halves(heads(parts[f"norm_{x}"], module)), angle) for x in ("q", "k"))
+    return product(q, k).masked_fill(~given["attention_mask"], float("-inf")), slice(-16, None), slice(0, -16)
+
+
+def of_bria(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """As FLUX.1's, behind the rows without the prompt; FIBO's padding is masked."""
+    scores, image, text = of_flux(module, parts, {"image_rotary_emb": given["image_rotary_emb"]})
+    mask = given.get("attention_mask")
+    scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+    return scores[len(scores) // 2 :], image, text
+
+
+def of_fibo2(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries [summary, 4 x 4 tokens of the image], keys those of the prompt in its chat."""
+    return product(heads(parts["norm_q"], module), heads(parts["norm_k"], module)), slice(-16, None), slice(None)
+
+
+def of_nucleus(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """Queries of the image's tokens, keys [image, text], each with its own angle."""
+    image, text = given["image_rotary_emb"]
+    q, k = (turned(heads(parts[f"norm_{x}"], module), image) for x in ("q", "k"))
+    k = torch.cat([k, turned(heads(parts["norm_added_k"], module), text)], 2)
+    assert (q.shape[1], k.shape[1]) == (2, 1)
+    mask = given.get("attention_mask")
+    scores = product(q, k) if mask is None else product(q, k).masked_fill(~mask.bool()[:, None, None], float("-inf"))
+    return scores, slice(None), slice(q.shape[2], None)
+
+
+def of_lumina_next(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, the image's queries turned; the positive rows first; a key for every two queries."""
+    q, k = (parts[f"norm_{x}"].unflatten(-1, (-1, 8)).transpose(1, 2) for x in ("q", "k"))
+    assert (q.shape[1], k.shape[1]) == (2, 1)
+    scores = product(turned(q, given["query_rotary_emb"]), k).masked_fill(~given["attention_mask"][:, None, None], float("-inf"))
+    return scores[: len(scores) // 2], slice(None), slice(None)
+
+
+def of_kandinsky5(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """All keys are text, and nothing is turned."""
+    return product(*(parts[f"{x}_norm"].transpose(1, 2) for x in ("query", "key"))), slice(None), slice(None)
+
+
+def of_joyimage(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[image, text], the image's tokens turned."""
+    angle = complex_of(*given["image_rotary_emb"][0])
+    q, k = (
+        torch.cat([turned(heads(parts[f"img_attn_{x}_norm"], module), angle), heads(parts[f"txt_attn_{x}_norm"], module)], 2) for x in ("q", "k")
+    )
+    return product(q, k), slice(0, len(angle)), slice(len(angle), None)
 
 
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
@@ -229,6 +302,17 @@ REFERENCE: dict[str, Reference] = {
     "ernie-image": Reference("layers.{}.self_attention", (0, 1), ("norm_q", "norm_k"), of_ernie),
     "krea2": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k"), of_krea),
     "hunyuan-image": Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_hunyuan_image),
+    "cogview3-plus": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview3),
+    "prx": Reference("blocks.{}.attention", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_prx),
+    "ideogram4": Reference("layers.{}.attention", (0, 1), ("norm_q", "norm_k"), of_ideogram),
+    **dict.fromkeys(("bria", "fibo"), Reference("transformer_blocks.{}.attn", (0, 1), _NORMS, of_bria)),
+    "fibo2": Reference("layers.{}.cross_attention", (0, 1), ("norm_q", "norm_k"), of_fibo2, ("layers.0.cross_attention", "layers.2.cross_attention")),
+    "nucleus-image": Reference("transformer_blocks.{}.attn", (0, 1), ("norm_q", "norm_k", "norm_added_k"), of_nucleus),
+    "lumina-next": Reference("layers.{}.attn2", (0, 1), ("norm_q", "norm_k"), of_lumina_next),
+    "kandinsky5": Reference("visual_transformer_blocks.{}.cross_attention", (0, 1), ("query_norm", "key_norm"), of_kandinsky5),
+    "joyimage": Reference(
+        "double_blocks.{}.attn", (0, 1), tuple(f"{stream}_attn_{x}_norm" for stream in ("img", "txt") for x in ("q", "k")), of_joyimage
+    ),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

@@ -21,10 +21,20 @@ from diffusers import (
     AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
+    AutoencoderKLWan,
+    BriaFibo2Pipeline,
+    BriaFibo2Transformer2DModel,
+    BriaFiboPipeline,
+    BriaFiboTransformer2DModel,
+    BriaPipeline,
+    BriaTransformer2DModel,
     ChromaImg2ImgPipeline,
     ChromaInpaintPipeline,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogView3PlusPipeline,
+    CogView3PlusTransformer2DModel,
     CogView4ControlPipeline,
     CogView4Pipeline,
     CogView4Transformer2DModel,
@@ -51,6 +61,12 @@ from diffusers import (
     HunyuanDiTPipeline,
     HunyuanImagePipeline,
     HunyuanImageTransformer2DModel,
+    Ideogram4Pipeline,
+    Ideogram4Transformer2DModel,
+    JoyImageEditPipeline,
+    JoyImageEditTransformer3DModel,
+    Kandinsky5T2IPipeline,
+    Kandinsky5Transformer3DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     LongCatImageEditPipeline,
@@ -58,11 +74,17 @@ from diffusers import (
     LongCatImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    LuminaNextDiT2DModel,
+    LuminaPipeline,
+    NucleusMoEImagePipeline,
+    NucleusMoEImageTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    PRXPipeline,
+    PRXTransformer2DModel,
     QwenImage21Pipeline,
     QwenImage21Transformer2DModel,
     QwenImageImg2ImgPipeline,
@@ -108,6 +130,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen3VLForConditionalGeneration,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from dymo.pipelines.calls import knowing
@@ -441,6 +465,150 @@ def cogview4(kind: type = CogView4Pipeline, channels: int = 4, **parts: Any):
     return tiny.quiet(kind(**parts))
 
 
+def cogview3(**parts: Any):
+    """Velocity on a schedule whose signal-to-noise ratio is shifted, down to none."""
+    net = CogView3PlusTransformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=32, time_embed_dim=8,
+        condition_dim=4, pos_embed_max_size=16, sample_size=16,
+    )  # fmt: skip
+    shifted = CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False)
+    parts = {
+        "transformer": alive(net), "scheduler": shifted, "vae": vae(shift_factor=None), "text_encoder": t5(32), "tokenizer": t5_tokenizer(),
+        **parts,
+    }  # fmt: skip
+    return tiny.quiet(CogView3PlusPipeline(**parts))
+
+
+def prx(**parts: Any):
+    net = PRXTransformer2DModel(in_channels=4, context_in_dim=16, hidden_size=16, mlp_ratio=1.0, num_heads=2, depth=2, axes_dim=[4, 4])
+    with its_own_warnings():
+        return tiny.quiet(PRXPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": vae(), **gemma(), **parts}))
+
+
+def ideogram4(**parts: Any):
+    """Of its text encoder two layers are read in place of thirteen."""
+    sizes = dict(
+        in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=2, intermediate_size=16, adaln_dim=8, llm_features_dim=32,
+        mrope_section=(2, 1, 1),
+    )  # fmt: skip
+    nets = {name: alive(Ideogram4Transformer2DModel(**sizes)) for name in ("transformer", "unconditional_transformer")}
+    parts = {**nets, "scheduler": clock(), "vae": flux2_vae(), "text_encoder": qwen3_vl(), "tokenizer": chat_tokenizer(), **parts}
+    pipe = Ideogram4Pipeline(**parts)
+    pipe._get_text_encoder_hidden_states = knowing(pipe._get_text_encoder_hidden_states, {"QWEN3_VL_ACTIVATION_LAYERS": (0, 1)})
+    return tiny.quiet(pipe)
+
+
+def bria(**parts: Any):
+    net = BriaTransformer2DModel(
+        in_channels=16, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        axes_dims_rope=[4, 6, 6],
+    )  # fmt: skip
+    parts = {"transformer": alive(net), "scheduler": clock(), "vae": vae(), "text_encoder": t5(32), "tokenizer": t5_tokenizer(), **parts}
+    return tiny.quiet(BriaPipeline(**parts))
+
+
+def wan_vae(**changes: Any) -> AutoencoderKLWan:
+    """64 px are 4 x 4 latents."""
+    settings = dict(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, False, False], in_channels=12, out_channels=12,
+        latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0], patch_size=2, scale_factor_spatial=16,
+    )  # fmt: skip
+    return AutoencoderKLWan(**{**settings, **changes}).eval()
+
+
+def fibo(**parts: Any):
+    """Fewer blocks than SmolLM3 has layers, of which the last ones are read."""
+    net = BriaFiboTransformer2DModel(
+        in_channels=4, num_layers=2, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        axes_dims_rope=[4, 6, 6], text_encoder_dim=16,
+    )  # fmt: skip
+    reader = {"text_encoder": language_model(SmolLM3ForCausalLM, SmolLM3Config, layers=3, pad_token_id=0), "tokenizer": chat_tokenizer(True)}
+    return tiny.quiet(BriaFiboPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": wan_vae(), **reader, **parts}))
+
+
+def fibo2(**parts: Any):
+    """The prompt is summed up in 4 tokens, a longer one in 8."""
+    net = BriaFibo2Transformer2DModel(
+        in_channels=4, dim=24, n_layers=3, n_refiner_layers=1, n_heads=3, cap_feat_dim=32, injection_layer_ids=(0, 2), perceiver_num_layers=1,
+        min_num_gist_tokens=4, max_num_gist_tokens=8, gist_step=4, gist_min_text_len=55, gist_max_text_len=59, axes_dims=(4, 2, 2),
+        axes_lens=(16, 16, 16),
+    )  # fmt: skip
+    for i in (0, 2):  # closed at first
+        torch.nn.init.constant_(net.layers[i].cross_attn_gate, 0.5)
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": flux2_vae(), "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration),
+        "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = BriaFibo2Pipeline(**parts)
+    pipe.text_encoder_out_layers = ((0, 1), (0, 2), (1, 2))
+    return tiny.quiet(pipe)
+
+
+def nucleus(**parts: Any):
+    """Two experts, each for half of the image's tokens; a key for every two queries."""
+    net = NucleusMoEImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1,
+        joint_attention_dim=16, axes_dims_rope=(4, 6, 6), dense_moe_strategy="all_moe", num_experts=2, moe_intermediate_dim=16,
+        capacity_factors=1.0,
+    )  # fmt: skip
+    for block in net.transformer_blocks:  # made without values
+        torch.nn.init.normal_(block.img_mlp.experts.gate_up_proj, std=0.2)
+        torch.nn.init.normal_(block.img_mlp.experts.down_proj, std=0.2)
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": qwen_vae(), "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration),
+        "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = NucleusMoEImagePipeline(**parts)
+    pipe.default_return_index = -2
+    return tiny.quiet(pipe)
+
+
+def lumina_next(**parts: Any):
+    """Its pipeline takes its VAE to reduce sides by 8. The variance lies beside the velocity."""
+    net = LuminaNextDiT2DModel(
+        sample_size=8, hidden_size=16, num_layers=2, num_attention_heads=2, num_kv_heads=1, multiple_of=8, cross_attention_dim=16,
+    )  # fmt: skip
+    for layer in net.layers:  # closed at first
+        torch.nn.init.constant_(layer.gate, 0.5)
+    decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
+    return tiny.quiet(LuminaPipeline(**{"transformer": alive(net), "scheduler": clock(), "vae": decoder, **gemma(), **parts}))
+
+
+def joyimage(**parts: Any):
+    """Its pipeline brings every size to one of its own."""
+    net = JoyImageEditTransformer3DModel(
+        in_channels=4, hidden_size=16, num_attention_heads=2, text_dim=16, mlp_width_ratio=1.0, num_layers=2, rope_dim_list=[4, 2, 2],
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": wan_vae(patch_size=None, in_channels=3, out_channels=3, scale_factor_spatial=8),
+        "text_encoder": qwen3_vl(Qwen3VLForConditionalGeneration), "tokenizer": chat_tokenizer(), "processor": Processor(), **parts,
+    }  # fmt: skip
+    pipe = JoyImageEditPipeline(**parts)
+    pipe.vae_image_processor.get_default_height_width = lambda image, height, width: (height, width)
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template_encode["image"] = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
+    pipe.prompt_template_encode_start_idx["image"] = 20
+    return tiny.quiet(pipe)
+
+
+def kandinsky5(**parts: Any):
+    """Its pipeline takes its VAE to reduce sides by 8, and knows the sizes that it makes."""
+    net = Kandinsky5Transformer3DModel(
+        in_text_dim=16, in_text_dim2=32, time_dim=16, model_dim=16, ff_dim=24, num_text_blocks=1, num_visual_blocks=2, axes_dims=(4, 2, 2),
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": tiny.vae((4, 4, 8, 8), layers_per_block=1, shift_factor=0.1),
+        "text_encoder": qwen3()["text_encoder"], "tokenizer": Processor(), "text_encoder_2": tiny.text_model(length=77),
+        "tokenizer_2": tiny.tokenizer(), **parts,
+    }  # fmt: skip
+    pipe = Kandinsky5T2IPipeline(**parts)
+    pipe.resolutions = [(64, 64)]
+    # Bytes are tokens here: a shorter instruction, of which as many are taken off as the real tokenizer makes of the whole.
+    pipe.prompt_template = "<|im_start|>system\nDescribe the image:<|im_end|>\n<|im_start|>user\n{}<|im_end|>"
+    pipe.prompt_template_encode_start_idx = 20
+    return tiny.quiet(pipe)
+
+
 def flux2(kind: type = Flux2KleinPipeline, **parts: Any):
     """Klein's form, with Qwen3; the pipeline stacks the hidden states of two layers."""
     net = Flux2Transformer2DModel(
@@ -489,6 +657,17 @@ FAMILIES: dict[str, zoo.Case] = {
     # A text in quotes is read by a second encoder, whose tokens lie before the prompt's.
     "hunyuan-image": case(hunyuan_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", **HALF),
     "cogview4": case(cogview4, ALONE, 2 * STEPS),
+    "cogview3-plus": case(cogview3, guidance_scale=3.0, **HALF, **T5),
+    "prx": case(prx, guidance_scale=3.0, use_resolution_binning=False, tokenizer_max_length=64, **HALF),
+    # One scale for each step; the second denoiser's calls are none of the first's.
+    "ideogram4": case(ideogram4, ALONE, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
+    "bria": case(bria, guidance_scale=3.0, **HALF, **T5),
+    "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
+    "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),
+    "nucleus-image": case(nucleus, ALONE, 2 * STEPS, guidance_scale=3.0, max_sequence_length=600, **HALF),
+    "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
+    "kandinsky5": case(kandinsky5, ALONE, 2 * STEPS, guidance_scale=3.0),
+    "joyimage": case(joyimage, ALONE, 2 * STEPS, guidance_scale=3.0),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

@@ -124,10 +124,11 @@ class Processor:
         self.tokenizer.add_special_tokens({"additional_special_tokens": list(VISION)}, replace_extra_special_tokens=False)
         self.images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64})
 
-    def apply_chat_template(self, messages: list, **settings: Any) -> list[list[int]]:
-        return [self.tokenizer(self.tokenizer.apply_chat_template(messages, tokenize=False)).input_ids]
+    def apply_chat_template(self, messages: list, tokenize: bool = True, **settings: Any) -> Any:
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, **{"add_generation_prompt": False, **settings})
+        return [self.tokenizer(text).input_ids] if tokenize else text
 
-    def __call__(self, text: list[str], images: list | None = None, **settings: Any) -> Any:
+    def __call__(self, text: list[str], images: list | None = None, videos: None = None, **settings: Any) -> Any:
         found = BatchFeature()
         if images is not None:
             found.update(self.images(images, return_tensors="pt"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import diffusers as d
@@ -345,6 +346,11 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     ),
     "Flux2KleinPipeline with pictures": square(flows.flux2, image=PICTURE, **KLEIN),
     "Flux2KleinInpaintPipeline": square(of(flows.flux2, d.Flux2KleinInpaintPipeline), **INPAINTED, **KLEIN),
+    # Its prompts are JSON; pictures' tokens lie behind those of the latents.
+    "BriaFiboEditPipeline": replace(
+        square(lambda: tiny.quiet(d.BriaFiboEditPipeline(**flows.fibo().components)), image=PICTURE, negative_prompt="a dog"),
+        prompt=f'{{"edit_instruction": "{tiny.PROMPT}"}}',
+    ),
     "Flux2KleinKVPipeline": square(of(flows.flux2, d.Flux2KleinKVPipeline), **KLEIN),
     "PixArtSigmaPAGPipeline": square(of(flows.pixart, d.PixArtSigmaPAGPipeline, **LAYER), **PAG, **AS_IS, **T5),
     "HunyuanDiTPAGPipeline": square(

@@ -52,12 +52,12 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, model_max_length=48)
 
 
-def text_model(kind=CLIPTextModel, hidden: int = 32, layers: int = 2):
+def text_model(kind=CLIPTextModel, hidden: int = 32, layers: int = 2, length: int = 48):
     tok = tokenizer()
     return kind(
         CLIPTextConfig(
             vocab_size=len(tok), hidden_size=hidden, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=2,
-            max_position_embeddings=48, projection_dim=hidden, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
+            max_position_embeddings=length, projection_dim=hidden, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
             pad_token_id=tok.pad_token_id,
         )
     ).eval()  # fmt: skip

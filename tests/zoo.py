@@ -78,6 +78,8 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from dymo.pipelines.images import with_images
+
 Make = Callable[[], DiffusionPipeline]
 
 SIZE, STEPS = 64, 3
@@ -106,7 +108,7 @@ class Case:
     def run(self, pipe: DiffusionPipeline, seed: int = 0, **more: Any) -> torch.Tensor:
         """The plain call's images, (samples, 3, 64, 64) in [0, 1], or its latents (samples, 4, 16, 16)."""
         kwargs = {**self.kwargs, "generator": torch.Generator().manual_seed(seed), **more}
-        return pipe(prompt=self.prompt, **kwargs).images
+        return with_images(pipe(prompt=self.prompt, **kwargs)).images
 
 
 def seeded(make: Make) -> Make:

@@ -26,6 +26,7 @@ import torch
 
 from dymo.guidance.levels import renoise
 from dymo.guidance.loop import Loop, Need
+from dymo.pipelines.images import with_images
 from dymo.pipelines.loop import PipelineLoop
 from dymo.pipelines.schedulers import SCHEDULERS
 from dymo.pipelines.schedulers.table import REFUSED
@@ -94,7 +95,7 @@ def probe(pipe: Any, call: Callable[[], dict[str, Any]]) -> Found:
         for _ in loop:
             loop.accept(loop.sampler_step(loop.predict()))
 
-    plain = pipe(**call()).images
+    plain = with_images(pipe(**call())).images
     loop, _ = steered(untouched)
     _, usable = steered(push)
     before = {name: repr(value) for name, value in vars(pipe.scheduler).items()}
@@ -103,7 +104,7 @@ def probe(pipe: Any, call: Callable[[], dict[str, Any]]) -> Found:
         restored = False
     except Stop:
         restored = {name: repr(value) for name, value in vars(pipe.scheduler).items()} == before
-    restored &= torch.equal(pipe(**call()).images, plain)
+    restored &= torch.equal(with_images(pipe(**call())).images, plain)
     same = torch.equal(loop.result.images, plain) and bool(plain.isfinite().all())
     return Found([now.calls for now in loop.timesteps], same, usable, restored)
 

@@ -76,11 +76,12 @@ class Generation:
         if own is not None and (other := channels_differ(own, self.pipe)):
             raise ConfigError(Setting("preview_vae"), f": {other}")
         self.vae = decoding_vae(own if own is not None else self.pipe.vae, self.pipe._execution_device)
-        self.plain_decode = self.guided_decode = decoder(self.vae)
+        form = family_of(self.pipe).form
+        self.plain_decode = self.guided_decode = decoder(self.vae, form)
         self.backend = self.aligner.compiling.backend
         self.graphs = self.aligner.compiling.graphs_for(self.pipe, self.aligner.reward)
         if self.graphs is not None:
-            self.guided_decode = decoder(self.vae, channels_last=self.vae.dtype != torch.float32)
+            self.guided_decode = decoder(self.vae, form, channels_last=self.vae.dtype != torch.float32)
         if self.backend is not None:
             self.guided_decode = with_compiled(self.guided_decode, getattr(self.vae, "decoder", None), self.backend)
         if self.graphs is not None:
@@ -307,7 +308,7 @@ class Generation:
         watch, trace = self._watch(), self.trace
         assert watch is not None
         samples = list(range(len(trace.prompts)))
-        decode = decoder(decoding_vae(self.pipe.vae, self.pipe._execution_device))
+        decode = decoder(decoding_vae(self.pipe.vae, self.pipe._execution_device), family_of(self.pipe).form)
         channels = getattr(self.pipe.vae.config, "out_channels", 3)
         means = []
         with torch.no_grad():

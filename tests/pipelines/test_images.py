@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from diffusers.pipelines.kandinsky5.pipeline_output import KandinskyImagePipelineOutput
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
 
 from dymo.pipelines.decode import decoder
-from dymo.pipelines.images import Noise, exchange, images_of
+from dymo.pipelines.images import Noise, exchange, images_of, with_images
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,13 @@ def test_images_are_exchanged_one_by_one_with_what_was_said_of_them():
         assert made.nsfw_content_detected == [False, True, False] and made is output
         images, said = exchange((mine, None), (theirs, None), [True, False, True])
         assert [float(np.asarray(image).flat[0]) for image in images] == [1, 0, 1] and said is None
+
+
+def test_an_image_by_another_name_is_found_and_exchanged_under_both():
+    output, other = (with_images(KandinskyImagePipelineOutput(image=torch.full((1, 3, 2, 2), value))) for value in (0.0, 1.0))
+    assert output.images is output.image
+    made = exchange(output, other, [True])
+    assert made.image is made.images and torch.equal(made.images, other.images)
 
 
 @pytest.mark.parametrize("generators", [None, 1, 2])

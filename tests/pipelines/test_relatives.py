@@ -28,9 +28,14 @@ STILL = DyMO(None, semantic_weight=0)
 GUIDED = DyMO(
     tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
 )  # fmt: skip
-GRAPH = SemanticGraph.from_json(
-    {"prompt": tiny.PROMPT, "entities": [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]}
-)
+
+
+def graph_of(prompt: str) -> SemanticGraph:
+    things = [{"text": "apple", "attributes": ["red"]}, {"text": "car", "attributes": ["green"]}]
+    return SemanticGraph.from_json({"prompt": prompt, "entities": things})
+
+
+GRAPH = graph_of(tiny.PROMPT)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_as_before(n
     def run(aligner):
         torch.manual_seed(0)  # some pipelines draw from it, whatever the generator
         generator = torch.Generator().manual_seed(0)
-        return aligner(pipe, case.prompt, graph=GRAPH, **case.kwargs, generator=generator)
+        return aligner(pipe, case.prompt, graph=graph_of(case.prompt), **case.kwargs, generator=generator)
 
     images = run(lambda pipe, prompt, graph, **kwargs: pipe(prompt=prompt, **kwargs)).images
     assert images.isfinite().all() and images.std() > 0.01
@@ -79,6 +84,23 @@ def test_what_its_own_loop_makes_impossible_is_refused_with_the_reason_and_what_
     assert str(said.value).startswith(f"Mine cannot be steered: {reason}") and instead in str(said.value)
     for other in re.findall(r"\w+Pipeline", instead):
         assert other not in REFUSED and hasattr(diffusers, other)
+
+
+MODULAR = {
+    "FluxModularPipeline": "FluxPipeline", "Flux2KleinModularPipeline": "Flux2KleinPipeline", "Flux2KleinBaseModularPipeline": "Flux2KleinPipeline",
+    "StableDiffusionXLModularPipeline": "StableDiffusionXLPipeline", "QwenImageLayeredModularPipeline": "",
+    "WanModularPipeline": "", "AnimaModularPipeline": "", "ModularPipeline": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULAR)
+def test_a_pipeline_made_of_blocks_is_refused_as_that_with_the_usual_one_of_its_model(name):
+    """However far its components are loaded; one for videos, or of a model that has no other, names none."""
+    pipe = object.__new__(type("Mine", (getattr(diffusers, name),), {}))
+    with pytest.raises(PipelineError) as said:
+        DyMO(None)(pipe, tiny.PROMPT, graph=GRAPH)
+    instead = f": use {MODULAR[name]}, which" if MODULAR[name] else ", and diffusers has no other"
+    assert str(said.value).startswith(f"Mine cannot be steered: it is a ModularPipeline, whose loop is made of blocks{instead}")
 
 
 def test_a_pipeline_that_does_not_tell_its_guidance_is_refused_until_its_class_does():

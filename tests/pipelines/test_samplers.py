@@ -409,6 +409,7 @@ def test_every_scheduler_of_diffusers_is_either_steered_or_refused_for_a_reason(
         ("EulerDiscreteScheduler", dict(prediction_type="x0"), "prediction_type='x0' is not one of"),
         ("FlowMatchEulerDiscreteScheduler", dict(invert_sigmas=True), "Mochi"),
         ("FlowMatchLCMScheduler", dict(scale_factors=[1, 2]), "scale_factors=None"),
+        ("CogVideoXDDIMScheduler", {}, "clip_sample=False, which changes nothing else"),
     ],
 )  # fmt: skip
 def test_a_configuration_that_cannot_be_steered_is_refused_with_what_to_set(name, config, said):

@@ -44,8 +44,11 @@ def heard(pipe, kwargs):
     given: dict[str, list[torch.Tensor]] = {}
     handles = []
     for name in [n for n in pipe.components if n.startswith("text_encoder")]:
+        reader = getattr(pipe, name)
+        if isinstance(pipe, flows.Ideogram4Pipeline):  # it runs its encoder part by part
+            reader = reader.get_input_embeddings()
         handles.append(
-            getattr(pipe, name).register_forward_pre_hook(
+            reader.register_forward_pre_hook(
                 lambda m, a, k, name=name: given.setdefault(name, []).append(k["input_ids"] if "input_ids" in k else a[0]), with_kwargs=True
             )
         )
@@ -81,12 +84,45 @@ def test_the_ids_at_a_word_s_places_say_the_word(name):
         words = joint_pairs(graph_of(prompt), encoders).words
         assert set(words) == {"red", "apple", "green", "car"}
         for number, encoder in enumerate(encoders):
-            own = next(n for n in pipe.components if n.startswith("tokenizer") and getattr(pipe, n) is encoder.tokenizer)
+            named = (n for n in pipe.components if n.startswith("tokenizer") and getattr(pipe, n) is encoder.tokenizer)
+            own = next(named, "tokenizer")  # or a processor's
             rows = [row.tolist() for call in given[own.replace("tokenizer", "text_encoder")] for row in call]
             (ids,) = (row for row in rows if letters(prompt) in letters(encoder.tokenizer.decode(row)))
             for word, places in words.items():
                 at = [ids[i - encoder.start + encoder.dropped] for i in places[number]]
                 assert letters(encoder.tokenizer.decode(at)) == word
+
+
+def test_prx_reads_small_letters_and_refuses_what_it_would_rewrite():
+    pipe, call = made("prx"), {"prompt": " A red APPLE and a green car"}
+    encoders = family_of(pipe).encoders
+    graph = SemanticGraph.from_json({"prompt": call["prompt"], "entities": [{"text": "APPLE"}, {"text": "car"}]})
+    (encoder,) = encoders(pipe, call)
+    ids = pipe.tokenizer(pipe.text_preprocessor.clean_text(call["prompt"])).input_ids
+    for word, (places,) in joint_pairs(graph, [encoder]).words.items():
+        assert letters(pipe.tokenizer.decode([ids[i] for i in places])) == word.lower()
+    with pytest.raises(PipelineError, match=r"makes 'a car' of the prompt.*set skip_text_cleaning=True, or"):
+        encoders(pipe, {"prompt": "a (car)"})
+    (encoder,) = encoders(pipe, {"prompt": "a (car)", "skip_text_cleaning": True})
+    assert not encoder.lower
+    with pytest.raises(PipelineError, match=r"makes 'a & b' of the prompt.*write the prompt so, or set semantic_weight=0"):
+        encoders(pipe, {"prompt": "a &amp; b", "skip_text_cleaning": True})
+
+
+def test_fibo_2_refuses_prompts_that_it_writes_anew():
+    pipe = made("fibo2")
+    encoders = family_of(pipe).encoders
+    for prompt in (tiny.PROMPT, '{"scene":"a red apple"}', "[1]"):
+        assert len(encoders(pipe, {"prompt": prompt, "render_text_images": True})) == 1
+    drawn = '{"text_render":[{"text":"hi"}]}'
+    assert len(encoders(pipe, {"prompt": drawn, "render_text_images": False})) == 1
+    for given, said in (
+        ({"prompt": '{"scene": "a red apple", "mood": null}'}, r"""makes '{"scene":"a red apple"}' of the prompt.*write the prompt so"""),
+        ({"prompt": drawn, "render_text_images": True}, "text_render are drawn.*render_text_images=False"),
+        ({"prompt": tiny.PROMPT, "image": [1]}, "written into an edit's JSON.*semantic_weight=0"),
+    ):
+        with pytest.raises(PipelineError, match=said):
+            encoders(pipe, given)
 
 
 def test_what_is_filled_up_in_front_is_longer_than_the_prompt_and_cut_off_at_its_end():
@@ -191,8 +227,8 @@ def tokens_of(pipe, **call) -> list[int]:
     return seen
 
 
-# Their denoisers are given states of several layers, lists, or the places of two encoders apart.
-ELSEWHERE = ("hidream", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
+# Their denoisers are given states of several layers or of one inside, lists, or the places of two encoders apart.
+ELSEWHERE = ("hidream", "joyimage", "fibo2", "ideogram4", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
 
 
 @pytest.mark.parametrize("name", [name for name in flows.FAMILIES if name not in ELSEWHERE])

@@ -124,6 +124,8 @@ def _generate_one(
 
     import dymo
 
+    from ..pipelines.images import with_images
+
     def generator() -> torch.Generator:
         # On the CPU, so that a seed gives the same image on every device.
         return torch.Generator("cpu").manual_seed(seed)
@@ -133,7 +135,7 @@ def _generate_one(
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
     try:
-        unguided = pipe(generator=generator(), **_plain_call(job, pipe, prompt)).images[0] if settings.compare else None
+        unguided = with_images(pipe(generator=generator(), **_plain_call(job, pipe, prompt))).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(
                 pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call

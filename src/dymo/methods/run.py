@@ -18,6 +18,7 @@ from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
+from ..pipelines.families import family_of
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
 from ..pipelines.loop import Change, PipelineLoop
@@ -154,7 +155,8 @@ class Run(ExitStack):
     def decode(self, z0: Tensor, vae: Any = None) -> Tensor:
         """z0' (n, c, h, w) -> images (n, 3, H, W) in [0, 1], by the pipeline's VAE or another one."""
         self.trace.cost.decodes += len(z0)
-        return decoder(decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device))(z0).clamp(0, 1)
+        own = decoding_vae(self.pipe.vae if vae is None else vae, self.pipe._execution_device)
+        return decoder(own, family_of(self.pipe).form)(z0).clamp(0, 1)
 
     def generate(
         self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Callable[[int, Tensor], Tensor] | None = None,

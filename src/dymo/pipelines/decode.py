@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -79,25 +80,43 @@ def preview_of(vae: Any, pipe: Any) -> Any:
     return load_preview(vae, pipe) if isinstance(vae, str) else vae
 
 
-def decoder(vae: Any, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
+@dataclass(frozen=True)
+class Form:
+    """How a pipeline's latents stand to its VAE.
+
+    layout: the order of their channels where they are patches of p x q, of which a VAE has statistics. shifted: whether the pipeline
+    heeds the VAE's shift_factor.
+    """
+
+    layout: str = "(c p q)"
+    shifted: bool = True
+
+
+USUAL = Form()
+
+
+def decoder(vae: Any, form: Form = USUAL, channels_last: bool = False) -> Callable[[Tensor], Tensor]:
     """z0' (B, c, h, w), scaled as the denoiser sees it -> images (B, 3, H, W), [0, 1] but for overshoot, float32.
 
     `vae`: an AutoencoderKL, an AutoencoderTiny (whose scaling factor is 1) or an AutoencoderDC; Qwen-Image's, which takes
-    an image for a video of one frame; or FLUX.2's, whose latents are 2 x 2 patches, normalised by the statistics of a batch
-    normalisation. channels_last: the memory format that convolutions in half precision are quick in on CUDA, from the start.
+    an image for a video of one frame; or FLUX.2's, whose latents are normalised by the statistics of a batch normalisation as
+    2 x 2 patches, which they may come as, their channels in the order of the `form`. channels_last: the memory format that
+    convolutions in half precision are quick in on CUDA, from the start.
     """
     video = hasattr(vae.config, "temperal_downsample")
     normed = getattr(vae, "bn", None)
     factor = getattr(vae.config, "scaling_factor", None) or 1.0
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    shift = (getattr(vae.config, "shift_factor", None) or 0.0) if form.shifted else 0.0
     mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
 
     def decode(z0: Tensor) -> Tensor:
         z = z0 / factor + shift
         if normed is not None:
             deviation = (normed.running_var.float() + vae.config.batch_norm_eps).sqrt().to(z0)
+            if z0.shape[1] == vae.config.latent_channels:
+                z0 = rearrange(z0, "b c (h p) (w q) -> b (c p q) h w", p=2, q=2)
             z = z0 * deviation.view(1, -1, 1, 1) + normed.running_mean.to(z0).view(1, -1, 1, 1)
-            z = rearrange(z, "b (c p q) h w -> b c (h p) (w q)", p=2, q=2)
+            z = rearrange(z, f"b {form.layout} h w -> b c (h p) (w q)", p=2, q=2)
         if mean is not None and std is not None:
             z = z0 * z0.new_tensor(std).view(1, -1, 1, 1) / factor + z0.new_tensor(mean).view(1, -1, 1, 1)
         z = z.unsqueeze(2) if video else z

@@ -153,11 +153,11 @@ class Evaluator:
         denoiser: Any = self.family.denoiser(self.pipe)
         if sample.ndim == 3:
             return sample.new_zeros(*sample.shape[:2], denoiser.get_submodule(self.family.head).out_features)
-        channels = getattr(denoiser.config, "out_channels", None)
+        channels = getattr(denoiser.config, "out_channels", None) if sample.ndim == 4 else None
         return sample.new_zeros(len(sample), channels or sample.shape[1], *sample.shape[2:])
 
     def _returned(self, output: Tensor, kwargs: dict) -> Any:
-        found = self.family.returned(output)
+        found = self.family.returned(output, kwargs)
         return (found,) if kwargs.get("return_dict", True) is False else self.family.packed(found)
 
     def _conditional_rows(

@@ -66,12 +66,21 @@ def returned(images: Any, as_output: bool) -> Any:
     return ImagePipelineOutput(images=images) if as_output else (images,)
 
 
+def with_images(output: Any) -> Any:
+    """A pipeline's output, its images under the name `images` too where its class calls them `image`, as Kandinsky 5's."""
+    if hasattr(output, "image") and not hasattr(output, "images"):
+        output.images = output.image
+    return output
+
+
 def exchange(output: Any, other: Any, take: Sequence[bool]) -> Any:
     """`output` with the images of `other` (and what the safety checker said of them) where `take` is True."""
     mixed = _mixed(images_in(output), images_in(other), take)
     if isinstance(output, tuple) and not hasattr(output, "images"):
         return (mixed, *(_mixed(a, b, take) for a, b in zip(output[1:], other[1:], strict=True)))
     output.images = mixed
+    if hasattr(output, "image"):
+        output.image = mixed
     if getattr(output, "nsfw_content_detected", None) is not None:
         output.nsfw_content_detected = _mixed(output.nsfw_content_detected, other.nsfw_content_detected, take)
     return output

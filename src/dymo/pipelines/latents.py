@@ -22,11 +22,12 @@ Change = Callable[[Tensor], Tensor]
 class Latents:
     """Known once the pipeline has made them.
 
-    start: the initial standard normal noise (B, c, h, w) -> what to start from. whole: the graph of the whole trajectory is kept.
+    given: the arguments of the pipeline's call. start: the initial standard normal noise (B, c, h, w) -> what to start from.
+    whole: the graph of the whole trajectory is kept.
     """
 
-    def __init__(self, pipe: Any, family: Family, start: Change | None, whole: bool):
-        self.pipe, self.family, self.start, self.whole = pipe, family, start, whole
+    def __init__(self, pipe: Any, family: Family, given: Mapping[str, Any], start: Change | None, whole: bool):
+        self.pipe, self.family, self.given, self.start, self.whole = pipe, family, given, start, whole
         self._own = getattr(pipe, "prepare_latents", None)
         self.packing: Packing | None = None
         """Where the pipeline keeps them as a sequence."""
@@ -54,10 +55,10 @@ class Latents:
         assert self._own is not None
         found = self._own(*args, **kwargs)
         first = found[0] if isinstance(found, tuple) else found
-        if first.ndim == 3:
-            given = inspect.signature(self._own).bind(*args, **kwargs)
-            given.apply_defaults()
-            self.packing = self.family.packing(self.pipe, given.arguments)
+        if first.ndim != 4:
+            own = inspect.signature(self._own).bind(*args, **kwargs)
+            own.apply_defaults()
+            self.packing = self.family.packing(self.pipe, {**self.given, **own.arguments})
         first = self._first(first)
         return (first, *found[1:]) if isinstance(found, tuple) else first
 

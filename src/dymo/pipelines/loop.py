@@ -29,6 +29,7 @@ from .evaluation import Evaluator
 from .families import arguments, family_of
 from .fused import fused
 from .hold import assign, is_compiled, patched, put_back
+from .images import with_images
 from .inside import STOP, Go, Inside
 from .latents import Change, Latents
 from .momentum import Momentum
@@ -65,7 +66,7 @@ class PipelineLoop:
         # What the user has compiled is of the denoiser as it is, and a mode of ours would run it uncompiled.
         self._execution = replace(execution, lean=execution.lean and not is_compiled(self.denoiser))
         given = arguments(pipe, kwargs)
-        self._latents = Latents(pipe, family, start, whole)
+        self._latents = Latents(pipe, family, given, start, whole)
         self._encoding = Encoding(pipe, family, words, free_encoders, self._stack)
         self._evaluator = Evaluator(pipe, family, self._latents, given, cost, self._stack, whole, choice, self._execution)
         self._momentum = Momentum(family, pipe, given)
@@ -177,7 +178,7 @@ class PipelineLoop:
         """How long the pipeline's own decode of the final latents takes, measured on one of its images."""
         vae, began = self.pipe.vae, time.perf_counter()
         with torch.no_grad():
-            decoder(vae)(torch.zeros((1, *self._latents.shape[1:]), device=self.pipe._execution_device)).sum().item()
+            decoder(vae, self._family.form)(torch.zeros((1, *self._latents.shape[1:]), device=self.pipe._execution_device)).sum().item()
         return (time.perf_counter() - began) * self.samples
 
     # Between the two sides.
@@ -190,7 +191,7 @@ class PipelineLoop:
         if self._inside.exchanged:
             self._carry = None
         if self._side.ended:
-            self.result, self._arrived = found, None
+            self.result, self._arrived = with_images(found), None
         elif isinstance(found, Timestep):
             self._arrived = found
         else:

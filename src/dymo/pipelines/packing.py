@@ -27,3 +27,25 @@ class Packing:
         """(B, h w / p^2, c p^2) -> (B, c, h, w)."""
         p = self.patch
         return rearrange(x, "b (h w) (c p q) -> b c (h p) (w q)", h=self.rows // p, w=self.columns // p, p=p, q=p)
+
+
+@dataclass(frozen=True)
+class OneFrame(Packing):
+    """(B, c, h, w) as a video of one frame, its channels last: (B, 1, h, w, c)."""
+
+    def pack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b c h w -> b 1 h w c")
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b 1 h w c -> b c h w")
+
+
+@dataclass(frozen=True)
+class OneItem(Packing):
+    """(B, c, h, w) as the one item of a sequence of videos, of one frame: (B, 1, c, 1, h, w)."""
+
+    def pack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b c h w -> b 1 c 1 h w")
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b 1 c 1 h w -> b c h w")

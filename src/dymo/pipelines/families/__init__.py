@@ -14,10 +14,11 @@ from ...config import Gradient
 from ...errors import PipelineError
 from ...guidance.loop import Rows
 from ..calls import loop_call
+from ..decode import USUAL, Form
 from ..kernel import Places
 from ..packing import Packing
 from ..rows import take
-from .refused import check_kind
+from .refused import check_blocks, check_kind
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class Family(Protocol):
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
     unguided_scale: float = 1.0
     """The `guidance_scale` of the call above which there is guidance."""
+    form: Form = USUAL
+    """How its pipelines' latents stand to their VAE."""
 
     def check(self, pipe: Any) -> None:
         """Raises PipelineError, with the true reason and a remedy, where the pipeline cannot be steered."""
@@ -169,8 +172,8 @@ class Family(Protocol):
         """What the denoiser returned as one tensor, samples first."""
         return output
 
-    def returned(self, output: Tensor) -> Any:
-        """A tensor of `joined` as the denoiser returns it."""
+    def returned(self, output: Tensor, kwargs: Mapping[str, Any]) -> Any:
+        """A tensor of `joined` as the denoiser, called with these arguments, returns it."""
         return output
 
     def packed(self, output: Any) -> Any:
@@ -178,7 +181,7 @@ class Family(Protocol):
         ...
 
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing | None:
-        """How the pipeline packs latents into a sequence, by the arguments of its `prepare_latents`; None: it does not."""
+        """How the pipeline packs latents, by the arguments of its call and, before these, of its `prepare_latents`; None: it does not."""
         return None
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
@@ -238,7 +241,17 @@ FAMILIES: dict[str, str] = {
     "QwenImage21Transformer2DModel": "qwen_image21:QwenImage21",
     "HunyuanImageTransformer2DModel": "hunyuan_image:HunyuanImage",
     "CogView4Transformer2DModel": "cogview4:CogView4",
+    "PRXTransformer2DModel": "prx:PRX",
+    "Ideogram4Transformer2DModel": "ideogram4:Ideogram4",
+    "BriaTransformer2DModel": "bria:Bria",
+    "BriaFiboTransformer2DModel": "bria:Fibo",
+    "BriaFibo2Transformer2DModel": "bria_fibo2:Fibo2",
+    "NucleusMoEImageTransformer2DModel": "nucleus:Nucleus",
+    "LuminaNextDiT2DModel": "lumina_next:LuminaNext",
+    "Kandinsky5Transformer3DModel": "kandinsky5:Kandinsky5",
+    "JoyImageEditTransformer3DModel": "joyimage:JoyImage",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
+    "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
 """Class of the denoiser -> module and class of its family."""
 UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
@@ -247,6 +260,7 @@ UNETS: dict[str, str] = {"ChatGLMTokenizer": "kolors:Kolors"}
 
 def family_of(pipe: Any) -> Family:
     """The family of a pipeline. Raises PipelineError where it is none that can be steered."""
+    check_blocks(pipe, {*FAMILIES, "UNet2DConditionModel"})
     denoiser = next((m for n in ("unet", "transformer") if isinstance(m := getattr(pipe, n, None), nn.Module)), None)
     place = _known(inner(denoiser), FAMILIES)
     if not place and (denoiser is None or denoiser is not getattr(pipe, "unet", None)):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from . import Encoder
 from .flux2 import Flux2
+from .transformer import longest
 
 _MULTIPLE = 16  # tokens of the prompts are filled up to a multiple of it
 
@@ -23,9 +24,8 @@ class CogView4(Flux2):
         tokenizer, most, embeds = pipe.tokenizer, given.get("max_sequence_length") or 1024, given.get("prompt_embeds")
         if embeds is not None:
             return (Encoder(tokenizer, 0, most, filled=embeds.shape[1]),)
-        prompts = given.get("prompt") or ""
-        longest = max(min(most, len(tokenizer(prompt)["input_ids"])) for prompt in ([prompts] if isinstance(prompts, str) else prompts))
-        more = -longest % _MULTIPLE
+        length = longest(tokenizer, given.get("prompt"), most)
+        more = -length % _MULTIPLE
         if tokenizer.padding_side == "right":
             return (Encoder(tokenizer, more, most),)
-        return (Encoder(tokenizer, 0, most, filled=longest + more),)
+        return (Encoder(tokenizer, 0, most, filled=length + more),)

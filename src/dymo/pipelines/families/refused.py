@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Collection
 from typing import Any
 
 from ...errors import PipelineError
@@ -9,6 +12,7 @@ from ...errors import PipelineError
 _ROWS = "its batch has rows for each edit beside those of the prompt, so that no gradient is the prompt's own"
 _MAPS = "it tells depth, normals or materials of a given picture: there is no prompt to align with"
 _PICTURE = "it reads a picture in the place of a prompt, and there is nothing to align with"
+_BESIDE = "its denoiser is given the latents beside a second picture, as one of twice the width"
 _FRAMES = "it makes the frames of a video from one chain of latents: only pipelines for images can be steered"
 
 REFUSED: dict[str, tuple[str, str]] = {
@@ -48,6 +52,14 @@ REFUSED: dict[str, tuple[str, str]] = {
     "VisualClozePipeline": ("it runs two pipelines in turn, of which the first paints a grid of pictures", "FluxFillPipeline or FluxKontextPipeline"),
     "QwenImageLayeredPipeline": ("it paints several layers with transparency at once, four channels each", "QwenImageEditPipeline"),
     "ZImageOmniPipeline": ("its denoiser is given several pictures for each image, of which one is to be denoised", "ZImagePipeline"),
+    "PRXPixelPipeline": ("its model predicts pixels, in no latents: there is no VAE to decode", "PRXPipeline"),
+    "DreamLitePipeline": (_BESIDE, "StableDiffusionXLPipeline"),
+    "DreamLiteMobilePipeline": (_BESIDE, "StableDiffusionXLPipeline"),
+    "Kandinsky5T2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
+    "Kandinsky5I2VPipeline": (_FRAMES, "Kandinsky5T2IPipeline"),
+    "Kandinsky5I2IPipeline": (
+        "its latents have the picture's channels and a mask's beside their own, of which a step changes a part", "Kandinsky5T2IPipeline",
+    ),
 }  # fmt: skip
 """Class -> (why, what to use instead)."""
 
@@ -59,3 +71,26 @@ def check_kind(pipe: Any) -> None:
         reason, instead = REFUSED[name]
         use = f". Use {instead}" if instead else ""
         raise PipelineError(f"{type(pipe).__name__} cannot be steered: {reason}{use}")
+
+
+def check_blocks(pipe: Any, denoisers: Collection[str]) -> None:
+    """Raises PipelineError where it is a ModularPipeline. denoisers: classes that can be steered, of which a pipeline is named."""
+    kinds = [c.__name__ for c in type(pipe).__mro__ if c.__name__.endswith("ModularPipeline")]
+    if not kinds:
+        return
+    import diffusers
+
+    usual = (getattr(diffusers, re.sub("Modular|Base|Turbo", "", kind), None) for kind in kinds)
+    instead = next((kind for kind in usual if kind is not None), None)
+    if instead is None or instead.__name__ in REFUSED or _denoiser_of(instead) not in denoisers:
+        use = ", and diffusers has no other pipeline of its model that could be"
+    else:
+        use = f": use {instead.__name__}, which takes the same components"
+    raise PipelineError(f"{type(pipe).__name__} cannot be steered: it is a ModularPipeline, whose loop is made of blocks{use}")
+
+
+def _denoiser_of(kind: type) -> str:
+    """The class of the denoiser that a pipeline class asks for; '' where it does not say one."""
+    parameters = inspect.signature(kind).parameters
+    found = next((parameters[name].annotation for name in ("unet", "transformer") if name in parameters), None)
+    return getattr(found, "__name__", "")

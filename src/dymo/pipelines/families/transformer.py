@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ...config import Gradient
 from ...errors import PipelineError
-from ...parts import Argument, Set, Setting
+from ...parts import Argument, Part, Set, Setting
 from ..kernel import KernelTaps
 from . import Branches, Encoder, Family, Taps, inner, negative_first
 
@@ -130,14 +130,27 @@ def around(tokenizer: Any, said: Sequence[Any] = (), parts: bool = False, **sett
     return before, after
 
 
+def longest(tokenizer: Any, prompts: str | Sequence[str] | None, most: int) -> int:
+    """Tokens of the longest of a call's prompts, of which `most` are read."""
+    each = [prompts or ""] if prompts is None or isinstance(prompts, str) else prompts
+    return max(min(most, len(tokenizer(prompt)["input_ids"])) for prompt in each)
+
+
 def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
     """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
-    clean = given.get("clean_caption")
+    if given.get("clean_caption"):
+        remedy = Set(Argument("clean_caption", False))
+        check_read(given, lambda prompt: pipe._text_preprocessing(prompt, clean_caption=True)[0], lambda prompt: prompt.lower().strip(), remedy)
+
+
+def check_read(
+    given: Mapping[str, Any], clean: Callable[[str], str], plain: Callable[[str], str] = lambda prompt: prompt, *remedies: Part
+) -> None:
+    """Raises PipelineError where a prompt that the pipeline has cleaned is not `plain(prompt)`; remedies: besides those for every pipeline."""
     prompts = given.get("prompt") or []
     for prompt in [prompts] if isinstance(prompts, str) else prompts:
-        read = pipe._text_preprocessing(prompt, clean_caption=clean)[0] if clean else prompt.lower().strip()
-        if read != prompt.lower().strip():
+        if (read := clean(prompt)) != plain(prompt):
             raise PipelineError(
-                Argument("clean_caption", True), f" makes {read!r} of the prompt, so that its words cannot be found: ",
-                Set(Argument("clean_caption", False)), ", write the prompt so, or ", Set(Setting("semantic_weight", 0)),
-            )
+                f"the pipeline makes {read!r} of the prompt, so that its words cannot be found: write the prompt so, ",
+                tuple((remedy, ", ") for remedy in remedies), "or ", Set(Setting("semantic_weight", 0)),
+            )  # fmt: skip

@@ -58,7 +58,7 @@ class ZImage(Transformer):
     def joined(self, output: Any) -> Tensor:
         return torch.stack(output)
 
-    def returned(self, output: Tensor) -> Any:
+    def returned(self, output: Tensor, kwargs: Mapping[str, Any]) -> Any:
         return list(output.unbind())
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:

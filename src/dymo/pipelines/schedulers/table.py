@@ -145,6 +145,12 @@ def _no_runge_kutta(scheduler: Any) -> str:
     )
 
 
+def _not_clipped(scheduler: Any) -> str:
+    if not scheduler.config.clip_sample:
+        return ""
+    return "its own steps never clip, whatever clip_sample says; make it with clip_sample=False, which changes nothing else"
+
+
 def _not_inverted(scheduler: Any) -> str:
     if not getattr(scheduler.config, "invert_sigmas", False):
         return ""
@@ -165,6 +171,7 @@ _PAIR = ("_step_index", "sample", "dt", "prev_derivative")
 SCHEDULERS: dict[str, Kind] = {
     "DDIMScheduler": Kind(levels.ddim, draws=_by_eta),
     "DDIMParallelScheduler": Kind(levels.ddim, draws=_by_eta),
+    "CogVideoXDDIMScheduler": Kind(levels.ddim, objection=_not_clipped),
     "DDPMScheduler": Kind(levels.ddpm, draws=_always),
     "DDPMParallelScheduler": Kind(levels.ddpm, draws=_always),
     "EulerDiscreteScheduler": Kind(levels.exploding),
@@ -238,8 +245,7 @@ REFUSED: dict[str, Refusal] = {
     "RePaintScheduler": Refusal("it goes back in time by itself, around a known region", "DDIMScheduler"),
     "UnCLIPScheduler": Refusal("it is made for the models of unCLIP (Karlo); diffusers itself asks for DDPM in its place", "DDPMScheduler"),
     "DDPMWuerstchenScheduler": Refusal("it is made for Wuerstchen and Stable Cascade, whose image comes from a chain of three models", ""),
-    "CogVideoXDDIMScheduler": Refusal("it is made for a video model (CogVideoX)", "DDIMScheduler"),
-    "CogVideoXDPMScheduler": Refusal("it is made for a video model (CogVideoX), and its step asks for the prediction before"),
+    "CogVideoXDPMScheduler": Refusal("its step is given the prediction before, by pipelines of its own", "CogVideoXDDIMScheduler"),
     "CMStochasticIterativeScheduler": Refusal("it is made for consistency models of pixels, without a prompt", ""),
     "ConsistencyDecoderScheduler": Refusal("it belongs to a decoder of latents (ConsistencyDecoderVAE), not to a denoiser", ""),
     "ScoreSdeVeScheduler": Refusal(_PIXELS, ""),
