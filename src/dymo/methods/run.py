@@ -18,10 +18,12 @@ from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
+from ..pipelines.encoding import Words
 from ..pipelines.families import family_of
 from ..pipelines.hold import checkpointed, frozen, held
 from ..pipelines.images import copied, further
-from ..pipelines.loop import Change, PipelineLoop
+from ..pipelines.latents import Change
+from ..pipelines.loop import PipelineLoop
 from ..pixels import opaque
 from ..rewards import Reward, RewardLike, is_differentiable, load_reward, placed
 from ..rewards.base import check_scores
@@ -159,8 +161,8 @@ class Run(ExitStack):
         return decoder(own, family_of(self.pipe).form)(z0).clamp(0, 1)
 
     def generate(
-        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Callable[[int, Tensor], Tensor] | None = None,
-        whole: bool = False, generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
+        self, algorithm: Algorithm | None = None, *, start: Change | None = None, words: Words | None = None, whole: bool = False,
+        generator: Any = None, prompts: list[str] | None = None, copies: int = 1,
     ) -> Tensor:  # fmt: skip
         """One trajectory of every image (`copies` of each) -> (n * copies, 3, H, W) in [0, 1]; 4 channels where the VAE has as many.
 
