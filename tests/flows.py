@@ -6,8 +6,9 @@ import copy
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import tiny
 import torch
@@ -78,6 +79,8 @@ from diffusers import (
     LuminaPipeline,
     NucleusMoEImagePipeline,
     NucleusMoEImageTransformer2DModel,
+    OmniGenPipeline,
+    OmniGenTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
@@ -102,6 +105,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.omnigen.processor_omnigen import OmniGenMultiModalProcessor
 from PIL import Image
 from readers import (
     ImageProcessing,
@@ -478,6 +482,28 @@ def cogview3(**parts: Any):
     return tiny.quiet(CogView3PlusPipeline(**parts))
 
 
+class ShortlyNegative(OmniGenMultiModalProcessor):
+    """What is not wanted in fewer words than its own, and more than the prompt."""
+
+    def __call__(self, *args: Any, negative_prompt: str = "low quality, blurry, deformed hands and fewer", **settings: Any) -> dict[str, Any]:
+        return super().__call__(*args, negative_prompt=negative_prompt, **settings)
+
+
+def omnigen(**parts: Any):
+    """Without torchvision, which its processor reads pictures with. Its pipeline takes its VAE to reduce sides by 8."""
+    net = OmniGenTransformer2DModel(
+        in_channels=4, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=16, num_layers=2, pad_token_id=0,
+        vocab_size=300, rope_scaling={"short_factor": [1.0] * 4, "long_factor": [1.0] * 4}, pos_embed_max_size=8, time_step_dim=16,
+    )  # fmt: skip
+    where = "diffusers.pipelines.omnigen"
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch(f"{where}.processor_omnigen.transforms", create=True))
+        stack.enter_context(mock.patch(f"{where}.pipeline_omnigen.OmniGenMultiModalProcessor", ShortlyNegative, create=True))
+        decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
+        parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, "tokenizer": chat_tokenizer(), **parts}
+        return tiny.quiet(OmniGenPipeline(**parts))
+
+
 def prx(**parts: Any):
     net = PRXTransformer2DModel(in_channels=4, context_in_dim=16, hidden_size=16, mlp_ratio=1.0, num_heads=2, depth=2, axes_dim=[4, 4])
     with its_own_warnings():
@@ -667,6 +693,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
     "kandinsky5": case(kandinsky5, ALONE, 2 * STEPS, guidance_scale=3.0),
     "joyimage": case(joyimage, ALONE, 2 * STEPS, guidance_scale=3.0),
+    # What is not wanted is the pipeline's own, and longer than the prompt.
+    "omnigen": case(omnigen, guidance_scale=3.0),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""

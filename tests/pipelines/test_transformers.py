@@ -132,9 +132,9 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
 
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_a_batch_is_as_single_runs(name):
-    # Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 and JoyImage have no mask for what fills a
-    # shorter one up: only prompts of one length are as single ones.
-    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("qwen-image-2.1", "kandinsky5", "joyimage")) else LONGER]
+    # OmniGen turns all rows as the first, Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 and
+    # JoyImage have no mask for what fills a shorter one up: only prompts of one length are as single ones.
+    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("omnigen", "qwen-image-2.1", "kandinsky5", "joyimage")) else LONGER]
     settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
     aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
     more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}
@@ -232,11 +232,18 @@ def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
         torch.testing.assert_close(loop.decode(z).clamp(0, 1), images, atol=1e-5, rtol=0)
 
 
-def test_joyimage_is_refused_where_its_latents_are_not_the_image_s_alone_or_not_the_vae_s():
-    pipe = plain("joyimage")[0]
-    for given, said in (({"image": [1]}, "its picture among.*QwenImageEditPipeline"), ({"enable_denormalization": False}, "leave it out")):
-        with pytest.raises(PipelineError, match=said):
-            family_of(pipe).branches(pipe, given)
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("joyimage", {"image": [1]}, "its picture among the latents.*QwenImageEditPipeline"),
+        ("joyimage", {"enable_denormalization": False}, "the VAE's statistics.*leave it out"),
+        ("omnigen", {"input_images": [[1]]}, "pictures among the prompt's tokens.*leave it out"),
+    ],
+)
+def test_calls_that_put_more_into_the_denoiser_or_take_less_out_are_refused(name, given, said):
+    pipe = plain(name)[0]
+    with pytest.raises(PipelineError, match=said):
+        family_of(pipe).branches(pipe, given)
 
 
 def test_kandinsky_s_positions_are_those_of_all_rows():
