@@ -54,6 +54,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    GlmImagePipeline,
+    GlmImageTransformer2DModel,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     HunyuanDiT2DControlNetModel,
@@ -616,6 +618,19 @@ def joyimage(**parts: Any):
     return tiny.quiet(pipe)
 
 
+def glm_image(**parts: Any):
+    """Without the language model, whose tokens of the picture are given. Its VAE's scale is not heeded."""
+    net = GlmImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=32, time_embed_dim=8,
+        condition_dim=4, prior_vq_quantizer_codebook_size=8,
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": vae(latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0]),
+        "text_encoder": t5(32, vocabulary=400), "tokenizer": ByT5Tokenizer(), "processor": None, "vision_language_encoder": None, **parts,
+    }  # fmt: skip
+    return tiny.quiet(GlmImagePipeline(**parts))
+
+
 def kandinsky5(**parts: Any):
     """Its pipeline takes its VAE to reduce sides by 8, and knows the sizes that it makes."""
     net = Kandinsky5Transformer3DModel(
@@ -765,6 +780,10 @@ FORMS: dict[str, zoo.Case] = {
     "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0, **HALF),
     # Its forward takes the residuals out of the list that they come in.
     "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
+    # Of which the denoiser is given texts in quotes alone.
+    "glm-image": case(
+        glm_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", guidance_scale=3.0, prior_token_ids=torch.arange(16)[None] % 8, **HALF,
+    ),
     "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""
