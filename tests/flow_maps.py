@@ -270,6 +270,14 @@ def of_joyimage(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, sl
     return product(q, k), slice(0, len(angle)), slice(len(angle), None)
 
 
+def of_omnigen(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
+    """[padding, text, timestep, 4 x 4 tokens of the image], all rows turned as the first, by pairs of a dimension and that half of them further."""
+    angle = torch.complex(*(x[:, :4].double() for x in given["image_rotary_emb"]))
+    q, k = (turned(halves(parts[f"to_{x}"].unflatten(-1, (-1, 8)).transpose(1, 2)), angle) for x in ("q", "k"))
+    scores = product(q, k) + given["attention_mask"]
+    return scores[: len(scores) // 2], slice(-16, None), slice(0, -17)
+
+
 def of_hunyuan_image(module: Any, parts: dict, given: dict) -> tuple[torch.Tensor, slice, slice]:
     """[image, text]: the image's tokens turned, the text those that ByT5 read, then the chat's, then what fills both up."""
     angle = complex_of(*given["image_rotary_emb"])
@@ -313,6 +321,7 @@ REFERENCE: dict[str, Reference] = {
     "joyimage": Reference(
         "double_blocks.{}.attn", (0, 1), tuple(f"{stream}_attn_{x}_norm" for stream in ("img", "txt") for x in ("q", "k")), of_joyimage
     ),
+    "omnigen": Reference("layers.{}.self_attn", (0, 1), ("to_q", "to_k"), of_omnigen),
     "hunyuan-dit": Reference("blocks.{}.attn2", (0, 3), ("norm_q", "norm_k"), of_hunyuan_dit),
     "cogview4": Reference("transformer_blocks.{}.attn1", (0, 1), ("norm_q", "norm_k"), of_cogview4),
 }  # fmt: skip

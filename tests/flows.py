@@ -6,8 +6,9 @@ import copy
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import tiny
 import torch
@@ -53,6 +54,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    GlmImagePipeline,
+    GlmImageTransformer2DModel,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     HunyuanDiT2DControlNetModel,
@@ -78,6 +81,8 @@ from diffusers import (
     LuminaPipeline,
     NucleusMoEImagePipeline,
     NucleusMoEImageTransformer2DModel,
+    OmniGenPipeline,
+    OmniGenTransformer2DModel,
     OvisImagePipeline,
     OvisImageTransformer2DModel,
     PixArtAlphaPipeline,
@@ -102,6 +107,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.omnigen.processor_omnigen import OmniGenMultiModalProcessor
 from PIL import Image
 from readers import (
     ImageProcessing,
@@ -479,6 +485,28 @@ def cogview3(**parts: Any):
     return tiny.quiet(CogView3PlusPipeline(**parts))
 
 
+class ShortlyNegative(OmniGenMultiModalProcessor):
+    """What is not wanted in fewer words than its own, and more than the prompt."""
+
+    def __call__(self, *args: Any, negative_prompt: str = "low quality, blurry, deformed hands and fewer", **settings: Any) -> dict[str, Any]:
+        return super().__call__(*args, negative_prompt=negative_prompt, **settings)
+
+
+def omnigen(**parts: Any):
+    """Without torchvision, which its processor reads pictures with. Its pipeline takes its VAE to reduce sides by 8."""
+    net = OmniGenTransformer2DModel(
+        in_channels=4, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=16, num_layers=2, pad_token_id=0,
+        vocab_size=300, rope_scaling={"short_factor": [1.0] * 4, "long_factor": [1.0] * 4}, pos_embed_max_size=8, time_step_dim=16,
+    )  # fmt: skip
+    where = "diffusers.pipelines.omnigen"
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch(f"{where}.processor_omnigen.transforms", create=True))
+        stack.enter_context(mock.patch(f"{where}.pipeline_omnigen.OmniGenMultiModalProcessor", ShortlyNegative, create=True))
+        decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
+        parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, "tokenizer": chat_tokenizer(), **parts}
+        return tiny.quiet(OmniGenPipeline(**parts))
+
+
 def prx(**parts: Any):
     net = PRXTransformer2DModel(in_channels=4, context_in_dim=16, hidden_size=16, mlp_ratio=1.0, num_heads=2, depth=2, axes_dim=[4, 4])
     with its_own_warnings():
@@ -591,6 +619,19 @@ def joyimage(**parts: Any):
     return tiny.quiet(pipe)
 
 
+def glm_image(**parts: Any):
+    """Without the language model, whose tokens of the picture are given. Its VAE's scale is not heeded."""
+    net = GlmImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, text_embed_dim=32, time_embed_dim=8,
+        condition_dim=4, prior_vq_quantizer_codebook_size=8,
+    )  # fmt: skip
+    parts = {
+        "transformer": alive(net), "scheduler": clock(), "vae": vae(latents_mean=[0.1] * 4, latents_std=[1.5, 0.5, 1.0, 2.0]),
+        "text_encoder": t5(32, vocabulary=400), "tokenizer": ByT5Tokenizer(), "processor": None, "vision_language_encoder": None, **parts,
+    }  # fmt: skip
+    return tiny.quiet(GlmImagePipeline(**parts))
+
+
 def kandinsky5(**parts: Any):
     """Its pipeline takes its VAE to reduce sides by 8, and knows the sizes that it makes."""
     net = Kandinsky5Transformer3DModel(
@@ -668,6 +709,8 @@ FAMILIES: dict[str, zoo.Case] = {
     "lumina-next": case(lumina_next, guidance_scale=3.0, clean_caption=False),
     "kandinsky5": case(kandinsky5, ALONE, 2 * STEPS, guidance_scale=3.0),
     "joyimage": case(joyimage, ALONE, 2 * STEPS, guidance_scale=3.0),
+    # What is not wanted is the pipeline's own, and longer than the prompt.
+    "omnigen": case(omnigen, guidance_scale=3.0),
     "hunyuan-dit": case(hunyuan_dit, use_resolution_binning=False),
 }
 """One case for each family: all of the acceptance is tested on them."""
@@ -738,6 +781,10 @@ FORMS: dict[str, zoo.Case] = {
     "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0, **HALF),
     # Its forward takes the residuals out of the list that they come in.
     "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
+    # Of which the denoiser is given texts in quotes alone.
+    "glm-image": case(
+        glm_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", guidance_scale=3.0, prior_token_ids=torch.arange(16)[None] % 8, **HALF,
+    ),
     "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""

@@ -39,9 +39,8 @@ from dymo.wording import wording_of
 
 STILL = DyMO(None, semantic_weight=0)
 # Both objectives at every step, each step twice, and nothing damped away.
-GUIDED = DyMO(
-    tiny.brightness, recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never",
-)  # fmt: skip
+EVERYWHERE = dict(recurrences=1, borders_by="progress", borders=(0.0, 1.0), eta=0.05, damping=0.0, k=1.0, few_steps="never")
+GUIDED = DyMO(tiny.brightness, **EVERYWHERE)
 LONGER = "a big green car beside a red apple"
 OTHERWISE = "a green car and a red apple"
 
@@ -56,6 +55,8 @@ GRAPH = graph_of(tiny.PROMPT)
 
 
 CASES = {**flows.FAMILIES, **flows.FORMS}
+# A family whose words have no maps.
+WORDLESS = "glm-image"
 
 
 @functools.cache
@@ -114,27 +115,29 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
             raise RuntimeError("stop")
         return pixels.mean((1, 2, 3))
 
-    aligner = DyMO(reward, recurrences=1, borders_by="progress", borders=(0.0, 1.0), gradient="full", few_steps="never")
+    # At pure noise the preference has no part in a mixed stage, and a prediction is moved by what the denoiser makes of its input alone.
+    words = dict(semantic_weight=0, gradient="full", borders=(0.0, 0.0)) if name == WORDLESS else {}
+    aligner = DyMO(reward, **(EVERYWHERE | {"gradient": "full"} | words))
     with pytest.raises(RuntimeError, match="stop"):
         run(aligner, name)
     assert state(pipe) == before
 
-    guided = run(GUIDED, name)
+    guided = run(DyMO(tiny.brightness, **(EVERYWHERE | words)), name)
     assert guided.images.isfinite().all() and not torch.equal(guided.images, images)
     # A flow's first step starts at pure noise, to which there is no way back; Ideogram 4's, at a little less.
     noise = still.trace.steps[0].timestep == 999 and name != "ideogram4"
     assert guided.trace.evaluations == [2 * steps - noise]
     for step in guided.trace.steps:
-        assert step.displacement[0] > 0 and set(step.losses) == {"semantic", "preference"}, step
+        assert step.displacement[0] > 0 and set(step.losses) == {"preference"} | ({"semantic"} if not words else set()), step
     assert state(pipe) == before
     assert torch.equal(plainly(case, pipe), images)
 
 
 @pytest.mark.parametrize("name", flows.FAMILIES)
 def test_a_batch_is_as_single_runs(name):
-    # Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 and JoyImage have no mask for what fills a
-    # shorter one up: only prompts of one length are as single ones.
-    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("qwen-image-2.1", "kandinsky5", "joyimage")) else LONGER]
+    # OmniGen turns all rows as the first, Qwen-Image 2.1 puts the image where the longest prompt of the batch ends, and Kandinsky 5 and
+    # JoyImage have no mask for what fills a shorter one up: only prompts of one length are as single ones.
+    prompts = [tiny.PROMPT, OTHERWISE if name.startswith(("omnigen", "qwen-image-2.1", "kandinsky5", "joyimage")) else LONGER]
     settings = dict(recurrences="dynamic", h=(60.0, 60.0, 600.0), max_recurrences=1, eta=0.02, few_steps="never")
     aligner = DyMO(tiny.brightness, borders_by="progress", borders=(0.3, 0.7), **settings)
     more = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in flows.FAMILIES[name].kwargs else {}
@@ -147,7 +150,7 @@ def test_a_batch_is_as_single_runs(name):
 
 def opened(stack: ExitStack, name: str, samples: int = 1, **settings):
     """The pipeline's loop at its second noise level, where z0' depends on v and eps alike; nothing is rounded."""
-    case, (pipe, _) = flows.FAMILIES[name], plain(name)
+    case, (pipe, _) = CASES[name], plain(name)
     stack.enter_context(torch.enable_grad())
     stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
     kwargs = {**case.kwargs, "prompt": case.prompt, "num_images_per_prompt": samples, "generator": torch.Generator().manual_seed(0)}
@@ -160,7 +163,7 @@ def opened(stack: ExitStack, name: str, samples: int = 1, **settings):
     return loop
 
 
-@pytest.mark.parametrize("name", flows.FAMILIES)
+@pytest.mark.parametrize("name", [*flows.FAMILIES, WORDLESS])
 def test_the_preference_s_gradient_is_that_of_finite_differences(name):
     with ExitStack() as stack:
         loop = opened(stack, name)
@@ -221,7 +224,7 @@ def test_the_semantic_loss_falls_along_its_gradient(name):
         assert losses[-1].item() < losses[0].item() - 1e-6, losses
 
 
-@pytest.mark.parametrize("name", ["ideogram4", "fibo", "fibo2", "kandinsky5", "joyimage"])
+@pytest.mark.parametrize("name", ["ideogram4", "fibo", "fibo2", "kandinsky5", "joyimage", WORDLESS])
 def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
     case, (pipe, images) = CASES[name], plain(name)
     kwargs = {**case.kwargs, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
@@ -232,11 +235,19 @@ def test_predictions_are_decoded_as_the_pipeline_decodes_its_latents(name):
         torch.testing.assert_close(loop.decode(z).clamp(0, 1), images, atol=1e-5, rtol=0)
 
 
-def test_joyimage_is_refused_where_its_latents_are_not_the_image_s_alone_or_not_the_vae_s():
-    pipe = plain("joyimage")[0]
-    for given, said in (({"image": [1]}, "its picture among.*QwenImageEditPipeline"), ({"enable_denormalization": False}, "leave it out")):
-        with pytest.raises(PipelineError, match=said):
-            family_of(pipe).branches(pipe, given)
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("joyimage", {"image": [1]}, "its picture among the latents.*QwenImageEditPipeline"),
+        ("joyimage", {"enable_denormalization": False}, "the VAE's statistics.*leave it out"),
+        (WORDLESS, {"image": [1]}, "keys of its pictures.*QwenImageEditPipeline"),
+        ("omnigen", {"input_images": [[1]]}, "pictures among the prompt's tokens.*leave it out"),
+    ],
+)
+def test_calls_that_put_more_into_the_denoiser_or_take_less_out_are_refused(name, given, said):
+    pipe = plain(name)[0]
+    with pytest.raises(PipelineError, match=said):
+        family_of(pipe).branches(pipe, given)
 
 
 def test_kandinsky_s_positions_are_those_of_all_rows():
@@ -602,7 +613,7 @@ def test_the_page_s_table_names_the_families_and_their_layers():
         read = getattr(import_module(f"dymo.pipelines.families.{module}"), name).read
         held[kind] = ", ".join(f"{first}-{last} of {depth}" for depth, (first, last) in read.items())
     assert written == held
-    assert {type(plain(name)[0].transformer).__name__ for name in flows.FAMILIES} == set(FAMILIES)
+    assert {type(plain(name)[0].transformer).__name__ for name in [*flows.FAMILIES, WORDLESS]} == set(FAMILIES)
 
 
 def test_the_maps_of_one_text_encoder_alone():

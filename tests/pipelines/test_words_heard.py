@@ -53,8 +53,10 @@ def heard(pipe, kwargs):
             )
         )
 
-    def stop(module, args, given):
-        raise Reached(given)
+    def stop(module, args, kwargs):
+        if "input_ids" in kwargs:  # OmniGen's denoiser reads by itself
+            given["text_encoder"] = [kwargs["input_ids"]]
+        raise Reached(kwargs)
 
     handles.append(family_of(pipe).denoiser(pipe).register_forward_pre_hook(stop, with_kwargs=True))
     try:
@@ -228,7 +230,7 @@ def tokens_of(pipe, **call) -> list[int]:
 
 
 # Their denoisers are given states of several layers or of one inside, lists, or the places of two encoders apart.
-ELSEWHERE = ("hidream", "joyimage", "fibo2", "ideogram4", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
+ELSEWHERE = ("hidream", "omnigen", "joyimage", "fibo2", "ideogram4", "ernie-image", "krea2", "cogview4", "hunyuan-dit")
 
 
 @pytest.mark.parametrize("name", [name for name in flows.FAMILIES if name not in ELSEWHERE])

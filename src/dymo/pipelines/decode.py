@@ -84,12 +84,13 @@ def preview_of(vae: Any, pipe: Any) -> Any:
 class Form:
     """How a pipeline's latents stand to its VAE.
 
-    layout: the order of their channels where they are patches of p x q, of which a VAE has statistics. shifted: whether the pipeline
-    heeds the VAE's shift_factor.
+    layout: the order of their channels where they are patches of p x q, of which a VAE has statistics. shifted, scaled: whether the
+    pipeline heeds the VAE's shift_factor and scaling_factor.
     """
 
     layout: str = "(c p q)"
     shifted: bool = True
+    scaled: bool = True
 
 
 USUAL = Form()
@@ -105,7 +106,7 @@ def decoder(vae: Any, form: Form = USUAL, channels_last: bool = False) -> Callab
     """
     video = hasattr(vae.config, "temperal_downsample")
     normed = getattr(vae, "bn", None)
-    factor = getattr(vae.config, "scaling_factor", None) or 1.0
+    factor = (getattr(vae.config, "scaling_factor", None) or 1.0) if form.scaled else 1.0
     shift = (getattr(vae.config, "shift_factor", None) or 0.0) if form.shifted else 0.0
     mean, std = (getattr(vae.config, f"latents_{name}", None) for name in ("mean", "std"))
 

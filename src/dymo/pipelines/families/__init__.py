@@ -250,6 +250,8 @@ FAMILIES: dict[str, str] = {
     "LuminaNextDiT2DModel": "lumina_next:LuminaNext",
     "Kandinsky5Transformer3DModel": "kandinsky5:Kandinsky5",
     "JoyImageEditTransformer3DModel": "joyimage:JoyImage",
+    "OmniGenTransformer2DModel": "omnigen:OmniGen",
+    "GlmImageTransformer2DModel": "glm_image:GlmImage",
     "HunyuanDiT2DModel": "hunyuan_dit:HunyuanDiT",
     "CogView3PlusTransformer2DModel": "cogview3:CogView3",
 }
