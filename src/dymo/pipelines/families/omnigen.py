@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import PipelineError
-from ...parts import Argument
 from ...guidance.loop import Rows
+from ...parts import Argument
 from ..kernel import Places
 from . import Branches, Encoder
 from .transformer import Transformer, longest
@@ -24,7 +24,9 @@ class OmniGen(Transformer):
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         if given.get("input_images") is not None:
-            raise PipelineError(Argument("input_images"), " puts pictures among the prompt's tokens, told by the rows of the whole batch: leave it out")
+            raise PipelineError(
+                Argument("input_images"), " puts pictures among the prompt's tokens, told by the rows of the whole batch: leave it out",
+            )
         return Branches(2, 0, 1)
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
