@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: the workers of pytest-xdist share the cores.
@@ -20,6 +22,19 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "dymo" / "miniature" / "weights"
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected, millions of objects, lives as long as the worker: no collection looks at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Convolutions of a few channels cost oneDNN more in preparations than in work; the miniature's are run as its users run them."""
+    before = torch.backends.mkldnn.set_flags(request.node.get_closest_marker("miniature") is not None)
+    yield
+    torch.backends.mkldnn.set_flags(*before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

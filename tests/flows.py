@@ -143,7 +143,7 @@ from transformers import (
 from dymo.pipelines.calls import knowing
 from dymo.pixels import to_pil
 
-STEPS = 3
+STEPS = 2
 SQUARE = dict(height=64, width=64)
 HALF = dict(height=32, width=32)
 
@@ -745,29 +745,32 @@ def hunyuan_dit_controlnet():
     return hunyuan_dit(HunyuanDiTControlNetPipeline, controlnet=alive(net))
 
 
-IMAGE = dict(image=zoo.IMAGE)
-MASKED = dict(image=zoo.IMAGE, mask_image=zoo.MASK)
-SOME = dict(strength=0.6)  # of 3 steps, 2 are taken
+PICTURE, CONTROL = zoo.noise(1, 3, 64, 64, seed=1), zoo.noise(1, 3, 64, 64, seed=2)
+MASK = torch.zeros(1, 1, 64, 64)
+MASK[..., :32] = 1
+IMAGE = dict(image=PICTURE)
+MASKED = dict(image=PICTURE, mask_image=MASK)
+SOME = dict(num_inference_steps=3, strength=0.6)  # of which 2 are taken
 
 FORMS: dict[str, zoo.Case] = {
     "sd3-img2img": case(lambda: sd3(StableDiffusion3Img2ImgPipeline), calls=2, **IMAGE, **SOME, **T5),
     "sd3-inpaint": case(lambda: sd3(StableDiffusion3InpaintPipeline, channels=16), calls=2, **MASKED, **SOME, **T5),
-    "sd3-controlnet": case(sd3_controlnet, control_image=zoo.CONTROL, controlnet_conditioning_scale=0.8, **T5),
+    "sd3-controlnet": case(sd3_controlnet, control_image=CONTROL, controlnet_conditioning_scale=0.8, **T5),
     "sd3-lora": case(lambda: with_lora(sd3()), **T5),
     # A third forward in the step that skips a layer: the prompt's rows once more.
     "sd3-skip-layers": case(sd3, calls=STEPS + 1, skip_guidance_layers=[1], skip_layer_guidance_stop=0.6, **T5),
     "flux-img2img": case(lambda: flux(FluxImg2ImgPipeline), ALONE, 2, **IMAGE, **SOME, **T5),
     "flux-inpaint": case(lambda: flux(FluxInpaintPipeline), ALONE, 2, **MASKED, **SOME, **T5),
-    "flux-controlnet": case(flux_controlnet, ALONE, control_image=zoo.CONTROL, controlnet_conditioning_scale=0.8, **T5),
+    "flux-controlnet": case(flux_controlnet, ALONE, control_image=CONTROL, controlnet_conditioning_scale=0.8, **T5),
     "flux-lora": case(lambda: with_lora(flux()), ALONE, **T5),
     # Further channels beside the latents', and further tokens behind them.
-    "flux-control": case(lambda: flux(FluxControlPipeline, channels=32), ALONE, control_image=zoo.CONTROL, **T5),
+    "flux-control": case(lambda: flux(FluxControlPipeline, channels=32), ALONE, control_image=CONTROL, **T5),
     "flux-kontext": case(lambda: flux(FluxKontextPipeline), ALONE, **IMAGE, max_area=64 * 64, _auto_resize=False, **T5),
     "qwen-image-img2img": case(
         lambda: qwen_image(QwenImageImg2ImgPipeline), ALONE, 4, negative_prompt="a dog", true_cfg_scale=3.0, **IMAGE, **SOME,
     ),
     "qwen-image-2.1-images": case(
-        qwen_image21, ALONE, 2 * STEPS, image=to_pil(torch.cat([zoo.IMAGE, zoo.CONTROL])), output_resolution=64, negative_prompt="a dog",
+        qwen_image21, ALONE, 2 * STEPS, image=to_pil(torch.cat([PICTURE, CONTROL])), output_resolution=64, negative_prompt="a dog",
         true_cfg_scale=3.0,
     ),
     "z-image-img2img": case(lambda: z_image(ZImageImg2ImgPipeline), calls=2, max_sequence_length=64, guidance_scale=2.0, **IMAGE, **SOME),
@@ -780,11 +783,11 @@ FORMS: dict[str, zoo.Case] = {
     ),
     "hunyuan-image-distilled": case(lambda: hunyuan_image(True), ALONE, distilled_guidance_scale=3.0, **HALF),
     # Its forward takes the residuals out of the list that they come in.
-    "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=zoo.CONTROL),
+    "hunyuan-dit-controlnet": case(hunyuan_dit_controlnet, use_resolution_binning=False, control_image=CONTROL),
     # Of which the denoiser is given texts in quotes alone.
     "glm-image": case(
         glm_image, ALONE, 2 * STEPS, f"{tiny.PROMPT} with 'ok'", guidance_scale=3.0, prior_token_ids=torch.arange(16)[None] % 8, **HALF,
     ),
-    "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=zoo.CONTROL),
+    "cogview4-control": case(lambda: cogview4(CogView4ControlPipeline, 8), ALONE, 2 * STEPS, control_image=CONTROL),
 }  # fmt: skip
 """The families' other pipelines, and what is put into them."""

@@ -32,7 +32,7 @@ SIDE = 32
 IMAGE, CONTROL = dict(image=zoo.noise(1, 3, SIDE, SIDE, seed=1)), dict(control_image=zoo.noise(1, 3, SIDE, SIDE, seed=2))
 MASK = torch.zeros(1, 1, SIDE, SIDE)
 MASK[..., : SIDE // 2] = 1
-PICTURE = Image.fromarray((zoo.IMAGE[0].permute(1, 2, 0) * 255).byte().numpy())
+PICTURE = Image.fromarray((flows.PICTURE[0].permute(1, 2, 0) * 255).byte().numpy())
 SIZE, PAG, MIDDLE = dict(height=SIDE, width=SIDE), dict(pag_scale=3.0), dict(pag_applied_layers="mid")
 
 
@@ -123,7 +123,7 @@ def alt() -> Any:
 def unclip() -> Any:
     """A picture's embedding is a class; the bar is around the timesteps."""
     noising = dict(image_normalizer=StableUnCLIPImageNormalizer(12), image_noising_scheduler=d.DDPMScheduler())
-    seeing = dict(feature_extractor=CLIPImageProcessor(size=64, crop_size=64), image_encoder=zoo.image_encoder())
+    seeing = dict(feature_extractor=CLIPImageProcessor(size=SIDE, crop_size=SIDE), image_encoder=zoo.image_encoder())
     own = unet(class_embed_type="projection", projection_class_embeddings_input_dim=24)
     parts = dict(unet=own, vae=zoo.vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), scheduler=tiny.scheduler())
     return tiny.quiet(d.StableUnCLIPImg2ImgPipeline(**noising, **seeing, **parts))
@@ -245,7 +245,9 @@ def z_controlnet(channels: int) -> Any:
     return flows.alive(net)
 
 
-CONTROLLED = dict(control_image=zoo.CONTROL)
+CONTROLLED = dict(control_image=flows.CONTROL)
+
+
 def projected(width: int, tokens: int, layers: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """An IP-Adapter's weights in its file's layout: what makes tokens of an embedding of 12, and the layers' own."""
     proj = {
@@ -302,8 +304,8 @@ def qwen_edit(kind: type) -> Any:
     return flows.qwen_image(kind, processor=Reader(), text_encoder=readers.language_model(Seeing, Qwen3Config))
 
 
-PAINTED = dict(image=zoo.IMAGE, steps=3, **SOME)  # 2 of 3
-INPAINTED = dict(**MASKED, steps=3, **SOME)
+PAINTED = dict(image=flows.PICTURE, **SOME)
+INPAINTED = dict(**MASKED, **SOME)
 LAYER = dict(pag_applied_layers=["transformer_blocks.1"])
 QWEN = dict(negative_prompt="a dog", true_cfg_scale=3.0)
 Z = dict(max_sequence_length=64, guidance_scale=2.0)
@@ -321,7 +323,7 @@ def of(make: Any, kind: type, **parts: Any) -> zoo.Make:
 
 TRANSFORMERS: dict[str, zoo.Case] = {
     "StableDiffusion3ControlNetInpaintingPipeline": square(
-        controlled(flows.sd3, sd3_controlnet, d.StableDiffusion3ControlNetInpaintingPipeline), **CONTROLLED, control_mask=zoo.MASK, **T5,
+        controlled(flows.sd3, sd3_controlnet, d.StableDiffusion3ControlNetInpaintingPipeline), **CONTROLLED, control_mask=flows.MASK, **T5,
     ),
     # SD3's form: diffusers' processors of perturbed attention leave out the norms of SD3.5's.
     "StableDiffusion3PAGPipeline": square(of(flows.sd3, d.StableDiffusion3PAGPipeline, half=False, **LAYER), **PAG, **T5),
@@ -369,12 +371,12 @@ TRANSFORMERS: dict[str, zoo.Case] = {
     "ZImageInpaintPipeline": square(of(flows.z_image, d.ZImageInpaintPipeline), **INPAINTED, **Z),
     "QwenImageControlNetPipeline": square(controlled(flows.qwen_image, qwen_controlnet, d.QwenImageControlNetPipeline), **CONTROLLED, **QWEN),
     "QwenImageControlNetInpaintPipeline": square(
-        controlled(flows.qwen_image, lambda: qwen_controlnet(4), d.QwenImageControlNetInpaintPipeline), **CONTROLLED, control_mask=zoo.MASK, **QWEN,
+        controlled(flows.qwen_image, lambda: qwen_controlnet(4), d.QwenImageControlNetInpaintPipeline), **CONTROLLED, control_mask=flows.MASK, **QWEN,
     ),
     "QwenImageEditPipeline": square(of(qwen_edit, d.QwenImageEditPipeline), image=PICTURE, **QWEN),
     "QwenImageEditPlusPipeline": square(of(qwen_edit, d.QwenImageEditPlusPipeline), image=[PICTURE, PICTURE], **QWEN),
     "QwenImageEditInpaintPipeline": square(
-        of(qwen_edit, d.QwenImageEditInpaintPipeline), image=PICTURE, mask_image=zoo.MASK, steps=3, **SOME, **QWEN,
+        of(qwen_edit, d.QwenImageEditInpaintPipeline), image=PICTURE, mask_image=flows.MASK, **SOME, **QWEN,
     ),
     "QwenImageInpaintPipeline": square(of(flows.qwen_image, d.QwenImageInpaintPipeline), **INPAINTED, **QWEN),
 }  # fmt: skip

@@ -82,8 +82,8 @@ from dymo.pipelines.images import with_images
 
 Make = Callable[[], DiffusionPipeline]
 
-SIZE, STEPS = 64, 3
-FOUR = dict(num_inference_steps=4)  # of which a strength takes some
+SIZE, STEPS = 32, 2
+THREE, FOUR = dict(num_inference_steps=3), dict(num_inference_steps=4)  # of which the call takes two
 PLAIN = ("uncond", "cond")
 ALONE = ("cond",)
 
@@ -106,7 +106,7 @@ class Case:
     cutoff: type | None = None
 
     def run(self, pipe: DiffusionPipeline, seed: int = 0, **more: Any) -> torch.Tensor:
-        """The plain call's images, (samples, 3, 64, 64) in [0, 1], or its latents (samples, 4, 16, 16)."""
+        """The plain call's images, (samples, 3, 32, 32) in [0, 1], or its latents (samples, 4, 8, 8)."""
         kwargs = {**self.kwargs, "generator": torch.Generator().manual_seed(seed), **more}
         return with_images(pipe(prompt=self.prompt, **kwargs)).images
 
@@ -134,26 +134,21 @@ SQUARE = dict(height=SIZE, width=SIZE)
 
 
 def vae(**changes):
-    """64 px are 16 x 16 latents: the UNet's maps are of 16 and 8."""
+    """32 px are 8 x 8 latents: the UNet's maps are of 8 and 4."""
     return tiny.vae((4, 8, 8), layers_per_block=1, **changes)
 
 
-LEVELS = dict(block_out_channels=(8, 16), down_block_types=("CrossAttnDownBlock2D",) * 2)
 XL = dict(
     cross_attention_dim=64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80,
 )  # fmt: skip
 
 
-def unet(**changes):
-    return tiny.unet(**LEVELS, up_block_types=("CrossAttnUpBlock2D",) * 2, **changes)
-
-
 def unet_xl(**changes):
-    return unet(**{**XL, "transformer_layers_per_block": (1, 2), **changes})
+    return tiny.unet_xl(**{"transformer_layers_per_block": (1, 2), **changes})
 
 
 def sd(*args, **parts):
-    return tiny.sd(*args, **{"unet": unet(), "vae": vae(), **parts})
+    return tiny.sd(*args, **{"vae": vae(), **parts})
 
 
 def sdxl(*args, **parts):
@@ -161,7 +156,7 @@ def sdxl(*args, **parts):
 
 
 def controlnet(seed: int = 1, **changes):
-    return tiny.controlnet(seed, conditioning_embedding_out_channels=(4, 8, 8), **LEVELS, **changes)
+    return tiny.controlnet(seed, conditioning_embedding_out_channels=(4, 8, 8), **changes)
 
 
 def controlnet_xl():
@@ -175,7 +170,7 @@ def adapter():
 def image_encoder():
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=SIZE, patch_size=32, projection_dim=12,
+            hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=SIZE, patch_size=16, projection_dim=12,
         )
     ).eval()  # fmt: skip
 
@@ -225,7 +220,7 @@ def sd_clip_skip():
 
 
 def sd_lora():
-    return tiny.sd_lora(unet=unet(), vae=vae())
+    return tiny.sd_lora(vae=vae())
 
 
 def sd_textual_inversion():
@@ -339,14 +334,14 @@ CASES: dict[str, Case] = {
     "sd-two-prompts": case(sd, prompt=[PROMPT, "a red car"], samples=2, **SQUARE),
     "sd-two-images": case(sd, samples=2, num_images_per_prompt=2, **SQUARE),
     # Guidance is an input of the UNet (`timestep_cond`), so `do_classifier_free_guidance` is false at any scale: one row.
-    "sd-guidance-embedding": case(lambda: sd(unet=unet(time_cond_proj_dim=8)), rows=ALONE, **SQUARE),
+    "sd-guidance-embedding": case(lambda: sd(unet=tiny.unet(time_cond_proj_dim=8)), rows=ALONE, **SQUARE),
     # -- Stable Diffusion: other ways in ------------------------------------------------------------------------------------------
     # `get_timesteps` slices `scheduler.timesteps[t_start * scheduler.order :]` and calls `set_begin_index(t_start * order)`.
     "sd-img2img": case(
-        lambda: sd(StableDiffusionImg2ImgPipeline), calls=3, **FOUR, cutoff=SDCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: sd(StableDiffusionImg2ImgPipeline), **THREE, cutoff=SDCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
     "sd-img2img-euler": case(
-        lambda: sd(StableDiffusionImg2ImgPipeline, EulerDiscreteScheduler), calls=3, **FOUR, cutoff=SDCFGCutoffCallback,
+        lambda: sd(StableDiffusionImg2ImgPipeline, EulerDiscreteScheduler), **THREE, cutoff=SDCFGCutoffCallback,
         image=IMAGE, strength=0.75,
     ),
     # 4 channels: after `step`, the loop itself noises the known region for `timesteps[i + 1]` (`add_noise`, none after the last step) and
@@ -363,7 +358,7 @@ CASES: dict[str, Case] = {
     # 9 channels: [latents, mask, masked image] enter the UNet, and nothing is done to the latents after `step`. The cutoff's one row
     # meets a mask of two: an error of sizes.
     "sd-inpaint-9": case(
-        lambda: sd(StableDiffusionInpaintPipeline, unet=unet(in_channels=9)), image=IMAGE, mask_image=MASK, **SQUARE
+        lambda: sd(StableDiffusionInpaintPipeline, unet=tiny.unet(in_channels=9)), image=IMAGE, mask_image=MASK, **SQUARE
     ),
     # -- ControlNet ---------------------------------------------------------------------------------------------------------------
     # `controlnet_keep[i]`, a list over `len(timesteps)` made before the loop, says whether the net is heard at the loop's own index i.
@@ -382,7 +377,7 @@ CASES: dict[str, Case] = {
         num_images_per_prompt=2, **SQUARE,
     ),
     "sd-controlnet-img2img": case(
-        lambda: sd(StableDiffusionControlNetImg2ImgPipeline, controlnet=controlnet()), calls=3, **FOUR, image=IMAGE,
+        lambda: sd(StableDiffusionControlNetImg2ImgPipeline, controlnet=controlnet()), **THREE, image=IMAGE,
         control_image=CONTROL, strength=0.75,
     ),
     # The blend of the 4-channel inpainting, and the net.
@@ -428,11 +423,11 @@ CASES: dict[str, Case] = {
     # `guidance_scale > 1` and `image_guidance_scale >= 1`. No `interrupt`. The prompt's weight is guidance_scale, as elsewhere.
     # SDCFGCutoffCallback keeps the row `[-1:]`, which is the empty prompt here, and fails at the image latents, which stay three.
     "sd-pix2pix": case(
-        lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=unet(in_channels=8)), rows=("cond", "image", "uncond"),
+        lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=tiny.unet(in_channels=8)), rows=("cond", "image", "uncond"),
         image=IMAGE, image_guidance_scale=1.5,
     ),
     "sd-pix2pix-two-images": case(
-        lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=unet(in_channels=8)), rows=("cond", "image", "uncond"), samples=2,
+        lambda: sd(StableDiffusionInstructPix2PixPipeline, unet=tiny.unet(in_channels=8)), rows=("cond", "image", "uncond"), samples=2,
         image=IMAGE.repeat(2, 1, 1, 1), image_guidance_scale=1.5, num_images_per_prompt=2,
     ),
     # SDXL's has no `do_classifier_free_guidance` (a local of `__call__`), no `num_timesteps`, no `callback_on_step_end`.
@@ -470,31 +465,31 @@ CASES: dict[str, Case] = {
     ),
     "sdxl-two-prompts": case(sdxl, prompt=[PROMPT, "a red car"], samples=2, **SQUARE),
     "sdxl-img2img": case(
-        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), **THREE, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
     # The second half of a split run: takes the latents of the first, noises nothing, and counts `scheduler.timesteps < 500`.
     "sdxl-img2img-denoising-start": case(
-        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), calls=2, cutoff=SDXLCFGCutoffCallback,
+        lambda: sdxl(StableDiffusionXLImg2ImgPipeline), **FOUR, cutoff=SDXLCFGCutoffCallback,
         image=noise(1, 4, SIZE // 4, SIZE // 4), denoising_start=0.5,
     ),
-    # The default strength is .9999: int(4 * .9999) = 3 steps of 4. The blend of the 4-channel inpainting, as on SD.
+    # The default strength is .9999: int(3 * .9999) = 2 steps of 3. The blend of the 4-channel inpainting, as on SD.
     "sdxl-inpaint": case(
-        lambda: sdxl(StableDiffusionXLInpaintPipeline), calls=3, **FOUR, image=IMAGE, mask_image=MASK, strength=0.9999, **SQUARE
+        lambda: sdxl(StableDiffusionXLInpaintPipeline), **THREE, image=IMAGE, mask_image=MASK, strength=0.9999, **SQUARE
     ),
     "sdxl-controlnet": case(
         lambda: sdxl(StableDiffusionXLControlNetPipeline, controlnet=controlnet_xl()), cutoff=SDXLControlnetCFGCutoffCallback,
         image=CONTROL, **SQUARE,
     ),
     # One tokenizer and one text encoder, the second: `pipe.tokenizer` is None. Five time ids (aesthetic score) for six.
-    "sdxl-refiner": case(sdxl_refiner, calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75),
+    "sdxl-refiner": case(sdxl_refiner, **THREE, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75),
     # The first half of a split run: `timesteps` are filtered and sliced just before the loop; the last latents are noisy (t = 501).
     "sdxl-denoising-end": case(
-        sdxl, calls=2, **FOUR, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
+        sdxl, **FOUR, cutoff=SDXLCFGCutoffCallback, denoising_end=0.5, output_type="latent", **SQUARE
     ),
     # -- Kolors: SDXL's UNet, and ChatGLM's words, of which `max_sequence_length` is checked, but 256 are read whatever it is ------------
     "kolors": case(kolors, cutoff=SDXLCFGCutoffCallback, **SQUARE),
     "kolors-img2img": case(
-        lambda: kolors(KolorsImg2ImgPipeline), calls=3, **FOUR, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
+        lambda: kolors(KolorsImg2ImgPipeline), **THREE, cutoff=SDXLCFGCutoffCallback, image=IMAGE, strength=0.75
     ),
 }  # fmt: skip
 
@@ -509,7 +504,7 @@ def animatediff():
     )  # fmt: skip
     return tiny.quiet(
         AnimateDiffPipeline(
-            vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=unet(), motion_adapter=motion,
+            vae=vae(), text_encoder=tiny.text_model(), tokenizer=tiny.tokenizer(), unet=tiny.unet(), motion_adapter=motion,
             scheduler=tiny.scheduler(),
         )
     )  # fmt: skip
@@ -684,7 +679,7 @@ OPEN: dict[str, Case] = {
     # anew from x0 at each step, and there is no state across steps but the step's index. One row: guidance is an embedding.
     "lcm": case(
         lambda: sd(
-            LatentConsistencyModelPipeline, unet=unet(time_cond_proj_dim=8), scheduler=tiny.scheduler(LCMScheduler),
+            LatentConsistencyModelPipeline, unet=tiny.unet(time_cond_proj_dim=8), scheduler=tiny.scheduler(LCMScheduler),
             image_encoder=None,
         ),
         rows=ALONE, **SQUARE,

@@ -58,7 +58,7 @@ class Told(Community):
 
 
 def made(kind):
-    return zoo.seeded(lambda: tiny.sd(kind, unet=zoo.unet(), vae=zoo.vae()))()
+    return zoo.seeded(lambda: zoo.sd(kind))()
 
 
 def run(aligner, pipe):

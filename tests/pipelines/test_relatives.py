@@ -226,4 +226,4 @@ def test_the_words_of_an_edit_lie_behind_the_tokens_of_its_pictures(name):
     for word in ("red", "apple", "green", "car"):
         assert pipe.tokenizer.decode(kept[list(words[word][0])]).strip() == word
     with pytest.raises(PipelineError, match=r"takes PIL images"):
-        family_of(pipe).encoders(pipe, {**given, "image": relatives.zoo.IMAGE})
+        family_of(pipe).encoders(pipe, {**given, "image": relatives.flows.PICTURE})

@@ -116,7 +116,7 @@ def test_p2_interrupt_stops_with_what_there_is(name):
         pipe._interrupt = index == 1
         return found
 
-    output = run(GUIDED, name, callback_on_step_end=stop)
+    output = run(GUIDED, name, callback_on_step_end=stop, **zoo.THREE)
     assert seen == [0, 1] and output.trace.cancelled and len(output.trace.steps) == 2
     assert output.images.isfinite().all() and not output.images.requires_grad
     assert torch.equal(case.run(pipe), images)
@@ -131,7 +131,7 @@ def test_p3_the_cutoff_callback_fires_at_its_step(name):
     for aligner in (None, GUIDED):
         rows = calls[aligner] = []
         handle = pipe.unet.conv_in.register_forward_hook(lambda m, a, o, rows=rows: rows.append(a[0].shape[0]))
-        callback = {"callback_on_step_end": cutoff, "callback_on_step_end_tensor_inputs": tensors}
+        callback = {"callback_on_step_end": cutoff, "callback_on_step_end_tensor_inputs": tensors, **zoo.FOUR}
         case.run(pipe, **callback) if aligner is None else run(aligner, name, **callback)
         handle.remove()
     first, second = calls.values()
@@ -165,10 +165,10 @@ def test_p7_the_known_region_has_the_noise_level_of_the_evaluation(name):
     pipe, _ = plain(name)
     seen = []
     handle = pipe.unet.register_forward_pre_hook(
-        lambda module, args: seen.append((float(args[1]), args[0][:1, ..., 12:].detach().clone())), with_kwargs=False
+        lambda module, args: seen.append((float(args[1]), args[0][:1, ..., 6:].detach().clone())), with_kwargs=False
     )
     try:
-        run(GUIDED, name)
+        run(GUIDED, name, **zoo.THREE)
     finally:
         handle.remove()
     by_level = {}

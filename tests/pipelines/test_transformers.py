@@ -149,11 +149,12 @@ def test_a_batch_is_as_single_runs(name):
 
 
 def opened(stack: ExitStack, name: str, samples: int = 1, **settings):
-    """The pipeline's loop at its second noise level, where z0' depends on v and eps alike; nothing is rounded."""
+    """The pipeline's loop at the second of three noise levels, where z0' depends on v and eps alike; nothing is rounded."""
     case, (pipe, _) = CASES[name], plain(name)
     stack.enter_context(torch.enable_grad())
     stack.enter_context(frozen([m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]))
-    kwargs = {**case.kwargs, "prompt": case.prompt, "num_images_per_prompt": samples, "generator": torch.Generator().manual_seed(0)}
+    kwargs = {**case.kwargs, "num_inference_steps": 3, "prompt": case.prompt, "num_images_per_prompt": samples}
+    kwargs["generator"] = torch.Generator().manual_seed(0)
     decode = decoder(pipe.vae, family_of(pipe).form)
     loop = stack.enter_context(PipelineLoop(pipe, kwargs, decode=decode, cost=Cost(), choice=MapChoice(**settings)))
     steps = iter(loop)
@@ -477,7 +478,7 @@ def test_what_rounding_to_bfloat16_takes_away_is_added_to_the_next_step():
 def test_few_steps_without_guidance_are_steered_as_such():
     """FLUX's pipeline does not say whether it is guided: its family does."""
     settings = dict(borders=(1000, 1000), semantic_weight=0, updates=2, draws=1)
-    few = run(DyMO(tiny.brightness, **settings), "flux-schnell")
+    few = run(DyMO(tiny.brightness, **settings), "flux-schnell", num_inference_steps=3)
     (evaluations,) = few.trace.evaluations
     assert 3 + 2 + 2 <= evaluations <= 4 + 3 + 3 and few.images.isfinite().all()  # once more where the last was not the best
     for name in ("flux-true-cfg", "lumina2", "sd3.5"):
