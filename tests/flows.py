@@ -701,7 +701,7 @@ FAMILIES: dict[str, zoo.Case] = {
     "cogview3-plus": case(cogview3, guidance_scale=3.0, **HALF, **T5),
     "prx": case(prx, guidance_scale=3.0, use_resolution_binning=False, tokenizer_max_length=64, **HALF),
     # One scale for each step; the second denoiser's calls are none of the first's.
-    "ideogram4": case(ideogram4, ALONE, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
+    "ideogram4": case(ideogram4, ALONE, 3, num_inference_steps=3, guidance_schedule=(3.0, 2.0, 1.5), max_sequence_length=64, **HALF),
     "bria": case(bria, guidance_scale=3.0, **HALF, **T5),
     "fibo": case(fibo, guidance_scale=3.0, negative_prompt="a dog"),
     "fibo2": case(fibo2, ALONE, 2 * STEPS, guidance_scale=3.0, negative_prompt="a dog", **HALF),

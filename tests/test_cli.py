@@ -96,6 +96,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr(job_command, "check_reward", lambda *_, **__: None)
     monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
     monkeypatch.setattr(dymo, "load_reward", lambda name, **_: FakeReward(name))
+    monkeypatch.setattr("dymo.report.plot.plot_trace", lambda trace: b"a plot")  # a second's work, which the real miniature's test has done
     return FakeDyMO.made
 
 
@@ -568,6 +569,7 @@ def test_generate_with_the_real_miniature(tmp_path):
     assert (parameters.steps, parameters.width, data["evaluations"]) == (3, 128, 3)
     trace = Trace.from_json((tmp_path / f"{stem.name}-trace.json").read_text())
     assert len(trace.steps) == 3 and trace.graphs[0]["prompt"] == PROMPT
+    assert Image.open(tmp_path / f"{stem.name}-trace.png").width > 500
     aligned, unguided = (Image.open(f"{stem}{end}.png") for end in ("", "-unguided"))
     assert aligned.tobytes() != unguided.tobytes()
 

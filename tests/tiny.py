@@ -25,6 +25,11 @@ PROMPT = "a red apple and a green car"
 SMALL = dict(num_inference_steps=4, height=32, width=32, output_type="pt")
 ONE_LEVEL = dict(block_out_channels=(8,), down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",))
 """Of a UNet, in place of two levels: fewer blocks to compile and operations to trace."""
+THREE_LEVELS = dict(
+    block_out_channels=(8, 16, 16), down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4,
+)  # fmt: skip
+"""Attention at each of three resolutions."""
 
 
 def assert_same_run(found, expected, images: float = 1e-4, numbers: float = 1e-4) -> None:
@@ -74,9 +79,9 @@ def vae(channels: tuple[int, ...] = (8, 16), **changes) -> AutoencoderKL:
 
 def unet(**changes) -> UNet2DConditionModel:
     settings = dict(
-        sample_size=32, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        sample_size=16, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32, attention_head_dim=4,
+        cross_attention_dim=32, attention_head_dim=2,
     )  # fmt: skip
     return UNet2DConditionModel(**{**settings, **changes}).eval()
 
@@ -105,7 +110,7 @@ def sd(kind=StableDiffusionPipeline, scheduler_kind=DDIMScheduler, **parts):
 def controlnet(seed: int = 1, **changes) -> ControlNetModel:
     torch.manual_seed(seed)
     settings = dict(
-        in_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32, attention_head_dim=4,
+        in_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32, attention_head_dim=2,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), conditioning_embedding_out_channels=(4, 8),
     )  # fmt: skip
     net = ControlNetModel(**{**settings, **changes}).eval()

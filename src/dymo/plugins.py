@@ -39,6 +39,11 @@ def names(group: str) -> list[str]:
     return list(dict.fromkeys([*_built_in(group), *sorted(installed)]))
 
 
+def is_known(name: str, group: str) -> bool:
+    """Whether `load` knows the name. Installed packages' entry points are read only where none of this package's own has it."""
+    return name in _built_in(group) or bool(entry_points(group=group, name=name))
+
+
 def load(reference: str, group: str) -> Any:
     """The object that a reference or a name stands for; a reference's code is run, as an import runs it.
 

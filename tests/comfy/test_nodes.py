@@ -84,9 +84,10 @@ def test_a_workflow_gives_the_images_and_the_trace_of_the_same_call_in_python(no
     reward = nodes["DymoReward"].run(name="mini-pickscore")[0]
     graph, written, short = nodes["DymoGraph"].run(prompt=PROMPT).args
     assert short == "together: red apple, green car\napart: apple / car" and json.loads(written)["prompt"] == PROMPT
-    images, trace = nodes["DymoGenerate"].run(pipeline=pipeline, reward=reward, graph=graph, **asked(batch_size=2)).args
-    assert images.shape == (2, 128, 128, 3) and images.dtype == torch.float32 and images.device.type == "cpu"
-    expected = own(lambda: dymo.DyMO("mini-pickscore", "fast"), num_images_per_prompt=2)
+    call, settings = asked(batch_size=2, width=64, height=64), '{"scouts": 1}'
+    images, trace = nodes["DymoGenerate"].run(pipeline=pipeline, reward=reward, graph=graph, settings=settings, **call).args
+    assert images.shape == (2, 64, 64, 3) and images.dtype == torch.float32 and images.device.type == "cpu"
+    expected = own(lambda: dymo.DyMO("mini-pickscore", "fast", scouts=1), num_images_per_prompt=2, width=64, height=64)
     assert torch.equal(images, expected)
     said = json.loads(trace)
     assert len(said["steps"]) == STEPS and said["prompts"] == [PROMPT] * 2
@@ -95,7 +96,7 @@ def test_a_workflow_gives_the_images_and_the_trace_of_the_same_call_in_python(no
     assert host.shown[-1][:3] == (STEPS, STEPS, "7")
     assert all(0 <= done <= steps and steps > 0 for done, steps, *_ in host.shown)
     previews = [preview for *_, preview in host.shown if preview is not None]
-    assert previews and {preview.size for preview in previews} == {(128, 128)} and not any(np.ptp(np.asarray(p)) == 0 for p in previews)
+    assert previews and {preview.size for preview in previews} == {(64, 64)} and not any(np.ptp(np.asarray(p)) == 0 for p in previews)
 
 
 def test_one_pipeline_at_a_time_is_on_the_device(nodes):
@@ -149,8 +150,8 @@ def test_rewards_and_loras_are_chained(nodes):
     both = nodes["DymoReward"].run(name="mini-aesthetic", weight=2.0, others=first)[0]
     assert [(reward.name, weight) for reward, weight in both] == [("mini-pickscore", 0.5), ("mini-aesthetic", 2.0)]
     pipeline = nodes["DymoLoadPipeline"].run()[0]
-    images, _ = nodes["DymoGenerate"].run(pipeline=pipeline, reward=both, settings='{"scouts": 0}', **asked()).args
-    expected = own(lambda: dymo.DyMO({"mini-pickscore": 0.5, "mini-aesthetic": 2.0}, "fast", scouts=0))
+    images, _ = nodes["DymoGenerate"].run(pipeline=pipeline, reward=both, settings='{"scouts": 0}', **asked(width=64, height=64)).args
+    expected = own(lambda: dymo.DyMO({"mini-pickscore": 0.5, "mini-aesthetic": 2.0}, "fast", scouts=0), width=64, height=64)
     assert torch.equal(images, expected)
     lora = nodes["DymoLora"].run(name="style.safetensors", strength=0.8)[0]
     again = nodes["DymoLora"].run(name="style.safetensors", strength=0.1, others=lora)[0]

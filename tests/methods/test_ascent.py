@@ -136,7 +136,7 @@ def test_embedding_optimisation_moves_the_conditional_mean_to_the_wanted_one():
 
 
 def test_the_first_image_is_the_pipelines_own_and_the_account_is_whole():
-    pipe, steps = tiny.sd(), 3
+    pipe, steps = tiny.sd(), 2
     call = dict(num_inference_steps=steps, height=32, width=32, output_type="pt", guidance_scale=2.0)
     reward = load_reward(tiny.brightness)
     for name in ("reno", "dno", "embedding"):

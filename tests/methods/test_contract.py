@@ -32,15 +32,10 @@ def state(pipe):
     )  # fmt: skip
 
 
-def small():
-    """Of one level: what a method leaves behind does not depend on its depth."""
-    return tiny.sd(unet=tiny.unet(**tiny.ONE_LEVEL))
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_the_pipeline_is_as_before_also_after_an_exception_and_what_changes_nothing_changes_nothing(name):
     """The generator alone decides: the reward may be a function, and a tuple, or a callback that looks on, may be asked for."""
-    pipe, method, reward = small(), load_method(name, **FEW.get(name, {})), load_reward(tiny.brightness)
+    pipe, method, reward = tiny.sd(), load_method(name, **FEW.get(name, {})), load_reward(tiny.brightness)
     pipe("a cat", generator=toys.seeds(0), **CALL)  # what a first call of its own leaves is not ours
     before, plain = state(pipe), pipe("a cat", generator=toys.seeds(0), **CALL).images
     first, second = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
@@ -67,7 +62,7 @@ def test_the_pipeline_is_as_before_also_after_an_exception_and_what_changes_noth
 
 
 def test_dymo_is_the_library_itself():
-    pipe, reward = small(), load_reward(tiny.brightness)
+    pipe, reward = tiny.sd(), load_reward(tiny.brightness)
     direct = DyMO(reward, preset="fast", eta=0.2)(pipe, tiny.PROMPT, generator=toys.seeds(0), budget=Budget(seconds=600), **CALL)
     found = load_method("dymo", preset="fast", settings={"eta": 0.2}).run(
         pipe, tiny.PROMPT, reward, Budget(seconds=600), toys.seeds(0), **CALL
@@ -77,9 +72,9 @@ def test_dymo_is_the_library_itself():
 
 def test_a_reward_by_name_and_what_is_no_budget():
     with pytest.raises(RewardError, match="unknown reward 'pickscor' .did you mean 'pickscore'"):
-        load_method("reno").run(small(), "a cat", "pickscor", **CALL)
+        load_method("reno").run(tiny.sd(), "a cat", "pickscor", **CALL)
     with pytest.raises(ConfigError, match=r"budget=3: give Budget\(evaluations=100\)"):
-        load_method("reno").run(small(), "a cat", tiny.brightness, 3, **CALL)
+        load_method("reno").run(tiny.sd(), "a cat", tiny.brightness, 3, **CALL)
 
 
 def test_an_algorithm_pulls_once_by_default_and_is_told_what_a_need_is():
@@ -89,9 +84,9 @@ def test_an_algorithm_pulls_once_by_default_and_is_told_what_a_need_is():
             assert seen.pull(seen.z0.flatten(1).sum(1)).shape == seen.z.shape
             loop.accept(loop.sampler_step(seen))
 
-    with Run(small(), "a cat", None, None, toys.seeds(0), CALL) as run:
+    with Run(tiny.sd(), "a cat", None, None, toys.seeds(0), CALL) as run:
         run.generate(pulls)
-    with pytest.raises(ConfigError, match=r"need='full': give dymo.guidance.loop.Need"), Run(small(), "a cat", None, None, None, CALL) as run:
+    with pytest.raises(ConfigError, match=r"need='full': give dymo.guidance.loop.Need"), Run(tiny.sd(), "a cat", None, None, None, CALL) as run:
         run.generate(lambda loop: loop.predict(need="full"))
     with pytest.raises(ConfigError, match=r"Need\(through='straight-through'\): choose one of 'none', 'maps', 'conditional', 'full'"):
         Need(through="straight-through")
@@ -109,9 +104,9 @@ def test_wrong_names_settings_and_prompts_are_refused_by_name():
     with pytest.raises(RewardError, match=r"'mine.py' names a file and nothing in it: give mine.py:NAME"):
         load_reward("mine.py")
     with pytest.raises(PromptError, match="empty"):
-        load_method("plain").run(small(), ["a cat", " "])
+        load_method("plain").run(tiny.sd(), ["a cat", " "])
     with pytest.raises(ConfigError, match="output_type='latent'"):
-        load_method("plain").run(small(), "a cat", **{**CALL, "output_type": "latent"})
+        load_method("plain").run(tiny.sd(), "a cat", **{**CALL, "output_type": "latent"})
 
 
 @pytest.mark.parametrize("name", ["reno", "dno", "embedding"])
@@ -121,7 +116,7 @@ def test_the_way_back_passes_a_callback(name):
         return {"latents": 2 * found["latents"]}
 
     call = {**CALL, "callback_on_step_end": doubles}
-    found = load_method(name, **FEW[name]).run(small(), tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call)
+    found = load_method(name, **FEW[name]).run(tiny.sd(), tiny.PROMPT, load_reward(tiny.brightness), generator=toys.seeds(0), **call)
     assert found.images.isfinite().all()
 
 
@@ -155,14 +150,14 @@ def test_an_algorithm_alone_is_refused_on_a_class_that_hands_on():
 
 def test_the_particles_of_an_image_begin_at_its_own_latents():
     latents, method = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(5)), load_method("fk-steering", k=2, resamplings=0)
-    pipe, seen = small(), []
+    pipe, seen = tiny.sd(), []
     pipe.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].chunk(2)[1]) if not seen else None)
     method.run(pipe, [tiny.PROMPT, "a cat"], load_reward(tiny.brightness), generator=torch.Generator().manual_seed(0), latents=latents, **CALL)
     assert torch.equal(seen[0], latents.repeat_interleave(2, 0))
 
 
 def test_what_a_method_would_drop_is_refused():
-    pipe, reward = small(), load_reward(tiny.brightness)
+    pipe, reward = tiny.sd(), load_reward(tiny.brightness)
     latents = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(5))
     with pytest.raises(ConfigError, match="all seeds would be one image"):
         load_method("best-of-n", n=2).run(pipe, tiny.PROMPT, reward, latents=latents, **CALL)

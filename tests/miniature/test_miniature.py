@@ -121,8 +121,8 @@ def test_the_judge_and_its_verdicts():
 @pytest.fixture(scope="module")
 def own(pipe):
     """Images with their prompts."""
-    texts = [c.text for c in captions("test", 12)]
-    return texts, pipe(texts, num_inference_steps=15, generator=generators(12), output_type="pt").images
+    texts = [c.text for c in captions("test", 8)]
+    return texts, pipe(texts, num_inference_steps=10, generator=generators(8), output_type="pt").images
 
 
 @pytest.mark.parametrize("name", ["mini-pickscore", "mini-hps"])

@@ -69,7 +69,7 @@ def test_the_number_of_denoiser_calls_is_what_the_trace_says(gradient):
 
 def test_a_batch_of_four_equals_four_single_runs():
     prompts = [tiny.PROMPT, "a green car", "a red car and a green apple", tiny.PROMPT]
-    aligner = DyMO(tiny.brightness, recurrences="dynamic", h=(600.0, 600.0, 3000.0), max_recurrences=2, eta=0.02)
+    aligner = DyMO(tiny.brightness, recurrences="dynamic", h=(600.0, 3600.0, 3000.0), max_recurrences=2, eta=0.02)
     seeds = [torch.Generator().manual_seed(i) for i in range(4)]
     together = aligner(tiny.sd(), prompts, **arguments({"eta": 1.0, "generator": seeds}))
     rounds = []

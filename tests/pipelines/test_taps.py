@@ -138,7 +138,7 @@ def test_modules_of_several_shapes_are_averaged_alike_before_and_after_a_graph(a
 
 
 def test_the_layers_of_a_size():
-    pipe = tiny.sd()
+    pipe = tiny.sd(unet=tiny.unet(**tiny.THREE_LEVELS))
     layers, grid = UNet().attention(pipe, (32, 48), 16)
     assert grid == (16, 24)
     assert sorted(name.split(".")[0] + name.split(".")[1] for name in layers) == [

@@ -104,7 +104,7 @@ def test_bit_identical_with_open_slots_guided_at_each_evaluation_and_restored_af
         handle.remove()
     assert torch.equal(still.images, images) and len(calls) == case.calls
     steps = len(still.trace.steps)
-    assert still.trace.evaluations == [steps] and steps == (2 if "strength" in case.kwargs else flows.STEPS)
+    assert still.trace.evaluations == [steps] and steps == (2 if "strength" in case.kwargs else case.kwargs["num_inference_steps"])
     assert still.trace.config["gradient"] == "straight-through"
 
     scored = []

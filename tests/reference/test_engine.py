@@ -1,7 +1,8 @@
 """The preset `official-sd15` with one view repeats every evaluation of the authors' program, each from its recorded latents.
 
-The copy in this repository is rounded to fit into 3 MB, which moves L_R and ||g|| by a little more than float32 does; with
-DYMO_RECORDING=FOLDER of the whole recording the same test runs on it within the tolerances of float32.
+The copy in this repository is rounded to fit into 3 MB, which moves L_R and ||g|| by a little more than float32 does, and of a
+preference step's evaluations, which depend on their latents alone, the first two are repeated. With DYMO_RECORDING=FOLDER of the
+whole recording the same test runs on all of it, within the tolerances of float32.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def run(request):
         Preference(lambda images, rows, t: reward.score(images, [prompt] * len(rows), t), CONFIG.preference_form, clamp=CONFIG.clamp),
     ]
     kept, found, before = Kept(), [], None
-    at = list(recording.evaluations() if whole is None else recording.whole(whole))
+    reduced = (one for one in recording.evaluations() if one.stage != "preference" or one.recurrence < 2)
+    at = list(reduced if whole is None else recording.whole(whole))
     kwargs = {**CALL, "prompt": prompt, "generator": torch.Generator().manual_seed(0)}
     with placed([reward], "cpu"), torch.enable_grad(), frozen([pipe.unet, pipe.vae, pipe.text_encoder]):
         loop = PipelineLoop(pipe, kwargs, decode=decoder(pipe.vae), cost=Cost(), choice=MapChoice(all_rows=CONFIG.map_rows == "all"))
@@ -80,7 +82,7 @@ def run(request):
 def test_every_evaluation_is_as_recorded(run):
     kind_of_copy, found = run
     loss, size = TOLERANCES[kind_of_copy]
-    assert len(found) == 41
+    assert len(found) == (41 if kind_of_copy == "whole" else 22)
     for recorded, kind, weights, losses, moved, r in found:
         assert kind == recorded.stage
         if "semantic" in losses:

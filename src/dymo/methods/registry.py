@@ -53,7 +53,7 @@ def load_method(name: str, **settings: Any) -> Method:
     if name in METHODS:
         module, _, kind = METHODS[name][0].partition(".")
         found = getattr(import_module(f".{module}", __package__), kind)
-    elif plugins.is_reference(name) or name in plugins.names("dymo.methods"):
+    elif plugins.is_reference(name) or plugins.is_known(name, "dymo.methods"):
         found = plugins.load(name, "dymo.methods")
         if not callable(getattr(found, "run", None)):
             raise ConfigError(f"{name} is no method: it has no run(pipe, prompts, reward, budget, generator, ...)")

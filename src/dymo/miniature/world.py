@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import re
@@ -81,6 +82,7 @@ TRAINED_THINGS = tuple(thing for thing in ALL_THINGS if not held_out(thing.noun,
 SPLITS = ("train", "tune", "test")
 
 
+@functools.cache  # there are some 20,000 pairs, and drawing captions asks for each again and again
 def _split_of_pair(pair: tuple[tuple[str, str], tuple[str, str]]) -> str:
     first, second = sorted(pair)
     digest = random.Random(f"{first}|{second}").random()

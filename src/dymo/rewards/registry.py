@@ -147,8 +147,7 @@ class Specs(Mapping[str, Spec]):
         return OWN[name] if name in OWN else dataclasses.replace(_plugged(name), name=name)
 
     def __contains__(self, name: object) -> bool:
-        # The names of its own first: those of packages are known after their import.
-        return name in OWN or any(name == known for known in self)
+        return name in OWN or (isinstance(name, str) and plugins.is_known(name, GROUP))
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*OWN, *plugins.names(GROUP)]))
