@@ -12,7 +12,7 @@ from ...errors import PipelineError
 from ..kernel import Places
 from . import Encoder, inner
 from .flux import TwoCalls
-from .transformer import longest
+from .transformer import filled
 
 
 class Fibo2(TwoCalls):
@@ -56,5 +56,5 @@ class Fibo2(TwoCalls):
                 )
         tokenizer, window = pipe.processor.tokenizer, pipe.tokenizer_max_length
         before, after = pipe.prompt_template_encode.split("{}")
-        filled = longest(tokenizer, [before + prompt + after for prompt in prompts], window) if tokenizer.padding_side == "left" else 0
-        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=filled),)
+        places = filled(tokenizer, prompts, window, around=(before, after))
+        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=places),)
