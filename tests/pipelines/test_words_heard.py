@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from contextlib import ExitStack
 
@@ -72,10 +73,8 @@ def letters(text: str) -> str:
     return text.replace(" ", "")
 
 
-@pytest.mark.parametrize("name", HEARD)
-def test_the_ids_at_a_word_s_places_say_the_word(name):
-    """In a batch whose prompts differ in length."""
-    case, pipe = CASES[name], made(name)
+def check_places(case: zoo.Case, pipe) -> None:
+    """The ids at a word's places say the word, in a batch whose prompts differ in length."""
     negative = {"negative_prompt": ["a dog"] * 2} if "negative_prompt" in case.kwargs else {}
     # A copy: Z-Image writes its chat into the list.
     kwargs = {**case.kwargs, "prompt": [*PROMPTS], "generator": torch.Generator().manual_seed(0), **negative}
@@ -93,6 +92,20 @@ def test_the_ids_at_a_word_s_places_say_the_word(name):
             for word, places in words.items():
                 at = [ids[i - encoder.start + encoder.dropped] for i in places[number]]
                 assert letters(encoder.tokenizer.decode(at)) == word
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_the_ids_at_a_word_s_places_say_the_word(name):
+    check_places(CASES[name], made(name))
+
+
+@pytest.mark.parametrize("name", ["fibo", "fibo2", "lumina-next", "nucleus-image"])
+def test_they_do_where_the_tokenizer_fills_up_in_front(name):
+    pipe = CASES[name].make()
+    reader = getattr(pipe, "processor", pipe)
+    reader.tokenizer = copy.deepcopy(reader.tokenizer)
+    reader.tokenizer.padding_side = "left"
+    check_places(CASES[name], pipe)
 
 
 def test_prx_reads_small_letters_and_refuses_what_it_would_rewrite():

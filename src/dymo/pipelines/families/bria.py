@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..packing import Packing
 from . import Encoder
 from .flux import Flux, Packed
-from .transformer import longest
+from .transformer import filled
 
 
 class Bria(Packed):
@@ -45,5 +45,4 @@ class Fibo(Packed):
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The prompts of a call are filled up to the longest of them by the tokenizer, on its side, and then behind."""
         window = given.get("max_sequence_length") or 3000
-        before = pipe.tokenizer.padding_side == "left"
-        return (Encoder(pipe.tokenizer, 0, window, filled=longest(pipe.tokenizer, given.get("prompt"), window) if before else 0),)
+        return (Encoder(pipe.tokenizer, 0, window, filled=filled(pipe.tokenizer, given.get("prompt"), window)),)

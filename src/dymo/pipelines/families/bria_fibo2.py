@@ -13,7 +13,7 @@ from ...parts import Argument, Set, Setting
 from ..kernel import Places
 from . import Encoder, inner
 from .flux import TwoCalls
-from .transformer import check_read, longest
+from .transformer import check_read, filled
 
 
 class Fibo2(TwoCalls):
@@ -61,5 +61,5 @@ class Fibo2(TwoCalls):
         check_read(given, written)
         tokenizer, window = pipe.processor.tokenizer, pipe.tokenizer_max_length
         before, after = pipe.prompt_template_encode.split("{}")
-        filled = longest(tokenizer, [before + prompt + after for prompt in prompts], window) if tokenizer.padding_side == "left" else 0
-        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=filled),)
+        places = filled(tokenizer, prompts, window, around=(before, after))
+        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=places),)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ...errors import PipelineError
 from ...parts import Set, Setting
 from . import Branches, Encoder
-from .transformer import Transformer, check_cleaning, longest
+from .transformer import Transformer, check_cleaning, filled
 
 _MULTIPLE = 8  # tokens of the prompts are filled up to a multiple of it
 
@@ -32,9 +32,6 @@ class LuminaNext(Transformer):
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The prompts of a call are filled up to the longest of them, on the tokenizer's side."""
         check_cleaning(pipe, given)
-        window, filled = pipe.max_sequence_length, 0
-        if pipe.tokenizer.padding_side == "left":
-            prompts = given.get("prompt") or ""
-            length = longest(pipe.tokenizer, [p.lower().strip() for p in ([prompts] if isinstance(prompts, str) else prompts)], window)
-            filled = length + -length % _MULTIPLE
-        return (Encoder(pipe.tokenizer, 0, window, filled=filled, lower=True),)
+        prompts, window = given.get("prompt") or "", pipe.max_sequence_length
+        read = [prompt.lower().strip() for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+        return (Encoder(pipe.tokenizer, 0, window, filled=filled(pipe.tokenizer, read, window, _MULTIPLE), lower=True),)

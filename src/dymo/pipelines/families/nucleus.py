@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..kernel import Places
 from . import Encoder
 from .flux import Flux
-from .transformer import longest
+from .transformer import filled
 
 _MULTIPLE = 8  # tokens of the prompts are filled up to a multiple of it
 _MARK = "\ue000"
@@ -29,9 +29,5 @@ class Nucleus(Flux):
         """The prompts of a call are filled up to the longest of them, on the tokenizer's side."""
         tokenizer, window = pipe.processor.tokenizer, given.get("max_sequence_length") or pipe.default_max_sequence_length
         before, _, after = pipe._format_prompt(_MARK).partition(_MARK)
-        filled = 0
-        if tokenizer.padding_side == "left":
-            prompts = given.get("prompt") or ""
-            length = longest(tokenizer, [before + p + after for p in ([prompts] if isinstance(prompts, str) else prompts)], window)
-            filled = length + -length % _MULTIPLE
-        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=filled),)
+        places = filled(tokenizer, given.get("prompt"), window, _MULTIPLE, (before, after))
+        return (Encoder(tokenizer, 0, window, before=before, after=after, filled=places),)

@@ -136,6 +136,18 @@ def longest(tokenizer: Any, prompts: str | Sequence[str] | None, most: int) -> i
     return max(min(most, len(tokenizer(prompt)["input_ids"])) for prompt in each)
 
 
+def filled(tokenizer: Any, prompts: str | Sequence[str] | None, most: int, multiple: int = 1, around: tuple[str, str] = ("", "")) -> int:
+    """Places up to which the tokenizer fills up a call's prompts in front, the longest's and on to a multiple; 0 where it does behind.
+
+    around: what is written before and after each.
+    """
+    if tokenizer.padding_side != "left":
+        return 0
+    each = [prompts or ""] if prompts is None or isinstance(prompts, str) else prompts
+    length = longest(tokenizer, [around[0] + prompt + around[1] for prompt in each], most)
+    return length + -length % multiple
+
+
 def check_cleaning(pipe: Any, given: Mapping[str, Any]) -> None:
     """Raises PipelineError where the pipeline rewrites a prompt, beyond small letters, before it is read."""
     if given.get("clean_caption"):
