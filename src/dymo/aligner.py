@@ -9,11 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from .budget import Allotment, Budget, check_budget
+from .arguments import check_call, check_place, listed, watched_by_name
+from .budget import Allotment, Budget
 from .compiling import Compiling
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
@@ -29,19 +30,12 @@ from .pipelines.families import family_of
 from .pipelines.hold import held
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
-from .rewards import Reward, RewardLike, is_differentiable, load_reward
+from .rewards import RewardLike, is_differentiable, load_reward
 from .trace import Trace
 from .understanding import GraphLike, Parser, texts, understand
 from .wording import wording_of
 
 log = logging.getLogger(__name__)
-
-# The commonest arguments of pipelines, for the message to somebody who gives them to the constructor.
-_OF_PIPELINES = (
-    "prompt_embeds", "negative_prompt", "num_inference_steps", "guidance_scale", "generator", "latents", "height", "width",
-    "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end",
-)  # fmt: skip
-
 
 class TracedTuple(tuple):
     """What a pipeline returns under `return_dict=False`, with the trace."""
@@ -91,7 +85,7 @@ class DyMO:
         compile: bool | str = False,
         **overrides: Any,
     ):
-        _check_place(overrides)
+        check_place(overrides, _of_the_call())
         self.config: Config = preset_config(preset, **overrides)
         self.preset, self.asked = preset, frozenset(overrides)
         wanted = reward is not None and self.config.preference_weight > 0
@@ -103,7 +97,7 @@ class DyMO:
                 f"(watch={self.reward.name!r}), measure with it (dymo score), or choose among images by it; to guide, give a "
                 "differentiable reward"
             )
-        self.watched = _watched(watch, self.reward, on_hacking)
+        self.watched = watched_by_name(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.objectives = list(objectives)
@@ -150,8 +144,8 @@ class DyMO:
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         began = time.perf_counter()
-        _check_call(prompt, budget, cancel)
-        listeners = _listed(listeners)
+        check_call(prompt, budget, cancel)
+        listeners = listed(listeners)
         if hands_on(pipe):  # what reaches the loop is what is read
             given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
             return handed_on(pipe, given, lambda own: self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
@@ -230,59 +224,6 @@ def _of_the_call() -> list[str]:
     """The arguments of `DyMO.__call__` that have a name of their own."""
     parameters = inspect.signature(DyMO.__call__).parameters.values()
     return [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
-
-
-def _check_call(prompt: Any, budget: Any, cancel: Any) -> None:
-    """Raises PromptError or ConfigError on what is given in a wrong form."""
-    if prompt is not None and not isinstance(prompt, (str, list, tuple)):
-        if hasattr(prompt, "components"):
-            raise PromptError(f"prompt= is a {type(prompt).__name__}: the pipeline comes first, aligner(pipe, prompt)")
-        raise PromptError(f"prompt={prompt!r:.80}: give a string, or a list of strings")
-    check_budget(budget)
-    if cancel is not None and not hasattr(cancel, "is_set"):
-        raise ConfigError(f"cancel={cancel!r}: give a threading.Event, which ends the run when it is set")
-
-
-def _listed(listeners: Any) -> list[Listener]:
-    """The listeners as a list. Raises ConfigError on one alone, and on what cannot be called."""
-    if callable(listeners):
-        raise ConfigError(f"listeners={listeners!r}: give a list, as listeners=[{getattr(listeners, '__name__', 'listen')}]")
-    found = list(listeners)
-    for one in found:
-        if not callable(one):
-            raise ConfigError(f"listeners=[{one!r:.80}]: it cannot be called; give functions, as listeners=[print]")
-    return found
-
-
-def _check_place(overrides: Iterable[str]) -> None:
-    """Raises ConfigError on an argument of the call, or of the pipeline, that was given to the constructor."""
-    for name in overrides:
-        if name in _of_the_call() or name in _OF_PIPELINES:
-            more = "" if name in ("pipe", "prompt") else f", {name}=..."
-            raise ConfigError(
-                f"{name}= is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt{more})"
-            )
-
-
-def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:
-    """name -> held-out reward. Raises ConfigError where there is nothing to compare with what."""
-    if on_hacking not in get_args(OnHacking):
-        raise ConfigError(f"on_hacking={on_hacking!r}: choose one of {', '.join(map(repr, get_args(OnHacking)))}")
-    several: Sequence[Any] = watch if isinstance(watch, (list, tuple)) else [watch]
-    rewards = [load_reward(one) for one in several]
-    if not rewards and on_hacking != "warn":
-        raise ConfigError(
-            f"on_hacking={on_hacking!r} needs held-out rewards to go by: give watch=['hpsv2.1'] or another"
-        )
-    if rewards and guide is None:
-        raise ConfigError(
-            "watch= compares held-out rewards with the guide, and there is none: give reward=, or leave it out"
-        )
-    names = [reward.name for reward in rewards]
-    for name in names:
-        if names.count(name) > 1 or (guide is not None and name == guide.name):
-            raise ConfigError(f"watch={name!r} is the guide, or watched twice: watch rewards that nothing follows")
-    return dict(zip(names, rewards, strict=True))
 
 
 def _plain(graph: SemanticGraph | None) -> dict | None:
