@@ -55,6 +55,7 @@ from torch.utils._pytree import tree_iter
 from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import DyMO, generation
+from dymo.aims import Aims
 from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
@@ -356,7 +357,7 @@ class Stack:
     def _marked(self, account: Account) -> Iterator[None]:
         """The borders between the parts are told to `account`."""
 
-        decoder, scorer = generation.decoder, generation.Generation.scorer
+        decoder, scorer = generation.decoder, Aims.scorer
         unet = self.denoiser
         for module in (unet, self.pipe.vae, self.tiny, getattr(self.reward, "model", None)):
             if module is not None:
@@ -367,8 +368,8 @@ class Stack:
         ]
         try:
             with (
-                mock.patch.object(generation, "decoder", lambda vae: account.forward("decode", decoder(vae))),
-                mock.patch.object(generation.Generation, "scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
+                mock.patch.object(generation, "decoder", lambda *a, **k: account.forward("decode", decoder(*a, **k))),
+                mock.patch.object(Aims, "scorer", lambda *a, **k: account.forward("reward", scorer(*a, **k))),
                 mock.patch.object(WayBack, "__call__", account.backward(WayBack.__call__)),
             ):
                 yield

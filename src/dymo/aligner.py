@@ -9,11 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from .budget import Allotment, Budget, check_budget
+from .arguments import check_call, check_place, listed, watched_by_name
+from .budget import Allotment, Budget
 from .compiling import Compiling
 from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
@@ -30,18 +31,12 @@ from .pipelines.families import family_of
 from .pipelines.hold import held
 from .prompt import load_parser
 from .prompt.graph import SemanticGraph
-from .rewards import Reward, RewardLike, is_differentiable, load_reward
+from .rewards import RewardLike, is_differentiable, load_reward
 from .trace import Trace
 from .understanding import GraphLike, Parser, texts, understand
 from .wording import wording_of
 
 log = logging.getLogger(__name__)
-
-# The commonest arguments of pipelines, for the message to somebody who gives them to the constructor.
-_OF_PIPELINES = (
-    "prompt_embeds", "negative_prompt", "num_inference_steps", "guidance_scale", "generator", "latents", "height", "width",
-    "num_images_per_prompt", "output_type", "return_dict", "callback_on_step_end",
-)  # fmt: skip
 
 
 class TracedTuple(tuple):
@@ -92,7 +87,7 @@ class DyMO:
         compile: bool | str = False,
         **overrides: Any,
     ):
-        _check_place(overrides)
+        check_place(overrides, _of_the_call())
         self.config: Config = preset_config(preset, **overrides)
         self.preset, self.asked = preset, frozenset(overrides)
         wanted = reward is not None and self.config.preference_weight > 0
@@ -104,7 +99,7 @@ class DyMO:
                 Setting("watch", self.reward.name),
                 "), measure with it (dymo score), or choose among images by it; to guide, give a differentiable reward",
             )
-        self.watched = _watched(watch, self.reward, on_hacking)
+        self.watched = watched_by_name(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse
         self.objectives = list(objectives)
@@ -156,8 +151,8 @@ class DyMO:
         PromptError, PipelineError, ConfigError or RewardError, before any denoising where possible.
         """
         began = time.perf_counter()
-        _check_call(prompt, budget, cancel)
-        listeners = _listed(listeners)
+        check_call(prompt, budget, cancel)
+        listeners = listed(listeners)
         if hands_on(pipe):  # what reaches the loop is what is read
             given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
             made = []
@@ -240,64 +235,6 @@ def _of_the_call() -> list[str]:
     """The arguments of `DyMO.__call__` that have a name of their own."""
     parameters = inspect.signature(DyMO.__call__).parameters.values()
     return [p.name for p in parameters if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
-
-
-def _check_call(prompt: Any, budget: Any, cancel: Any) -> None:
-    """Raises PromptError or ConfigError on what is given in a wrong form."""
-    if prompt is not None and not isinstance(prompt, (str, list, tuple)):
-        if hasattr(prompt, "components"):
-            raise PromptError(Setting("prompt"), f" is a {type(prompt).__name__}: the pipeline comes first, aligner(pipe, prompt)")
-        raise PromptError(Setting("prompt", Code(f"{prompt!r:.80}")), ": give a string, or a list of strings")
-    check_budget(budget)
-    if cancel is not None and not hasattr(cancel, "is_set"):
-        raise ConfigError(Setting("cancel", Code(f"{cancel!r}")), ": give a threading.Event, which ends the run when it is set")
-
-
-def _listed(listeners: Any) -> list[Listener]:
-    """The listeners as a list. Raises ConfigError on one alone, and on what cannot be called."""
-    if callable(listeners):
-        raise ConfigError(
-            Setting("listeners", Code(f"{listeners!r}")), ": give a list, as ",
-            Setting("listeners", Code(f"[{getattr(listeners, '__name__', 'listen')}]")),
-        )
-    found = list(listeners)
-    for one in found:
-        if not callable(one):
-            raise ConfigError(
-                Setting("listeners", Code(f"[{one!r:.80}]")), ": it cannot be called; give functions, as ", Setting("listeners", Code("[print]")),
-            )
-    return found
-
-
-def _check_place(overrides: Iterable[str]) -> None:
-    """Raises ConfigError on an argument of the call, or of the pipeline, that was given to the constructor."""
-    for name in overrides:
-        if name in _of_the_call() or name in _OF_PIPELINES:
-            more = () if name in ("pipe", "prompt") else (", ", Setting(name, Code("...")))
-            raise ConfigError(
-                Setting(name), " is an argument of the call, not of DyMO(...): aligner = DyMO(...), then aligner(pipe, prompt", more, ")"
-            )
-
-
-def _watched(watch: RewardLike | Sequence[RewardLike], guide: Reward | None, on_hacking: str) -> dict[str, Reward]:
-    """name -> held-out reward. Raises ConfigError where there is nothing to compare with what."""
-    if on_hacking not in get_args(OnHacking):
-        raise ConfigError(Setting("on_hacking", on_hacking), f": choose one of {', '.join(map(repr, get_args(OnHacking)))}")
-    several: Sequence[Any] = watch if isinstance(watch, (list, tuple)) else [watch]
-    rewards = [load_reward(one) for one in several]
-    if not rewards and on_hacking != "warn":
-        raise ConfigError(
-            Setting("on_hacking", on_hacking), " needs held-out rewards to go by: give ", Setting("watch", ["hpsv2.1"]), " or another",
-        )
-    if rewards and guide is None:
-        raise ConfigError(
-            Setting("watch"), " compares held-out rewards with the guide, and there is none: give ", Setting("reward"), ", or leave it out",
-        )
-    names = [reward.name for reward in rewards]
-    for name in names:
-        if names.count(name) > 1 or (guide is not None and name == guide.name):
-            raise ConfigError(Setting("watch", name), " is the guide, or watched twice: watch rewards that nothing follows")
-    return dict(zip(names, rewards, strict=True))
 
 
 def _traced(output: Any, trace: Trace) -> Any:

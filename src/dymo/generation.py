@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,21 +13,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .beginning import Begins
+from .aims import Aims
+from .beginning import chosen_seeds
 from .budget import Allotment
 from .config import Config, Gradient
 from .effect import check_moved, check_stages
 from .errors import ConfigError, RunWarning
 from .events import Compiled, Listener, Started, tell
 from .guidance.loop import Timestep
-from .guidance.objectives import Objective, Preference, SemanticAlignment
-from .guidance.units import relative_gain
-from .guidance.watch import Watch
+from .guidance.objectives import Objective
 from .methods.dymo import dymo
 from .methods.few_steps import MOST, few_steps
 from .methods.unguided import unguided
-from .parts import Argument, Name, Set, Setting
-from .pipelines.calls import loop_call
+from .parts import Argument, Name, Setting
 from .pipelines.checks import check_offload
 from .pipelines.compiled import compiled, explained, with_compiled
 from .pipelines.decode import channels_differ, decoder, decoding_vae
@@ -37,14 +34,13 @@ from .pipelines.families.transformer import Transformer
 from .pipelines.hold import checkpointed, frozen, recomputed
 from .pipelines.images import Noise, exchange, images_of
 from .pipelines.loop import PipelineLoop
-from .pipelines.schedulers import draws_noise
 from .pipelines.settings import PLAIN, Execution, MapChoice
 from .pipelines.weights import check_weights, keeps_weights, quantised
 from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
-from .rewards import CombinedReward, Reward, layers_of, placed, scale_of
-from .scouts import Chosen, NoChoice, Room, check, choose
+from .rewards import layers_of, placed
+from .scouts import NoChoice
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -86,6 +82,7 @@ class Generation:
             self.guided_decode = with_compiled(self.guided_decode, getattr(self.vae, "decoder", None), self.backend)
         if self.graphs is not None:
             self.guided_decode = self.graphs.of_one("decoder", self.guided_decode)
+        self.aims = Aims(self.aligner, self.config, self.trace, self.pairs, self.graphs)
 
     def run(self) -> Any:
         """The pipeline's output, of its own class."""
@@ -139,7 +136,7 @@ class Generation:
     def _steered(self, objectives: list[Objective]) -> Any:
         config, trace, allotment = self.config, self.trace, self.allotment
         words = [p.words for p in self.pairs]
-        recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self._watch())
+        recorder = Recorder(trace, self.listeners, words, config.record_maps, self.plain_decode, self.aims.watch())
         execution = self.execution() if objectives else PLAIN
         with self.loop(self.kwargs, free_encoders=config.free_text_encoders, execution=execution) as loop:
             if loop.timesteps:
@@ -193,7 +190,7 @@ class Generation:
         """
         noise = Noise(self.kwargs.get("generator"))
         try:
-            chosen = self._chosen()
+            chosen = chosen_seeds(self)
         except NoChoice as reason:
             noise.rewind()
             if "scouts" in self.aligner.asked:
@@ -210,23 +207,6 @@ class Generation:
         self._spent(chosen.evaluations, "its seeds that were begun")
         one = len(chosen.generators) == 1 and not isinstance(self.kwargs.get("generator"), list)
         self.kwargs = {**self.kwargs, "generator": chosen.generators[0] if one else chosen.generators}
-
-    def _chosen(self) -> Chosen | None:
-        """The seed of each image; None where the run is cancelled. Raises NoChoice."""
-        config, reward, budget = self.config, self.aligner.reward, self.allotment.budget
-        check(config, reward, self.kwargs, budget)
-        assert reward is not None
-        scheduler = self.pipe.scheduler
-        if self.kwargs.get("denoising_start") is not None and not draws_noise(scheduler, self.kwargs):
-            raise NoChoice(
-                Setting("scouts", config.scouts), ": with ", Argument("denoising_start"),
-                f" no noise is added, and {type(scheduler).__name__} draws none, so that all seeds would be one image: ", Set(Setting("scouts", 0)),
-            )
-        # A graph is captured for one number of images, and inpainting draws otherwise for several than for each.
-        several = "num_images_per_prompt" in inspect.signature(loop_call(type(self.pipe))).parameters and self.kwargs.get("image") is None
-        at_once, device = several and self.graphs is None, self.pipe._execution_device
-        room = Room(device) if at_once and device.type == "cuda" else None
-        return choose(self.kwargs, len(self.trace.prompts), config, Begins(self, reward), room, at_once)
 
     def rehearse(self, loop: PipelineLoop) -> None:
         """Compile what the run will need, where it is the first of its kind. What that costs is not the run's."""
@@ -256,56 +236,11 @@ class Generation:
 
     def objectives(self) -> list[Objective]:
         """What this run lowers."""
-        config, reward = self.config, self.aligner.reward
-        objectives: list[Objective] = []
-        if config.semantic_weight > 0 and any(p.positive or p.negative for p in self.pairs):
-            objectives.append(SemanticAlignment(self.pairs))
-        if reward is not None:
-            form = config.preference_form, config.tau, getattr(reward, "cosine_scale", None)
-            relative = config.units == "relative"
-            gain = relative_gain(*form, getattr(reward, "typical", None), scale_of(reward), config.views) if relative else 1.0
-            objectives.append(
-                Preference(
-                    self.scorer(reward, guides=True), *form, config.views, config.fresh_views,
-                    self._seeds() if config.fresh_views else (), config.clamp, gain,
-                )
-            )  # fmt: skip
-        return [*objectives, *self.aligner.objectives]
-
-    def _seeds(self) -> list[int]:
-        """Of each image's augmentations: its generator's."""
-        given, images = self.kwargs.get("generator"), len(self.trace.prompts)
-        each = given if isinstance(given, list) else [given] * images
-        return [0 if one is None else one.initial_seed() % 2**31 for one in each]
-
-    def scorer(self, reward: Reward, guides: bool) -> Callable[[Tensor, list[int], float | None], Tensor]:
-        """The reward of images with their samples' prompts: (n,), or (K, n) where its summands go separate ways."""
-        score = reward.scores if isinstance(reward, CombinedReward) and reward.conflicts == "project" else reward.score
-
-        def scored(images: Tensor, samples: list[int], t: float | None) -> Tensor:
-            self.trace.cost.reward_calls += len(samples) * guides
-            texts = [self.trace.texts[i] for i in samples]
-            if self.graphs is None or not guides or getattr(reward, "reads_timestep", False):
-                return score(images, texts, t)
-            # Scores are compared with later ones, which the graph would write over them.
-            return self.graphs.of_one(("reward", *texts), lambda x: score(x, texts, t))(images).clone()
-
-        return scored
-
-    def _watch(self) -> Watch | None:
-        aligner = self.aligner
-        if not aligner.watched or aligner.reward is None:
-            return None
-        return Watch(
-            {name: self.scorer(reward, guides=False) for name, reward in aligner.watched.items()},
-            {name: scale_of(reward) for name, reward in aligner.watched.items()},
-            scale_of(aligner.reward),
-            aligner.on_hacking,
-        )
+        return self.aims.objectives(self.kwargs.get("generator"))
 
     def _better(self, aligned: Any, plain: Any) -> Any:
         """Of each pair of images the one that the watched rewards put higher; the aligned one where they are even."""
-        watch, trace = self._watch(), self.trace
+        watch, trace = self.aims.watch(), self.trace
         assert watch is not None
         samples = list(range(len(trace.prompts)))
         decode = decoder(decoding_vae(self.pipe.vae, self.pipe._execution_device), family_of(self.pipe).form)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from dymo.bench import plan as plans
-from dymo.bench import prompts, reading
-from dymo.bench.plan import Comparison, Match, RowSpec
+from dymo.bench import identity, prompts, reading
+from dymo.bench.plan import Comparison
 from dymo.bench.reading import TABLES, read_table, read_yaml
+from dymo.bench.rows import Match, RowSpec
 from dymo.bench.store import open_run
 from dymo.commands import options
 from dymo.errors import ConfigError, RewardError
@@ -98,7 +98,7 @@ def test_the_hash_follows_what_an_image_depends_on_and_nothing_else(tmp_path):
     path, seen = tmp_path / "lora.safetensors", set()
     for content in (b"1", b"2"):
         path.write_bytes(content)
-        plans._digest.cache_clear()
+        identity._digest.cache_clear()
         seen.add(read(lora=str(path)).hash_of(read().rows[0]))
     assert len(seen) == 2
     # The same content in another folder is the same weights.
@@ -227,7 +227,7 @@ def test_c6_a_reward_in_ones_own_file_is_known_and_its_code_is_part_of_the_hash(
     with pytest.raises(ConfigError, match="there is no 'rde'.*did you mean 'red'"):
         read(reward=f"{path}:rde")
     path.write_text("def red(images, prompts):\n    return images[:, 1].mean((1, 2))\n")
-    plans._digest.cache_clear()
+    identity._digest.cache_clear()
     assert plan.hash_of(plan.rows[0]) not in marks
 
 

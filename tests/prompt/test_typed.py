@@ -21,6 +21,7 @@ from dymo.prompt import parse
         # Lamps are things, light is a look.
         ("a row of street lights along a wet road", "lights[street] road[wet]"), ("neon lights reflected in puddles", "lights[neon] puddles"),
         ("a portrait of a woman, soft lights", "woman"),
+        ("volumetric fog, god rays, an abandoned church", "fog church[abandoned]"), ("bird's eye view of a crowded market", "market[crowded]"),
         # What describes without standing right before a noun.
         ("a bowl half red and half blue", "bowl[red blue]"), ("a car, half red, half white", "car[red white]"),
         ("a face painted half white and half black", "face[white black]"), ("a street half covered in snow", "street snow"),
@@ -52,7 +53,8 @@ def test_things_with_what_describes_them(prompt, right):
         # A garment is where its wearer is.
         ("a girl in a red dress in a garden", "girl in dress, girl in garden"),
         ("a cat with a bow tie next to a dog", "cat with tie, cat next to dog"),
-        ("a woman with a hat on her head", "woman with hat, hat on head"),
+        ("a woman with a hat on her head", "woman with hat, hat on head"), ("a cup with a red handle on a saucer", "cup with handle, cup on saucer"),
+        ("a room with nothing but a chair", ""),
         ("a spoon between a fork and a knife", "spoon between fork, spoon between knife"),
         ("an old couple, he wears a brown coat, she wears a pink dress", "couple wears coat, couple wears dress"),
         ("a woman looking at her phone while crossing the street", "woman looking at phone, woman crossing street"),

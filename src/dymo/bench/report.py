@@ -18,8 +18,10 @@ from ..report.sheet import SMALL, Row, contact_sheet
 from ..report.table import Cell, Column, Table
 from ..report.verdict import ALPHA, FEWEST, Word
 from .figures import Point, pareto_plot
-from .plan import JUDGE, Comparison, RowSpec, lora_words, short_name
+from .identity import lora_words, short_name
+from .plan import Comparison
 from .results import ACCOUNT, Case, RowResult, Tested, collect, compare
+from .rows import JUDGE, RowSpec
 from .store import Store
 
 SHOWN = 4  # prompts whose images are shown

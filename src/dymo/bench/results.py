@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..report.verdict import Difference, differences
-from .plan import Comparison, RowSpec
+from .plan import Comparison
+from .rows import RowSpec
 from .store import Key, Store
 from .worker import SHARED, not_finite, scores_of
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DyMOError
 from .needs import need
-from .plan import Comparison, RowSpec
+from .plan import Comparison
+from .rows import RowSpec
 from .store import Key, Store, StoreError
 from .worker import CallError, LoadPipeline, Worker, has_score, scores_of
 

@@ -24,8 +24,10 @@ from ..prompt.reading import read
 from ..report.png import png_bytes
 from ..rewards import Reward, load_reward
 from .flops import flop_counter
-from .plan import JUDGE, Comparison, RowSpec, digest
+from .identity import digest
+from .plan import Comparison
 from .reading import located
+from .rows import JUDGE, RowSpec
 from .store import Key, Store
 
 LoadPipeline = Callable[[str], Any]  # an id, a folder or "miniature" -> the pipeline, on its device, ready

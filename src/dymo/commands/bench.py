@@ -173,7 +173,7 @@ def check_words(plan: Comparison, where: str = "") -> None:
 
 def check_calls(plan: Comparison, where: str = "") -> None:
     """Raises ConfigError on what the pipeline or sampler of a row does not take, as far as a model's configuration tells without weights."""
-    from ..bench.plan import OF_THE_BENCH
+    from ..bench.rows import OF_THE_BENCH
     from ..pipelines.checks import check_arguments, check_steps
     from ..pipelines.variants import make_scheduler
 

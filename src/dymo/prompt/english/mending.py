@@ -260,8 +260,8 @@ def _mend_by_neighbours(words: Words) -> None:
         elif word.tag in ("VB", "VBP") and word.kind == "V" and "N" in word.can and last == "C" and after == "N" and _only_names(words, i):
             # "a snowman with coal eyes and stick arms".
             word.kind, word.tag = "N", "NN"
-        elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and last == "," and after in ",.":
-            # "a mermaid, bubbles".
+        elif word.kind == "V" and "N" in word.can and word.low.endswith("s") and after in ",." and (last == "," or word.low in lexicon.STYLE_HEADS):
+            # "a mermaid, bubbles", "god rays, fog".
             word.kind, word.tag = "N", "NNS"
 
 

@@ -121,6 +121,8 @@ def _predicate(words: Words, things: Sequence[Thing], thing: Thing) -> tuple[int
         word = words[start - 1]
         of_place = start - 1 in places or (word.kind == "D" and start in places)
         full = word.low == "full" and start < end and words[start].low == "of"
+        if word.low == "but":  # "nothing but a chair"
+            break
         if not (word.kind in "PVR" or of_place or full or word.low == "next"):
             break
         start -= 1

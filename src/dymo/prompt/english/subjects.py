@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Named = tuple[Thing, int]  # a mention, and the place of its thing among those that are shown
 # Before a predicate that is of each thing in a list.
 _OF_SEVERAL = ("both", "all", "each", "they", "are", "were")
-# Prepositions that say of a garment itself what it has or is; the others say where its wearer is.
+# Prepositions that say of a garment or a part itself what it has or is; the others say where its wearer or whole is.
 _NO_PLACES = ("of", "with", "from", "for", "to", "as", "like", "without")
 # How many mentions before a predicate may be its list.
 _LONGEST = 9
@@ -214,11 +214,11 @@ def _is_a(words: Words, thing: Thing, *kinds: str) -> bool:
 def _ones_own(words: Words, named: Sequence[Named], end: int) -> list[Thing]:
     """What somebody has or wears that is not the subject of the word at `end`.
 
-    "a robot with glowing eyes holding a flower": it does nothing; "a girl in a red dress in a garden": a garment is where she is.
+    "a robot with glowing eyes holding a flower": it does nothing; "a girl in a red dress in a garden": a garment, or a part, is where she is.
     """
     thing = next((one[0] for one in named if one[0].end == end), None)
     if thing is not None and words.kind(end) == "P" and words.low(_governor(words, thing)) in {"with", "in"} | lexicon.WEARING:
-        return [thing] if _is_a(words, thing, "worn") and _stands(words, named, end) else []
+        return [thing] if _is_a(words, thing, "worn", "part") and _stands(words, named, end) else []
     if thing is None or words.kind(end) != "V":
         return []
     stands = words.low(end) in lexicon.STANCES | lexicon.STANDS and _is_a(words, thing, "part")

@@ -142,8 +142,8 @@ class _Finder:
         following = thing.end + 1
         while self.kind(following) in "AN" and self.kind(following + 1) == "N":
             following += 1
-        # "a child's drawing of a house".
-        drawn = self.kind(thing.end) == "S" and self.low(following) in lexicon.PICTURES
+        # "a child's drawing of a house", "a bird's eye view of a street".
+        drawn = self.kind(thing.end) == "S" and self.low(following) in lexicon.PICTURES | {"view", "angle", "perspective"}
         if drawn or self._is_style(thing) or self._is_credit(thing, earlier) or self._is_reference(thing):
             return Role.STYLE
         if self.low(thing.head) in lexicon.MEASURES and self.low(thing.end) == "of":
