@@ -12,7 +12,7 @@ from dymo.rewards import FunctionReward
 from dymo.studio.gallery import Gallery
 from dymo.studio.server import Offer, application
 
-CALL = {"num_inference_steps": 4, "height": 64, "width": 64, "guidance_scale": 2.0}
+CALL = {"num_inference_steps": 4, "height": 32, "width": 32, "guidance_scale": 2.0}
 PROMPT = "a red apple and a green car"
 
 

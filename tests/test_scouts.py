@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
@@ -95,6 +96,12 @@ def begun_with(budget, prompt=tiny.PROMPT, pipe=None, **call):
     return found, [event for event in told if isinstance(event, Begun)]
 
 
+@functools.cache
+def in_turns():
+    """The seeds' run without a budget, which begins one after the other."""
+    return begun_with(None)
+
+
 def assert_same_choice(found, expected):
     assert found.trace.evaluations == expected.trace.evaluations
     assert found.trace.scouts[0] == pytest.approx(expected.trace.scouts[0], abs=1e-5)
@@ -104,7 +111,7 @@ def assert_same_choice(found, expected):
 @pytest.mark.parametrize("prompt", [tiny.PROMPT, [tiny.PROMPT]])
 def test_seeds_begun_at_once_are_those_begun_in_turns(prompt):
     """What the first keeps says how many of the others the budget's bytes hold."""
-    turns, one_by_one = begun_with(None, prompt=prompt)
+    turns, one_by_one = in_turns()
     together, in_two = begun_with(Budget(bytes=1 << 40), prompt=prompt)
     assert_same_choice(together, turns)
     assert [e.seed for e in one_by_one] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
@@ -139,7 +146,7 @@ def test_seeds_that_do_not_fit_together_are_begun_in_turns():
     pipe = tiny.sd()
     pipe.unet.conv_in.register_forward_pre_hook(forward)
     found, events = begun_with(Budget(bytes=1 << 40), pipe=pipe)
-    assert_same_choice(found, begun_with(None)[0])
+    assert_same_choice(found, in_turns()[0])
     assert [e.seed for e in events] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
@@ -215,7 +222,7 @@ def test_what_cannot_be_scouted_is_refused():
     [
         (None, {}, {}, "they are compared by the reward, and there is none"),
         (tiny.brightness, {}, {"latents": torch.zeros(1, 4, 16, 16)}, "latents= says where the image begins"),
-        (tiny.brightness, {"few_steps": "always"}, {}, "a run of few steps improves its noise itself"),
+        (tiny.brightness, {"few_steps": "always", "updates": 2, "draws": 1}, {}, "a run of few steps improves its noise itself"),
         (tiny.brightness, {"scout_until": 900}, {}, "the run begins at t = 75"),
         (tiny.brightness, {}, {"budget": Budget(evaluations=5)}, "Budget(evaluations=5) does not reach for the 4"),
         (tiny.brightness, {}, {"budget": Budget(seconds=600)}, "Budget(seconds=600) is kept for the steps of one seed"),

@@ -86,7 +86,7 @@ def test_the_first_table_reduced_runs_a_row_of_each_kind_and_has_every_column(tm
 def test_a_batch_is_as_its_images_one_by_one(tmp_path):
     data = {
         "rows": ["plain", {"method": "fk-steering", "settings": {"k": 2}}], "prompts": ["a red apple", "a blue car"],
-        "metrics": [], "call": CALL,
+        "metrics": [], "call": {**CALL, "height": 64, "width": 64},
     }  # fmt: skip
     found = {}
     for batch in (1, 2):
@@ -223,7 +223,7 @@ def test_a_score_that_is_not_finite_is_a_failure_of_that_image_and_metric_and_th
     odd = sometimes_nan(tmp_path)
     data = {
         "prompts": ["a red apple", "a blue car", "a green apple"], "metrics": ["mini-hps", odd], "batch": 3,
-        "call": {"num_inference_steps": 2}, "rows": ["plain", {"name": "best", "method": "best-of-n", "match": "plain"}],
+        "call": {"num_inference_steps": 2, "height": 64, "width": 64}, "rows": ["plain", {"name": "best", "method": "best-of-n", "match": "plain"}],
     }  # fmt: skip
     (tmp_path / "mine.yaml").write_text(json.dumps(data))
     for _ in range(2):  # the second run tries the metric again, and generates nothing

@@ -12,7 +12,6 @@ from dymo.events import Accepted, Compiled
 from dymo.pipelines.compiled import compiled, repeated
 
 PIPELINES = {
-    "sd": lambda: tiny.sd(unet=tiny.unet(**tiny.ONE_LEVEL)),
     "sdxl": lambda: tiny.sdxl(unet=tiny.unet_xl(**tiny.ONE_LEVEL, transformer_layers_per_block=(1,))),
     "sd3": lambda: flows.sd3(),
 }
