@@ -22,6 +22,7 @@ from dymo.pipelines.graphed import Graphs
 from dymo.rewards.clip import CLIPReward
 
 TRACED: list = []
+SMALL = {**tiny.SMALL, "height": 16, "width": 16}
 
 
 class Tape(TorchDispatchMode):
@@ -106,7 +107,7 @@ def test_the_seeds_that_are_begun_replay_the_graphs_of_the_first(traced):
 
     def run(compile):
         seeds = [torch.Generator().manual_seed(i) for i in range(2)]
-        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **tiny.SMALL)
+        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **SMALL)
 
     eager, found = run(False), run("graphs")
     assert 3 <= len(traced) <= 6
@@ -129,7 +130,7 @@ def test_what_the_seeds_need_is_compiled_before_the_first_is_begun(monkeypatch, 
     settings = dict(preset="fast", scouts=2, scout_until=400, borders_by="progress", borders=(0.4, 0.6), recurrences=0, preview_vae=preview)
     aligner = DyMO(reward, compile="graphs+aot_eager", **settings)
     seed = torch.Generator().manual_seed(0)
-    found = aligner(pipe, tiny.PROMPT, generator=seed, listeners=[listen], cancel=cancel, **tiny.SMALL)
+    found = aligner(pipe, tiny.PROMPT, generator=seed, listeners=[listen], cancel=cancel, **SMALL)
     (first, made), (second, begun) = told[:2]
     assert (first, second) == (Compiled, Begun) and made == begun > 0
     assert found.trace.cost.compile_seconds > 0
@@ -153,7 +154,7 @@ def test_what_a_graph_reads_outlives_the_loop_that_captured_it(monkeypatch):
     monkeypatch.setattr(attention, "joins", lambda _device: True)
     monkeypatch.setattr(Compiling, "graphs_for", lambda self, *_: Graphs(capture) if self.graphs else None)
     aligner = DyMO(tiny.brightness, preset="fast", scouts=1, scout_until=600, compile="graphs")
-    found = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 3})
+    found = aligner(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **{**SMALL, "num_inference_steps": 3})
     assert len(found.trace.scouts[0]) == 2
 
 
@@ -170,7 +171,7 @@ def test_a_captured_run_is_the_eager_one(kind, gradient, traced):
 
     def run(compile):
         seeds = [torch.Generator().manual_seed(i) for i in range(2)]
-        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **tiny.SMALL)
+        return DyMO(tiny.brightness, compile=compile, **settings)(pipe, [tiny.PROMPT] * 2, generator=seeds, **SMALL)
 
     settings["h"] = (2 / sum(run(False).trace.steps[0].gradient_norm), 0.0, 0.0)
     eager = run(False)
@@ -202,7 +203,7 @@ def test_what_is_captured_is_compiled_the_denoiser_in_its_small_functions(monkey
 
     def run(compile):
         seed = torch.Generator().manual_seed(0)
-        return DyMO(reward, compile=compile, **settings)(pipe, tiny.PROMPT, generator=seed, **tiny.SMALL)
+        return DyMO(reward, compile=compile, **settings)(pipe, tiny.PROMPT, generator=seed, **SMALL)
 
     eager, found = run(False), run("graphs+aot_eager")
     tiny.assert_same_run(found, eager)
@@ -258,7 +259,7 @@ def around_the_graphs(pipe, count):
     aligner = DyMO(
         tiny.brightness, "fast", compile="graphs", preview_vae=preview, scouts=0, borders_by="progress", borders=(0.4, 0.6), recurrences=0
     )
-    aligner(pipe, tiny.PROMPT, listeners=[listen], generator=torch.Generator().manual_seed(0), **{**tiny.SMALL, "num_inference_steps": 12})
+    aligner(pipe, tiny.PROMPT, listeners=[listen], generator=torch.Generator().manual_seed(0), **{**SMALL, "num_inference_steps": 12})
     assert len(steps["semantic"]) > 3 and len(steps["preference"]) > 3
     return steps
 
@@ -303,7 +304,7 @@ def test_with_a_controlnet_what_is_read_may_not_depend_on_all_that_it_gives(trac
         seed = torch.Generator().manual_seed(0)
         image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
         aligner = DyMO(tiny.brightness, "fast", compile=compile, scouts=0, recurrences=0, borders_by="progress", borders=(0.4, 0.6))
-        return aligner(pipe, tiny.PROMPT, image=image, generator=seed, **tiny.SMALL)
+        return aligner(pipe, tiny.PROMPT, image=image, generator=seed, **SMALL)
 
     eager, found = run(False), run("graphs")
     assert traced
@@ -331,7 +332,7 @@ def test_a_second_gradient_through_one_call_is_refused(traced):
 
     aligner = DyMO(None, "fast", compile="graphs", objectives=[Parts()], semantic_weight=0, scouts=0)
     with pytest.raises(ConfigError, match="passes a gradient back once"):
-        aligner(small(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+        aligner(small(), tiny.PROMPT, generator=torch.Generator().manual_seed(0), **SMALL)
 
 
 def test_a_function_is_captured_once_a_kind(traced):
@@ -358,4 +359,4 @@ def test_what_cannot_be_captured_is_refused_by_name():
 
 def test_graphs_without_cuda_are_refused_before_anything_runs():
     with pytest.raises(ConfigError, match="need CUDA, and the pipeline is on cpu"):
-        DyMO(tiny.brightness, compile="graphs")(tiny.sd(), tiny.PROMPT, **tiny.SMALL)
+        DyMO(tiny.brightness, compile="graphs")(tiny.sd(), tiny.PROMPT, **SMALL)

@@ -9,6 +9,13 @@ from dymo.rewards.clip import CLIPReward
 from tools import cost, gpu
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """The fewest steps of which some are timed."""
+    monkeypatch.setattr(gpu, "STEPS", 4)
+    monkeypatch.setattr(gpu, "EAGER_STEPS", 4)
+
+
 @pytest.fixture(scope="module")
 def runs() -> gpu.Runs:
     machine = gpu.Machine(torch.device("cpu"), 8, tiny=True)
