@@ -146,9 +146,9 @@ def by_hand(module: nn.Module, run) -> int:
 def test_a_tiny_pipeline_is_counted_as_by_hand():
     stack = small()
     unet, vae = stack.pipe.unet, stack.pipe.vae
-    rows = torch.randn(2, 4, 32, 32), 500, torch.randn(2, 48, 32)
+    rows = torch.randn(2, 4, 16, 16), 500, torch.randn(2, 48, 32)
     denoiser = by_hand(unet, lambda: unet(*rows))
-    decoder = by_hand(vae, lambda: vae.decode(torch.randn(1, 4, 32, 32)))
+    decoder = by_hand(vae, lambda: vae.decode(torch.randn(1, 4, 16, 16)))
     plain = stack.count("unguided", "default")
     assert plain.flops["denoiser forward"] == denoiser == plain.total
     full = stack.count("preference", "default")
