@@ -25,8 +25,9 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "dymo" / "miniature" / "weights
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected, millions of objects, lives as long as the worker: no collection looks at it again."""
+    """What was imported and collected, millions of objects, lives as long as the worker: no collection looks at it again, or often."""
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True)
