@@ -137,11 +137,8 @@ class Inside:
         for now in self.timesteps:
             own, entries = entries[: now.calls], entries[now.calls :]
             self._entries, self._clock, clock = own, clock[: now.calls], clock[now.calls :]
-            if self.interrupted:
-                self.cancelled = True
-                yield from own
-                continue
-            answer = self._side.ask(now)
+            # Not every pipeline with an interrupt passes over the steps that are left.
+            answer = STOP if self.interrupted else self._side.ask(now)
             if answer is STOP:
                 self.cancelled = True
                 break
