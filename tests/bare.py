@@ -52,7 +52,8 @@ class Exact(nn.Module):
         if hasattr(self.scheduler.config, "sigma_data"):
             return math.cos(t), math.sin(t)
         if not hasattr(self.scheduler, "alphas_cumprod") or getattr(self.scheduler.config, "use_flow_sigmas", False):
-            return 1 - t / 1000, t / 1000
+            share = t / 1000  # of the noise, or of the image
+            return (share, 1 - share) if getattr(self.scheduler.config, "invert_sigmas", False) else (1 - share, share)
         abar = self.scheduler.alphas_cumprod.double()
         log = ((1 - abar) / abar).log()
         low = min(int(t), len(log) - 2)
@@ -64,7 +65,7 @@ class Exact(nn.Module):
         z0 = self.posterior(z, a, s)
         kind = getattr(self.scheduler.config, "prediction_type", "flow_prediction")
         if kind == "flow_prediction":
-            return ((z - z0) / s,)
+            return ((z0 - z if getattr(self.scheduler.config, "invert_sigmas", False) else z - z0) / s,)
         eps = (z - a * z0) / s
         turned = a * eps - s * z0
         return ({"epsilon": eps, "v_prediction": turned, "trigflow": turned, "sample": z0}[kind],)

@@ -503,7 +503,8 @@ def omnigen(**parts: Any):
         stack.enter_context(mock.patch(f"{where}.processor_omnigen.transforms", create=True))
         stack.enter_context(mock.patch(f"{where}.pipeline_omnigen.OmniGenMultiModalProcessor", ShortlyNegative, create=True))
         decoder = tiny.vae((4, 4, 8, 8), layers_per_block=1)
-        parts = {"transformer": alive(net), "scheduler": clock(), "vae": decoder, "tokenizer": chat_tokenizer(), **parts}
+        inverted = clock(shift=1.0, invert_sigmas=True, num_train_timesteps=1)
+        parts = {"transformer": alive(net), "scheduler": inverted, "vae": decoder, "tokenizer": chat_tokenizer(), **parts}
         return tiny.quiet(OmniGenPipeline(**parts))
 
 

@@ -64,6 +64,8 @@ class Recorder(Observer):
         self.images: dict[int, Tensor] = {}
         self.evaluation = 0
         self._unread: list[tuple[Tensor, Place]] = []
+        self._later: list[tuple[Tensor, Place]] = []
+        """What goes with the next step's transfer, so that this one's end can be told where all else has been read."""
         self._ended: list[tuple[Step, Tensor]] = []
         self._sent: list[_Sent] = []
         self._was_read = False
@@ -74,6 +76,7 @@ class Recorder(Observer):
         tell(self.listeners, event)
 
     def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
+        self._unread, self._later = [*self._unread, *self._later], []
         n = len(self.trace.prompts)
         none: list[Any] = [None] * n
         self.step = Step(
@@ -153,7 +156,8 @@ class Recorder(Observer):
         self._steered |= self.evaluation > 0
         if self._steered:
             noise = math.sqrt(z[0].numel())
-            self._unread.append((norms(z) / (self._there * noise), partial(self._check_lengths, len(self.trace.steps), noise)))
+            check = partial(self._check_lengths, len(self.trace.steps), noise)
+            (self._later if self._was_read else self._unread).append((norms(z) / (self._there * noise), check))
         self._ended.append((self.step, z0))
         if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
             return self.resting
@@ -165,6 +169,7 @@ class Recorder(Observer):
 
     def finish(self) -> None:
         """Read what is left, and tell of the last steps."""
+        self._unread, self._later = [*self._unread, *self._later], []
         self.read()
 
     def _send(self) -> None:

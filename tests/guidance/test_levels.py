@@ -76,8 +76,9 @@ def test_a_flow_s_velocity_gives_back_noise_and_image():
     for s in (1.0, 0.6, 0.01):
         level = Level(1 - s, s)
         z, v = level.a * z0 + s * eps, eps - z0
-        torch.testing.assert_close(predict_z0(z, v, level, "flow_prediction"), z0, atol=1e-5, rtol=0)
-        torch.testing.assert_close(predict_noise(z, v, level, "flow_prediction"), eps, atol=1e-5, rtol=0)
+        for kind, output in {"flow_prediction": v, "reversed_flow_prediction": -v}.items():
+            torch.testing.assert_close(predict_z0(z, output, level, kind), z0, atol=1e-5, rtol=0)
+            torch.testing.assert_close(predict_noise(z, output, level, kind), eps, atol=1e-5, rtol=0)
 
 
 def test_a_level_at_another_resolution_is_the_shift_undone():

@@ -234,7 +234,7 @@ def test_the_negative_prompt_s_embeddings_are_not_optimised(name, monkeypatch):
 
 KINDS = {
     "hidream": ("encoder_hidden_states_t5", "encoder_hidden_states_llama3"), "hunyuan-dit": ("encoder_hidden_states", "encoder_hidden_states_t5"),
-    "hunyuan-image": ("encoder_hidden_states", "encoder_hidden_states_2"),
+    "hunyuan-image": ("encoder_hidden_states", "encoder_hidden_states_2"), "fibo": ("encoder_hidden_states", "text_encoder_layers"),
 }  # fmt: skip
 
 
@@ -242,7 +242,12 @@ KINDS = {
 def test_the_tokens_of_every_text_encoder_are_optimised(name):
     case, given = flows.FAMILIES[name], []
     pipe = case.make()
-    pipe.transformer.register_forward_pre_hook(lambda m, args, kwargs: given.append([kwargs[kind] for kind in KINDS[name]]), with_kwargs=True)
+
+    def note(module, args, kwargs):
+        kinds = (kwargs[kind] for kind in KINDS[name])
+        given.append([torch.stack(kind) if isinstance(kind, list) else kind for kind in kinds])
+
+    pipe.transformer.register_forward_pre_hook(note, with_kwargs=True)
     load_method("embedding", iterations=1, lr=0.1, regularisation=1.0).run(
         pipe, case.prompt, load_reward(tiny.brightness), generator=torch.Generator().manual_seed(0), **{**case.kwargs, "output_type": "pt"}
     )

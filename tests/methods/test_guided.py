@@ -138,17 +138,15 @@ def test_attend_and_excite_gives_the_neglected_subject_more_attention(name):
     assert len(losses) == 5 and all(after < before for before, after in pairwise(losses)), losses
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "scale", "least", "also"),
-    [
-        ("flux-true-cfg", {"true_cfg_scale": 2.5}, 2.5, 1, " and negative_prompt="), ("z-image", {"guidance_scale": 0.5}, 1.5, 0, ""),
-        ("qwen-image", {"true_cfg_scale": 3.0}, 3.0, 1, " and negative_prompt="), ("krea2", {"guidance_scale": 1.0}, 2.0, 0, ""),
-    ],
-)  # fmt: skip
-def test_freedom_s_scale_is_that_of_the_guidance_however_it_counts(name, given, scale, least, also):
-    """With its own repetitions and budget left out, the only push is the last step's, which ends at the image."""
-    case, moves = flows.FAMILIES[name], []
-    call = {**case.kwargs, "num_inference_steps": 2, "output_type": "pt", **given}
+TWO = dict(num_inference_steps=2, output_type="pt")
+
+
+def last_push(pipe, case, **given):
+    """FreeDoM's in the last of two steps, which ends at the image, in ||eps_cond - eps_uncond|| of it and in the method's own length.
+
+    With its own repetitions and budget left out, it is the only one.
+    """
+    moves, plain = [], FreeDoM.steps
     method = load_method("freedom", guided=(0.5, 1.0), times=1)
 
     class Watched(Around):
@@ -166,14 +164,33 @@ def test_freedom_s_scale_is_that_of_the_guidance_however_it_counts(name, given, 
                 moves.append(((z - self.own).norm() / (now.there.radius * residual.norm())).item())
             self.loop.accept(z)
 
-    pipe, plain = case.make(), FreeDoM.steps
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FreeDoM, "steps", lambda self, loop, *rest: plain(self, Watched(loop), *rest))
-        method.run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **call)
-    assert moves == pytest.approx([method.length * scale], rel=1e-3)
+        method.run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **{**case.kwargs, **TWO, **given})
+    (found,) = moves
+    return found / method.length
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "scale", "least", "also"),
+    [
+        ("flux-true-cfg", {"true_cfg_scale": 2.5}, 2.5, 1, " and negative_prompt="), ("z-image", {"guidance_scale": 0.5}, 1.5, 0, ""),
+        ("qwen-image", {"true_cfg_scale": 3.0}, 3.0, 1, " and negative_prompt="), ("krea2", {"guidance_scale": 1.0}, 2.0, 0, ""),
+    ],
+)  # fmt: skip
+def test_freedom_s_scale_is_that_of_the_guidance_however_it_counts(name, given, scale, least, also):
+    case = flows.FAMILIES[name]
+    pipe = case.make()
+    assert last_push(pipe, case, **given) == pytest.approx(scale, rel=1e-3)
     none = dict.fromkeys(given, least)
     with pytest.raises(ConfigError, match=f"{next(iter(given))}={least}: .*more than {least}{also}$"):
-        method.run(pipe, case.prompt, load_reward(tiny.brightness), **call | none)
+        load_method("freedom").run(pipe, case.prompt, load_reward(tiny.brightness), **{**case.kwargs, **TWO, **none})
+
+
+def test_freedom_takes_the_step_s_own_scale_of_a_schedule():
+    case = flows.FAMILIES["ideogram4"]
+    pipe = case.make()
+    assert [last_push(pipe, case, guidance_schedule=(3.0, scale)) for scale in (2.0, 4.0)] == pytest.approx([2.0, 4.0], rel=1e-3)
 
 
 def test_freedom_takes_the_scale_of_the_guider_that_guides_the_prompt():

@@ -36,6 +36,12 @@ def test_plain_is_the_pipeline_bit_for_bit_in_every_output_type():
     assert drawn.images[0].tobytes() == pipe("a cat", generator=toys.seeds(0), **call).images[0].tobytes()
 
 
+def test_images_that_a_pipeline_returns_by_another_name():
+    case = flows.FAMILIES["kandinsky5"]
+    found = load_method("best-of-n", n=1).run(case.make(), case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **case.kwargs)
+    assert torch.equal(found.images, case.run(case.make()))
+
+
 def test_a_reward_is_given_no_transparency_which_the_picture_keeps():
     """As Qwen-Image 2.1's VAE has it."""
     case, seen = flows.FAMILIES["qwen-image-2.1-uncached"], []

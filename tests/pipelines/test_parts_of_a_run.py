@@ -63,6 +63,18 @@ def test_the_pipeline_s_interrupt_ends_a_run_wherever_it_comes_from(preset, even
     assert not run(DyMO(tiny.brightness, preset), pipe).trace.cancelled
 
 
+def test_an_interrupt_ends_a_run_though_the_pipeline_s_own_loop_does_not_heed_it():
+    case, seen = flows.FAMILIES["omnigen"], []
+
+    def stop(pipe, index, timestep, found):
+        seen.append(index)
+        pipe._interrupt = True
+        return found
+
+    call = {**case.kwargs, "generator": torch.Generator().manual_seed(0), "callback_on_step_end": stop}
+    assert DyMO(tiny.brightness, semantic_weight=0)(case.make(), case.prompt, **call).trace.cancelled and seen == [0]
+
+
 def test_cancel_among_the_unguided_steps_that_the_end_is_compared_with():
     pipe, cancel, calls = tiny.sd(), threading.Event(), []
     forward = pipe.unet.forward

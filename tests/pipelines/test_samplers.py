@@ -88,6 +88,7 @@ SOLVERS = {
     "kdpm2 ancestral": Solver("KDPM2AncestralDiscreteScheduler", noisy=True, steps=200),
     "tcd": Solver("TCDScheduler", call=dict(eta=0.0)),
     "flow euler": Solver("FlowMatchEulerDiscreteScheduler", dict(shift=3.0)),
+    "flow euler reversed": Solver("FlowMatchEulerDiscreteScheduler", dict(shift=3.0, invert_sigmas=True)),
     "flow heun": Solver("FlowMatchHeunDiscreteScheduler", dict(shift=3.0)),
     "flow ancestral": Solver("LTXEulerAncestralRFScheduler", noisy=True),
 }  # fmt: skip
@@ -366,8 +367,9 @@ def test_the_noise_and_the_clean_prediction_of_a_flow_are_its_own(name):
             torch.testing.assert_close(now.here.a * seen.z0 + now.here.s * seen.eps, seen.z)
             torch.testing.assert_close(seen.z0, bare.gaussian()(seen.z, now.here.a, now.here.s), atol=5e-3, rtol=1e-2)
             output = loop._call.output
-            assert prediction_of(loop.scheduler) == "flow_prediction"
-            torch.testing.assert_close(predict_noise(seen.z, output, now.here, "flow_prediction"), seen.eps)
+            kind = prediction_of(loop.scheduler)
+            assert kind == ("reversed_flow_prediction" if "reversed" in name else "flow_prediction")
+            torch.testing.assert_close(predict_noise(seen.z, output, now.here, kind), seen.eps)
             loop.accept(loop.sampler_step(seen))
 
 
@@ -407,7 +409,7 @@ def test_every_scheduler_of_diffusers_is_either_steered_or_refused_for_a_reason(
         (DPM, dict(prediction_type="flow_prediction"), "use_flow_sigmas=True"),
         (DPM, dict(prediction_type="v_prediction", use_flow_sigmas=True), "variance-preserving levels"),
         ("EulerDiscreteScheduler", dict(prediction_type="x0"), "prediction_type='x0' is not one of"),
-        ("FlowMatchEulerDiscreteScheduler", dict(invert_sigmas=True), "Mochi"),
+        ("FlowMatchEulerDiscreteScheduler", dict(invert_sigmas=True, stochastic_sampling=True), "stochastic_sampling=False"),
         ("FlowMatchLCMScheduler", dict(scale_factors=[1, 2]), "scale_factors=None"),
         ("CogVideoXDDIMScheduler", {}, "clip_sample=False, which changes nothing else"),
     ],

@@ -87,6 +87,22 @@ def test_p1_the_aligner_inside_its_own_callback_does_not_wait_for_itself():
     aligner(pipe, tiny.PROMPT, **CALL)
 
 
+def test_the_callback_of_old_is_the_user_s_code_too():
+    pipe, seen = tiny.sd(), []
+    nothing = DyMO(None, semantic_weight=0)  # parameters are not frozen for it
+
+    def look(index, t, latents):
+        seen.append(pipe.vae.decode(latents).sample.numpy())
+
+    def inside(index, t, latents):
+        pipe.unet(latents, t, torch.zeros(1, 5, 32))
+
+    nothing(pipe, tiny.PROMPT, callback=look, callback_steps=2, **CALL)
+    assert len(seen) == 2
+    with pytest.raises(PipelineError, match="in use"):
+        nothing(pipe, tiny.PROMPT, callback=inside, callback_steps=1, **CALL)
+
+
 def test_c8_a_run_is_cancelled_from_outside():
     pipe, cancel, seen = tiny.sd(), threading.Event(), []
 

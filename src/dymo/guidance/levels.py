@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction", "trigflow")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow_prediction", "reversed_flow_prediction", "trigflow")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
 
     The one-step prediction of arXiv 2412.00759, which it writes with the score -eps / s. "v_prediction" is
     v = a' eps - s' z0 in variance-preserving coordinates (arXiv 2202.00512), as diffusers has it; "flow_prediction" is
-    eps - z0, at levels with a + s = 1 (arXiv 2210.02747); "trigflow" is a eps - s z0 itself, at levels (a, s) = r (cos t, sin t) of a
-    fixed radius r (arXiv 2410.11081). Raises ValueError.
+    eps - z0, at levels with a + s = 1 (arXiv 2210.02747), and "reversed_flow_prediction" z0 - eps; "trigflow" is a eps - s z0
+    itself, at levels (a, s) = r (cos t, sin t) of a fixed radius r (arXiv 2410.11081). Raises ValueError.
     """
     if prediction_type == "epsilon":
         return (z - level.s * output) / level.a
@@ -61,6 +61,8 @@ def predict_z0(z: Tensor, output: Tensor, level: Level, prediction_type: str) ->
         return output
     if prediction_type == "flow_prediction":
         return z - level.s * output
+    if prediction_type == "reversed_flow_prediction":
+        return z + level.s * output
     raise ValueError(f"prediction_type={prediction_type!r}: one of {', '.join(PREDICTION_TYPES)}")
 
 
@@ -74,6 +76,8 @@ def predict_noise(z: Tensor, output: Tensor, level: Level, prediction_type: str)
         return (level.s * z + level.a * output) / level.radius**2
     if prediction_type == "flow_prediction":
         return z + level.a * output
+    if prediction_type == "reversed_flow_prediction":
+        return z - level.a * output
     return (z - level.a * predict_z0(z, output, level, prediction_type)) / level.s
 
 

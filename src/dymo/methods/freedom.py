@@ -43,11 +43,12 @@ class FreeDoM:
         family, given = family_of(pipe), arguments(pipe, {"prompt": prompts, **pipeline_kwargs})
         true = "true_cfg_scale" in given  # beside it, guidance_scale is an input of the denoiser
         name = "true_cfg_scale" if true else "guidance_scale"
+        scheduled = given.get("guidance_schedule") is not None  # a scale for each step
         if name not in given:  # a guider of the pipeline's says
             if not family.guided(pipe, given):
                 raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
             family.scale(pipe, given)
-        elif not (given.get(name) or 0) > family.unguided_scale or (true and not family.guided(pipe, given)):
+        elif not scheduled and (not (given.get(name) or 0) > family.unguided_scale or (true and not family.guided(pipe, given))):
             also = (" and ", Argument("negative_prompt")) if true else ""
             least = f": FreeDoM's step is a part of the guidance; give more than {family.unguided_scale:g}"
             raise ConfigError(Argument(name, given.get(name)), least, also)
@@ -69,6 +70,7 @@ class FreeDoM:
             z = z_next = None
             while rows:
                 seen = loop.predict(z, rows, Need(through="full") if guided else PREDICTION)
+                s = scale() if guided else 0.0  # a schedule's, before the sampler counts the step
                 moved = loop.sampler_step(seen)
                 if guided:
                     if seen.residual is None:
@@ -80,7 +82,7 @@ class FreeDoM:
                     g = seen.pull(-score, False) * now.here.radius
                     size = norms(g)
                     goes = usable(size)
-                    rho = residual_length(self.length * scale(), seen.residual) / size
+                    rho = residual_length(self.length * s, seen.residual) / size
                     moved = moved - now.there.radius * (per_sample(rho, g) * g).where(per_sample(goes, g), 0.0)
                 allotment.count(rows, "guided" if guided else "unguided", now.calls)
                 z_next = put(z_next, rows, moved)

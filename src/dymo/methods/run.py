@@ -21,7 +21,7 @@ from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
 from ..pipelines.families import family_of
 from ..pipelines.hold import checkpointed, frozen, held
-from ..pipelines.images import copied, further
+from ..pipelines.images import copied, further, with_images
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
 from ..pixels import opaque
@@ -233,7 +233,7 @@ class Run(ExitStack):
 
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:
-            found = self.pipe(**kwargs)
+            found = with_images(self.pipe(**kwargs))
         finally:
             handle.remove()
         self.trace.cost.denoiser_calls += len(rows)

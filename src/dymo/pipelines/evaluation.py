@@ -385,7 +385,7 @@ class Evaluator:
             return None
         # A learned variance lies behind the prediction.
         found = self.latents.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
-        return found * now.here.a if kind == "flow_prediction" else found
+        return found * {"flow_prediction": now.here.a, "reversed_flow_prediction": -now.here.a}.get(kind, 1.0)
 
 
 class _Looked(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,11 +138,8 @@ class Inside:
         for now in self.timesteps:
             own, entries = entries[: now.calls], entries[now.calls :]
             self._entries, self._clock, clock = own, clock[: now.calls], clock[now.calls :]
-            if self.interrupted:
-                self.cancelled = True
-                yield from own
-                continue
-            answer = self._side.ask(now)
+            # Not every pipeline with an interrupt passes over the steps that are left.
+            answer = STOP if self.interrupted else self._side.ask(now)
             if answer is STOP:
                 self.cancelled = True
                 break
@@ -225,7 +223,8 @@ class Inside:
 
         def on_step(index: int, t: Any, latents: Tensor) -> None:
             if not self._silent:
-                user(index, t, latents.detach())
+                with self._calling():
+                    user(index, t, latents.detach())
 
         def on_step_end(pipe: Any, index: int, t: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
             if self._silent:
@@ -233,13 +232,8 @@ class Inside:
             own = latents = found.get("latents")
             if latents is not None:
                 found["latents"] = latents = latents.detach()
-            self._in_callback, mode = True, torch.is_grad_enabled()
-            try:
-                torch.set_grad_enabled(False)
+            with self._calling():
                 changed = dict(user(pipe, index, t, found) or {})
-            finally:
-                self._in_callback = False
-                torch.set_grad_enabled(mode)
             given = changed.get("latents", latents)
             if given is not None:
                 self.exchanged |= given is not latents
@@ -251,6 +245,16 @@ class Inside:
             return changed
 
         return on_step if name == "callback" else on_step_end
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """The user's code runs inside, without gradients, as in a plain call; what it calls is not the run's own."""
+        self._in_callback = True
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._in_callback = False
 
     @property
     def _silent(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from ..packing import Packing
 from . import Encoder
@@ -41,6 +43,11 @@ class Fibo(Packed):
     def packing(self, pipe: Any, given: Mapping[str, Any]) -> Packing:
         rows, columns = (int(given[side]) // pipe.vae_scale_factor for side in ("height", "width"))
         return Packing(rows, columns, self.side(pipe))
+
+    def reworded(self, encoded: tuple, change: Callable[[Tensor], Tensor]) -> tuple:
+        """Blocks read layers of their own, each (B, tokens, channels)."""
+        prompt, *between, layers, negative_layers = encoded
+        return change(prompt), *between, [change(layer) for layer in layers], negative_layers
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The prompts of a call are filled up to the longest of them by the tokenizer, on its side, and then behind."""

@@ -29,7 +29,7 @@ def initial_scale(scheduler: Any) -> float:
 
 def shrink(here: Level, there: Level, prediction: str = "epsilon") -> float:
     """d z_{t-1} / d z_t of a deterministic step at the same prediction of the noise: a' / a; at that of a flow's v: 1."""
-    if prediction == "flow_prediction":
+    if prediction in ("flow_prediction", "reversed_flow_prediction"):
         return 1.0
     return there.a / here.a if here.a and math.isfinite(there.a / here.a) else 1.0
 

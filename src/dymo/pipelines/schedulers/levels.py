@@ -85,6 +85,8 @@ def solver(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
 
 
 def flow(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
-    """Flow matching: a = 1 - sigma, s = sigma; a shift of the schedule is in its sigmas."""
+    """Flow matching: a = 1 - sigma, s = sigma, or with `invert_sigmas` a = sigma; a shift of the schedule is in its sigmas."""
     here, there = (float(scheduler.sigmas[i]) for i in (first, first + 1))
+    if getattr(scheduler.config, "invert_sigmas", False):
+        here, there = 1 - here, 1 - there
     return Level(1 - here, here), Level(1 - there, there)

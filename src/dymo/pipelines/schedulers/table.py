@@ -154,7 +154,12 @@ def _not_clipped(scheduler: Any) -> str:
 def _not_inverted(scheduler: Any) -> str:
     if not getattr(scheduler.config, "invert_sigmas", False):
         return ""
-    return "invert_sigmas=True makes its sigma the share of the image and not of the noise (Mochi, a video model)"
+    return "invert_sigmas=True makes its sigma the share of the image, and its step takes it for that of the noise"
+
+
+def _not_inverted_and_stochastic(scheduler: Any) -> str:
+    found = _not_inverted(scheduler) if scheduler.config.stochastic_sampling else ""
+    return found and f"{found}; set stochastic_sampling=False"
 
 
 def _of_one_size(scheduler: Any) -> str:
@@ -202,7 +207,7 @@ SCHEDULERS: dict[str, Kind] = {
     "TCDScheduler": Kind(levels.tcd, draws=_by_eta),
     "SCMScheduler": Kind(levels.trig, draws=_always, denoised=True, ends=1),
     "FlowMatchEulerDiscreteScheduler": Kind(
-        levels.flow, draws=lambda scheduler: scheduler.config.stochastic_sampling, objection=_not_inverted
+        levels.flow, draws=lambda scheduler: scheduler.config.stochastic_sampling, objection=_not_inverted_and_stochastic
     ),
     "FlowMatchHeunDiscreteScheduler": Kind(levels.flow, _PAIR, calls=_in_pairs),
     "FlowMatchLCMScheduler": Kind(levels.flow, draws=_always, objection=_of_one_size),
@@ -304,8 +309,12 @@ def is_flow(scheduler: Any) -> bool:
 
 
 def prediction_of(scheduler: Any) -> str:
-    """What the denoiser predicts, one of `PREDICTION_TYPES`; schedulers of flow matching alone do not say it."""
-    return getattr(scheduler.config, "prediction_type", "flow_prediction")
+    """What the denoiser predicts, one of `PREDICTION_TYPES`; schedulers of flow matching alone do not say it.
+
+    `invert_sigmas` (OmniGen's) counts from noise to image, and so does the velocity.
+    """
+    velocity = "reversed_flow_prediction" if getattr(scheduler.config, "invert_sigmas", False) else "flow_prediction"
+    return getattr(scheduler.config, "prediction_type", velocity)
 
 
 def _prediction_objection(scheduler: Any) -> str:
