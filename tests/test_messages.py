@@ -15,7 +15,7 @@ from dymo.comfy.words import words as of_nodes
 from dymo.commands.schema import Bench, Generate, Graph, Score, Studio
 from dymo.commands.words import words_of
 from dymo.config import SETTINGS
-from dymo.errors import PromptWarning
+from dymo.errors import PromptWarning, RewardError
 from dymo.parts import (
     Argument,
     Code,
@@ -107,10 +107,27 @@ def test_a_message_keeps_what_it_names_and_where_it_came_from():
     error = ConfigError("row 'a': ", inner, (", or ", Set(Setting("scouts", 0))))
     assert str(error) == "row 'a': eta=(1, 'x'): give 3 numbers, or set scouts=0"
     again = pickle.loads(pickle.dumps(error))
-    assert type(again) is ConfigError and again.args == error.args
+    assert type(again) is ConfigError and again.parts == error.parts
     known = error.in_words(lambda part: "eta:" if part == Setting("eta", (1, "x")) else None)
-    assert str(known) == "row 'a': eta:: give 3 numbers, or set scouts=0" and Set(Setting("scouts", 0)) in known.args
+    assert str(known) == "row 'a': eta:: give 3 numbers, or set scouts=0" and Set(Setting("scouts", 0)) in known.parts
     assert str(PromptWarning("Give ", Setting("graph")).in_words(words_of(Generate))) == "Give --graph"
+
+
+def test_an_error_is_one_text_to_whoever_catches_it():
+    error = ConfigError(Setting("eta", 2), ": give 3 numbers")
+    assert error.args == ("eta=2: give 3 numbers",) and repr(error) == "ConfigError('eta=2: give 3 numbers')"
+
+
+def test_an_error_of_another_package_can_be_said_by_every_surface():
+    class Refused(RewardError):
+        def __init__(self, code, why):
+            super().__init__(f"{code}: {why}; give ", OfReward("source"))
+            self.code = code
+
+    error = Refused(401, "no key")
+    error.add_note("of the server")
+    said = error.in_words(lambda part: "--source")
+    assert type(said) is Refused and (str(said), said.code, said.__notes__) == ("401: no key; give --source", 401, ["of the server"])
 
 
 def test_the_words_of_python():

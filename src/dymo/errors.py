@@ -23,28 +23,32 @@ def first_line(error: BaseException) -> str:
 def _flat(parts: Iterable[object]) -> Iterator[object]:
     for part in parts:
         if isinstance(part, (Message, tuple)):
-            yield from _flat(part.args if isinstance(part, Message) else part)
+            yield from _flat(part.parts if isinstance(part, Message) else part)
         else:
             yield part
 
 
 class Message(Exception):
-    """What an error or a warning says: texts and parts, one after the other, which are its `args`.
+    """What an error or a warning says: texts and parts, one after the other, which are its `parts`.
 
-    A part may be another message, or a tuple of parts. `str()` is in the words of Python.
+    A part may be another message, or a tuple of parts. `str()`, and the one of `args`, is the whole in the words of Python.
     """
 
     def __init__(self, *parts: object):
         super().__init__()
-        self.args = tuple(_flat(parts))
-
-    def __str__(self) -> str:
-        return "".join(map(str, self.args))
+        self.parts = tuple(_flat(parts))
+        self.args = ("".join(map(str, self.parts)),)
 
     def in_words(self, words: Words) -> Self:
-        """The same in the words of a surface; a part that it has no words for stays as it is."""
-        said = ((part, words(part) if isinstance(part, Part) else None) for part in self.args)
-        return type(self)(*(part if text is None else text for part, text in said))
+        """The same in the words of a surface; a part that it has no words for stays as it is.
+
+        What else the error holds, as its notes, is kept; a class of other packages may be made of other arguments.
+        """
+        said = ((part, words(part) if isinstance(part, Part) else None) for part in self.parts)
+        found = type(self).__new__(type(self))
+        vars(found).update(vars(self))
+        Message.__init__(found, *(part if text is None else text for part, text in said))
+        return found
 
 
 class DyMOError(Message):

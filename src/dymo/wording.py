@@ -7,13 +7,15 @@ several windows, and weights are put on the embeddings: the pipeline is then giv
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from .config import Markup, Truncation
 from .errors import PromptError, PromptWarning
-from .parts import Argument, Set, Setting
+from .parts import Argument, Code, Set, Setting
 from .pipelines.windows import ARGUMENTS, Windows, encode, takes_windows, tokenizers
 from .prompt.graph import SemanticGraph
 from .prompt.reading import Reading, read
@@ -142,6 +144,8 @@ def wording_of(pipe: Any, kwargs: dict[str, Any], truncation: Truncation = "chun
     PromptWarning where a text is encoded in several windows.
     """
     embeds = embedded(kwargs)
+    if embeds is not None and not _are_tensors(embeds):
+        raise PromptError(Argument("prompt_embeds", Code(f"{embeds!r:.80}")), ": give the tensor that a text encoder makes of the prompt")
     prompts = _listed("prompt", kwargs.get("prompt"))
     count = len(prompts) or (0 if embeds is None else len(embeds))
     if not count:
@@ -187,9 +191,14 @@ def embedded(kwargs: Mapping[str, Any]) -> Any:
     return kwargs.get("prompt_embeds_t5") if found is None and kwargs.get("pooled_prompt_embeds") is not None else found
 
 
+def _are_tensors(given: Any) -> bool:
+    """Whether embeddings are a tensor, or lists of them, as of pipelines whose prompts have lengths of their own."""
+    return isinstance(given, Tensor) or (isinstance(given, (list, tuple)) and all(map(_are_tensors, given)))
+
+
 def _listed(name: str, given: Any) -> list[str]:
     """The texts of an argument. Raises PromptError where one is no text."""
-    texts = [] if given is None else [given] if isinstance(given, str) else list(given)
+    texts = [] if given is None else list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for text in texts:
         if not isinstance(text, str):
             raise PromptError(Argument(name, given), f": {text!r} is no text; give a string, or a list of them")

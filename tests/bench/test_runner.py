@@ -93,6 +93,7 @@ def test_images_of_rows_that_read_no_reward_are_taken_over_from_a_folder_that_ha
     work(plan, store, worker)
     assert [name for name, _ in worker.generated] == ["reno", "reno"] and is_whole(plan, store)
     assert not list(store.images(plan.older_hash_of(plain)))
+    assert not (tmp_path / "images" / plan.older_hash_of(plain)).exists()
     store.move(plan.older_hash_of(plain), plan.hash_of(plain))  # there is no more to be moved
     assert is_whole(plan, store)
 

@@ -67,6 +67,7 @@ def test_what_cannot_be_used_is_refused_before_slow_imports(tmp_path):
             "--variant",
             "fp16",
         ],
+        "--pipeline-config o/c belongs to a .safetensors checkpoint": ["bench", "--method", "plain", "--pipeline-config", "o/c"],
         f"{plan}: row tuned, lora: owner/tuned: neither": ["bench", "--config", str(plan)],
         "--metrics pickscore: yuvalkirstain": ["bench", "--method", "plain", "--metrics", "pickscore"],
     }

@@ -54,6 +54,7 @@ def test_the_miniature_by_the_command():
         (["--seed", str(2**63)], "below 2**63"),
         (["--guidance-scale", "nan"], "--guidance-scale nan: must be a finite number"),
         (["--pipeline-kwargs", '{"eta": NaN}'], "NaN is no number"),
+        (["--steps", "1", "--pipeline-kwargs", '{"eta": "x"}'], "StableDiffusionPipeline refuses this"),
         (["--variant", "fp16"], "--variant fp16 belongs to a hub id or a folder"),
         (["--config", "folder"], "--config folder belongs to a .safetensors checkpoint"),
     ],

@@ -272,6 +272,8 @@ def test_embeddings_come_with_the_words_that_they_embed():
         ({"prompt": "(a cap)", "negative_prompt_embeds": torch.zeros(1, 154, 32)}, "negative_prompt_embeds has 154 tokens, and the prompt 77"),
         ({"prompt": ["a cap", "b"], "prompt_embeds": torch.zeros(1, 77, 32)}, "2 prompts beside prompt_embeds of 1 rows"),
         ({"prompt": ["a (cap)", 3]}, "3 is no text"), ({}, "no prompt"),
+        ({"prompt": "a cap", "negative_prompt": 3}, "negative_prompt=3: 3 is no text"),
+        ({"prompt": "a cap", "prompt_embeds": [[0.5]]}, r"prompt_embeds=\[\[0.5\]\]: give the tensor"),
     ],
 )  # fmt: skip
 def test_what_cannot_reach_the_pipeline_is_refused_by_name(call, says):

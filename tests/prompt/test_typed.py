@@ -21,6 +21,7 @@ from dymo.prompt import parse
         # Lamps are things, light is a look.
         ("a row of street lights along a wet road", "lights[street] road[wet]"), ("neon lights reflected in puddles", "lights[neon] puddles"),
         ("a portrait of a woman, soft lights", "woman"),
+        ("two manta rays swimming over a reef", "rays[two manta] reef"), ("a saint with rays around his head", "saint rays head<0"),
         ("volumetric fog, god rays, an abandoned church", "fog church[abandoned]"), ("bird's eye view of a crowded market", "market[crowded]"),
         # What describes without standing right before a noun.
         ("a bowl half red and half blue", "bowl[red blue]"), ("a car, half red, half white", "car[red white]"),

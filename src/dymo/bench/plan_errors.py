@@ -47,11 +47,11 @@ def in_words(error: Any, data: Any, words: Mapping[str, str], where: str, kinds:
     elif cause is None and not isinstance(error["input"], (dict, list)) and error["type"] != "missing":
         reason = f"{reason[0].lower()}{reason[1:]}, not {error['input']!r}"
     key = ".".join(part for part in path if isinstance(part, str))
-    first = cause.args[0] if isinstance(cause, Message) else None
+    first = cause.parts[0] if isinstance(cause, Message) else None
     if key in words:
         return f"{words[key]}: ", reason
     if not key and isinstance(first, PlanKey) and first.name in words:
-        return f"{words[first.name]}:", *cause.args[1:]
+        return f"{words[first.name]}:", *cause.parts[1:]
     if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
         row = data["rows"][path[1]]
         name = row.get("name", row.get("method")) if isinstance(row, dict) else row

@@ -98,6 +98,8 @@ class Store:
                     path.rename(folder / path.name)
             self._rows("UPDATE OR IGNORE images SET configuration = ? WHERE configuration = ?", (new, old))
             self._rows("DELETE FROM images WHERE configuration = ?", (old,))
+            with contextlib.suppress(OSError):  # some are there under both names, or a file of another kind
+                (self.folder / "images" / old).rmdir()
 
     def note(self, name: str, value: Any) -> None:
         """Keep something of the whole run under a name."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import traceback
 import warnings
 from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from ..errors import ConfigError, DyMOError, PipelineError, PromptWarning
+from ..errors import ConfigError, PromptWarning
 from ..pipelines.size import whole_size
 from ..pixels import from_pil
 from ..report.atomic import write_bytes
@@ -18,6 +17,7 @@ from . import models
 from .job import OWN_OPTIONS, Job, check
 from .names import file_stems, numbered
 from .outcome import Result, held_out, outcome, write
+from .refusals import refusals_of
 from .schema import Generate
 from .screen import TimeLeft, busy, say, watched
 from .sources import load_parser
@@ -134,18 +134,12 @@ def _generate_one(
     if settings.budget_evaluations is not None or settings.budget_seconds is not None:
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
-    try:
+    with refusals_of(pipe):
         unguided = with_images(pipe(generator=generator(), **_plain_call(job, pipe, prompt))).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(
                 pipe, prompt, graph=job.graph, budget=budget, generator=generator(), listeners=[watcher], **job.call
             )
-    except DyMOError:
-        raise
-    except (ValueError, TypeError) as error:
-        if not _refused_by_diffusers(error):
-            raise
-        raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
     result = Result(prompt, seed, output.images[0], output.trace, unguided)
     if unguided is not None and reward is not None:
         from ..prompt.reading import read
@@ -166,10 +160,3 @@ def _plain_call(job: Job, pipe: Any, prompt: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptWarning)
         return wording_of(pipe, {"prompt": prompt, **job.call}, job.config.truncation, job.config.markup).call(pipe)
-
-
-def _refused_by_diffusers(error: Exception) -> bool:
-    """Whether diffusers itself raised this (its checks of the inputs), or the call did not fit its signature."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    raised_in = frame.f_globals.get("__name__", "")
-    return raised_in.partition(".")[0] == "diffusers" or "unexpected keyword argument" in str(error)

@@ -17,6 +17,7 @@ from ..report.interval import paired_bootstrap
 from ..report.table import Cell, Column, Table
 from ..seeds import SEEDS_END
 from . import models, options
+from .refusals import refusals_of
 from .schema import RECORDED, Maps
 from .screen import busy, say, show_table
 from .sources import check_model, check_parser, load_parser
@@ -58,7 +59,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
         )  # fmt: skip
         parser = load_parser(settings) if settings.parser != "spacy" else None
         aligner = dymo.DyMO(None, preset=settings.preset, parser=parser)
-    with busy(notes, "Comparing the layers …"):
+    with busy(notes, "Comparing the layers …"), refusals_of(pipe):
         layers = aligner.layers(pipe, prompts, seed=settings.seed, **call)
     if settings.json:
         say(console, json.dumps([dataclasses.asdict(layer) for layer in layers], indent=2))

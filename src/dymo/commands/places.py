@@ -63,11 +63,16 @@ def check_places(data: Mapping[str, Any], words: Mapping[str, str], where: str =
 def _parts(data: Mapping[str, Any], words: Mapping[str, str], where: str) -> Iterator[tuple[Called, Mapping[str, Any]]]:
     """The comparison itself, and each of its rows that says more than a method's name."""
     yield (lambda key: words.get(key, f"{where}{key}:")), data
+    for name, row in _rows(data):
+        yield (lambda key, name=name: f"{where}row {name}, {key}:"), row  # type: ignore[misc]
+
+
+def _rows(data: Mapping[str, Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """The rows that say more than a method's name, each with what it is called."""
     rows = data.get("rows")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, Mapping):
-            name = row.get("name", row.get("method", "plain"))
-            yield (lambda key, name=name: f"{where}row {name}, {key}:"), row  # type: ignore[misc]
+            yield row.get("name", row.get("method", "plain")), row
 
 
 def _check_pipeline(pipeline: str, data: Mapping[str, Any], whole: bool) -> None:
@@ -75,6 +80,8 @@ def _check_pipeline(pipeline: str, data: Mapping[str, Any], whole: bool) -> None
     if pipeline == MINIATURE:
         if wrong := next((key for key, value in given.items() if value is not None), None):
             raise ConfigError(Option(wrong, given[wrong]), " belongs to a hub id or a folder, and the pipeline is the miniature")
+        if whole and (config := data.get("pipeline_config")) is not None and not any("pipeline" in part for _, part in _rows(data)):
+            raise ConfigError(Option("config", config), " belongs to a .safetensors checkpoint, and the pipeline is the miniature")
         return
     config = data.get("pipeline_config") if whole or Path(pipeline).expanduser().is_file() else None
     check_model(pipeline, config, **given)
