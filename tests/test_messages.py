@@ -15,7 +15,7 @@ from dymo.comfy.words import words as of_nodes
 from dymo.commands.schema import Bench, Generate, Graph, Score, Studio
 from dymo.commands.words import words_of
 from dymo.config import SETTINGS
-from dymo.errors import PromptWarning, RewardError
+from dymo.errors import PromptError, PromptWarning, RewardError
 from dymo.parts import (
     Argument,
     Code,
@@ -32,6 +32,7 @@ from dymo.parts import (
     Setting,
     Where,
 )
+from dymo.prompt.reading import read
 from dymo.studio.words import words as of_page
 
 ROOT = Path(dymo.__file__).parent
@@ -67,12 +68,13 @@ def texts(tree):
 
 def test_no_text_names_a_setting():
     """It would reach every surface in the words of Python: a message holds a `Setting`."""
-    named = re.compile(rf"(?<![\w-])(?<!--set )(?:{'|'.join([*SETTINGS, *KEYWORDS])})=|Budget\(\w+=")
+    before_colon = "|".join(name for name in SETTINGS if "_" in name)  # others are words of English too
+    named = re.compile(rf"(?<![\w-])(?<!--set )(?:{'|'.join([*SETTINGS, *KEYWORDS])})=|Budget\(\w+=|^(?:{before_colon}): ")
     found = []
     for path, tree in sources():
         raised = {node for one in ast.walk(tree) if isinstance(one, ast.Raise) for node in ast.walk(one)}
         for node, text in texts(tree):
-            if "=" in text and (named.search(text) or ("{}=" in text and node in raised)):
+            if named.search(text) or ("{}=" in text and node in raised):
                 found.append(f"{path}:{node.lineno}: {text}")
     assert found == []
 
@@ -128,6 +130,13 @@ def test_an_error_of_another_package_can_be_said_by_every_surface():
     error.add_note("of the server")
     said = error.in_words(lambda part: "--source")
     assert type(said) is Refused and (str(said), said.code, said.__notes__) == ("401: no key; give --source", 401, ["of the server"])
+
+
+def test_a_lora_in_a_prompt_is_put_in_by_what_the_surface_has():
+    with pytest.raises(PromptError) as raised:
+        read("<lora:x:1> cat").check()
+    told = [str(raised.value.in_words(words)).partition("leave it out")[2] for words in (words_of(Generate), words_of(Graph), of_page)]
+    assert told == [", and put them in by --lora FILE:0.8", "", ""]
 
 
 def test_the_words_of_python():

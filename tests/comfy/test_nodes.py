@@ -235,7 +235,7 @@ def test_keywords_of_the_library_are_in_the_words_of_the_nodes_too(nodes, asked,
         nodes["DymoGenerate"].run(pipeline=pipeline, prompt="a red apple", steps=3, **asked)
 
 
-@pytest.mark.parametrize("settings", ["{", "[1]", '"eta"', '{"etta": 1}'])
+@pytest.mark.parametrize("settings", ["{", "[1]", '"eta"', '{"etta": 1}', '{"preset": "fast"}'])
 def test_settings_that_are_none_are_refused(nodes, settings):
     pipeline = nodes["DymoLoadPipeline"].run()[0]
     with pytest.raises(ConfigError, match="settings|etta"):

@@ -199,6 +199,8 @@ def _aligner(loaded: Loaded, request: Request, rewards: Parts) -> DyMO:
         raise ConfigError(f"settings: {error}; give a JSON object, as {{\"eta\": 0.2}}") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"settings: {request.settings.strip():.60} is no JSON object; give one, as {{\"eta\": 0.2}}")
+    if own := [name for name in ("reward", "preset", "preview_vae") if name in settings]:
+        raise ConfigError(f"settings: {own[0]!r} has an input of its own; give it there")
     guide = rewards[0][0] if len(rewards) == 1 and rewards[0][1] == 1 else CombinedReward(rewards) if rewards else None
     return DyMO(guide, request.preset, preview_vae=loaded.preview_vae, **settings)
 

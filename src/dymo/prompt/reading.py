@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from dymo.config import Markup
 from dymo.errors import PromptError
-from dymo.parts import InPython, Option, Part
+from dymo.parts import InPython, Option, Part, Where
 from dymo.prompt.graph import Attribute, Entity, Relation, SemanticGraph, Span
 
 UP, DOWN = 1.1, 0.9  # compel's + and -; web UIs have 1.1 and 1 / 1.1
@@ -103,9 +103,9 @@ def read(prompt: str, markup: Markup = "webui") -> Reading:
         return Reading(prompt, prompt, tuple(range(len(prompt))), (1.0,) * len(prompt))
     pieces = list(_PIECE.finditer(prompt))
     partners = _partners(pieces)
-    by = Option("lora", "FILE:0.8"), InPython(", or pipe.load_lora_weights")
+    by = Where(", and put them in by ", Option("lora", "FILE:0.8")), InPython(", or pipe.load_lora_weights")
     refused: list[str | tuple[str | Part, ...]] = [
-        (f"{match[0]} loads no weights here: put them in by ", *by, ", and leave it out") for match in _CALLED.finditer(prompt)
+        (f"{match[0]} loads no weights here: leave it out", *by) for match in _CALLED.finditer(prompt)
     ]
     letters: list[str] = []
     places: list[int] = []

@@ -91,7 +91,7 @@ class Transformer(Family):
         names = list(blocks)
         chosen = self._default(len(names)) if layers is None else sorted(layers)
         if wrong := [i for i in chosen if i >= len(names)]:
-            raise PipelineError(f"map_layers: this denoiser has layers 0 to {len(names) - 1}, and no {wrong[0]}")
+            raise PipelineError(Setting("map_layers", tuple(chosen)), f": this denoiser has layers 0 to {len(names) - 1}, and no {wrong[0]}")
         tokens = self.tokens(pipe, latents)
         stride = max(1, tokens[0] // _ROWS)
         if map_size is not None:

@@ -89,7 +89,7 @@ class UNet(Family):
         every = list(cross_attentions(pipe.unet).items())
         if wrong := [i for i in layers if i >= len(every)]:
             raise PipelineError(
-                f"map_layers: this denoiser has cross-attentions 0 to {len(every) - 1}, and no {wrong[0]}"
+                Setting("map_layers", tuple(layers)), f": this denoiser has cross-attentions 0 to {len(every) - 1}, and no {wrong[0]}"
             )
         chosen = dict(every[i] for i in sorted(layers))
         sizes: dict[str, int] = {}
@@ -98,7 +98,7 @@ class UNet(Family):
         if len(set(sizes.values())) > 1:
             shown = ", ".join(f"{i} a {sizes[every[i][0]]}th" for i in sorted(layers))
             raise PipelineError(
-                f"map_layers: maps of one size are needed, and of the latents' rows layer {shown} are read"
+                Setting("map_layers", tuple(layers)), f": maps of one size are needed, and of the latents' rows layer {shown} are read"
             )
         factor = next(iter(sizes.values()))
         return chosen, (-(-latents[0] // factor), -(-latents[1] // factor))
