@@ -139,7 +139,7 @@ class Inside:
             own, entries = entries[: now.calls], entries[now.calls :]
             self._entries, self._clock, clock = own, clock[: now.calls], clock[now.calls :]
             # Not every pipeline with an interrupt passes over the steps that are left.
-            answer = STOP if self.interrupted else self._side.ask(now)
+            answer: Any = STOP if self.interrupted else self._side.ask(now)
             if answer is STOP:
                 self.cancelled = True
                 break
