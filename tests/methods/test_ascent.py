@@ -4,6 +4,7 @@ import math
 
 import flows
 import pytest
+import relatives
 import tiny
 import torch
 import toys
@@ -268,6 +269,12 @@ def test_embeddings_that_cannot_be_reached_are_told_and_noise_can_be(case, said)
     call = {**case.kwargs, "output_type": "pt", "generator": torch.Generator().manual_seed(0)}
     with pytest.raises(PipelineError, match=said):
         load_method("embedding", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call)
+    assert load_method("reno", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call).images.isfinite().all()
+
+
+def test_a_pipeline_whose_safety_checker_says_more_than_others_and_is_left_out():
+    case = relatives.CASES["StableDiffusionUpscalePipeline"]
+    call = {**case.kwargs, "generator": torch.Generator().manual_seed(0)}
     assert load_method("reno", iterations=1).run(case.make(), case.prompt, load_reward(tiny.brightness), **call).images.isfinite().all()
 
 

@@ -36,7 +36,14 @@ def test_plain_is_the_pipeline_bit_for_bit_in_every_output_type():
     assert drawn.images[0].tobytes() == pipe("a cat", generator=toys.seeds(0), **call).images[0].tobytes()
 
 
-def test_images_that_a_pipeline_returns_by_another_name():
+def test_images_that_a_pipeline_returns_by_another_name_or_none():
+    class Bare(StableDiffusionPipeline):
+        def __call__(self, *given, **more):
+            return (1 - super().__call__(*given, **more).images,)
+
+    run, call = load_method("plain").run, {**tiny.SMALL, "num_inference_steps": 1}
+    mine, plain = (run(tiny.sd(kind), "a cat", generator=toys.seeds(0), **call).images for kind in (Bare, StableDiffusionPipeline))
+    assert torch.equal(mine, 1 - plain)
     case = flows.FAMILIES["kandinsky5"]
     found = load_method("best-of-n", n=1).run(case.make(), case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **case.kwargs)
     assert torch.equal(found.images, case.run(case.make()))

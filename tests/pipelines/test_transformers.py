@@ -25,6 +25,7 @@ from dymo.guidance.objectives import SemanticAlignment, word_map
 from dymo.pipelines.decode import decoder
 from dymo.pipelines.families import FAMILIES, family_of
 from dymo.pipelines.families.hidream import _through_experts
+from dymo.pipelines.families.ideogram4 import Ideogram4
 from dymo.pipelines.hold import frozen, parked, patched
 from dymo.pipelines.kernel import KernelTaps
 from dymo.pipelines.loop import PipelineLoop
@@ -256,6 +257,13 @@ def test_kandinsky_s_positions_are_those_of_all_rows():
     positions = {"visual_rope_pos": [torch.arange(n) for n in (1, 2, 2)], "text_rope_pos": torch.arange(2)}
     _, kwargs = family_of(pipe).take((), {"hidden_states": torch.arange(2.0).view(2, 1), **positions}, [1], 2)
     assert kwargs["hidden_states"].tolist() == [[1.0]] and all(kwargs[name] is positions[name] for name in positions)
+
+
+def test_ideogram_s_tokens_are_counted_once(monkeypatch):
+    indicator, counts = torch.tensor([[0, 3, 2, 2]] * 2), []
+    monkeypatch.setattr(torch.Tensor, "__int__", lambda x: counts.append(1) or x.item())
+    samples = [Ideogram4().sample((), {"indicator": indicator, "hidden_states": torch.zeros(2, 4, 8)}) for _ in range(2)]
+    assert [sample.shape for sample in samples] == [(2, 2, 8)] * 2 and len(counts) == 1
 
 
 def test_ideogram_s_guidance_is_the_present_step_s_and_a_prompt_that_is_written_anew_is_refused():

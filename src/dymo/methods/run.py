@@ -21,7 +21,7 @@ from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
 from ..pipelines.families import family_of
 from ..pipelines.hold import checkpointed, frozen, held
-from ..pipelines.images import copied, further, with_images
+from ..pipelines.images import copied, further, images_in
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
 from ..pixels import opaque
@@ -197,10 +197,11 @@ class Run(ExitStack):
                 algorithm(loop)
             found = loop.result
             self._count(loop.evaluations)
-        if not isinstance(found.images, Tensor):
-            raise PipelineError(f"{type(self.pipe).__name__} gave no tensor for ", Argument("output_type", "pt"))
+        images = images_in(found)
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            raise PipelineError(f"{type(self.pipe).__name__} gave no batch of images as a tensor for ", Argument("output_type", "pt"))
         self._rounds.append(max(self.trace.evaluations) - before)
-        return found.images.float()
+        return images.float()
 
     def _call(self, prompts: list[str]) -> dict[str, Any]:
         """The call's arguments that say these prompts; what has to be encoded for it is encoded once."""
@@ -233,7 +234,7 @@ class Run(ExitStack):
 
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:
-            found = with_images(self.pipe(**kwargs))
+            found = self.pipe(**kwargs)
         finally:
             handle.remove()
         self.trace.cost.denoiser_calls += len(rows)

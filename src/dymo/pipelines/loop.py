@@ -255,7 +255,7 @@ class PipelineLoop:
             # What is kept of the words is looked up in a way that cannot be compiled or captured.
             join = attention.joins(pipe._execution_device)
             self.denoiser.set_attn_processor(attention.lean_processors(self.denoiser, join, not self._execution.fixed))
-        if self.whole and hasattr(pipe, "run_safety_checker"):  # it leaves the graph
+        if self.whole and getattr(pipe, "safety_checker", None) is not None:  # it leaves the graph
             enter(patched(pipe, "run_safety_checker", lambda image, *_: (image, None)))
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ...errors import PipelineError
 from ...parts import Argument, Set, Setting
@@ -19,6 +20,8 @@ from .transformer import around
 
 _SECOND = "second_denoiser"
 _IMAGE = 2  # what diffusers writes at the image's tokens into `indicator`
+_COUNTED: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+"""An indicator -> the image's tokens in each of its rows."""
 
 
 class Ideogram4(Flux):
@@ -80,4 +83,8 @@ class Ideogram4(Flux):
 
 
 def _image_tokens(kwargs: Mapping[str, Any]) -> int:
-    return int((kwargs["indicator"][0] == _IMAGE).sum())
+    """Of each row; counted once for an indicator, which is the same in all steps: a count makes the host wait."""
+    indicator = kwargs["indicator"]
+    if indicator not in _COUNTED:
+        _COUNTED[indicator] = int((indicator[0] == _IMAGE).sum())
+    return _COUNTED[indicator]
