@@ -234,11 +234,11 @@ class Recorder(Observer):
             longest = max((step.displacement[i] or 0.0 for step in steps), default=0.0) / noise
             if length <= LOST or (longest <= 1 and math.isfinite(length)):
                 continue
-            is_lost = f"{length:.1g} times as long as noise" if math.isfinite(length) else "not finite"
+            is_lost = f"{length:.3g} times as long as noise" if math.isfinite(length) else "not finite"
             why: tuple[object, ...] = ("the model's own prediction is so: use another precision of the pipeline (bfloat16 or float32)",)
             if longest > 1:
                 why = (
-                    f"a step moved them {longest:.1g} times as far as noise is long, for steps grow without end where the gradient vanishes: ",
+                    f"a step moved them {longest:.3g} times as far as noise is long, for steps grow without end where the gradient vanishes: ",
                     Set(Setting("max_step", 0.06)), ", a lower ", Name(Setting("eta")), ", or ", Setting("preset", "default"),
                     ", which bounds and damps its steps",
                 )  # fmt: skip

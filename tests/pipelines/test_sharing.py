@@ -87,6 +87,7 @@ def test_p1_the_aligner_inside_its_own_callback_does_not_wait_for_itself():
     aligner(pipe, tiny.PROMPT, **CALL)
 
 
+@pytest.mark.filterwarnings("ignore:.*callback:FutureWarning")
 def test_the_callback_of_old_is_the_user_s_code_too():
     pipe, seen = tiny.sd(), []
     nothing = DyMO(None, semantic_weight=0)  # parameters are not frozen for it
