@@ -37,7 +37,10 @@ def in_words(words: Words) -> Iterator[None]:
             warnings.showwarning = warn
             yield
     except DyMOError as error:
-        raise error.in_words(words) from error
+        said = error.in_words(words)
+        if str(said) == str(error):
+            raise
+        raise said from error
 
 
 def start_logging(settings: Common) -> None:
