@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import PipelineError, RewardHackingWarning, RunWarning
+from .errors import RewardHackingWarning, RunWarning
 from .events import Accepted, Evaluated, Event, Listener, tell
 from .guidance.loop import Rows, Seen, Timestep
 from .guidance.objectives import word_map
@@ -21,14 +21,13 @@ from .guidance.observer import Observer
 from .guidance.schedule import Stage
 from .guidance.step import Move, failure, norms, per_sample
 from .guidance.watch import Watch
+from .lost import check_lengths
 from .parts import Limit, Name, Set, Setting
 from .trace import Step, Trace
 
 log = logging.getLogger(__name__)
 
 Place = Callable[[list[float]], None]
-LOST = 10.0
-"""Length of latents, in that of noise as long as they should be, beyond which a model makes no image of them."""
 
 
 @dataclass
@@ -76,7 +75,7 @@ class Recorder(Observer):
         tell(self.listeners, event)
 
     def begin(self, now: Timestep, stage: Stage, short: str | None) -> None:
-        self._unread, self._later = [*self._unread, *self._later], []
+        self._next()
         n = len(self.trace.prompts)
         none: list[Any] = [None] * n
         self.step = Step(
@@ -156,7 +155,7 @@ class Recorder(Observer):
         self._steered |= self.evaluation > 0
         if self._steered:
             noise = math.sqrt(z[0].numel())
-            check = partial(self._check_lengths, len(self.trace.steps), noise)
+            check = partial(check_lengths, self.trace.steps[:], noise)
             (self._later if self._was_read else self._unread).append((norms(z) / (self._there * noise), check))
         self._ended.append((self.step, z0))
         if self._unread and self._was_read:  # one transfer a step: the rest goes with the next
@@ -169,8 +168,12 @@ class Recorder(Observer):
 
     def finish(self) -> None:
         """Read what is left, and tell of the last steps."""
-        self._unread, self._later = [*self._unread, *self._later], []
+        self._next()
         self.read()
+
+    def _next(self) -> None:
+        """From here on what was kept for the next transfer waits for it."""
+        self._unread, self._later = [*self._unread, *self._later], []
 
     def _send(self) -> None:
         """Bring to the host what is not yet there; it arrives in its own time."""
@@ -223,26 +226,6 @@ class Recorder(Observer):
                     f"the gradient is {reason} at t = {step.timestep:g}: that sample's step is left unguided (said once; the trace counts them)"
                 ),
             )  # fmt: skip
-
-    def _check_lengths(self, ended: int, noise: float, lengths: list[float]) -> None:
-        """Raises PipelineError where latents are lost: not finite, or moved so far that no image can come of them.
-
-        ended: steps so far; noise: its length, in variance-preserving coordinates.
-        """
-        steps = self.trace.steps[:ended]
-        for i, length in enumerate(lengths):
-            longest = max((step.displacement[i] or 0.0 for step in steps), default=0.0) / noise
-            if length <= LOST or (longest <= 1 and math.isfinite(length)):
-                continue
-            is_lost = f"{length:.3g} times as long as noise" if math.isfinite(length) else "not finite"
-            why: tuple[object, ...] = ("the model's own prediction is so: use another precision of the pipeline (bfloat16 or float32)",)
-            if longest > 1:
-                why = (
-                    f"a step moved them {longest:.3g} times as far as noise is long, for steps grow without end where the gradient vanishes: ",
-                    Set(Setting("max_step", 0.06)), ", a lower ", Name(Setting("eta")), ", or ", Setting("preset", "default"),
-                    ", which bounds and damps its steps",
-                )  # fmt: skip
-            raise PipelineError(f"the latents of image {i + 1} are {is_lost} at step {ended} (t = {steps[-1].timestep:g}): ", why)
 
     def _warn(self, key: str, warning: RunWarning) -> None:
         if key not in self._said:
