@@ -6,7 +6,8 @@ import tiny_rewards
 import torch
 from diffusers import AutoencoderTiny
 
-from dymo import DyMO, load_miniature, load_reward, scouts
+from dymo import DyMO, load_miniature, load_reward
+from dymo.generation import scouts
 from dymo.miniature import MINIATURE_DEFAULTS
 from dymo.rewards.clip import CLIPReward
 from tools.cost import GRAPH

@@ -55,10 +55,10 @@ from torch.utils._pytree import tree_iter
 from transformers import CLIPModel, CLIPTokenizer
 
 from dymo import DyMO, generation
-from dymo.aims import Aims
 from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
+from dymo.generation.aims import Aims
 from dymo.pipelines import attention
 from dymo.pipelines.families import family_of
 from dymo.pipelines.way_back import WayBack

@@ -5,7 +5,7 @@
     guidance/    objectives L_A and L_R -> gradient -> stage schedule, step, recurrence
     methods/     dymo.py is Algorithm 1 over such a loop; beside it the systems it is compared with
     rewards/     images and prompts -> scores, with a gradient
-    aligner.py   DyMO(reward, preset)(pipe, prompt): what users call; generation.py is one such call
+    aligner.py   DyMO(reward, preset)(pipe, prompt): what users call; generation/ is one such call
 
     miniature/   a small trained pipeline with rewards and a judge; bench/, study/, report/ compare
     commands/, studio/, comfy/   the command line, the page in the browser, the nodes

@@ -20,7 +20,7 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Failed, Finished, Listener, tell
-from .generation import Generation, check_gradient, gradient_of
+from .generation.call import Generation, check_gradient, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .parts import Argument, Code, Setting

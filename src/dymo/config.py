@@ -115,7 +115,7 @@ class Config:
 
     # Several seeds.
     scouts: int = 0
-    """Further seeds begun for each image, of which the one that the reward puts highest goes on (`dymo.scouts`), >= 0."""
+    """Further seeds begun for each image, of which the one that the reward puts highest goes on (`dymo.generation.scouts`), >= 0."""
     scout_until: float = 800.0
     """The noise level t, in 0..1000, down to which they are begun."""
 

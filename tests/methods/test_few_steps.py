@@ -10,10 +10,10 @@ from methods.test_dymo import ABAR, STEPS, Gaussian, Linear, U, level
 
 from dymo.budget import Allotment, Budget
 from dymo.config import Config
+from dymo.generation.recorder import Recorder
 from dymo.guidance.loop import PREDICTION, Timestep
 from dymo.guidance.observer import Observer
 from dymo.methods.few_steps import FRESH, few_steps
-from dymo.recorder import Recorder
 from dymo.trace import Trace
 
 CONFIG = Config(semantic_weight=0.0, damping=0.0, max_step=None)

@@ -16,17 +16,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .budget import Allotment, Budget
-from .config import Config
-from .errors import ConfigError
-from .guidance.loop import Loop, Seen, Timestep
-from .guidance.objectives import Objective
-from .guidance.observer import Observer
-from .guidance.schedule import level
-from .methods.dymo import dymo
-from .parts import Argument, Code, Limit, Setting
-from .pipelines.images import Generators, copied, further
-from .pipelines.loop import PipelineLoop
+from ..budget import Allotment, Budget
+from ..config import Config
+from ..errors import ConfigError
+from ..guidance.loop import Loop, Seen, Timestep
+from ..guidance.objectives import Objective
+from ..guidance.observer import Observer
+from ..guidance.schedule import level
+from ..methods.dymo import dymo
+from ..parts import Argument, Code, Limit, Setting
+from ..pipelines.images import Generators, copied, further
+from ..pipelines.loop import PipelineLoop
 
 
 class NoChoice(ConfigError):

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .config import Config
-from .guidance.objectives import Objective, Preference, SemanticAlignment
-from .guidance.units import relative_gain
-from .guidance.watch import Watch
-from .pipelines.graphed import Graphs
-from .prompt.tokens import TokenPairs
-from .rewards import CombinedReward, Reward, scale_of
-from .trace import Trace
+from ..config import Config
+from ..guidance.objectives import Objective, Preference, SemanticAlignment
+from ..guidance.units import relative_gain
+from ..guidance.watch import Watch
+from ..pipelines.graphed import Graphs
+from ..prompt.tokens import TokenPairs
+from ..rewards import CombinedReward, Reward, scale_of
+from ..trace import Trace
 
 if TYPE_CHECKING:
-    from .aligner import DyMO
+    from ..aligner import DyMO
 
 
 @dataclass

@@ -10,12 +10,12 @@ from diffusers import LCMScheduler
 from dymo import DyMO, Trace
 from dymo.errors import PipelineError
 from dymo.events import Accepted, Evaluated
+from dymo.generation.recorder import Recorder
 from dymo.guidance.levels import Level
 from dymo.guidance.loop import Seen, Timestep
 from dymo.guidance.step import Move
 from dymo.guidance.watch import Watch
 from dymo.miniature import load_miniature
-from dymo.recorder import Recorder
 
 
 class Arrival:

@@ -9,8 +9,9 @@ import pytest
 import tiny
 import torch
 
-from dymo import PRESETS, Budget, ConfigError, DyMO, Trace, scouts
+from dymo import PRESETS, Budget, ConfigError, DyMO, Trace
 from dymo.events import Begun
+from dymo.generation import scouts
 from dymo.pipelines.images import further
 
 SETTINGS = dict(semantic_weight=0, borders=(600, 600), recurrences=0)

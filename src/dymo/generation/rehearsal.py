@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from .config import Config
-from .guidance.objectives import Objective
-from .methods.dymo import rehearse
-from .pipelines.loop import PipelineLoop
+from ..config import Config
+from ..guidance.objectives import Objective
+from ..methods.dymo import rehearse
+from ..pipelines.loop import PipelineLoop
 
 log = logging.getLogger(__name__)
 

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import RewardHackingWarning, RunWarning
-from .events import Accepted, Evaluated, Event, Listener, tell
-from .guidance.loop import Rows, Seen, Timestep
-from .guidance.objectives import word_map
-from .guidance.observer import Observer
-from .guidance.schedule import Stage
-from .guidance.step import Move, failure, norms, per_sample
-from .guidance.watch import Watch
+from ..errors import RewardHackingWarning, RunWarning
+from ..events import Accepted, Evaluated, Event, Listener, tell
+from ..guidance.loop import Rows, Seen, Timestep
+from ..guidance.objectives import word_map
+from ..guidance.observer import Observer
+from ..guidance.schedule import Stage
+from ..guidance.step import Move, failure, norms, per_sample
+from ..guidance.watch import Watch
+from ..parts import Limit, Name, Set, Setting
+from ..trace import Step, Trace
 from .lost import check_lengths
-from .parts import Limit, Name, Set, Setting
-from .trace import Step, Trace
 
 log = logging.getLogger(__name__)
 

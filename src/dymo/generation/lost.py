@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .errors import PipelineError
-from .parts import Name, Set, Setting
-from .trace import Step
+from ..errors import PipelineError
+from ..parts import Name, Set, Setting
+from ..trace import Step
 
 LOST = 10.0
 """Length of latents, in that of noise as long as they should be, beyond which a model makes no image of them."""

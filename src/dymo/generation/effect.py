@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from .config import Config
-from .errors import RunWarning
-from .guidance.loop import Timestep
-from .guidance.objectives import Objective
-from .guidance.schedule import stage
-from .parts import Code, Setting
-from .rewards import Reward, scale_of
-from .trace import Trace
+from ..config import Config
+from ..errors import RunWarning
+from ..guidance.loop import Timestep
+from ..guidance.objectives import Objective
+from ..guidance.schedule import stage
+from ..parts import Code, Setting
+from ..rewards import Reward, scale_of
+from ..trace import Trace
 
 FAINT = 0.02
 """Of `damping`: a gradient of that size moves the latents by a twenty-fifth of what one of the size of `damping` does."""

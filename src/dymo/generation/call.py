@@ -13,38 +13,38 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..budget import Allotment
+from ..config import Config, Gradient
+from ..errors import ConfigError, RunWarning
+from ..events import Compiled, Listener, Started, tell
+from ..guidance.loop import Timestep
+from ..guidance.objectives import Objective
+from ..methods.dymo import dymo
+from ..methods.few_steps import MOST, few_steps
+from ..methods.unguided import unguided
+from ..parts import Argument, Name, Setting
+from ..pipelines.checks import check_offload
+from ..pipelines.compiled import compiled, explained, with_compiled
+from ..pipelines.decode import channels_differ, decoder, decoding_vae
+from ..pipelines.families import arguments, family_of
+from ..pipelines.families.transformer import Transformer
+from ..pipelines.hold import checkpointed, frozen, recomputed
+from ..pipelines.images import Noise, exchange, images_of
+from ..pipelines.loop import PipelineLoop
+from ..pipelines.settings import PLAIN, Execution, MapChoice
+from ..pipelines.weights import check_weights, keeps_weights, quantised
+from ..prompt.tokens import TokenPairs
+from ..rewards import layers_of, placed
+from ..trace import Trace
 from .aims import Aims
 from .beginning import chosen_seeds
-from .budget import Allotment
-from .config import Config, Gradient
 from .effect import check_moved, check_stages
-from .errors import ConfigError, RunWarning
-from .events import Compiled, Listener, Started, tell
-from .guidance.loop import Timestep
-from .guidance.objectives import Objective
-from .methods.dymo import dymo
-from .methods.few_steps import MOST, few_steps
-from .methods.unguided import unguided
-from .parts import Argument, Name, Setting
-from .pipelines.checks import check_offload
-from .pipelines.compiled import compiled, explained, with_compiled
-from .pipelines.decode import channels_differ, decoder, decoding_vae
-from .pipelines.families import arguments, family_of
-from .pipelines.families.transformer import Transformer
-from .pipelines.hold import checkpointed, frozen, recomputed
-from .pipelines.images import Noise, exchange, images_of
-from .pipelines.loop import PipelineLoop
-from .pipelines.settings import PLAIN, Execution, MapChoice
-from .pipelines.weights import check_weights, keeps_weights, quantised
-from .prompt.tokens import TokenPairs
 from .recorder import Recorder
 from .rehearsal import rehearsed
-from .rewards import layers_of, placed
 from .scouts import NoChoice
-from .trace import Trace
 
 if TYPE_CHECKING:
-    from .aligner import DyMO
+    from ..aligner import DyMO
 
 log = logging.getLogger(__name__)
 

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .budget import Allotment
-from .events import Begun, tell
-from .guidance.loop import Timestep
-from .guidance.objectives import Objective, SemanticAlignment
-from .parts import Argument, Set, Setting
-from .pipelines.calls import loop_call
-from .pipelines.loop import PipelineLoop
-from .pipelines.schedulers import draws_noise
-from .rewards import Reward
+from ..budget import Allotment
+from ..events import Begun, tell
+from ..guidance.loop import Timestep
+from ..guidance.objectives import Objective, SemanticAlignment
+from ..parts import Argument, Set, Setting
+from ..pipelines.calls import loop_call
+from ..pipelines.loop import PipelineLoop
+from ..pipelines.schedulers import draws_noise
+from ..rewards import Reward
 from .scouts import Chosen, NoChoice, Room, allowance, check, choose
 
 if TYPE_CHECKING:
-    from .generation import Generation
+    from .call import Generation
 
 
 class Begins:
-    """`dymo.scouts.Beginning` for a generation's own call."""
+    """`dymo.generation.scouts.Beginning` for a generation's own call."""
 
     def __init__(self, generation: Generation, reward: Reward):
         self.generation, self.worded = generation, any(isinstance(o, SemanticAlignment) for o in generation.objectives())
