@@ -131,6 +131,7 @@ class Host:
         paths = {
             "get_filename_list": lambda folder: sorted(self.files.get(folder, {})),
             "get_full_path_or_raise": lambda folder, name: self.files[folder][name],
+            "folder_names_and_paths": self.files,
         }
         latest = {"io": io, "ComfyAPISync": sync, "ComfyExtension": ComfyExtension}
         contents = {

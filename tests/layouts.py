@@ -141,6 +141,42 @@ def write(weights: dict[str, torch.Tensor], path: Path) -> Path:
     return path
 
 
+def z_image(net) -> dict[str, torch.Tensor]:
+    """A Z-Image transformer's weights by the names of its authors' code, with queries, keys and values in one matrix."""
+    names = {
+        "all_final_layer.2-1.": "final_layer.", "all_x_embedder.2-1.": "x_embedder.", "to_out.0.": "out.", "norm_k.": "k_norm.", "norm_q.": "q_norm.",
+    }  # fmt: skip
+    weights, found = net.state_dict(), {}
+    for name, value in weights.items():
+        if ".attention.to_q." in name:
+            parts = [weights[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v")]
+            found[name.replace("to_q", "qkv")] = torch.cat(parts)
+        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
+            for new, old in names.items():
+                name = name.replace(new, old)
+            found[name] = value
+    return {f"model.diffusion_model.{name}": value for name, value in found.items()}
+
+
+def gguf(net, path: Path) -> Path:
+    """A denoiser's weights as llama.cpp's Q8_0: matrices of 8 bits in blocks of 32, and the rest as it is."""
+    import gguf
+
+    file = gguf.GGUFWriter(path, "flux")
+    for name, value in net.state_dict().items():
+        array = value.numpy()
+        if array.ndim == 2 and array.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            file.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            file.add_tensor(name, array)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return path
+
+
 def configuration(pipe, folder: Path) -> Path:
     """The pipeline's folder without its weights."""
     pipe.save_pretrained(folder)

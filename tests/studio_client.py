@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from dymo.rewards import FunctionReward
 from dymo.studio.gallery import Gallery
 from dymo.studio.server import Offer, application
+from dymo.studio.work import Loaded
 
 CALL = {"num_inference_steps": 4, "height": 32, "width": 32, "guidance_scale": 2.0}
 PROMPT = "a red apple and a green car"
@@ -60,6 +61,6 @@ def studio(pipe, tmp_path, monkeypatch):
     monkeypatch.setattr("dymo.studio.work.load_reward", lambda name: bright)
     monkeypatch.setattr("dymo.studio.server.BEAT", 0.01)
     offers = {"tiny": Offer(("brightness",), CALL, (PROMPT,)), "other": Offer((), CALL)}
-    app = application(offers, lambda name: pipe, Gallery(tmp_path / "gallery"), hosts=("testserver",))
+    app = application(offers, lambda name: Loaded(pipe), Gallery(tmp_path / "gallery"), hosts=("testserver",))
     with TestClient(app) as client:
         yield Client(client, tmp_path / "gallery")

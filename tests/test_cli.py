@@ -491,7 +491,7 @@ def test_help_has_examples(command):
 @pytest.mark.parametrize("command, is_reward_s", [("generate", False), ("studio", False), ("bench", False), ("score", True)])
 def test_the_help_says_whose_precision_the_default_is(command, is_reward_s):
     said = " ".join(invoke(command, "--help").output.replace("│", " ").split())
-    assert ("as the reward's file has it" in said) == is_reward_s and ("float16 on cuda, else float32" in said) != is_reward_s
+    assert ("as the reward's file has it" in said) == is_reward_s and ("and bfloat16 for a transformer; else float32" in said) != is_reward_s
 
 
 def test_c7_the_version():

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import flows
 import layouts
 import numpy as np
 import pytest
@@ -166,6 +167,19 @@ def test_a_checkpoint_in_one_file_is_its_pipeline(nodes, host, tmp_path):
     pipe = nodes["DymoLoadCheckpoint"].run(model="mine.safetensors", config=str(config))[0].pipe
     assert type(pipe) is type(whole) and not any(p.is_inference() for p in pipe.unet.parameters())
     assert all(torch.equal(value, whole.unet.state_dict()[name]) for name, value in pipe.unet.state_dict().items())
+
+
+def test_a_transformer_in_gguf_takes_the_place_of_the_model_s(nodes, host, tmp_path):
+    from dymo.pipelines.weights import quantised
+
+    with torch.inference_mode(False):
+        flux = flows.flux()
+        flux.save_pretrained(tmp_path / "flux")
+        host.files["unet_gguf"] = {"flux/net-Q8_0.gguf": str(layouts.gguf(flux.transformer, tmp_path / "net.gguf")), "notes.txt": "/nowhere"}
+    (widget,) = (one for one in nodes["DymoLoadPipeline"].GET_SCHEMA().inputs if one.id == "transformer")
+    assert widget.options == ["the model's own", "flux/net-Q8_0.gguf"]
+    loaded = [nodes["DymoLoadPipeline"].run(model=str(tmp_path / "flux"), **more)[0].pipe for more in ({}, {"transformer": "flux/net-Q8_0.gguf"})]
+    assert [len(quantised(pipe.transformer)) for pipe in loaded] == [0, 1]
 
 
 def test_a_lora_acts_with_its_strength(nodes, host):

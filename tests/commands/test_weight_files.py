@@ -191,7 +191,7 @@ def whole(tmp_path):
         ("x.safetensors", b"PK\x03\x04" + b"\0" * 50, "only .safetensors files are read, a pickled file can run code"),
         ("x.ckpt", b"PK\x03\x04", "a .ckpt file can run code; name the .safetensors of the same weights"),
         ("x.pt", b"anything", "a .pt file can run code"),
-        ("x.gguf", b"GGUF\x03\0\0\0", "a GGUF file, whose weights are quantised for other programs"),
+        ("x.gguf", b"GGUF\x03\0\0\0", "a GGUF file, of which a transformer alone is read: give it with --transformer"),
         ("x.safetensors", struct.pack("<Q", 2**40) + b"{}", "this is no safetensors file"),
         ("x.safetensors", struct.pack("<Q", 5000) + b'{"a":', "the file is cut off (13 bytes, its header alone has 5000)"),
         ("x.safetensors", struct.pack("<Q", 4) + b"{bad", "its header cannot be read as safetensors"),

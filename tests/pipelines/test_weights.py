@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import flows
-import gguf
+import layouts
 import pytest
 import tiny
 import torch
@@ -25,19 +25,7 @@ ALWAYS = dict(recurrences=0, borders_by="progress", borders=(0.0, 1.0), eta=0.05
 
 
 def as_gguf(net, folder):
-    """The denoiser's own file: matrices of 8 bits in blocks of 32, as llama.cpp's Q8_0, and the rest as it is."""
-    file = gguf.GGUFWriter(folder / "tiny.gguf", "flux")
-    for name, value in net.state_dict().items():
-        array = value.numpy()
-        if array.ndim == 2 and array.shape[1] % 32 == 0:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            file.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-        else:
-            file.add_tensor(name, array)
-    file.write_header_to_file()
-    file.write_kv_data_to_file()
-    file.write_tensors_to_file()
-    file.close()
+    layouts.gguf(net, folder / "tiny.gguf")
     (folder / "config.json").write_text(json.dumps(dict(net.config)))
     return FluxTransformer2DModel.from_single_file(
         str(folder / "tiny.gguf"), config=str(folder), torch_dtype=torch.float32,

@@ -15,7 +15,7 @@ from dymo.report.png import read_png
 from dymo.studio.gallery import Gallery
 from dymo.studio.runs import MOST_WAITING, Run, Runs
 from dymo.studio.settings import Settings
-from dymo.studio.work import Worker
+from dymo.studio.work import Loaded, Worker
 from dymo.trace import Trace
 
 
@@ -28,7 +28,7 @@ def test_a_run_is_told_step_by_step_and_kept_with_what_made_it(studio, pipe, mon
             told.append(self.view(0))
 
     told = []
-    worker = Worker(lambda name: pipe, lambda name: CALL, Gallery(studio.folder))
+    worker = Worker(lambda name: Loaded(pipe), lambda name: CALL, Gallery(studio.folder))
     worker(Told(Settings(**studio.settings(count=2, seed=5))))
     last, seen = told[-1], [view["now"] for view in told if view["now"]]
     assert [image["seed"] for image in last["images"]] == [5, 6] and all(image["unguided"] for image in last["images"])

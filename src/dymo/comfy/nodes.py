@@ -30,7 +30,7 @@ def _how() -> list[Any]:
     """The inputs that both loaders have."""
     return [
         io.Combo.Input("scheduler", options=[OWN, *SAMPLERS], default=OWN, tooltip="The sampler"),
-        io.Combo.Input("dtype", options=[USUAL, *DTYPES], default=USUAL, tooltip="float16 on CUDA and float32 elsewhere, unless said"),
+        io.Combo.Input("dtype", options=[USUAL, *DTYPES], default=USUAL, tooltip="On CUDA float16, or bfloat16 for a transformer; else float32"),
         io.Combo.Input(
             "offload", options=["none", "model", "sequential"], default="none",
             tooltip="Where memory is short: keep models, or layers, in main memory until they are needed",
@@ -40,13 +40,23 @@ def _how() -> list[Any]:
     ]  # fmt: skip
 
 
-def _load(model: str, scheduler: str, dtype: str, offload: str, preview_vae: str, lora: work.Loras, config: str = "") -> io.NodeOutput:
+def _transformers() -> dict[str, str]:
+    """Files of ComfyUI's folders of diffusion models by name, and the folder of each; GGUF's is of an extension."""
+    folders = [name for name in ("diffusion_models", "unet_gguf") if name in folder_paths.folder_names_and_paths]
+    found = {name: folder for folder in folders for name in folder_paths.get_filename_list(folder)}
+    return {name: folder for name, folder in sorted(found.items()) if name.endswith((".safetensors", ".gguf"))}
+
+
+def _load(
+    model: str, scheduler: str, dtype: str, offload: str, preview_vae: str, lora: work.Loras, config: str = "", transformer: str = OWN
+) -> io.NodeOutput:  # fmt: skip
     # Room for it: what ComfyUI holds comes back when it is needed.
     comfy_models.unload_all_models()
     return io.NodeOutput(
         work.load(
             model, str(comfy_models.get_torch_device()), scheduler=None if scheduler == OWN else scheduler, dtype=None if dtype == USUAL else dtype,
             offload=offload, preview_vae=preview_vae, loras=lora, config=config,
+            transformer=None if transformer == OWN else folder_paths.get_full_path_or_raise(_transformers()[transformer], transformer),
         )
     )  # fmt: skip
 
@@ -59,13 +69,21 @@ class LoadPipeline(io.ComfyNode):
         return io.Schema(
             node_id="DymoLoadPipeline", display_name="DyMO: load pipeline", category=CATEGORY,
             description="A diffusers pipeline: a folder, a hub id, or the embedded miniature, which needs no download.",
-            inputs=[io.String.Input("model", default=MINIATURE, tooltip="Folder, hub id as OWNER/NAME, or miniature"), *_how()],
+            inputs=[
+                io.String.Input("model", default=MINIATURE, tooltip="Folder, hub id as OWNER/NAME, or miniature"), *_how(),
+                io.Combo.Input(
+                    "transformer", options=[OWN, *_transformers()], default=OWN, optional=True,
+                    tooltip="In the place of the model's: FLUX, SD3, Qwen-Image ... in one file, also GGUF; the model gives the rest",
+                ),
+            ],
             outputs=[Pipeline.Output(display_name="pipeline")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model: str, scheduler: str, dtype: str, offload: str, preview_vae: str, lora: work.Loras = ()) -> io.NodeOutput:
-        return _load(model, scheduler, dtype, offload, preview_vae, lora)
+    def execute(
+        cls, model: str, scheduler: str, dtype: str, offload: str, preview_vae: str, transformer: str = OWN, lora: work.Loras = ()
+    ) -> io.NodeOutput:
+        return _load(model, scheduler, dtype, offload, preview_vae, lora, transformer=transformer)
 
 
 class LoadCheckpoint(io.ComfyNode):

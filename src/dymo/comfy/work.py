@@ -19,6 +19,7 @@ from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
 from ..commands.notices import in_words
 from ..commands.sources import check_lora, check_model, text_width
+from ..commands.transformer import check_transformer
 from ..errors import ConfigError
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
@@ -114,30 +115,32 @@ def ours(function: Callable[..., Any]) -> Callable[..., Any]:
 @ours
 def load(
     model: str, device: str, *, scheduler: str | None = None, dtype: str | None = None, offload: str = "none", preview_vae: str = "",
-    loras: Loras = (), config: str = "",
+    loras: Loras = (), config: str = "", transformer: str | None = None,
 ) -> Loaded:  # fmt: skip
     """A folder, hub id, checkpoint in one file, or the miniature. Raises PipelineError or ConfigError."""
     quiet_libraries()
     if not model.strip():
         raise ConfigError(f"model is empty: give a folder, a hub id as OWNER/NAME, a file, or {MINIATURE!r}")
     named, of_family = None if model.strip() == MINIATURE else model.strip(), config.strip() or None
-    _check(named, of_family, loras)
+    _check(named, of_family, loras, transformer)
     _only(None)
     pipe = load_pipeline(
-        named, scheduler, dtype, device, config=of_family, loras=loras, offload=offload, steered=True
+        named, scheduler, dtype, device, config=of_family, loras=loras, transformer=transformer, offload=offload, steered=True
     )
     preview = load_preview_vae(preview_vae.strip(), pipe) if preview_vae.strip() else None
     return Loaded(pipe, preview, device, moves=offload == "none")
 
 
-def _check(model: str | None, config: str | None, loras: Loras) -> None:
+def _check(model: str | None, config: str | None, loras: Loras, transformer: str | None) -> None:
     """Raises ConfigError, before anything is loaded, on files that cannot be what they are taken for.
 
     The hub is left to the loaders: where it does not answer, asking it here would take all of ComfyUI offline.
     """
     path = Path(model).expanduser() if model is not None else None
     if path is not None and (path.is_dir() or (path.is_file() and config is not None)):
-        check_model(str(path), config)
+        check_model(str(path), config, without="" if transformer is None else "transformer")
+    if transformer is not None:
+        check_transformer(transformer, model)
     if loras:
         width = text_width(model, config)
         for source, _ in loras:

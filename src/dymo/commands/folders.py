@@ -19,6 +19,7 @@ _PART = r"unet|transformer|vae|text_encoder(?:_\d)?"
 _MODELS = re.compile(rf"({_PART})/([^/]+)(\.safetensors|\.bin)")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _OPTIONS = {"UNet2DConditionModel": Option("unet"), "AutoencoderTiny": Option("preview_vae")}
+_TRANSFORMER = re.compile(r".*Transformer(2D|3D)?(Model)?")
 _CHECKPOINTS = ("checkpoints", "models/checkpoints", "Stable-diffusion", "models/Stable-diffusion")
 _BESIDE = ("scheduler", "optimizer", "checkpoint")
 """Parts of names that diffusers does not take for a LoRA's."""
@@ -65,10 +66,12 @@ def check_weights(said: object, names: Iterable[str], variant: str | None) -> No
             raise ConfigError(said, f": the weights in {model} are of a variant alone; add ", Option("variant", sorted(of)[0]))
 
 
-def check_pipeline_folder(said: object, folder: Path, variant: str | None = None, weights: bool = True) -> None:
+def check_pipeline_folder(
+    said: object, folder: Path, variant: str | None = None, weights: bool = True, without: str = ""
+) -> None:
     """Whether a folder holds a pipeline as `save_pretrained` writes it. Raises ConfigError that says what it holds instead.
 
-    weights: False for a folder of which only the configuration and the tokenizers are wanted.
+    weights: False for a folder of which only the configuration and the tokenizers are wanted; without: the model of it that may have none.
     """
     if not (folder / INDEX).is_file():
         raise ConfigError(said, f": this folder has no {INDEX} ", _instead(folder))
@@ -82,7 +85,7 @@ def check_pipeline_folder(said: object, folder: Path, variant: str | None = None
     if not weights:
         return
     names = names_in(folder)
-    models = [name for name in parts if re.fullmatch(_PART, name)]
+    models = [name for name in parts if name != without and re.fullmatch(_PART, name)]
     if empty := [model for model in models if model not in weights_in(names)]:
         raise ConfigError(said, f": there are no weights in {', '.join(empty)}; copy or download the folder again")
     check_weights(said, names, variant)
@@ -159,8 +162,9 @@ def _component(folder: Path) -> str | tuple[str | Part, ...]:
     if (folder.parent / INDEX).is_file():
         return f"(it is one part of a pipeline, {kind or 'a model'}); name the whole, {folder.parent}"
     what = f"(it is a single model, {kind}, and no pipeline)" if kind else "(it is a single model and no pipeline)"
-    if kind in _OPTIONS:
-        return f"{what}; give it with ", _OPTIONS[kind], ", beside a ", Option("model")
+    option = _OPTIONS.get(kind) or (Option("transformer") if _TRANSFORMER.fullmatch(kind) else None)
+    if option is not None:
+        return f"{what}; give it with ", option, ", beside a ", Option("model")
     return f"{what}; name the folder of a whole pipeline"
 
 

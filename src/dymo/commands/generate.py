@@ -47,8 +47,8 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
     with busy(notes, f"Loading {job.model_name} …"):
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
-            revision=settings.revision, loras=job.loras, unet=settings.unet, offload=settings.offload, steered=True, call=job.call,
-            withheld=OWN_OPTIONS,
+            revision=settings.revision, loras=job.loras, unet=settings.unet, transformer=settings.transformer,
+            offload=settings.offload, steered=True, call=job.call, withheld=OWN_OPTIONS,
         )  # fmt: skip
         check_steps(pipe.scheduler, job.call.get("num_inference_steps"))
         job = replace(job, call=whole_size(pipe, job.call))

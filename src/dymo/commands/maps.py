@@ -21,6 +21,7 @@ from .refusals import refusals_of
 from .schema import RECORDED, Maps
 from .screen import busy, say, show_table
 from .sources import check_model, check_parser, load_parser
+from .transformer import check_transformer
 
 if TYPE_CHECKING:
     from ..pipelines.calibration import Layer
@@ -43,7 +44,10 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
         for prompt in prompts:
             options.check_miniature_words(read(prompt, config.markup).text)
     else:
-        check_model(settings.model, settings.config, settings.variant, settings.revision)
+        without = "" if settings.transformer is None else "transformer"
+        check_model(settings.model, settings.config, settings.variant, settings.revision, without)
+    if settings.transformer is not None:
+        check_transformer(settings.transformer, settings.model)
     given = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
     call |= {name: value for name, value in given.items() if value is not None}
 
@@ -55,7 +59,8 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     with busy(notes, f"Loading {settings.model or RECORDED} …"):
         pipe = models.load_pipeline(
             settings.model, settings.scheduler, settings.dtype, device, config=settings.config, variant=settings.variant,
-            revision=settings.revision, offload=settings.offload, steered=True, call=call, withheld=options.OF_THE_RUN,
+            revision=settings.revision, transformer=settings.transformer, offload=settings.offload, steered=True, call=call,
+            withheld=options.OF_THE_RUN,
         )  # fmt: skip
         parser = load_parser(settings) if settings.parser != "spacy" else None
         aligner = dymo.DyMO(None, preset=settings.preset, parser=parser)

@@ -17,7 +17,8 @@ from ..pipelines.sampler_names import read_sampler
 from ..pipelines.variants import load_loras, load_unet
 from .folders import names_in, weights_in
 from .sources import SD2, SD2_BASE, Single, single_file
-from .weight_files import UNET, read_header
+from .transformer import load_transformer
+from .weight_files import UNET, is_gguf, read_header
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def load_pipeline(
     revision: str | None = None,
     loras: Sequence[tuple[str, float]] = (),
     unet: str | None = None,
+    transformer: str | None = None,
     offload: str = "none",
     steered: bool = False,
     call: Mapping[str, Any] | None = None,
@@ -79,10 +81,10 @@ def load_pipeline(
     """The miniature (model None), a folder, a hub id or a .safetensors checkpoint; without a progress bar of its own.
 
     On `device`, or with its models (offload "model") or layers ("sequential") brought there one after the other.
-    dtype None: float16 on CUDA for other models than the miniature, else float32. config: the pipeline whose
-    configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with their
-    strengths; steered: refuse a scheduler that cannot be, before weights are read; call: likewise arguments that the pipeline's
-    call does not have; withheld: the arguments that the command has a say in itself.
+    dtype None: on CUDA bfloat16 for a model with a transformer, float16 for one with a UNet other than the miniature; else float32.
+    config: the pipeline whose configuration and tokenizers a checkpoint gets; variant, revision: of a hub id's files; loras: sources with
+    their strengths; unet, transformer: in the place of the model's own; steered: refuse a scheduler that cannot be, before weights are
+    read; call: likewise arguments that the pipeline's call does not have; withheld: the arguments that the command has a say in itself.
     Raises PipelineError or ConfigError where something cannot be loaded.
     """
     import torch
@@ -105,9 +107,11 @@ def load_pipeline(
             pipe = pipe.to(getattr(torch, str(dtype)))
     else:
         if dtype == AUTO:
-            dtype = _precision(model, single, variant, revision)
-        of_type = getattr(torch, dtype or ("float16" if device.startswith("cuda") else "float32"))
+            dtype = _precision(model, single, variant, revision, transformer)
+        of_type = getattr(torch, dtype or _usual_precision(index, device))
         more = {"dtype": of_type} | ({} if own is None else {"scheduler": own})
+        if transformer is not None:
+            more["transformer"] = load_transformer(transformer, index, os.path.expanduser(place), of_type, revision)
         pipe = _load(model, single, place, variant, revision, more, index)
     if scheduler is not None and pipe.scheduler is not own:
         pipe.register_modules(scheduler=_chosen(pipe.scheduler, scheduler, steered) if own is None else own)
@@ -233,10 +237,21 @@ def _as_trained(own: Any, single: Single | None, config: str | None) -> Any:
     return own
 
 
-def _precision(model: str, single: Single | None, variant: str | None, revision: str | None) -> str:
+def _usual_precision(index: Mapping[str, Any], device: str) -> str:
+    """The word of torch for the precision that a pipeline with this index is published for; transformers' activations leave float16."""
+    if not device.startswith("cuda"):
+        return "float32"
+    return "bfloat16" if "transformer" in index else "float16"
+
+
+def _precision(model: str, single: Single | None, variant: str | None, revision: str | None, transformer: str | None) -> str:
     """The word of torch for the precision of the denoiser's weights, by the header of their file. Raises ConfigError."""
     said = Option("dtype", AUTO), ": ", Option("model", model)
-    if single is not None:
+    own = Path(transformer).expanduser() if transformer is not None else None
+    if own is not None and own.is_file():
+        said = Option("dtype", AUTO), ": ", Option("transformer", transformer)
+        found = "" if is_gguf(own) else read_header(said, own).precision()
+    elif single is not None:
         found = single.header.precision(UNET)
     else:
         folder = Path(model).expanduser()
@@ -292,8 +307,14 @@ def load_preview_vae(name: str, like: Any) -> Any:
         raise PipelineError(Option("preview_vae"), " ", error) from error
 
 
+def own_steps(model: str) -> int:
+    """The steps that a model's pipeline takes unless told, before it is loaded; 50 where its configuration does not tell."""
+    kind, _ = outline(model)
+    return (kind and call_default(kind, "num_inference_steps")) or 50
+
+
 def call_default(pipe: Any, name: str) -> Any:
-    """The default of a parameter of the pipeline's call; None where it has none."""
+    """The default of a parameter of the call of a pipeline, or of its class; None where it has none."""
     parameter = inspect.signature(pipe.__call__).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 

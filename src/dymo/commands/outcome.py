@@ -70,7 +70,7 @@ def _record(job: Job, result: Result, preset: str | None) -> dict[str, Any]:
     record: dict[str, Any] = {
         "prompt": result.prompt, "seed": result.seed, "model": job.model_name, "config": settings.config,
         "variant": settings.variant, "revision": settings.revision,
-        "scheduler": settings.scheduler, "lora": [list(one) for one in job.loras], "unet": settings.unet,
+        "scheduler": settings.scheduler, "lora": [list(one) for one in job.loras], "unet": settings.unet, "transformer": settings.transformer,
         "call": job.call, "aligned": preset is not None,
     }  # fmt: skip
     if preset is not None:

@@ -84,7 +84,7 @@ def _check_pipeline(pipeline: str, data: Mapping[str, Any], whole: bool) -> None
             raise ConfigError(Option("config", config), " belongs to a .safetensors checkpoint, and the pipeline is the miniature")
         return
     config = data.get("pipeline_config") if whole or Path(pipeline).expanduser().is_file() else None
-    check_model(pipeline, config, **given)
+    check_model(pipeline, config, given["variant"], given["revision"])
 
 
 def _check_loras(loras: Any, model: str | None) -> None:

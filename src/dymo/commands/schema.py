@@ -52,7 +52,7 @@ _device = partial(_machine, "cuda, cuda:1, mps, cpu. [default: the best there is
 _dtype = partial(_machine, "float32, float16 or bfloat16. [default: as the reward's file has it]", "NAME")
 _precision = partial(
     _machine,
-    "float32, float16, bfloat16; or auto, as the model's files have it. [default: float16 on cuda, else float32]",
+    "float32, float16, bfloat16; or auto, as the model's files have it. [default: on cuda float16, and bfloat16 for a transformer; else float32]",
     "NAME",
 )
 _offload = partial(
@@ -75,6 +75,9 @@ _SCHEDULERS = f"{', '.join(SAMPLERS)}; most also with a spacing, as `dpm++ 2m ka
 _scheduler = partial(_image, _SCHEDULERS, "NAME")
 _pipeline_kwargs = partial(_image, "More arguments of the pipeline's call, as `'{\"eta\": 1}'`.", "JSON")
 _unet = partial(_image, "Another UNet in the model, as those of Diffusion-DPO.", "ID_OR_PATH")
+_transformer = partial(
+    _image, "Another transformer in the model, as one in GGUF: a .gguf or .safetensors file, OWNER/NAME/FILE, a folder, a hub id.", "FILE_OR_ID"
+)
 
 
 # fmt: off
@@ -127,6 +130,7 @@ class Generate(Parsing):
     revision: str | None = _revision()
     loras: list[str] = _lora()
     unet: str | None = _unet()
+    transformer: str | None = _transformer()
     pipeline_kwargs: str | None = _pipeline_kwargs()
     reward: str | None = _method(
         "The reward that guides: a name of `dymo rewards list`, a local folder, or FILE.py:NAME. "
@@ -219,6 +223,7 @@ class Maps(Parsing):
     scheduler: str | None = _scheduler()
     variant: str | None = _variant()
     revision: str | None = _revision()
+    transformer: str | None = _transformer()
     pipeline_kwargs: str | None = _pipeline_kwargs()
     preset: str = _method(f"Whose steps count as early: one of {', '.join(PRESETS)}.", "NAME", default=PRESET)
     json: bool = _plain("Print JSON.", default=False)
@@ -356,12 +361,16 @@ class Studio(Common):
         "Offer this pipeline too: a hub id, a diffusers folder, or a .safetensors checkpoint.", "ID_OR_PATH", "--model",
         "-m", default=()
     )
+    transformer: str | None = _transformer()
+    loras: list[str] = _lora()
+    preview_vae: str | None = _method("An AutoencoderTiny for predictions: less memory and time.", "ID_OR_PATH")
     outdir: Path = _output("Folder of the images, shown as the gallery.", default=Path("outputs/studio"))
     host: str = _plain("Where to listen; 0.0.0.0 lets others in this network in.", default="127.0.0.1")
     port: int = _plain("0 for any that is free.", default=7861)
     open: bool = _plain("Open the page in the browser.", default=False)
     device: str | None = _device()
     dtype: str | None = _precision()
+    offload: Offload = _offload(default="none")
 # fmt: on
 
 

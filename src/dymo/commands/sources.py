@@ -98,10 +98,12 @@ def check_source(
     )
 
 
-def check_model(value: str, config: str | None = None, variant: str | None = None, revision: str | None = None) -> None:
+def check_model(
+    value: str, config: str | None = None, variant: str | None = None, revision: str | None = None, without: str = ""
+) -> None:
     """`check_source` of a pipeline: a folder that is whole, a hub id, or a checkpoint in one file with its configuration.
 
-    Raises ConfigError.
+    without: the one of its models whose weights are not needed. Raises ConfigError.
     """
     said, path = Option("model", value), Path(value).expanduser()
     for option in (Option("variant", variant), Option("revision", revision)):
@@ -113,13 +115,13 @@ def check_model(value: str, config: str | None = None, variant: str | None = Non
         _check_single(value, config)
         return
     if path.is_dir():
-        check_pipeline_folder(said, path, variant)
+        check_pipeline_folder(said, path, variant, without=without)
     else:
         names = check_source(said, value, [INDEX], "pipeline", revision=revision)
         if not hub.is_offline():
             check_weights(said, names, variant)
         elif folder := hub.downloaded(value, [INDEX], revision):
-            check_pipeline_folder((said, ", as it was downloaded before"), folder, variant)
+            check_pipeline_folder((said, ", as it was downloaded before"), folder, variant, without=without)
     if config is not None:
         raise ConfigError(Option("config", config), " belongs to a .safetensors checkpoint, and ", said, " is none")
 
@@ -158,7 +160,10 @@ def single_file(value: str) -> Single:
         raise ConfigError(said, ": ", _SAID[header.role])
     only = "checkpoints in one file are read of SD1.5, SD2 and SDXL"
     if header.transformer:
-        raise ConfigError(said, f": a checkpoint of {header.transformer}; {only}; give a diffusers folder instead")
+        raise ConfigError(
+            said, f": a checkpoint of {header.transformer}; {only}: name a diffusers folder or hub id of its family, and this file beside it with ",
+            Option("transformer", value),
+        )
     if header.role == "checkpoint" and not header.has(f"{UNET}input_blocks."):
         raise ConfigError(said, ": a checkpoint without a UNet of SD1.5, SD2 or SDXL; give a diffusers folder instead")
     if header.role != "checkpoint":

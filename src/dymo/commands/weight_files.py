@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError
+from ..parts import Option, Part
 
 Role = Literal[
     "checkpoint", "LoRA", "LyCORIS", "VAE", "UNet", "text encoder", "ControlNet", "embedding", "IP-Adapter", "unknown"
@@ -24,6 +25,9 @@ FAMILIES = {768: "SD1.5", 1024: "SD2", 1280: "SDXL's refiner", 2048: "SDXL"}
 UNET = "model.diffusion_model."
 """Prefix of the denoiser in a checkpoint of one file."""
 VAE = "first_stage_model."
+
+SCALED = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale", "scaled_fp8", ".comfy_quant", ".qweight", ".wscales")
+"""Ends of the names of tensors by which other programs scale quantised weights; diffusers does not read them."""
 
 _LARGEST_HEADER = 100_000_000  # bytes; safetensors itself reads no larger one
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -122,6 +126,12 @@ def family(width: int | None) -> str:
     return FAMILIES.get(width or 0, f"a model with text features of {width} numbers")
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a file has GGUF's mark, by its first bytes. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def is_pickle(path: Path) -> bool:
     """Whether a file is of the form that can run code when it is read, by its ending."""
     return path.suffix.lower() in PICKLES
@@ -137,7 +147,7 @@ def read_header(said: object, path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(512)
             if reason := _other(path, start):
-                raise ConfigError(said, f": {reason}")
+                raise ConfigError(said, ": ", reason)
             length = int.from_bytes(start[:8], "little")
             file.seek(8)
             text = file.read(length) if 2 <= length <= _LARGEST_HEADER else b""
@@ -160,13 +170,13 @@ def read_header(said: object, path: Path) -> Header:
     return Header(shapes, dtypes)
 
 
-def _other(path: Path, start: bytes) -> str:
+def _other(path: Path, start: bytes) -> str | tuple[str | Part, ...]:
     """What a file is that is no safetensors, with the remedy; "" where it may be one."""
     text = start.lstrip().lower()
     if not start:
         return "the file is empty; download it again"
     if start.startswith(b"GGUF"):
-        return "a GGUF file, whose weights are quantised for other programs; name the model's .safetensors"
+        return "a GGUF file, of which a transformer alone is read: give it with ", Option("transformer"), ", beside a ", Option("model")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, saved in the place of the file; download the file itself"
     if start.startswith(b"version https://git-lfs"):

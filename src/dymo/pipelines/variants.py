@@ -65,8 +65,8 @@ def read_lora(text: str) -> tuple[str, float]:
 
 
 def repo_and_file(source: str) -> tuple[str, str]:
-    """ "OWNER/NAME/FILE.safetensors" of the hub -> ("OWNER/NAME", "FILE.safetensors"); anything else has the file ""."""
-    match = re.fullmatch(r"([^/.~\\:][^/\\:]*/[^/\\:]+)/(.+\.safetensors)", source)
+    """ "OWNER/NAME/FILE.safetensors" (or .gguf) of the hub -> ("OWNER/NAME", "FILE.safetensors"); anything else has the file ""."""
+    match = re.fullmatch(r"([^/.~\\:][^/\\:]*/[^/\\:]+)/(.+\.(?:safetensors|gguf))", source)
     if match is None or Path(source.partition("/")[0]).is_dir():  # the path of a file that is not there
         return source, ""
     return match[1], match[2]

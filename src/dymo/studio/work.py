@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -29,19 +30,29 @@ STEERED = {
     "unguided": "not steered",
 }  # fmt: skip
 """What the page says of a step of each stage."""
-Loader = Callable[[str], Any]
+
+
+class Loaded(NamedTuple):
+    """A pipeline, ready; the decoder of its predictions (None: its own); and what the records of its images say of it."""
+
+    pipe: Any
+    preview_vae: Any = None
+    record: Mapping[str, Any] = MappingProxyType({})
+
+
+Loader = Callable[[str], Loaded]
 
 
 class Worker:
-    """Generates the images of runs. load: the name of a pipeline -> the pipeline, ready; defaults: name -> its call."""
+    """Generates the images of runs. load: by the name of a pipeline; defaults: name -> its call."""
 
     def __init__(self, load: Loader, defaults: Callable[[str], dict[str, Any]], gallery: Gallery):
         self.load, self.defaults, self.gallery = load, defaults, gallery
-        self._pipelines: dict[str, Any] = {}
+        self._pipelines: dict[str, Loaded] = {}
         self._rewards: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def pipeline(self, name: str) -> Any:
+    def pipeline(self, name: str) -> Loaded:
         """Loaded once, when it is first asked for."""
         with self._lock:
             if name not in self._pipelines:
@@ -58,17 +69,17 @@ class Worker:
         """Every seed aligned first, since that is what the user waits for; then the same unguided, to compare."""
         settings = run.settings
         run.change(message=f"Loading {settings.pipeline} …")
-        pipe, reward = self.pipeline(settings.pipeline), self.reward(settings.reward)
+        loaded, reward = self.pipeline(settings.pipeline), self.reward(settings.reward)
         run.change(message="")
         preset, _ = INTENTS[settings.intent]
-        aligner = DyMO(reward, preset=preset, **{**settings.overrides(), "record_maps": True})
+        aligner = DyMO(reward, preset=preset, preview_vae=loaded.preview_vae, **{**settings.overrides(), "record_maps": True})
         plain = DyMO(None, semantic_weight=0)
         for seed in range(settings.seed, settings.seed + settings.count):
             if run.cancel.is_set():
                 return
-            self._aligned(run, pipe, aligner, seed)
+            self._aligned(run, loaded, aligner, seed)
             if not run.cancel.is_set():
-                self._unguided(run, pipe, plain, seed)
+                self._unguided(run, loaded, plain, seed)
 
     def _call(self, settings: Settings) -> dict[str, Any]:
         call = dict(self.defaults(settings.pipeline))
@@ -76,8 +87,8 @@ class Worker:
         given["negative_prompt"] = settings.negative_prompt or None
         return call | {name: value for name, value in given.items() if value is not None}
 
-    def _aligned(self, run: Run, pipe: Any, aligner: DyMO, seed: int) -> None:
-        settings, call = run.settings, self._call(run.settings)
+    def _aligned(self, run: Run, loaded: Loaded, aligner: DyMO, seed: int) -> None:
+        pipe, settings, call = loaded.pipe, run.settings, self._call(run.settings)
         watching = _Watching(run, seed, "aligned")
         output = aligner(
             pipe, settings.prompt, graph=settings.read_graph(), budget=settings.budget(call["num_inference_steps"]), cancel=run.cancel,
@@ -90,7 +101,7 @@ class Worker:
             return
         preset, _ = INTENTS[settings.intent]
         record = {
-            **self._record(settings, seed, call), "aligned": True, "preset": preset, "overrides": settings.overrides(),
+            **self._record(loaded, settings, seed, call), "aligned": True, "preset": preset, "overrides": settings.overrides(),
             "reward": settings.reward, "graph": trace.graphs[0], "evaluations": trace.evaluations[0],
             "seconds": round(trace.cost.seconds, 3),
             "budget": {"evaluations": settings.budget(call["num_inference_steps"]).evaluations, "seconds": settings.seconds},
@@ -104,8 +115,8 @@ class Worker:
             images=[*run.images, {"seed": seed, "name": name, "unguided": False, "prompt": settings.prompt, **said}]
         )
 
-    def _unguided(self, run: Run, pipe: Any, plain: DyMO, seed: int) -> None:
-        settings, call = run.settings, self._call(run.settings)
+    def _unguided(self, run: Run, loaded: Loaded, plain: DyMO, seed: int) -> None:
+        pipe, settings, call = loaded.pipe, run.settings, self._call(run.settings)
         watching = _Watching(run, seed, "unguided")
         output = plain(
             pipe, settings.prompt, cancel=run.cancel, generator=_generator(seed), listeners=[watching], **call
@@ -113,13 +124,13 @@ class Worker:
         if output.trace.cancelled:
             return
         image, last = output.images[0], run.images[-1]
-        record = {**self._record(settings, seed, call), "aligned": False}
+        record = {**self._record(loaded, settings, seed, call), "aligned": False}
         parameters = self._parameters(settings, pipe, call, seed, image, None)
         self.gallery.keep_unguided(last["name"], image, parameters, record)
         run.change(images=[*run.images[:-1], {**last, "unguided": True}])
 
-    def _record(self, settings: Settings, seed: int, call: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt": settings.prompt, "seed": seed, "model": settings.pipeline, "call": call}
+    def _record(self, loaded: Loaded, settings: Settings, seed: int, call: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": settings.prompt, "seed": seed, "model": settings.pipeline, **loaded.record, "call": call}
 
     def _parameters(
         self, settings: Settings, pipe: Any, call: dict[str, Any], seed: int, image: Any, preset: str | None
