@@ -111,6 +111,8 @@ class Family(Protocol):
     """What the preference's gradient goes through unless the user says."""
     head: str = "proj_out"
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
+    sign: float = 1.0
+    """-1 where its pipelines turn the sign of what the denoiser gives before their scheduler is given it."""
     unguided_scale: float = 1.0
     """The `guidance_scale` of the call above which there is guidance."""
     form: Form = USUAL

@@ -16,6 +16,7 @@ class Lumina2(Transformer):
     """The family of `Lumina2Transformer2DModel`."""
 
     blocks = "layers"
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {26: (6, 10)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:

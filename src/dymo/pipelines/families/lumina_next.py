@@ -17,6 +17,7 @@ class LuminaNext(Transformer):
     """The family of `LuminaNextDiT2DModel`. The prompt's rows are first; the variance lies beside the velocity, whose sign is turned."""
 
     blocks, attention = "layers", "attn2"
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {24: (6, 10)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
