@@ -20,7 +20,7 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Failed, Finished, Listener, tell
-from .generation import Generation, check_gradient, gradient_of
+from .generation import Generation, check_gradient, check_share, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .parts import Argument, Code, Setting
@@ -170,6 +170,7 @@ class DyMO:
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
+        check_share(self, pipe, config, pipeline_kwargs)
         repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
         said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         graphs, pairs = understand(pipe, said, graph, config, self.parser)

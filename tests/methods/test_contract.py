@@ -1,16 +1,19 @@
 """What holds for every method: the pipeline comes back as it was, settings are checked, errors leave nothing open."""
 
+import flows
 import pytest
 import tiny
 import torch
 import toys
-from diffusers import StableDiffusionPipeline
+import zoo
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError
 from dymo.guidance.loop import Need
 from dymo.methods import METHODS, load_method
 from dymo.methods.run import Run
 from dymo.methods.unguided import unguided
+from dymo.pipelines.families import family_of
 from dymo.pipelines.hold import held
 from dymo.rewards import load_reward
 
@@ -146,6 +149,40 @@ def test_an_algorithm_alone_is_refused_on_a_class_that_hands_on():
     with pytest.raises(PipelineError, match=r"Preset.__call__ hands on to StableDiffusionPipeline.__call__.*use that class.*follows_loop"):
         with Run(tiny.sd(Preset), "a cat", None, None, toys.seeds(0), CALL) as run:
             run.generate(unguided)
+
+
+CONDITIONAL = {"settings": {"gradient": "conditional", "borders": (1000, 1000)}}
+OTHER_VAE = AutoencoderTiny(latent_channels=8, decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "case", "given", "said"),
+    [
+        ("plain", {}, zoo.CASES["sd-ddim"], {"output_type": "latent"}, "output_type='latent': methods give"),
+        ("fk-steering", {"preview_vae": OTHER_VAE}, zoo.CASES["sd-ddim"], {}, "latents of 8 channels.*decoder made for its model"),
+        ("freedom", {"preview_vae": 3}, zoo.CASES["sd-ddim"], {}, "3 decodes no predictions: give an AutoencoderTiny"),
+        ("freedom", {}, zoo.CASES["sd-img2img"], {"num_inference_steps": 4, "strength": 0.25}, r"guided=\(0.3, 0.7\): no step.*but at 0.75"),
+        ("freedom", {}, flows.FAMILIES["flux2-dev"], {}, "whose scale Flux2Pipeline gives to its denoiser"),
+        ("freedom", {}, flows.FAMILIES["lumina-next"], {}, "LuminaPipeline guides three channels of four"),
+        ("freedom", {}, flows.FAMILIES["lumina2"], {"cfg_trunc_ratio": 0.5}, "cfg_trunc_ratio=0.5 leaves steps without guidance.*=0.7 or more"),
+        ("dymo", CONDITIONAL, flows.FAMILIES["lumina-next"], {}, "gradient='conditional' cannot tell.*guides three channels of four"),
+        ("dymo", CONDITIONAL, flows.FAMILIES["lumina2"], {"cfg_trunc_ratio": 0.5}, "cfg_trunc_ratio leaves steps without guidance"),
+        ("dno", {}, flows.FAMILIES["sd3"], {}, "takes a flow's, which have none: take reno"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_denoiser_runs(name, settings, case, given, said):
+    pipe, calls = case.make(), []
+    family_of(pipe).denoiser(pipe).register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises((ConfigError, PipelineError), match=said):
+        load_method(name, **settings).run(pipe, case.prompt, tiny.brightness, generator=toys.seeds(0)[0], **{**case.kwargs, **given})
+    assert not calls
+
+
+def test_settings_of_freedom_that_name_no_step_are_refused():
+    with pytest.raises(ConfigError, match=r"guided=\(0.7, 0.3\): give two fractions"):
+        load_method("freedom", guided=(0.7, 0.3))
+    with pytest.raises(ConfigError, match="times=0: give a whole number from 1 on"):
+        load_method("freedom", times=0)
 
 
 def test_the_particles_of_an_image_begin_at_its_own_latents():

@@ -190,3 +190,15 @@ def test_fk_steering_that_runs_late_goes_on_with_the_best_alone():
     # Once narrowed, two of three particles cost nothing.
     assert run.trace.config["narrowed"] == 0 and run.trace.evaluations == [3 + 7]
     assert run.images.shape == (1, 3, 32, 32)
+
+
+def test_particles_of_one_ancestor_part_where_the_call_says_that_the_sampler_draws_no_noise():
+    ends = []
+
+    def reward(images, prompts):
+        ends[:] = [images]
+        return 1e6 * images.mean((1, 2, 3))  # all of the weight is the best particle's
+
+    load_method("fk-steering", k=2, resamplings=1).run(tiny.sd(), "a cat", load_reward(reward), generator=toys.seeds(0), **tiny.SMALL, eta=0.0)
+    (images,) = ends
+    assert not torch.equal(*images)

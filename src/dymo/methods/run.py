@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
-from ..guidance.loop import Loop
 from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
@@ -31,7 +30,7 @@ from ..trace import Trace
 from ..wording import Wording, wording_of
 from .contract import Result
 
-Algorithm = Callable[[Loop], None]
+Algorithm = Callable[[PipelineLoop], None]
 
 
 class Run(ExitStack):
@@ -63,6 +62,8 @@ class Run(ExitStack):
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip
         self.output_type = kwargs.get("output_type", "pil")
+        if self.output_type not in ("pil", "np", "pt"):
+            raise ConfigError(Argument("output_type", self.output_type), ": methods give 'pil', 'np' or 'pt'")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
         self.said = self._said(self.texts)
         self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
@@ -269,11 +270,7 @@ class Run(ExitStack):
             return Result(images, self.trace)
         processor = self.pipe.image_processor
         arrays = processor.pt_to_numpy(images)
-        if self.output_type == "np":
-            return Result(arrays, self.trace)
-        if self.output_type != "pil":
-            raise ConfigError(Argument("output_type", self.output_type), ": methods give 'pil', 'np' or 'pt'")
-        return Result(processor.numpy_to_pil(arrays), self.trace)
+        return Result(arrays if self.output_type == "np" else processor.numpy_to_pil(arrays), self.trace)
 
 
 def denoiser_of(pipe: Any) -> nn.Module:

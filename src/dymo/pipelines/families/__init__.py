@@ -138,6 +138,10 @@ class Family(Protocol):
         """The factor that guidance puts on the conditional rows at this moment."""
         ...
 
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        """Why the guided prediction is not the conditional rows' by one factor, `scale`, and the rest; "" where it is. Asked before the call."""
+        return ""
+
     def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
         """Whether the call runs with classifier-free guidance; a scale that is an input of the denoiser is none."""
         return self.branches(pipe, given).unconditional is not None
