@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from ..pipelines.checks import check_arguments, check_generator, check_steps, im
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
 from ..pipelines.families import family_of
-from ..pipelines.hold import checkpointed, frozen, held
+from ..pipelines.hold import checkpointed, frozen, held, patched
 from ..pipelines.images import copied, further, images_in
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
@@ -226,23 +227,29 @@ class Run(ExitStack):
             self.trace.evaluations[row // each] += spent
 
     def _untouched(self, kwargs: dict[str, Any]) -> Any:
-        """The pipeline's own call, its denoiser counted by a hook."""
+        """The pipeline's own call, its denoiser counted by a hook, and its steps, of all its loops where it has several."""
         rows: list[int] = []
+        steps = itertools.count()
+        plain = self.pipe.scheduler.step
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
             sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
             rows.append(len(sample))
 
+        def step(*args: Any, **kwargs: Any) -> Any:
+            next(steps)
+            return plain(*args, **kwargs)
+
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:
-            found = self.pipe(**kwargs)
+            with patched(self.pipe.scheduler, "step", step):
+                found = self.pipe(**kwargs)
         finally:
             handle.remove()
         self.trace.cost.denoiser_calls += len(rows)
         self.trace.cost.denoiser_rows += sum(rows)
-        steps = getattr(self.pipe, "_num_timesteps", None) or len(rows)
         copies = kwargs["num_images_per_prompt"] // self.repeats
-        self._count([steps] * (len(self.prompts) * copies))
+        self._count([next(steps)] * (len(self.prompts) * copies))
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
