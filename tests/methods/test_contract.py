@@ -2,6 +2,7 @@
 
 import flows
 import pytest
+import relatives
 import tiny
 import torch
 import toys
@@ -15,6 +16,7 @@ from dymo.methods.run import Run
 from dymo.methods.unguided import unguided
 from dymo.pipelines.families import family_of
 from dymo.pipelines.hold import held
+from dymo.pixels import to_pil
 from dymo.rewards import load_reward
 
 FEW = {
@@ -153,6 +155,7 @@ def test_an_algorithm_alone_is_refused_on_a_class_that_hands_on():
 
 CONDITIONAL = {"settings": {"gradient": "conditional", "borders": (1000, 1000)}}
 OTHER_VAE = AutoencoderTiny(latent_channels=8, decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1))
+IMAGES = torch.cat([zoo.IMAGE, zoo.CONTROL])
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,7 @@ OTHER_VAE = AutoencoderTiny(latent_channels=8, decoder_block_out_channels=(8, 8)
     [
         ("plain", {}, zoo.CASES["sd-ddim"], {"output_type": "latent"}, "output_type='latent': methods give"),
         ("fk-steering", {"preview_vae": OTHER_VAE}, zoo.CASES["sd-ddim"], {}, "latents of 8 channels.*decoder made for its model"),
+        ("fk-steering", {}, zoo.CASES["sd-img2img"], {"image": IMAGES, "prompt": ["a cat"] * 2}, "image=: .*Img2ImgPipeline would paint"),
         ("freedom", {"preview_vae": 3}, zoo.CASES["sd-ddim"], {}, "3 decodes no predictions: give an AutoencoderTiny"),
         ("freedom", {}, zoo.CASES["sd-img2img"], {"num_inference_steps": 4, "strength": 0.25}, r"guided=\(0.3, 0.7\): no step.*but at 0.75"),
         ("freedom", {}, flows.FAMILIES["flux2-dev"], {}, "whose scale Flux2Pipeline gives to its denoiser"),
@@ -174,8 +178,24 @@ def test_what_cannot_be_done_is_refused_before_the_denoiser_runs(name, settings,
     pipe, calls = case.make(), []
     family_of(pipe).denoiser(pipe).register_forward_pre_hook(lambda *_: calls.append(1))
     with pytest.raises((ConfigError, PipelineError), match=said):
-        load_method(name, **settings).run(pipe, case.prompt, tiny.brightness, generator=toys.seeds(0)[0], **{**case.kwargs, **given})
+        call = {**case.kwargs, "prompt": case.prompt, **given}
+        load_method(name, **settings).run(pipe, call.pop("prompt"), tiny.brightness, generator=toys.seeds(0)[0], **call)
     assert not calls
+
+
+@pytest.mark.parametrize("mask", [flows.MASK, to_pil(flows.MASK.expand(-1, 3, -1, -1))[0]], ids=["tensor", "picture"])
+def test_particles_have_a_mask_each_where_the_pipeline_wants_one_an_image(mask):
+    """The first of them begins as the pipeline's own image."""
+    case = relatives.CASES["ZImageControlNetInpaintPipeline"]
+    pipe, seen, first = case.make(), [], []
+    pipe.transformer.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
+    for name, settings in (("plain", {}), ("fk-steering", {"k": 2, "resamplings": 0})):
+        method = load_method(name, **settings)
+        found = method.run(pipe, case.prompt, tiny.brightness, generator=toys.seeds(0), **{**case.kwargs, "mask_image": mask})
+        first.append(seen[0])
+        seen.clear()
+        assert found.images.isfinite().all()
+    assert torch.equal(*first)
 
 
 def test_settings_of_freedom_that_name_no_step_are_refused():

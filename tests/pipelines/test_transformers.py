@@ -417,9 +417,9 @@ def test_guiders_are_known_or_refused():
     given = {"prompt": ["a car", "a car that says 'car'"]}
     family = family_of(pipe)
     assert family.guided(pipe, given)
-    with pytest.raises(PipelineError, match="AdaptiveProjectedMixGuidance, which is not linear.*'full'"):
-        family.scale(pipe, given)
+    assert family.unshared(pipe, given) == "its AdaptiveProjectedMixGuidance is not linear, as a ClassifierFreeGuidance is"
     pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=4.0, stop=0.5)
+    assert not family.unshared(pipe, given)
     for step, scale in ((0, 4.0), (2, 1.0)):
         pipe.ocr_guider.set_state(step, 4, None)
         assert family.scale(pipe, given) == scale and family.guided(pipe, given)

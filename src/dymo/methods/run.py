@@ -16,12 +16,12 @@ from ..budget import Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
-from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
+from ..pipelines.checks import check_arguments, check_copies, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
 from ..pipelines.families import family_of
 from ..pipelines.hold import checkpointed, frozen, held, patched
-from ..pipelines.images import copied, further, images_in
+from ..pipelines.images import copied, further, images_in, one_an_image
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
 from ..pixels import opaque
@@ -180,8 +180,13 @@ class Run(ExitStack):
             **self._call(prompts or self.texts), "num_images_per_prompt": self.repeats * copies, "generator": generator,
             "output_type": "pt",
         }  # fmt: skip
-        if copies > 1 and kwargs.get("latents") is not None:
-            kwargs["latents"] = kwargs["latents"].repeat_interleave(copies, 0)
+        if copies > 1:
+            check_copies(type(self.pipe), kwargs, len(self.texts))
+            if kwargs.get("latents") is not None:
+                kwargs["latents"] = kwargs["latents"].repeat_interleave(copies, 0)
+            for name in family_of(self.pipe).by_image:
+                if kwargs.get(name) is not None:
+                    kwargs[name] = one_an_image(kwargs[name], len(self.prompts) * copies)
         before = max(self.trace.evaluations)
         if algorithm is None:
             found = self._untouched(kwargs)

@@ -113,6 +113,8 @@ class Family(Protocol):
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
     sign: float = 1.0
     """-1 where its pipelines turn the sign of what the denoiser gives before their scheduler is given it."""
+    by_image: tuple[str, ...] = ()
+    """Pictures among the arguments of the call of which its pipelines may want one an image, also where a prompt has several images."""
     unguided_scale: float = 1.0
     """The `guidance_scale` of the call above which there is guidance."""
     form: Form = USUAL

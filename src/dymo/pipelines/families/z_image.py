@@ -22,6 +22,7 @@ class ZImage(Transformer):
 
     blocks, attention = "layers", "attention"
     sign = -1.0
+    by_image = ("mask_image",)
     read: ClassVar[Mapping[int, tuple[int, int]]] = {30: (5, 9)}
     patch = 2
     unguided_scale = 0.0
