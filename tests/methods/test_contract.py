@@ -91,6 +91,10 @@ def test_an_algorithm_pulls_once_by_default_and_is_told_what_a_need_is():
 
     with Run(tiny.sd(), "a cat", None, None, toys.seeds(0), CALL) as run:
         run.generate(pulls)
+        with pytest.raises(PipelineError, match="the algorithm has left the loop before its end"):
+            run.generate(lambda loop: loop.predict())
+        with pytest.raises(PipelineError, match=r"step 0 was not left.*loop.accept\(z\)"):
+            run.generate(lambda loop: [loop.predict() for _ in loop])
     with pytest.raises(ConfigError, match=r"need='full': give dymo.guidance.loop.Need"), Run(tiny.sd(), "a cat", None, None, None, CALL) as run:
         run.generate(lambda loop: loop.predict(need="full"))
     with pytest.raises(ConfigError, match=r"Need\(through='straight-through'\): choose one of 'none', 'maps', 'conditional', 'full'"):

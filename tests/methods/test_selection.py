@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 import toys
-from diffusers import StableDiffusionPipeline
+from diffusers import HeunDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, PromptError
 from dymo.methods import load_method
@@ -202,3 +202,13 @@ def test_particles_of_one_ancestor_part_where_the_call_says_that_the_sampler_dra
     load_method("fk-steering", k=2, resamplings=1).run(tiny.sd(), "a cat", load_reward(reward), generator=toys.seeds(0), **tiny.SMALL, eta=0.0)
     (images,) = ends
     assert not torch.equal(*images)
+
+
+@pytest.mark.parametrize("kind", [HeunDiscreteScheduler, PNDMScheduler])
+def test_particles_are_as_many_as_the_budget_affords_where_a_step_takes_several_evaluations(kind):
+    skip = {"skip_prk_steps": True} if kind is PNDMScheduler else {}
+    run = load_method("fk-steering").run(
+        tiny.sd(scheduler=tiny.scheduler(kind, **skip)), "a cat", load_reward(tiny.brightness), Budget(evaluations=15), toys.seeds(0), **tiny.SMALL
+    )
+    each = {HeunDiscreteScheduler: 7, PNDMScheduler: 5}[kind]  # of four steps
+    assert run.trace.evaluations == [15 // each * each]

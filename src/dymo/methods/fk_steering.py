@@ -20,7 +20,7 @@ from ..guidance.loop import Loop, put
 from ..parts import OfMethod
 from ..pipelines.calls import loop_call
 from ..pipelines.decode import preview_of
-from ..pipelines.schedulers import draws_noise, kind_of
+from ..pipelines.schedulers import draws_noise, evaluations, kind_of
 from ..rewards import scale_of
 from .contract import Result
 from .handed import follows_loop
@@ -92,7 +92,7 @@ class FKSteering:
             pipeline_kwargs = {"eta": 1.0, **pipeline_kwargs}
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()
-            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // (run.steps or 1))
+            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // evaluations(pipe.scheduler, run.steps or 1))
             run.trace.config = {"k": k}
             method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
             images = run.generate(

@@ -202,6 +202,8 @@ class Run(ExitStack):
                     PipelineLoop(self.pipe, kwargs, decode=self.decode, cost=self.trace.cost, start=start, words=words, whole=whole)
                 )
                 algorithm(loop)
+            if loop.result is None:
+                raise PipelineError("the algorithm has left the loop before its end, where the image is made: go on until the loop stops")
             found = loop.result
             self._count(loop.evaluations)
         images = images_in(found)
