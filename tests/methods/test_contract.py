@@ -168,6 +168,7 @@ IMAGES = torch.cat([zoo.IMAGE, zoo.CONTROL])
         ("plain", {}, zoo.CASES["sd-ddim"], {"output_type": "latent"}, "output_type='latent': methods give"),
         ("fk-steering", {"preview_vae": OTHER_VAE}, zoo.CASES["sd-ddim"], {}, "latents of 8 channels.*decoder made for its model"),
         ("fk-steering", {}, zoo.CASES["sd-img2img"], {"image": IMAGES, "prompt": ["a cat"] * 2}, "image=: .*Img2ImgPipeline would paint"),
+        ("reno", {}, zoo.CASES["sd-img2img"], {}, "this run begins at a picture, in the midst of the schedule"),
         ("freedom", {"preview_vae": 3}, zoo.CASES["sd-ddim"], {}, "3 decodes no predictions: give an AutoencoderTiny"),
         ("freedom", {}, zoo.CASES["sd-img2img"], {"num_inference_steps": 4, "strength": 0.25}, r"guided=\(0.3, 0.7\): no step.*but at 0.75"),
         ("freedom", {}, flows.FAMILIES["flux2-dev"], {}, "whose scale Flux2Pipeline gives to its denoiser"),

@@ -201,6 +201,11 @@ class Run(ExitStack):
                 loop = stack.enter_context(
                     PipelineLoop(self.pipe, kwargs, decode=self.decode, cost=self.trace.cost, start=start, words=words, whole=whole)
                 )
+                if start is not None and loop.timesteps and loop.timesteps[0].done > 0:
+                    raise ConfigError(
+                        "what is optimised is the noise that an image begins at, and this run begins at a picture, in the midst of the schedule: "
+                        "let it begin at noise, or take a method that moves the latents on their way"
+                    )
                 algorithm(loop)
             if loop.result is None:
                 raise PipelineError("the algorithm has left the loop before its end, where the image is made: go on until the loop stops")
