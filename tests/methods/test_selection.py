@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 import toys
+import zoo
 from diffusers import HeunDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, PromptError
@@ -212,3 +213,15 @@ def test_particles_are_as_many_as_the_budget_affords_where_a_step_takes_several_
     )
     each = {HeunDiscreteScheduler: 7, PNDMScheduler: 5}[kind]  # of four steps
     assert run.trace.evaluations == [15 // each * each]
+
+
+def test_a_budget_is_held_against_the_evaluations_that_the_run_makes():
+    """Heun's step takes two; a picture that is painted over takes a part of the steps."""
+    calls, reward, method = [], load_reward(tiny.brightness), load_method("fk-steering")
+    pipe, case = tiny.sd(scheduler=tiny.scheduler(HeunDiscreteScheduler)), zoo.CASES["sd-img2img"]
+    pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(ConfigError, match="less than the 7 evaluations that this sampler makes in the 4 steps"):
+        method.run(pipe, "a cat", reward, Budget(evaluations=6), toys.seeds(0), **tiny.SMALL)
+    assert not calls
+    call = {**case.kwargs, "num_inference_steps": 4, "strength": 0.5}
+    assert method.run(case.make(), "a cat", reward, Budget(evaluations=2), toys.seeds(0), **call).trace.evaluations == [2]

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..budget import Budget, check_budget
+from ..budget import Allotment, Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
 from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
 from ..pipelines.checks import check_arguments, check_copies, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
-from ..pipelines.families import family_of
+from ..pipelines.families import arguments, family_of
 from ..pipelines.hold import checkpointed, frozen, held, patched
 from ..pipelines.images import copied, further, images_in, one_an_image
 from ..pipelines.latents import Change
@@ -72,10 +72,10 @@ class Run(ExitStack):
         written = [text for text in self.texts for _ in range(self.repeats)]
         self.trace = Trace(prompts=written, texts=self.prompts, evaluations=[0] * len(self.prompts))
         self._calls: dict[tuple[str, ...], dict[str, Any]] = {}
-        if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
+        if self.budget.evaluations is not None and self.budget.evaluations < self._least:
             raise ConfigError(
                 Limit("evaluations", self.budget.evaluations),
-                f" is less than the {self.steps} steps of one trajectory: raise the budget or lower ", Name(Argument("num_inference_steps")),
+                f" is less than the {self._least} steps of one trajectory: raise the budget or lower ", Name(Argument("num_inference_steps")),
             )
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -94,6 +94,14 @@ class Run(ExitStack):
         calls = (given_call(self.pipe), loop_call(type(self.pipe)))
         own = next((found for call in calls if (found := inspect.signature(call).parameters.get("num_inference_steps"))), None)
         return self.kwargs.get("num_inference_steps") or (None if own is None else own.default)
+
+    @property
+    def _least(self) -> int:
+        """Steps that one trajectory takes at least: of a picture that is painted over, a part; 0 where nothing says."""
+        given = arguments(self.pipe, self.kwargs)
+        if any(given.get(name) is not None for name in ("denoising_start", "denoising_end")):
+            return 0
+        return int((self.steps or 0) * min(1.0, given.get("strength") or 1.0))
 
     @property
     def _generators(self) -> list[torch.Generator]:
@@ -206,6 +214,8 @@ class Run(ExitStack):
                         "what is optimised is the noise that an image begins at, and this run begins at a picture, in the midst of the schedule: "
                         "let it begin at noise, or take a method that moves the latents on their way"
                     )
+                if not self._rounds:
+                    Allotment(self.budget).open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                 algorithm(loop)
             if loop.result is None:
                 raise PipelineError("the algorithm has left the loop before its end, where the image is made: go on until the loop stops")
