@@ -203,6 +203,17 @@ def test_particles_have_a_mask_each_where_the_pipeline_wants_one_an_image(mask):
     assert torch.equal(*first)
 
 
+@pytest.mark.filterwarnings("ignore:The decode_latents method is deprecated:FutureWarning")  # diffusers' own
+@pytest.mark.parametrize(("name", "settings", "eta"), [("plain", {}, 0.0), ("fk-steering", {"k": 1}, 1.0)])
+def test_a_pipeline_that_gives_arrays_whatever_is_asked_for_is_taken_too(name, settings, eta):
+    case = zoo.CASES["sd-adapter"]
+    call = {**case.kwargs, "output_type": "np", "generator": torch.Generator().manual_seed(0)}
+    found = load_method(name, **settings).run(case.make(), case.prompt, tiny.brightness, **call)
+    call["generator"].manual_seed(0)
+    wanted = case.make()(case.prompt, **call, eta=eta).images
+    assert found.images.shape == wanted.shape and abs(found.images - wanted).max() < 1e-5
+
+
 def test_settings_of_freedom_that_name_no_step_are_refused():
     with pytest.raises(ConfigError, match=r"guided=\(0.7, 0.3\): give two fractions"):
         load_method("freedom", guided=(0.7, 0.3))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -222,6 +223,8 @@ class Run(ExitStack):
             found = loop.result
             self._count(loop.evaluations)
         images = images_in(found)
+        if isinstance(images, np.ndarray):  # StableDiffusionAdapterPipeline's, whatever is asked for
+            images = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.pipe._execution_device)
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise PipelineError(f"{type(self.pipe).__name__} gave no batch of images as a tensor for ", Argument("output_type", "pt"))
         self._rounds.append(max(self.trace.evaluations) - before)
