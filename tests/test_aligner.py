@@ -17,6 +17,7 @@ from dymo.compiling import Compiling
 from dymo.config import PRESETS
 from dymo.errors import PromptWarning
 from dymo.events import Accepted
+from dymo.methods import load_method
 
 
 def run(aligner, pipe=None, prompt=tiny.PROMPT, **more):
@@ -278,8 +279,34 @@ def test_a_subclass_that_does_not_come_to_its_parents_call_is_told_so():
 
     with pytest.raises(PipelineError, match=r"Empty.__call__ has not called super\(\).__call__.*use StableDiffusionPipeline"):
         run(DyMO(tiny.brightness), tiny.sd(Empty))
-    with pytest.raises(PipelineError, match=r"Empty.__call__ hands on to StableDiffusionPipeline.__call__.*use that class"):
-        DyMO(tiny.brightness).layers(tiny.sd(Empty), tiny.PROMPT, graph={"prompt": tiny.PROMPT, "entities": [{"text": "apple"}]}, **tiny.SMALL)
+
+
+def test_a_subclass_that_calls_its_parent_again_is_refused_there_and_plain_calls_are_counted_all():
+    class Finer(StableDiffusionPipeline):
+        def __call__(self, *given, **more):
+            draft = super().__call__(*given, **more)
+            return super().__call__(*given, **more | {"num_inference_steps": 2, "guidance_scale": 1 + draft.images.mean().item()})
+
+    pipe = tiny.sd(Finer)
+    reno = load_method("reno", iterations=1)
+    for start in (lambda: run(DyMO(tiny.brightness), pipe), lambda: reno.run(pipe, "a cat", tiny.brightness, **tiny.SMALL)):
+        with pytest.raises(PipelineError, match=r"Finer.__call__ calls super\(\).__call__ again.*one by one, each by a StableDiffusionPipeline"):
+            start()
+    found = load_method("plain").run(pipe, tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL)
+    assert found.trace.evaluations == [tiny.SMALL["num_inference_steps"] + 2]
+    assert torch.equal(found.images, pipe(tiny.PROMPT, generator=torch.Generator().manual_seed(0), **tiny.SMALL).images)
+
+
+def test_layers_are_compared_in_the_call_that_a_subclass_hands_on():
+    class Preset(StableDiffusionPipeline):
+        def __call__(self, prompt, **more):
+            found = super().__call__(f"{prompt} and a blue fish", num_inference_steps=3, **more)
+            return [picture.resize((8, 8)) for picture in found.images]  # of latents there are none
+
+    said, call = f"{tiny.PROMPT} and a blue fish", {"height": 32, "width": 32}
+    graph = {"prompt": said, "entities": [{"text": "fish", "attributes": ["blue"]}]}
+    found = DyMO(None).layers(tiny.sd(Preset), tiny.PROMPT, graph=graph, **call)
+    assert found == DyMO(None).layers(tiny.sd(), said, graph=graph, num_inference_steps=3, **call)
 
 
 def test_a_decorator_whose_work_would_be_left_out_is_refused():

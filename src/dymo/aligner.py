@@ -20,12 +20,12 @@ from .config import PRESETS, Config, OnHacking
 from .config import preset as preset_config
 from .errors import ConfigError, PromptError, RewardError
 from .events import Cancelled, Failed, Finished, Listener, tell
-from .generation.call import Generation, check_gradient, gradient_of
+from .generation.call import Generation, check_gradient, check_share, gradient_of
 from .guidance.objectives import Objective
 from .guidance.schedule import stage
 from .parts import Argument, Code, Setting
 from .pipelines.calibration import Layer, calibrate
-from .pipelines.calls import given_call, handed_on, hands_on
+from .pipelines.calls import handed_on, hands_on, reached
 from .pipelines.checks import check_arguments, check_generator, check_pipeline, check_steps, images_per_prompt
 from .pipelines.families import family_of
 from .pipelines.hold import held
@@ -155,13 +155,12 @@ class DyMO:
         listeners = listed(listeners)
         if hands_on(pipe):  # what reaches the loop is what is read
             given = pipeline_kwargs if prompt is None else {"prompt": prompt, **pipeline_kwargs}
-            made = []
 
-            def steered(own: dict[str, Any]) -> Any:
-                made.append(self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own))
-                return made[-1]
+            def steered(own: dict[str, Any]) -> tuple[Any, Trace]:
+                output = self(pipe, graph=graph, budget=budget, listeners=listeners, cancel=cancel, **own)
+                return output, output.trace
 
-            return _traced(handed_on(pipe, given, steered), made[-1].trace)
+            return _traced(*handed_on(pipe, given, steered))
         check_pipeline(pipe, self.config, self.config.semantic_weight > 0)
         config = self._config_for(pipe)
         check_gradient(self, pipe, config)
@@ -170,6 +169,7 @@ class DyMO:
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if prompt is not None:
             pipeline_kwargs["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
+        check_share(self, pipe, config, pipeline_kwargs)
         repeats = images_per_prompt(pipeline_kwargs.get("num_images_per_prompt"))
         said = wording_of(pipe, pipeline_kwargs, self.config.truncation, self.config.markup)
         graphs, pairs = understand(pipe, said, graph, config, self.parser)
@@ -208,8 +208,15 @@ class DyMO:
         For `map_layers=`: see `dymo.pipelines.calibration`. The pipeline runs unguided, once for each size of its maps, with noise
         of `seed`, and is as before afterwards. Raises PromptError without a word that has maps, PipelineError, ConfigError.
         """
+        if hands_on(pipe):
+
+            def compared(own: dict[str, Any]) -> list[Layer]:
+                texts = own.pop("prompt", None)
+                return self.layers(pipe, prompt if texts is None else texts, graph=graph, seed=seed, **own)
+
+            return reached(pipe, {"prompt": prompt, **pipeline_kwargs}, compared)
         check_pipeline(pipe, self.config, True)
-        check_arguments(type(pipe), pipeline_kwargs, _of_the_call(), call=given_call(pipe))
+        check_arguments(type(pipe), pipeline_kwargs, _of_the_call())
         check_steps(pipe.scheduler, pipeline_kwargs.get("num_inference_steps"))
         if "generator" in pipeline_kwargs:
             raise ConfigError(Argument("generator"), ": the runs are compared, so all start from the noise of ", Setting("seed"), "; give that")

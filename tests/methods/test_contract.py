@@ -1,17 +1,22 @@
 """What holds for every method: the pipeline comes back as it was, settings are checked, errors leave nothing open."""
 
+import flows
 import pytest
+import relatives
 import tiny
 import torch
 import toys
-from diffusers import StableDiffusionPipeline
+import zoo
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, DyMO, PipelineError, PromptError, RewardError
 from dymo.guidance.loop import Need
 from dymo.methods import METHODS, load_method
 from dymo.methods.run import Run
 from dymo.methods.unguided import unguided
+from dymo.pipelines.families import family_of
 from dymo.pipelines.hold import held
+from dymo.pixels import to_pil
 from dymo.rewards import load_reward
 
 FEW = {
@@ -86,6 +91,10 @@ def test_an_algorithm_pulls_once_by_default_and_is_told_what_a_need_is():
 
     with Run(tiny.sd(), "a cat", None, None, toys.seeds(0), CALL) as run:
         run.generate(pulls)
+        with pytest.raises(PipelineError, match="the algorithm has left the loop before its end"):
+            run.generate(lambda loop: loop.predict())
+        with pytest.raises(PipelineError, match=r"step 0 was not left.*loop.accept\(z\)"):
+            run.generate(lambda loop: [loop.predict() for _ in loop])
     with pytest.raises(ConfigError, match=r"need='full': give dymo.guidance.loop.Need"), Run(tiny.sd(), "a cat", None, None, None, CALL) as run:
         run.generate(lambda loop: loop.predict(need="full"))
     with pytest.raises(ConfigError, match=r"Need\(through='straight-through'\): choose one of 'none', 'maps', 'conditional', 'full'"):
@@ -146,6 +155,70 @@ def test_an_algorithm_alone_is_refused_on_a_class_that_hands_on():
     with pytest.raises(PipelineError, match=r"Preset.__call__ hands on to StableDiffusionPipeline.__call__.*use that class.*follows_loop"):
         with Run(tiny.sd(Preset), "a cat", None, None, toys.seeds(0), CALL) as run:
             run.generate(unguided)
+
+
+CONDITIONAL = {"settings": {"gradient": "conditional", "borders": (1000, 1000)}}
+OTHER_VAE = AutoencoderTiny(latent_channels=8, decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1))
+IMAGES = torch.cat([zoo.IMAGE, zoo.CONTROL])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "case", "given", "said"),
+    [
+        ("plain", {}, zoo.CASES["sd-ddim"], {"output_type": "latent"}, "output_type='latent': methods give"),
+        ("fk-steering", {"preview_vae": OTHER_VAE}, zoo.CASES["sd-ddim"], {}, "latents of 8 channels.*decoder made for its model"),
+        ("fk-steering", {}, zoo.CASES["sd-img2img"], {"image": IMAGES, "prompt": ["a cat"] * 2}, "image=: .*Img2ImgPipeline would paint"),
+        ("reno", {}, zoo.CASES["sd-img2img"], {}, "this run begins at a picture, in the midst of the schedule"),
+        ("freedom", {"preview_vae": 3}, zoo.CASES["sd-ddim"], {}, "3 decodes no predictions: give an AutoencoderTiny"),
+        ("freedom", {}, zoo.CASES["sd-img2img"], {"num_inference_steps": 4, "strength": 0.25}, r"guided=\(0.3, 0.7\): no step.*but at 0.75"),
+        ("freedom", {}, flows.FAMILIES["flux2-dev"], {}, "whose scale Flux2Pipeline gives to its denoiser"),
+        ("freedom", {}, flows.FAMILIES["lumina-next"], {}, "LuminaPipeline guides three channels of four"),
+        ("freedom", {}, flows.FAMILIES["lumina2"], {"cfg_trunc_ratio": 0.5}, "cfg_trunc_ratio=0.5 leaves steps without guidance.*=0.7 or more"),
+        ("dymo", CONDITIONAL, flows.FAMILIES["lumina-next"], {}, "gradient='conditional' cannot tell.*guides three channels of four"),
+        ("dymo", CONDITIONAL, flows.FAMILIES["lumina2"], {"cfg_trunc_ratio": 0.5}, "cfg_trunc_ratio leaves steps without guidance"),
+        ("dno", {}, flows.FAMILIES["sd3"], {}, "takes a flow's, which have none: take reno"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_denoiser_runs(name, settings, case, given, said):
+    pipe, calls = case.make(), []
+    family_of(pipe).denoiser(pipe).register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises((ConfigError, PipelineError), match=said):
+        call = {**case.kwargs, "prompt": case.prompt, **given}
+        load_method(name, **settings).run(pipe, call.pop("prompt"), tiny.brightness, generator=toys.seeds(0)[0], **call)
+    assert not calls
+
+
+@pytest.mark.parametrize("mask", [flows.MASK, to_pil(flows.MASK.expand(-1, 3, -1, -1))[0]], ids=["tensor", "picture"])
+def test_particles_have_a_mask_each_where_the_pipeline_wants_one_an_image(mask):
+    """The first of them begins as the pipeline's own image."""
+    case = relatives.CASES["ZImageControlNetInpaintPipeline"]
+    pipe, seen, first = case.make(), [], []
+    pipe.transformer.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
+    for name, settings in (("plain", {}), ("fk-steering", {"k": 2, "resamplings": 0})):
+        method = load_method(name, **settings)
+        found = method.run(pipe, case.prompt, tiny.brightness, generator=toys.seeds(0), **{**case.kwargs, "mask_image": mask})
+        first.append(seen[0])
+        seen.clear()
+        assert found.images.isfinite().all()
+    assert torch.equal(*first)
+
+
+@pytest.mark.filterwarnings("ignore:The decode_latents method is deprecated:FutureWarning")  # diffusers' own
+@pytest.mark.parametrize(("name", "settings", "eta"), [("plain", {}, 0.0), ("fk-steering", {"k": 1}, 1.0)])
+def test_a_pipeline_that_gives_arrays_whatever_is_asked_for_is_taken_too(name, settings, eta):
+    case = zoo.CASES["sd-adapter"]
+    call = {**case.kwargs, "output_type": "np", "generator": torch.Generator().manual_seed(0)}
+    found = load_method(name, **settings).run(case.make(), case.prompt, tiny.brightness, **call)
+    call["generator"].manual_seed(0)
+    wanted = case.make()(case.prompt, **call, eta=eta).images
+    assert found.images.shape == wanted.shape and abs(found.images - wanted).max() < 1e-5
+
+
+def test_settings_of_freedom_that_name_no_step_are_refused():
+    with pytest.raises(ConfigError, match=r"guided=\(0.7, 0.3\): give two fractions"):
+        load_method("freedom", guided=(0.7, 0.3))
+    with pytest.raises(ConfigError, match="times=0: give a whole number from 1 on"):
+        load_method("freedom", times=0)
 
 
 def test_the_particles_of_an_image_begin_at_its_own_latents():

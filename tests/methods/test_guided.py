@@ -201,7 +201,7 @@ def test_freedom_takes_the_scale_of_the_guider_that_guides_the_prompt():
     def run():
         return load_method("freedom").run(pipe, case.prompt, load_reward(tiny.brightness), generator=toys.seeds(0)[0], **case.kwargs)
 
-    with pytest.raises(PipelineError, match="and FreeDoM cannot tell.*not linear.*give the pipeline a ClassifierFreeGuidance"):
+    with pytest.raises(PipelineError, match="cannot be told, since its AdaptiveProjectedMixGuidance is not linear, as a ClassifierFreeGuidance is"):
         run()
     pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=5.0)
     plain = FreeDoM.steps

@@ -9,7 +9,8 @@ import pytest
 import tiny
 import torch
 import toys
-from diffusers import StableDiffusionPipeline
+import zoo
+from diffusers import HeunDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline
 
 from dymo import Budget, ConfigError, PromptError
 from dymo.methods import load_method
@@ -190,3 +191,37 @@ def test_fk_steering_that_runs_late_goes_on_with_the_best_alone():
     # Once narrowed, two of three particles cost nothing.
     assert run.trace.config["narrowed"] == 0 and run.trace.evaluations == [3 + 7]
     assert run.images.shape == (1, 3, 32, 32)
+
+
+def test_particles_of_one_ancestor_part_where_the_call_says_that_the_sampler_draws_no_noise():
+    ends = []
+
+    def reward(images, prompts):
+        ends[:] = [images]
+        return 1e6 * images.mean((1, 2, 3))  # all of the weight is the best particle's
+
+    load_method("fk-steering", k=2, resamplings=1).run(tiny.sd(), "a cat", load_reward(reward), generator=toys.seeds(0), **tiny.SMALL, eta=0.0)
+    (images,) = ends
+    assert not torch.equal(*images)
+
+
+@pytest.mark.parametrize("kind", [HeunDiscreteScheduler, PNDMScheduler])
+def test_particles_are_as_many_as_the_budget_affords_where_a_step_takes_several_evaluations(kind):
+    skip = {"skip_prk_steps": True} if kind is PNDMScheduler else {}
+    run = load_method("fk-steering").run(
+        tiny.sd(scheduler=tiny.scheduler(kind, **skip)), "a cat", load_reward(tiny.brightness), Budget(evaluations=15), toys.seeds(0), **tiny.SMALL
+    )
+    each = {HeunDiscreteScheduler: 7, PNDMScheduler: 5}[kind]  # of four steps
+    assert run.trace.evaluations == [15 // each * each]
+
+
+def test_a_budget_is_held_against_the_evaluations_that_the_run_makes():
+    """Heun's step takes two; a picture that is painted over takes a part of the steps."""
+    calls, reward, method = [], load_reward(tiny.brightness), load_method("fk-steering")
+    pipe, case = tiny.sd(scheduler=tiny.scheduler(HeunDiscreteScheduler)), zoo.CASES["sd-img2img"]
+    pipe.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    with pytest.raises(ConfigError, match="less than the 7 evaluations that this sampler makes in the 4 steps"):
+        method.run(pipe, "a cat", reward, Budget(evaluations=6), toys.seeds(0), **tiny.SMALL)
+    assert not calls
+    call = {**case.kwargs, "num_inference_steps": 4, "strength": 0.5}
+    assert method.run(case.make(), "a cat", reward, Budget(evaluations=2), toys.seeds(0), **call).trace.evaluations == [2]

@@ -16,6 +16,7 @@ import pytest
 import readers
 import tiny
 import torch
+import zoo
 from diffusers import AdaptiveProjectedGuidance, ClassifierFreeGuidance, HunyuanImageRefinerPipeline, SkipLayerGuidance
 from diffusers.models.transformers.transformer_hidream_image import MOEFeedForwardSwiGLU
 
@@ -282,6 +283,42 @@ def test_ideogram_s_guidance_is_the_present_step_s_and_a_prompt_that_is_written_
         family.encoders(pipe, {"prompt_upsampling": True})
 
 
+GUIDED_FAMILIES = [name for name in flows.FAMILIES if name not in ("flux-dev", "flux-schnell", "flux2-dev", "qwen-image-2.1-uncached")]
+
+# Their pipelines bring the guided prediction to another length.
+RESCALED = ("lumina2", "qwen-image", "longcat-image", "nucleus-image", "joyimage")
+
+
+@pytest.mark.parametrize("name", [*GUIDED_FAMILIES, "sd-v"])
+def test_the_residual_is_what_the_noise_changes_by_where_the_guidance_grows(name, monkeypatch):
+    """Whatever the denoiser predicts, and whichever sign its pipeline gives that: d eps / d scale = eps_cond - eps_uncond."""
+    case = zoo.CASES[name] if name in zoo.CASES else flows.FAMILIES[name]
+    pipe = zoo.CASES[name].make() if name in zoo.CASES else plain(name)[0]
+    seen, z = [], None
+    for scale in (3.0, 4.0):
+        given = {"true_cfg_scale" if "true_cfg_scale" in case.kwargs else "guidance_scale": scale}
+        if name == "ideogram4":
+            given = {"guidance_schedule": (scale,) * 3}
+        if name == "hunyuan-image":
+            given = {}
+            monkeypatch.setattr(pipe, "ocr_guider", ClassifierFreeGuidance(guidance_scale=scale))
+        kwargs = {**case.kwargs, **given, "prompt": case.prompt, "generator": torch.Generator().manual_seed(0)}
+        with torch.no_grad(), PipelineLoop(pipe, kwargs, decode=lambda z: z, cost=Cost()) as loop:
+            steps = iter(loop)
+            next(steps)
+            found = loop.sampler_step(loop.predict())
+            loop.accept(z := found if z is None else z)
+            next(steps)
+            seen.append(loop.predict())
+    change, residual = seen[1].eps - seen[0].eps, seen[0].residual
+    if name in RESCALED:
+        assert (change * residual).sum() > 0
+    elif name == "lumina-next":  # the fourth channel is not guided
+        torch.testing.assert_close(change[:, :3], residual[:, :3], atol=1e-4, rtol=1e-3)
+    else:
+        torch.testing.assert_close(change, residual, atol=1e-4, rtol=1e-3)
+
+
 def test_sd3_s_word_has_the_places_of_both_encoders_each_normalised():
     pipe, _ = plain("sd3.5")
     encoders = family_of(pipe).encoders(pipe, flows.FAMILIES["sd3.5"].kwargs)
@@ -380,9 +417,9 @@ def test_guiders_are_known_or_refused():
     given = {"prompt": ["a car", "a car that says 'car'"]}
     family = family_of(pipe)
     assert family.guided(pipe, given)
-    with pytest.raises(PipelineError, match="AdaptiveProjectedMixGuidance, which is not linear.*'full'"):
-        family.scale(pipe, given)
+    assert family.unshared(pipe, given) == "its AdaptiveProjectedMixGuidance is not linear, as a ClassifierFreeGuidance is"
     pipe.ocr_guider = ClassifierFreeGuidance(guidance_scale=4.0, stop=0.5)
+    assert not family.unshared(pipe, given)
     for step, scale in ((0, 4.0), (2, 1.0)):
         pipe.ocr_guider.set_state(step, 4, None)
         assert family.scale(pipe, given) == scale and family.guided(pipe, given)

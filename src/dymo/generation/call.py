@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ..budget import Allotment
 from ..config import Config, Gradient
-from ..errors import ConfigError, RunWarning
+from ..errors import ConfigError, PipelineError, RunWarning
 from ..events import Compiled, Listener, Started, tell
 from ..guidance.loop import Timestep
 from ..guidance.objectives import Objective
 from ..methods.dymo import dymo
 from ..methods.few_steps import MOST, few_steps
 from ..methods.unguided import unguided
-from ..parts import Argument, Name, Setting
+from ..parts import Argument, Name, Set, Setting
 from ..pipelines.checks import check_offload
 from ..pipelines.compiled import compiled, explained, with_compiled
 from ..pipelines.decode import channels_differ, decoder, decoding_vae
@@ -305,3 +305,13 @@ def check_gradient(aligner: DyMO, pipe: Any, config: Config) -> None:
     semantic, preference = config.semantic_weight > 0, aligner.reward is not None
     check_weights(family_of(pipe).denoiser(pipe), semantic, config.gradient if preference else "straight-through")
     check_offload(pipe, config, preference, aligner.preview_vae is not None)
+
+
+def check_share(aligner: DyMO, pipe: Any, config: Config, call: dict[str, Any]) -> None:
+    """Raises PipelineError where gradient="conditional" has to tell the prompt's share of the guidance of this call, and cannot."""
+    on_images = aligner.reward is not None or any(objective.needs == "image" for objective in aligner.objectives)
+    if config.gradient == "conditional" and on_images and (reason := family_of(pipe).unshared(pipe, arguments(pipe, call))):
+        raise PipelineError(
+            Setting("gradient", "conditional"), f" cannot tell the prompt's share of the guidance: {reason}; ", Set(Setting("gradient", "full")),
+            " or 'straight-through'",
+        )

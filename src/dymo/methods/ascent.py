@@ -64,12 +64,14 @@ def ascend(
     """
     run.need_gradient()
     best = scores = steps = None
-    words = None if type(over).words is Leaves.words else over.words  # not every pipeline lets them be changed
+    # Not every pipeline lets its words be changed, nor begins at noise.
+    words = None if type(over).words is Leaves.words else over.words
+    start = None if type(over).start is Leaves.start else over.start
     for i in range(iterations + 1):
         if i and not run.affords():
             break
         last = i == iterations or not run.affords(2)
-        images = run.generate(over.steps, start=over.start, words=words, whole=not last)
+        images = run.generate(over.steps, start=start, words=words, whole=not last)
         if last and keep == "last":
             return images
         with torch.set_grad_enabled(not last):

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import PipelineError
 from ..guidance.loop import Loop
 from ..parts import Sampler
+from ..pipelines.schedulers import is_flow
 from .ascent import Leaves, ascend
 from .contract import Result
 from .handed import follows_loop
@@ -86,6 +87,11 @@ class DNO:
 
     @follows_loop
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
+        if is_flow(pipe.scheduler):
+            raise PipelineError(
+                f"DNO optimises the noise of DDIM's steps, and {type(pipe.scheduler).__name__} takes a flow's, which have none: take reno, "
+                "which optimises the initial noise"
+            )
         if type(pipe.scheduler).__name__ != "DDIMScheduler":
             raise PipelineError(
                 f"DNO needs a scheduler that takes its noise from outside, not {type(pipe.scheduler).__name__}: ", Sampler("DDIMScheduler"),

@@ -20,7 +20,7 @@ from ..guidance.loop import Loop, put
 from ..parts import OfMethod
 from ..pipelines.calls import loop_call
 from ..pipelines.decode import preview_of
-from ..pipelines.schedulers import kind_of
+from ..pipelines.schedulers import draws_noise, evaluations, kind_of
 from ..rewards import scale_of
 from .contract import Result
 from .handed import follows_loop
@@ -88,16 +88,15 @@ class FKSteering:
 
     @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
-        draws = kind_of(pipe.scheduler).draws(pipe.scheduler)
-        if draws == "eta" and "eta" in inspect.signature(loop_call(type(pipe))).parameters:
+        if kind_of(pipe.scheduler).draws(pipe.scheduler) == "eta" and "eta" in inspect.signature(loop_call(type(pipe))).parameters:
             pipeline_kwargs = {"eta": 1.0, **pipeline_kwargs}
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_reward()
-            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // (run.steps or 1))
+            k = self.k if run.budget.evaluations is None else max(1, run.budget.evaluations // evaluations(pipe.scheduler, run.steps or 1))
             run.trace.config = {"k": k}
             method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
             images = run.generate(
-                lambda loop: method.steps(loop, run, k, bool(draws)), copies=k, generator=_spread(run, k)
+                lambda loop: method.steps(loop, run, k, draws_noise(pipe.scheduler, pipeline_kwargs)), copies=k, generator=_spread(run, k)
             )
             images = images.unflatten(0, (-1, k))
             if k == 1 or "narrowed" in run.trace.config:

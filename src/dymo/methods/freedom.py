@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from ..budget import Allotment
 from ..errors import ConfigError, PipelineError
 from ..guidance.levels import renoise
-from ..guidance.loop import PREDICTION, Loop, Need, pick, put
+from ..guidance.loop import PREDICTION, Loop, Need, Timestep, pick, put
 from ..guidance.step import norms, per_sample, residual_length, usable
-from ..parts import Argument
+from ..parts import Argument, OfMethod
 from ..pipelines.decode import preview_of
 from ..pipelines.families import arguments, family_of
+from ..pipelines.loop import PipelineLoop
 from .contract import Result
 from .handed import follows_loop
 from .run import Run
@@ -38,6 +39,12 @@ class FreeDoM:
     times: int = 3
     preview_vae: Any = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.guided[0] < self.guided[1]:
+            raise ConfigError(OfMethod("guided", self.guided), ": give two fractions of the steps from 0 on, the first one less, as (0.3, 0.7)")
+        if self.times < 1:
+            raise ConfigError(OfMethod("times", self.times), ": give a whole number from 1 on")
+
     @follows_loop
     def run(self, pipe, prompts, reward=None, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:
         family, given = family_of(pipe), arguments(pipe, {"prompt": prompts, **pipeline_kwargs})
@@ -47,24 +54,44 @@ class FreeDoM:
         if name not in given:  # a guider of the pipeline's says
             if not family.guided(pipe, given):
                 raise ConfigError(f"FreeDoM's step is a part of the guidance, and {type(pipe).__name__} has no guider that guides this call")
-            family.scale(pipe, given)
         elif not scheduled and (not (given.get(name) or 0) > family.unguided_scale or (true and not family.guided(pipe, given))):
             also = (" and ", Argument("negative_prompt")) if true else ""
             least = f": FreeDoM's step is a part of the guidance; give more than {family.unguided_scale:g}"
             raise ConfigError(Argument(name, given.get(name)), least, also)
-        # What else a family adds to the guidance has scales of its own.
-        given |= dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))
+        for cut in ("cfg_trunc_ratio", "cfg_truncation"):
+            if given.get(cut) is not None and given[cut] < self.guided[1]:
+                raise ConfigError(
+                    Argument(cut, given[cut]), " leaves steps without guidance, of which FreeDoM's step is a part: give ",
+                    Argument(cut, self.guided[1]), " or more",
+                )
+        # A layer's skipping has a scale of its own.
+        if reason := family.unshared(pipe, given | dict.fromkeys(("skip_guidance_layers", "cfg_trunc_ratio"))):
+            raise PipelineError(f"FreeDoM's step is as long as the guidance, whose length cannot be told, since {reason}: take another method")
         with Run(pipe, prompts, reward, budget, generator, pipeline_kwargs) as run:
             run.need_gradient()
             method = replace(self, preview_vae=preview_of(self.preview_vae, pipe))
-            images = run.generate(lambda loop: method.steps(loop, run, lambda: family.scale(pipe, given), Allotment(run.budget)))
-            return run.result(images)
+
+            def steps(loop: PipelineLoop) -> None:
+                if not family.guided(pipe, given):
+                    raise PipelineError(
+                        f"FreeDoM's step is a part of the guidance, whose scale {type(pipe).__name__} gives to its denoiser: take another method"
+                    )
+                if not any(self.pushes(now) for now in loop.timesteps):
+                    done = ", ".join(f"{now.done:.3g}" for now in loop.timesteps[:9])
+                    raise ConfigError(OfMethod("guided", self.guided), f": no step of this run begins between these, but at {done}")
+                method.steps(loop, run, lambda: family.scale(pipe, given), Allotment(run.budget))
+
+            return run.result(run.generate(steps))
+
+    def pushes(self, now: Timestep) -> bool:
+        """Whether the latents are pushed at this step."""
+        # A small tolerance, since 3 / 10 is not exact in binary.
+        return self.guided[0] - 1e-9 <= now.done < self.guided[1] - 1e-9
 
     def steps(self, loop: Loop, run: Run, scale: Callable[[], float], allotment: Allotment) -> None:
         """Algorithm 2 of arXiv 2303.09833: the efficient time travel. scale: s at this moment."""
         for now in loop:
-            # A small tolerance, since 3 / 10 is not exact in binary.
-            guided = self.guided[0] - 1e-9 <= now.done < self.guided[1] - 1e-9
+            guided = self.pushes(now)
             times = self.times if guided and now.done >= self.repeated - 1e-9 else 1
             rows, done, granted = list(range(loop.samples)), 0, [times - 1] * loop.samples
             z = z_next = None
@@ -75,8 +102,7 @@ class FreeDoM:
                 if guided:
                     if seen.residual is None:
                         raise PipelineError(
-                            "there is no prediction without the prompt, and FreeDoM's step is a part of the guidance: it was switched off in the "
-                            "run, or is an input of the denoiser"
+                            "there is no prediction without the prompt, and FreeDoM's step is a part of the guidance: it was switched off in the run"
                         )
                     score = run.score(run.decode(seen.z0, self.preview_vae), [run.prompts[i] for i in rows], now.t)
                     g = seen.pull(-score, False) * now.here.radius

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..pipelines.calls import handed_on, hands_on
 from ..pipelines.images import images_in, returned
+from ..trace import Trace
 from .contract import Result
 
 
@@ -24,16 +25,16 @@ def follows_loop(run: Callable[..., Result]) -> Callable[..., Result]:
     ) -> Result:
         if not hands_on(pipe):
             return run(method, pipe, prompts, reward, budget, generator, **kwargs)
-        made = []
 
-        def followed(own: dict[str, Any]) -> Any:
+        def followed(own: dict[str, Any]) -> tuple[Any, Trace]:
             texts = own.pop("prompt", None)
             # Beside embeddings of the class's own making the user's prompt says in words what they embed.
             texts = prompts if texts is None else texts
-            made.append(run(method, pipe, texts, reward, budget, own.pop("generator", None), **own))
-            return returned(made[-1].images, own.get("return_dict", True))
+            result = run(method, pipe, texts, reward, budget, own.pop("generator", None), **own)
+            return returned(result.images, own.get("return_dict", True)), result.trace
 
         given = {"prompt": prompts} | ({} if generator is None else {"generator": generator})
-        return Result(images_in(handed_on(pipe, {**given, **kwargs}, followed)), made[-1].trace)
+        output, trace = handed_on(pipe, {**given, **kwargs}, followed)
+        return Result(images_in(output), trace)
 
     return found

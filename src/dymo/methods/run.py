@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..budget import Budget, check_budget
+from ..budget import Allotment, Budget, check_budget
 from ..errors import ConfigError, PipelineError, PromptError, RewardError
-from ..guidance.loop import Loop
 from ..parts import Argument, Limit, Name
 from ..pipelines.calls import given_call, loop_call
-from ..pipelines.checks import check_arguments, check_generator, check_steps, images_per_prompt
+from ..pipelines.checks import check_arguments, check_copies, check_generator, check_steps, images_per_prompt
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
-from ..pipelines.families import family_of
-from ..pipelines.hold import checkpointed, frozen, held
-from ..pipelines.images import copied, further, images_in
+from ..pipelines.families import arguments, family_of
+from ..pipelines.hold import checkpointed, frozen, held, patched
+from ..pipelines.images import copied, further, images_in, one_an_image
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
 from ..pixels import opaque
@@ -31,7 +32,7 @@ from ..trace import Trace
 from ..wording import Wording, wording_of
 from .contract import Result
 
-Algorithm = Callable[[Loop], None]
+Algorithm = Callable[[PipelineLoop], None]
 
 
 class Run(ExitStack):
@@ -63,6 +64,8 @@ class Run(ExitStack):
             for key, value in kwargs.items() if key not in ("output_type", "return_dict")
         }  # fmt: skip
         self.output_type = kwargs.get("output_type", "pil")
+        if self.output_type not in ("pil", "np", "pt"):
+            raise ConfigError(Argument("output_type", self.output_type), ": methods give 'pil', 'np' or 'pt'")
         self.repeats = images_per_prompt(self.kwargs.pop("num_images_per_prompt", None))
         self.said = self._said(self.texts)
         self.prompts = [reading.text for reading in self.said.readings for _ in range(self.repeats)]
@@ -70,10 +73,10 @@ class Run(ExitStack):
         written = [text for text in self.texts for _ in range(self.repeats)]
         self.trace = Trace(prompts=written, texts=self.prompts, evaluations=[0] * len(self.prompts))
         self._calls: dict[tuple[str, ...], dict[str, Any]] = {}
-        if self.steps is not None and self.budget.evaluations is not None and self.budget.evaluations < self.steps:
+        if self.budget.evaluations is not None and self.budget.evaluations < self._least:
             raise ConfigError(
                 Limit("evaluations", self.budget.evaluations),
-                f" is less than the {self.steps} steps of one trajectory: raise the budget or lower ", Name(Argument("num_inference_steps")),
+                f" is less than the {self._least} steps of one trajectory: raise the budget or lower ", Name(Argument("num_inference_steps")),
             )
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -92,6 +95,14 @@ class Run(ExitStack):
         calls = (given_call(self.pipe), loop_call(type(self.pipe)))
         own = next((found for call in calls if (found := inspect.signature(call).parameters.get("num_inference_steps"))), None)
         return self.kwargs.get("num_inference_steps") or (None if own is None else own.default)
+
+    @property
+    def _least(self) -> int:
+        """Steps that one trajectory takes at least: of a picture that is painted over, a part; 0 where nothing says."""
+        given = arguments(self.pipe, self.kwargs)
+        if any(given.get(name) is not None for name in ("denoising_start", "denoising_end")):
+            return 0
+        return int((self.steps or 0) * min(1.0, given.get("strength") or 1.0))
 
     @property
     def _generators(self) -> list[torch.Generator]:
@@ -178,8 +189,13 @@ class Run(ExitStack):
             **self._call(prompts or self.texts), "num_images_per_prompt": self.repeats * copies, "generator": generator,
             "output_type": "pt",
         }  # fmt: skip
-        if copies > 1 and kwargs.get("latents") is not None:
-            kwargs["latents"] = kwargs["latents"].repeat_interleave(copies, 0)
+        if copies > 1:
+            check_copies(type(self.pipe), kwargs, len(self.texts))
+            if kwargs.get("latents") is not None:
+                kwargs["latents"] = kwargs["latents"].repeat_interleave(copies, 0)
+            for name in family_of(self.pipe).by_image:
+                if kwargs.get(name) is not None:
+                    kwargs[name] = one_an_image(kwargs[name], len(self.prompts) * copies)
         before = max(self.trace.evaluations)
         if algorithm is None:
             found = self._untouched(kwargs)
@@ -194,10 +210,21 @@ class Run(ExitStack):
                 loop = stack.enter_context(
                     PipelineLoop(self.pipe, kwargs, decode=self.decode, cost=self.trace.cost, start=start, words=words, whole=whole)
                 )
+                if start is not None and loop.timesteps and loop.timesteps[0].done > 0:
+                    raise ConfigError(
+                        "what is optimised is the noise that an image begins at, and this run begins at a picture, in the midst of the schedule: "
+                        "let it begin at noise, or take a method that moves the latents on their way"
+                    )
+                if not self._rounds:
+                    Allotment(self.budget).open(len(loop.timesteps), sum(now.calls for now in loop.timesteps))
                 algorithm(loop)
+            if loop.result is None:
+                raise PipelineError("the algorithm has left the loop before its end, where the image is made: go on until the loop stops")
             found = loop.result
             self._count(loop.evaluations)
         images = images_in(found)
+        if isinstance(images, np.ndarray):  # StableDiffusionAdapterPipeline's, whatever is asked for
+            images = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.pipe._execution_device)
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise PipelineError(f"{type(self.pipe).__name__} gave no batch of images as a tensor for ", Argument("output_type", "pt"))
         self._rounds.append(max(self.trace.evaluations) - before)
@@ -225,23 +252,29 @@ class Run(ExitStack):
             self.trace.evaluations[row // each] += spent
 
     def _untouched(self, kwargs: dict[str, Any]) -> Any:
-        """The pipeline's own call, its denoiser counted by a hook."""
+        """The pipeline's own call, its denoiser counted by a hook, and its steps, of all its loops where it has several."""
         rows: list[int] = []
+        steps = itertools.count()
+        plain = self.pipe.scheduler.step
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
             sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
             rows.append(len(sample))
 
+        def step(*args: Any, **kwargs: Any) -> Any:
+            next(steps)
+            return plain(*args, **kwargs)
+
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:
-            found = self.pipe(**kwargs)
+            with patched(self.pipe.scheduler, "step", step):
+                found = self.pipe(**kwargs)
         finally:
             handle.remove()
         self.trace.cost.denoiser_calls += len(rows)
         self.trace.cost.denoiser_rows += sum(rows)
-        steps = getattr(self.pipe, "_num_timesteps", None) or len(rows)
         copies = kwargs["num_images_per_prompt"] // self.repeats
-        self._count([steps] * (len(self.prompts) * copies))
+        self._count([next(steps)] * (len(self.prompts) * copies))
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:
@@ -269,11 +302,7 @@ class Run(ExitStack):
             return Result(images, self.trace)
         processor = self.pipe.image_processor
         arrays = processor.pt_to_numpy(images)
-        if self.output_type == "np":
-            return Result(arrays, self.trace)
-        if self.output_type != "pil":
-            raise ConfigError(Argument("output_type", self.output_type), ": methods give 'pil', 'np' or 'pt'")
-        return Result(processor.numpy_to_pil(arrays), self.trace)
+        return Result(arrays if self.output_type == "np" else processor.numpy_to_pil(arrays), self.trace)
 
 
 def denoiser_of(pipe: Any) -> nn.Module:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ..errors import PipelineError
+
+T = TypeVar("T")
 
 _HANDED_ON: ContextVar[Any] = ContextVar("_HANDED_ON", default=None)
 """The pipeline whose class has handed its call on, with the arguments as they are now."""
@@ -77,25 +80,33 @@ def hands_on(pipe: Any) -> bool:
     return len(_chain(type(pipe))) > 1 and _HANDED_ON.get() is not pipe
 
 
-def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `pipe(**kwargs)` returns, where `run` stands for the call with the loop, and is given its arguments by name.
+def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any]], tuple[Any, T]]) -> tuple[Any, T]:
+    """What `pipe(**kwargs)` returns, where `run` stands for the call with the loop: it is given that one's arguments by name, and
+    returns what that one is to return, and something beside it, which is returned here too.
 
     For a pipeline that `hands_on`: the code of its classes around that call runs as it is, once. Raises PipelineError where it does
-    not come to the call.
+    not come to the call, or comes to it again.
     """
     chain = _chain(type(pipe))
-    came = []
+    name = type(pipe).__name__
+    kept: list[T] = []
 
     def call(place: int, *args: Any, **kwargs: Any) -> Any:
         own = vars(chain[place])["__call__"]
         function = undecorated(own)
         if chain[place] is chain[-1]:
-            came.append(place)
+            if kept:
+                raise PipelineError(
+                    f"{name}.__call__ calls super().__call__ again, and what is steered is one run of a loop, with one budget and one trace: steer "
+                    f"its runs one by one, each by a {chain[-1].__name__}, and give the next what the one before has made"
+                )
             token = _HANDED_ON.set(pipe)
             try:
-                return run(_named(function, pipe, args, kwargs))
+                found, beside = run(_named(function, pipe, args, kwargs))
             finally:
                 _HANDED_ON.reset(token)
+            kept.append(beside)
+            return found
 
         def above(*given: Any) -> _Above:
             return _Above(pipe, chain[place], lambda *args, **kwargs: call(place + 1, *args, **kwargs))
@@ -104,11 +115,26 @@ def handed_on(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any
             return knowing(function, {"super": above})(pipe, *args, **kwargs)
 
     found = call(0, **kwargs)
-    if not came:
-        raise PipelineError(
-            f"{type(pipe).__name__}.__call__ has not called super().__call__, whose loop is what is steered: use {chain[-1].__name__}"
-        )
-    return found
+    if not kept:
+        raise PipelineError(f"{name}.__call__ has not called super().__call__, whose loop is what is steered: use {chain[-1].__name__}")
+    return found, kept[0]
+
+
+def reached(pipe: Any, kwargs: Mapping[str, Any], run: Callable[[dict[str, Any]], T]) -> T:
+    """What `run` returns, which stands for the call with the loop as in `handed_on`; what its classes do after that call is left out."""
+    found: list[T] = []
+
+    def stop(own: dict[str, Any]) -> tuple[Any, None]:
+        found.append(run(own))
+        raise _Reached
+
+    with suppress(_Reached):
+        handed_on(pipe, kwargs, stop)
+    return found[0]
+
+
+class _Reached(BaseException):
+    """The call with the loop has been reached: the code around it ends here."""
 
 
 class _Above:

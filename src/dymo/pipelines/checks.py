@@ -23,6 +23,9 @@ _REUSING = ("cache", "pyramid_attention_broadcast", "fbc_", "taylorseer")
 # What diffusers still takes out of its **kwargs.
 _DEPRECATED = ("callback", "callback_steps")
 
+# Arguments that tell a pipeline whose picture is one a prompt, and not a control's or a reference beside the prompt.
+_OF_PICTURES = ("strength", "mask_image", "image_guidance_scale", "noise_level", "adapter_conditioning_scale")
+
 
 def check_pipeline(pipe: Any, config: Config, semantic: bool) -> None:
     """Raises PipelineError where gradients would be missing, wrong, or silently zero."""
@@ -131,6 +134,22 @@ def images_per_prompt(number: Any) -> int:
     if not isinstance(number, Integral) or number < 1:
         raise ConfigError(Argument("num_images_per_prompt", number), ": give a whole number above 0")
     return int(number)
+
+
+def check_copies(pipe: type, given: Mapping[str, Any], prompts: int) -> None:
+    """Raises ConfigError where each of several prompts has a picture of its own, and is to have several images: diffusers' pipelines go through
+    all pictures before the first one comes again, and through all images of a prompt before the next prompt's.
+    """
+    if prompts == 1 or not any(name in inspect.signature(loop_call(pipe)).parameters for name in _OF_PICTURES):
+        return
+    for name in ("image", "mask_image"):
+        pictures: Any = given.get(name)
+        several = isinstance(pictures, (list, tuple)) or getattr(pictures, "ndim", 0) == 4
+        if several and len(pictures) == prompts:
+            raise ConfigError(
+                Argument(name), f": {pipe.__name__} would paint some of the several images of a prompt from another prompt's picture: give the "
+                f"{prompts} prompts one by one, each with its picture"
+            )
 
 
 def check_offload(pipe: Any, config: Config, preference: bool, preview: bool) -> None:

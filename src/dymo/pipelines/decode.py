@@ -76,8 +76,14 @@ def channels_differ(vae: Any, pipe: Any) -> str:
 
 
 def preview_of(vae: Any, pipe: Any) -> Any:
-    """A VAE for predictions as it is given, or loaded where it is named. Raises PipelineError."""
-    return load_preview(vae, pipe) if isinstance(vae, str) else vae
+    """A VAE for predictions as it is given, or loaded where it is named. Raises PipelineError where it is none, or another model's."""
+    if isinstance(vae, str):
+        return load_preview(vae, pipe)
+    if vae is not None and not isinstance(vae, nn.Module):
+        raise PipelineError(f"{vae!r} decodes no predictions: give an AutoencoderTiny, or its folder or hub id")
+    if vae is not None and (other := channels_differ(vae, pipe)):
+        raise PipelineError(other)
+    return vae
 
 
 @dataclass(frozen=True)

@@ -373,7 +373,7 @@ class Evaluator:
         return slice(start, start + n)
 
     def _residual(self, rows: Rows, now: Timestep, kind: str, sample: Tensor) -> Tensor | None:
-        """eps_cond - eps_uncond (n, c, h, w), None without guidance; a flow's is (1 - s) (v_cond - v_uncond)."""
+        """eps_cond - eps_uncond (n, c, h, w), None without guidance."""
         conditional = unconditional = None
         for branches, output in self.outputs[: self._call]:
             blocks = output.detach().float().unflatten(0, (branches.count, -1))
@@ -383,9 +383,10 @@ class Evaluator:
                 unconditional = blocks[branches.unconditional]
         if conditional is None or unconditional is None:
             return None
-        # A learned variance lies behind the prediction.
-        found = self.latents.spatial(pick(conditional - unconditional, rows)[:, : sample.shape[1]])
-        return found * {"flow_prediction": now.here.a, "reversed_flow_prediction": -now.here.a}.get(kind, 1.0)
+        # A learned variance lies behind the prediction, and Z-Image's has an axis of frames.
+        found = pick(conditional - unconditional, rows)[:, : sample.shape[1]].reshape(-1, *sample.shape[1:])
+        found = self.family.sign * self.latents.spatial(found)
+        return predict_noise(torch.zeros_like(found), found, now.here, kind)  # eps is linear in z and the output
 
 
 class _Looked(Exception):

@@ -59,6 +59,14 @@ def images_of(output: Any, decode: Callable[[Tensor], Tensor], channels: int = 3
     return from_pil(images)
 
 
+def one_an_image(pictures: Any, rows: int) -> Any:
+    """A picture, or a list or batch (n, c, H, W) of them, as so many: each as often as the others, one behind the other."""
+    if isinstance(pictures, Tensor) and pictures.ndim == 4:
+        return pictures.repeat_interleave(rows // len(pictures), 0)
+    each = pictures if isinstance(pictures, list) else [pictures]
+    return [picture for picture in each for _ in range(rows // len(each))]
+
+
 def returned(images: Any, as_output: bool) -> Any:
     """Images as a pipeline returns them: an output of diffusers, or under `return_dict=False` a tuple."""
     from diffusers import ImagePipelineOutput

@@ -114,11 +114,15 @@ class PipelineLoop:
     # What the algorithm asks for.
 
     def __iter__(self) -> Iterator[Timestep]:
+        """See `Loop.__iter__`. Raises PipelineError where a level is not left by `accept`."""
         while self._arrived is not None:
             if self.interrupted or (self.cancel is not None and self.cancel.is_set()):
                 self._go(STOP)
             else:
-                yield self._arrived
+                now = self._arrived
+                yield now
+                if self._arrived is now:
+                    raise PipelineError(f"step {now.index} was not left: each is left by loop.accept(z), and comes again until then")
 
     def predict(self, z: Tensor | None = None, rows: Rows | None = None, need: Need = PREDICTION) -> Seen:
         """See `Loop.predict`. Raises ConfigError on a `need` that is no Need, PipelineError where the pipeline ends in the middle of a step."""

@@ -111,6 +111,10 @@ class Family(Protocol):
     """What the preference's gradient goes through unless the user says."""
     head: str = "proj_out"
     """The denoiser's last layer by its name, where latents are sequences: it says how many channels come out."""
+    sign: float = 1.0
+    """-1 where its pipelines turn the sign of what the denoiser gives before their scheduler is given it."""
+    by_image: tuple[str, ...] = ()
+    """Pictures among the arguments of the call of which its pipelines may want one an image, also where a prompt has several images."""
     unguided_scale: float = 1.0
     """The `guidance_scale` of the call above which there is guidance."""
     form: Form = USUAL
@@ -135,6 +139,10 @@ class Family(Protocol):
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
         """The factor that guidance puts on the conditional rows at this moment."""
         ...
+
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        """Why the guided prediction is not the conditional rows' by one factor, `scale`, and the rest; "" where it is. Asked before the call."""
+        return ""
 
     def guided(self, pipe: Any, given: Mapping[str, Any]) -> bool:
         """Whether the call runs with classifier-free guidance; a scale that is an input of the denoiser is none."""

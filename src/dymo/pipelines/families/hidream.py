@@ -22,6 +22,7 @@ class HiDream(Transformer):
     """The family of `HiDreamImageTransformer2DModel`. In a block's text, Llama's last layer stands before the block's own."""
 
     blocks, attention = "double_stream_blocks", "block.attn1"
+    sign = -1.0
     # Single ones follow, twice as many: at the depth of FLUX.1's.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {16: (9, 15)}
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ...errors import PipelineError
-from ...parts import Set, Setting
 from ..kernel import Places
 from .flux import every_block
 from .qwen_image import QwenImage
@@ -58,13 +57,11 @@ class HunyuanImage(QwenImage):
         guider = self._guider(pipe, given)
         if not self.guided(pipe, given):
             return 1.0
-        if type(guider).__name__ != _LINEAR:
-            raise PipelineError(
-                Setting("gradient", "conditional"),
-                f" and FreeDoM cannot tell the prompt's share of {type(guider).__name__}, which is not linear: ", Set(Setting("gradient", "full")),
-                f" or 'straight-through', or give the pipeline a {_LINEAR}",
-            )
         return float(guider.guidance_scale) + guider.use_original_formulation if guider._is_cfg_enabled() else 1.0
+
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        kind = type(self._guider(pipe, given)).__name__
+        return f"its {kind} is not linear, as a {_LINEAR} is" if kind != _LINEAR and self.guided(pipe, given) else ""
 
     def kept(self, pipe: Any, given: Mapping[str, Any]) -> Tensor | None:
         """Projected guidance has momentum: a running average of the differences between its two predictions."""

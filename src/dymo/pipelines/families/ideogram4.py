@@ -32,6 +32,7 @@ class Ideogram4(Flux):
     """
 
     blocks, attention = "layers", "attention"
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {34: (7, 11)}
     patch = 1
     head = "final_layer.linear"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...errors import PipelineError
-from ...parts import Set, Setting
 from ..kernel import Places
 from . import Branches, Encoder
 from .transformer import Transformer
@@ -16,6 +14,7 @@ class Lumina2(Transformer):
     """The family of `Lumina2Transformer2DModel`."""
 
     blocks = "layers"
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {26: (6, 10)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
@@ -25,12 +24,11 @@ class Lumina2(Transformer):
         return bool(pipe.do_classifier_free_guidance)
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
-        if (given.get("cfg_trunc_ratio") or 1.0) < 1:
-            raise PipelineError(
-                Setting("gradient", "conditional"), " cannot tell the steps that cfg_trunc_ratio leaves without guidance: ",
-                Set(Setting("gradient", "full")), " or 'straight-through'",
-            )
         return float(pipe.guidance_scale) if pipe.do_classifier_free_guidance else 1.0
+
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        ends = (given.get("cfg_trunc_ratio") or 1.0) < 1 and given["guidance_scale"] > 1
+        return "cfg_trunc_ratio leaves steps without guidance" if ends else ""
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         lengths = tuple(int(n) for n in kwargs["encoder_attention_mask"].sum(1).tolist())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...errors import PipelineError
-from ...parts import Set, Setting
 from . import Branches, Encoder
 from .transformer import Transformer, check_cleaning, filled
 
@@ -17,17 +15,14 @@ class LuminaNext(Transformer):
     """The family of `LuminaNextDiT2DModel`. The prompt's rows are first; the variance lies beside the velocity, whose sign is turned."""
 
     blocks, attention = "layers", "attn2"
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {24: (6, 10)}
 
     def branches(self, pipe: Any, given: Mapping[str, Any], call: int = 0) -> Branches:
         return Branches(2, 0, 1) if pipe.do_classifier_free_guidance else Branches(1, 0, None)
 
-    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
-        raise PipelineError(
-            Setting("gradient", "conditional"),
-            f" and FreeDoM cannot tell the prompt's share: {type(pipe).__name__} guides three channels of four: ",
-            Set(Setting("gradient", "full")), " or 'straight-through'",
-        )
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        return f"{type(pipe).__name__} guides three channels of four" if given["guidance_scale"] > 1 else ""
 
     def encoders(self, pipe: Any, given: Mapping[str, Any]) -> Sequence[Encoder]:
         """The prompts of a call are filled up to the longest of them, on the tokenizer's side."""

@@ -17,6 +17,7 @@ _MARK = "\ue000"
 class Nucleus(Flux):
     """The family of `NucleusMoEImageTransformer2DModel`: queries of the image alone. Each expert chooses its tokens in each image by itself."""
 
+    sign = -1.0
     read: ClassVar[Mapping[int, tuple[int, int]]] = {24: (6, 10)}
 
     def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:

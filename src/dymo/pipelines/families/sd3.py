@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...errors import PipelineError
-from ...parts import Set, Setting
 from ..kernel import Places
 from . import Encoder
 from .transformer import Transformer
@@ -18,13 +16,9 @@ class SD3(Transformer):
     # Around the block that localises words best in SD3-M, 9 of 24 (arXiv 2509.18096); in SD3.5-L at the same depth.
     read: ClassVar[Mapping[int, tuple[int, int]]] = {24: (6, 10), 38: (10, 16)}
 
-    def scale(self, pipe: Any, given: Mapping[str, Any]) -> float:
-        if given.get("skip_guidance_layers") is not None:
-            raise PipelineError(
-                Setting("gradient", "conditional"), " cannot tell the prompt's share of skip_guidance_layers: ", Set(Setting("gradient", "full")),
-                " or 'straight-through'",
-            )
-        return super().scale(pipe, given)
+    def unshared(self, pipe: Any, given: Mapping[str, Any]) -> str:
+        skips = given.get("skip_guidance_layers") is not None and given["guidance_scale"] > 1
+        return "skip_guidance_layers runs the prompt's rows twice" if skips else ""
 
     def places(self, pipe: Any, args: tuple, kwargs: Mapping[str, Any], tokens: tuple[int, int]) -> Places:
         return Places(0, tokens[0] * tokens[1], kwargs["encoder_hidden_states"].shape[1])

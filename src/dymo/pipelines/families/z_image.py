@@ -21,6 +21,8 @@ class ZImage(Transformer):
     """The family of `ZImageTransformer2DModel`. Guidance is positive rows first, and counts from 0: pos + w (pos - neg)."""
 
     blocks, attention = "layers", "attention"
+    sign = -1.0
+    by_image = ("mask_image",)
     read: ClassVar[Mapping[int, tuple[int, int]]] = {30: (5, 9)}
     patch = 2
     unguided_scale = 0.0

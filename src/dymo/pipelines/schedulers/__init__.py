@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .latents import initial_scale, limited, noise_like, shrink
-from .table import SCHEDULERS, Kind, draws_noise, kind_of, prediction_of
+from .table import SCHEDULERS, Kind, draws_noise, evaluations, is_flow, kind_of, prediction_of
 from .timeline import at_pixels, place_of, timesteps
 
 __all__ = [
-    "SCHEDULERS", "Kind", "at_pixels", "draws_noise", "initial_scale", "kind_of", "limited", "noise_like", "place_of", "prediction_of",
-    "shrink", "timesteps",
+    "SCHEDULERS", "Kind", "at_pixels", "draws_noise", "evaluations", "initial_scale", "is_flow", "kind_of", "limited", "noise_like",
+    "place_of", "prediction_of", "shrink", "timesteps",
 ]  # fmt: skip

@@ -296,6 +296,12 @@ def draws_noise(scheduler: Any, given: Mapping[str, Any]) -> bool:
     return bool(given.get("eta") if draws == "eta" else draws)
 
 
+def evaluations(scheduler: Any, steps: int) -> int:
+    """Of the denoiser, in a run of so many steps."""
+    calls = kind_of(scheduler).calls
+    return next(count for count in range(steps, 2 * steps + 1) if len(calls(count)) == steps)
+
+
 def _instead(name: str) -> tuple[str | Part, ...]:
     if not name:
         return ("Its models run with no other; of diffusers' other samplers most can be steered (docs/models.md)",)
