@@ -18,6 +18,7 @@ import pytest
 import tiny
 import typer.main
 
+import dymo
 from dymo import Budget, DyMO
 from dymo.cli import app
 from dymo.commands.options import check_miniature_words
@@ -86,6 +87,12 @@ def test_the_arguments_are_those_of_the_code(heading, function):
 def test_what_a_budget_takes_is_named():
     for field in dataclasses.fields(Budget):
         assert f"Budget({field.name}=" in (DOCS / "settings.md").read_text(encoding="utf-8")
+
+
+def test_every_public_name_has_its_place_in_the_table_of_names():
+    named = [name for row in table("What `dymo` has")[1:] for cell in row for name in re.findall(r"`(\w+)`", cell)]
+    assert set(dymo.__all__) <= set(named)
+    assert all(hasattr(dymo, name) for row in table("What `dymo` has")[1:] for name in re.findall(r"`(\w+)`", row[0]))
 
 
 def test_the_pages_that_are_linked_are_there():

@@ -17,7 +17,7 @@ from ..errors import PipelineError
 
 
 class _Owned:
-    """A lock that knows which thread has it."""
+    """A lock that records which thread holds it."""
 
     def __init__(self) -> None:
         self.lock, self.owner = threading.Lock(), 0
