@@ -18,7 +18,10 @@ import pytest
 import tiny
 import typer.main
 
+import dymo
 from dymo import Budget, DyMO
+from dymo.bench.plan import Comparison
+from dymo.bench.reading import read_yaml
 from dymo.cli import app
 from dymo.commands.options import check_miniature_words
 from dymo.config import PRESETS, Config
@@ -88,13 +91,27 @@ def test_what_a_budget_takes_is_named():
         assert f"Budget({field.name}=" in (DOCS / "settings.md").read_text(encoding="utf-8")
 
 
-def test_the_pages_that_are_linked_are_there():
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        named = {DOCS.parent / name for name in re.findall(r"`(docs/[\w.-]+\.md)`", text)}
-        named |= {page.parent / name for name in re.findall(r"\]\(([\w./-]+\.md)[)#]", text)}
-        missing = sorted(str(path) for path in named if not path.is_file())
-        assert not missing, f"{page.name} names {missing}"
+def test_every_public_name_has_its_place_in_the_table_of_names():
+    named = [name for row in table("What `dymo` has")[1:] for cell in row for name in re.findall(r"`(\w+)`", cell)]
+    assert set(dymo.__all__) <= set(named)
+    assert all(hasattr(dymo, name) for row in table("What `dymo` has")[1:] for name in re.findall(r"`(\w+)`", row[0]))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_what_is_linked_is_there():
+    for page in [*PAGES, *DOCS.glob("tables/*/*.md"), *(DOCS.parent / name for name in ("CHANGELOG.md", "training/README.md"))]:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        links = [*(f"../{name}" if page.parent == DOCS else name for name in re.findall(r"`(docs/[\w.-]+\.md)`", text))]
+        links += [link.strip("<>") for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+        for link in links:
+            file, _, anchor = link.partition("#")
+            there = page.parent / file if file else page
+            assert there.exists() and (not anchor or anchor in anchors(there)), f"{page.name}: {link}"
 
 
 class Block(NamedTuple):
@@ -207,6 +224,16 @@ def test_c7_commands_in_a_sentence_are_read_by_the_command_line(page):
         except Exception as error:
             # A sentence may name a command without all it needs.
             assert "Missing" in str(error) or type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError"), command
+
+
+def test_the_plan_of_a_page_is_read_whole(monkeypatch, tmp_path):
+    (block,) = [block for block in blocks() if block.language == "yaml"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dymo.bench.plan.load_prompts", lambda source, n, seed: [f"{source} {i}" for i in range(n)])
+    Path("mine.py").write_text("class Method:\n    def run(self, pipe, prompts, reward, budget, generator, **given):\n        return None\n")
+    Path("plan.yaml").write_text(block.text)
+    plan = Comparison.read(read_yaml(Path("plan.yaml")))
+    assert len(plan.rows) == block.text.split("\nrows:\n")[1].count("  - ") and len(plan.prompts) == 100
 
 
 def test_c7_the_examples_of_the_help_are_read_by_the_command_line():

@@ -33,10 +33,12 @@ class Text:
 
     @property
     def weighted(self) -> bool:
+        """Whether any encoder's reading has a weight other than 1."""
         return any(reading.weighted for reading in self.readings)
 
     @property
     def tokens(self) -> int:
+        """How many tokens it has, by the encoder with the most."""
         return max(layout.tokens for layout in self.layouts)
 
     def windows(self, most: int | None) -> list[Windows]:

@@ -1,5 +1,6 @@
 """What a reward is given: images in their range, on its device."""
 
+import contextvars
 from contextlib import contextmanager
 
 import pytest
@@ -80,6 +81,20 @@ def test_p13_rewards_are_back_where_they_were_also_after_an_exception():
         raise KeyboardInterrupt
     assert (here.seen, there.seen[-1]) == (["meta", "cpu"], "meta")
     assert device_of(load_reward(module)) == torch.device("cpu")
+
+
+def test_a_reward_that_runs_of_two_threads_share_goes_back_at_the_end_of_the_last():
+    shared = Somewhere()
+    (first, one), (second, two) = ((contextvars.copy_context(), placed([shared], "meta")) for _ in range(2))
+    first.run(one.__enter__)
+    second.run(two.__enter__)
+    with pytest.raises(RewardError, match="somewhere is on meta for another run, and cannot be on cpu too: give each run a reward of its own"):
+        with placed([shared], "cpu"):
+            pass
+    first.run(one.__exit__, None, None, None)
+    assert shared.device.type == "meta"
+    second.run(two.__exit__, None, None, None)
+    assert shared.device.type == "cpu"
 
 
 def test_a_reward_s_own_at_work_may_take_no_argument():

@@ -198,6 +198,8 @@ def test_a_loader_s_own_exception_is_a_reward_error():
 
     with pytest.raises(RewardError, match="x: cannot be loaded from 'there': division by zero"):
         load_reward(Spec("x", fails, source="there"))
+    with pytest.raises(RewardError, match="^x: cannot be loaded: division by zero$"):  # of a package's own there is no place to name
+        load_reward(Spec("x", fails))
 
 
 def test_what_is_not_there():

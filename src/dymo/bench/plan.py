@@ -181,6 +181,7 @@ class Comparison(BaseModel):
         return self
 
     def row(self, name: str) -> RowSpec:
+        """The row of that name. Raises StopIteration where there is none."""
         return next(row for row in self.rows if row.name == name)
 
     @property
@@ -193,6 +194,7 @@ class Comparison(BaseModel):
         return {name: value for name, value in {**self.call, **row.call}.items() if value is not None}
 
     def reward_of(self, row: RowSpec) -> str | dict[str, float] | None:
+        """What guides a row, its own reward or the comparison's: a name, weights by name, or None."""
         return (self.reward if row.reward is None else row.reward) or None
 
     def loras_of(self, row: RowSpec) -> list[tuple[str, float]]:

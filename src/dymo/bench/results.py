@@ -31,6 +31,7 @@ class RowResult:
     absent: int = 0  # images that are not generated yet
 
     def mean(self, name: str) -> float | None:
+        """The mean of a metric over the prompts; None where no image has it."""
         found = self.values.get(name, {})
         return sum(found.values()) / len(found) if found else None
 

@@ -64,6 +64,7 @@ def check_metric(name: str, prompts: Sequence[str] = ()) -> None:
 
 
 def reward_names(reward: Any) -> list[str]:
+    """The names in a reward as a plan writes it: of a name or of weights by name; none of anything else."""
     return list(reward) if isinstance(reward, Mapping) else [reward] if isinstance(reward, str) else []
 
 

@@ -56,6 +56,7 @@ class Store:
             self._db.executescript(_TABLES)
 
     def image_path(self, key: Key) -> Path:
+        """Where the PNG file of an image lies; two prompts with the same first words differ by a hash."""
         mark = hashlib.sha256(key.prompt.encode()).hexdigest()[:8]
         words = re.sub(r"[^a-z0-9]+", "-", key.prompt.lower())[:60].strip("-")
         return self.folder / "images" / key.configuration / f"{key.seed:04d}-{words}-{mark}.png"
@@ -106,6 +107,7 @@ class Store:
         self._rows("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
 
     def noted(self, name: str) -> Any:
+        """What was noted under a name, as JSON gives it back; None where nothing was."""
         found = self._rows("SELECT value FROM notes WHERE name = ?", (name,))
         return json.loads(found[0][0]) if found else None
 

@@ -38,10 +38,12 @@ class Job:
 
     @property
     def model_name(self) -> str:
+        """What `--model` names; the word for the embedded miniature where it names nothing."""
         return self.settings.model or RECORDED
 
     @property
     def reward_name(self) -> str:
+        """The reward asked for, else the default: `pickscore`, for the miniature its own."""
         return self.settings.reward or ("pickscore" if self.settings.model else "mini-pickscore")
 
     @property

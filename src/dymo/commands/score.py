@@ -45,6 +45,7 @@ class Scores:
     values: dict[str, list[float]]
 
     def means(self) -> dict[str, float]:
+        """The mean of each metric over the images, in its own points."""
         return {metric: sum(column) / len(column) for metric, column in self.values.items()}
 
     def table(self, shown: int | None = SHOWN) -> Table:
@@ -62,6 +63,7 @@ class Scores:
         return Table(columns, list(rows)).to_csv()
 
     def to_json(self) -> str:
+        """{"rows": [one object an image], "means": {metric: mean}}; a score that is not finite raises ValueError."""
         titles = ("image", "prompt", *self.values)
         cells = zip(map(str, self.images), self.prompts, *self.values.values(), strict=True)
         rows = [dict(zip(titles, row, strict=True)) for row in cells]

@@ -47,6 +47,7 @@ class Header:
     dtypes: Mapping[str, str]
 
     def has(self, prefix: str) -> bool:
+        """Whether any tensor's name begins so."""
         return any(name.startswith(prefix) for name in self.shapes)
 
     def precision(self, prefix: str = "") -> str:

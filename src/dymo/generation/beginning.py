@@ -19,13 +19,13 @@ from ..pipelines.calls import loop_call
 from ..pipelines.loop import PipelineLoop
 from ..pipelines.schedulers import draws_noise
 from ..rewards import Reward
-from .scouts import Chosen, NoChoice, Room, allowance, check, choose
+from .scouts import Beginning, Chosen, NoChoice, Room, allowance, check, choose
 
 if TYPE_CHECKING:
     from .call import Generation
 
 
-class Begins:
+class Begins(Beginning):
     """`dymo.generation.scouts.Beginning` for a generation's own call."""
 
     def __init__(self, generation: Generation, reward: Reward):

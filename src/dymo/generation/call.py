@@ -223,6 +223,7 @@ class Generation:
             log.info("compiled in %.0f s", seconds)
 
     def loop(self, call: dict[str, Any], **settings: Any) -> PipelineLoop:
+        """The pipeline's loop of a call, counted in the trace's cost. settings: of `PipelineLoop`, beside those that the run decides."""
         config = self.config
         return PipelineLoop(
             self.pipe, call, decode=self.decode, cost=self.trace.cost, cancel=self.cancel,

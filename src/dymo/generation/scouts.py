@@ -64,6 +64,7 @@ class Room:
         self.before = torch.cuda.memory_allocated(device)
 
     def look(self) -> None:
+        """Measure what is in use at this moment; the most counts."""
         self.kept = max(self.kept, torch.cuda.memory_allocated(self.device) - self.before)
 
     def seeds(self) -> int:

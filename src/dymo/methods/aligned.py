@@ -29,6 +29,7 @@ class Aligned:
 
     @property
     def follows_gradient(self) -> bool:
+        """Whether the settings leave the preference objective any weight."""
         return preset(self.preset, **self.settings).preference_weight > 0
 
     @follows_loop

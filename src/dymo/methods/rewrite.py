@@ -30,6 +30,7 @@ class Rewrite:
 
     @property
     def needs_reward(self) -> bool:
+        """Whether there are several candidates to choose among."""
         return self.candidates is not None and self.candidates > 1
 
     def run(self, pipe, prompts, reward, budget=None, generator=None, **pipeline_kwargs: Any) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from ..pipelines.checks import check_arguments, check_copies, check_generator, c
 from ..pipelines.decode import decoder, decoding_vae
 from ..pipelines.encoding import Words
 from ..pipelines.families import arguments, family_of
-from ..pipelines.hold import checkpointed, frozen, held, patched
+from ..pipelines.hold import checkpointed, counted, frozen, held
 from ..pipelines.images import copied, further, images_in, one_an_image
 from ..pipelines.latents import Change
 from ..pipelines.loop import PipelineLoop
@@ -254,27 +253,21 @@ class Run(ExitStack):
     def _untouched(self, kwargs: dict[str, Any]) -> Any:
         """The pipeline's own call, its denoiser counted by a hook, and its steps, of all its loops where it has several."""
         rows: list[int] = []
-        steps = itertools.count()
-        plain = self.pipe.scheduler.step
 
         def count(_module: nn.Module, args: tuple, named: dict, _output: Any) -> None:
             sample = args[0] if args else named["sample" if "sample" in named else "hidden_states"]
             rows.append(len(sample))
 
-        def step(*args: Any, **kwargs: Any) -> Any:
-            next(steps)
-            return plain(*args, **kwargs)
-
         handle = self.denoiser.register_forward_hook(count, with_kwargs=True)
         try:
-            with patched(self.pipe.scheduler, "step", step):
+            with counted(self.pipe.scheduler, "step") as steps:
                 found = self.pipe(**kwargs)
         finally:
             handle.remove()
         self.trace.cost.denoiser_calls += len(rows)
         self.trace.cost.denoiser_rows += sum(rows)
         copies = kwargs["num_images_per_prompt"] // self.repeats
-        self._count([next(steps)] * (len(self.prompts) * copies))
+        self._count([len(steps)] * (len(self.prompts) * copies))
         return found
 
     def score(self, images: Tensor, prompts: Sequence[str] | None = None, timestep: float | None = None) -> Tensor:

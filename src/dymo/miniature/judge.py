@@ -100,6 +100,7 @@ class Judge(nn.Module):
         return [_objects(n, c) for n, c in zip(centres.sigmoid().cpu(), colours.softmax(1).cpu(), strict=True)]
 
     def save_pretrained(self, folder: str | Path) -> None:
+        """config.json and model.safetensors, as `from_pretrained` reads them."""
         save_folder(self, folder, self.config)
 
     @classmethod

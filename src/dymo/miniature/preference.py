@@ -99,6 +99,7 @@ class ConvPreference(nn.Module):
     forward = score
 
     def save_pretrained(self, folder: str | Path) -> None:
+        """config.json, model.safetensors and the tokenizer's files, as `from_pretrained` reads them."""
         save_folder(self, folder, self.config)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)

@@ -35,8 +35,10 @@ class JudgeReward(TowerReward):
 
 
 def load_judge(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> JudgeReward:
+    """The judge of a folder. Raises RewardError."""
     return JudgeReward(Judge.from_pretrained(source).to(dtype), spec.name, PIXELS, (), **spec.of_scores)
 
 
 def load_conv(spec: Spec, source: str | Path, dtype: torch.dtype | None = None, **_: Any) -> ConvPreference:
+    """The second preference model of a folder. Raises RewardError."""
     return ConvPreference.from_pretrained(source, dtype)  # too small for checkpointing to matter

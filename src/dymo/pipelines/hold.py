@@ -17,7 +17,7 @@ from ..errors import PipelineError
 
 
 class _Owned:
-    """A lock that knows which thread has it."""
+    """A lock that records which thread holds it."""
 
     def __init__(self) -> None:
         self.lock, self.owner = threading.Lock(), 0
@@ -168,3 +168,17 @@ def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
         else:
             setattr(owner, name, before)
+
+
+@contextmanager
+def counted(owner: Any, name: str) -> Iterator[list[None]]:
+    """Within, the calls of `owner.name`: a list that has an entry for each."""
+    calls: list[None] = []
+    own = getattr(owner, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(None)
+        return own(*args, **kwargs)
+
+    with patched(owner, name, call):
+        yield calls

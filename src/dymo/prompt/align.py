@@ -40,6 +40,7 @@ def find(prompt: str, text: str) -> list[Span]:
 
 
 def overlap(a: Span, b: Span) -> bool:
+    """Whether two spans share a character; empty ones share none."""
     return a[0] < b[1] and b[0] < a[1]
 
 
@@ -111,6 +112,7 @@ def align(
 
 
 def warn(*parts: object) -> None:
+    """A PromptWarning at the caller's caller. parts: of the message, text or `dymo.parts`."""
     warnings.warn(PromptWarning(*parts), stacklevel=3)
 
 

@@ -220,6 +220,7 @@ def word_labels(graph: SemanticGraph) -> dict[str, Span]:
 
 
 def positions_of(span: Span, offsets: Sequence[Span]) -> Indices:
+    """The tokens whose characters, `offsets`, overlap a span."""
     # Special tokens have empty spans, which overlap nothing.
     return tuple(i for i, (start, end) in enumerate(offsets) if max(start, span[0]) < min(end, span[1]))
 

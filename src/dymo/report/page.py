@@ -23,6 +23,7 @@ class PageImage(NamedTuple):
 
     @property
     def uri(self) -> str:
+        """The content as a data: address, for a page in one file."""
         kind = {".svg": "svg+xml", ".webp": "webp"}.get(Path(self.path).suffix, "png")
         return f"data:image/{kind};base64,{base64.b64encode(self.content).decode('ascii')}"
 

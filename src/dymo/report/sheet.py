@@ -106,5 +106,6 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The sheet's font, its size in pixels."""
     # matplotlib brings a font with most scripts' letters, so that the sheet looks the same on every machine.
     return ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")), size)

@@ -22,6 +22,7 @@ class Column:
 
     @property
     def numeric(self) -> bool:
+        """Whether its cells are numbers, aligned by their decimals."""
         return self.digits is not None
 
     def text(self, cell: Cell) -> str:

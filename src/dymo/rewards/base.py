@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
@@ -156,29 +158,70 @@ _VOUCHED: ContextVar[bool] = ContextVar("vouched", default=False)
 """Whether the caller of `score` vouches for the range of the images."""
 
 
+@dataclass
+class _Use:
+    """Of a reward by runs of any thread: where it was before the first of them, where it is for them, and how many they are."""
+
+    home: torch.device | None
+    device: torch.device
+    runs: int = 0
+
+
+_USES: dict[int, _Use] = {}
+_USES_LOCK = threading.Lock()
+
+
 @contextmanager
 def placed(rewards: Iterable[Reward], device: torch.device | str, compiled: bool = False) -> Iterator[None]:
     """For one run: the rewards are on `device` within, and afterwards, also after an exception, where they were.
 
-    A reward that does not tell where it is stays on `device`. The parts of a sum are moved one by one. Within, rewards do
+    Runs in several threads may share a reward, which goes back at the end of the last one. Raises RewardError where another run has it
+    on another device. A reward that does not tell where it is stays on `device`. The parts of a sum are moved one by one. Within, rewards do
     not read the range of their images back from the device, for which each evaluation would have to wait: the run decodes
     to [0, 1]. compiled: their layers will be compiled, and are left as they are.
     """
-    homes = [(leaf, device_of(leaf)) for reward in rewards for leaf in _leaves(reward)]
+    leaves = [leaf for reward in rewards for leaf in _leaves(reward)]
     token = _VOUCHED.set(True)
     try:
         with ExitStack() as stack:
-            for reward, _ in homes:
-                reward.to(device)
-                at_work = getattr(reward, "at_work", None)
+            for leaf in leaves:
+                stack.enter_context(_used(leaf, torch.device(device)))
+            for leaf in leaves:
+                at_work = getattr(leaf, "at_work", None)
                 if callable(at_work):
                     stack.enter_context(at_work(compiled) if can_take(signature_of(at_work), compiled) else at_work())
             yield
     finally:
         _VOUCHED.reset(token)
-        for reward, home in homes:
-            if home is not None:
-                reward.to(home)
+
+
+@contextmanager
+def _used(reward: Reward, device: torch.device) -> Iterator[None]:
+    """The reward is on `device` within; see `placed`."""
+    with _USES_LOCK:
+        use = _USES.get(id(reward)) or _Use(device_of(reward), device)
+        if use.runs and not _same(use.device, device):
+            raise RewardError(
+                f"{reward.name} is on {use.device} for another run, and cannot be on {device} too: give each run a reward of its own (load it twice)"
+            )
+        if not use.runs:
+            reward.to(device)
+            _USES[id(reward)] = use
+        use.runs += 1
+    try:
+        yield
+    finally:
+        with _USES_LOCK:
+            use.runs -= 1
+            if not use.runs:
+                del _USES[id(reward)]
+                if use.home is not None:
+                    reward.to(use.home)
+
+
+def _same(a: torch.device, b: torch.device) -> bool:
+    """Whether two devices are one, where either may leave out its number."""
+    return a.type == b.type and (a.index == b.index or None in (a.index, b.index))
 
 
 def layers_of(rewards: Iterable[Reward]) -> list[nn.Module]:

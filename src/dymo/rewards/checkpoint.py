@@ -91,7 +91,7 @@ def reason(error: BaseException) -> str:
         beside = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([A-Za-z_]\w*(?:\.\w+)+)", text)
         return f"it holds {beside[1]} beside tensors" if beside else "it is no file of tensors"
     # An explanation follows that is the same for every file.
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "").partition(". This is an internal")[0]
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "").partition(". This is an internal")[0].removesuffix(".")
     return line if " " in line else f"{type(error).__name__} {line}".strip()
 
 

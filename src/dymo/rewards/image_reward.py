@@ -77,6 +77,7 @@ class ImageRewardModel(nn.Module):
         return self.text.embeddings(input_ids=ids)
 
     def save_pretrained(self, folder: str | Path) -> None:
+        """config.json and model.safetensors, as `from_pretrained` reads them."""
         save_folder(self, folder, dataclasses.asdict(self.sizes))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""An image as a vision tower wants it, in tensors, with a gradient."""
+"""What a vision tower takes as its input, made of images as tensors, with a gradient."""
 
 from __future__ import annotations
 

@@ -71,8 +71,9 @@ class Spec:
                 raise RewardError(error, f". Installed here: {', '.join(plugins.names(GROUP))}") from error
             raise
         except Exception as error:
-            place = str(source or self.source)
-            raise RewardError(f"{self.name}: cannot be loaded from {place!r}: {reason(error)}") from error
+            place = source or self.source  # of a package's own there is none to name
+            where = f" from {str(place)!r}" if place else ""
+            raise RewardError(f"{self.name}: cannot be loaded{where}: {reason(error)}") from error
 
     def _checked(self, source: str | Path) -> str | Path:
         """Raises RewardError on an empty source, or on a path where nothing is; warns of the file of another version."""

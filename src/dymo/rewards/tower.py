@@ -43,10 +43,12 @@ class TowerReward(ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The precision of the weights, in which images are scored."""
         return next(self.model.parameters()).dtype
 
     def to(self, device: torch.device | str) -> TowerReward:

@@ -43,12 +43,14 @@ class Run:
     version: int = 0
 
     def change(self, **values: Any) -> None:
+        """Set attributes; `version` counts the changes, so that a page is sent what is new."""
         for name, value in values.items():
             setattr(self, name, value)
         self.version += 1
 
     @property
     def over(self) -> bool:
+        """Whether it has ended: done, stopped or failed."""
         return self.state in ("done", "stopped", "failed")
 
     def view(self, place: int) -> dict[str, Any]:
@@ -90,9 +92,11 @@ class Runs:
         return run
 
     def get(self, run: str) -> Run | None:
+        """The run of that id; None where there is none."""
         return self._all.get(run)
 
     def active(self) -> list[Run]:
+        """The runs that wait or are at work."""
         return [run for run in list(self._all.values()) if not run.over]
 
     def place(self, run: Run) -> int:

@@ -60,6 +60,7 @@ class Worker:
             return self._pipelines[name]
 
     def reward(self, name: str | None) -> Any:
+        """The reward of a name, loaded once; None for None. Raises RewardError."""
         with self._lock:
             if name is not None and name not in self._rewards:
                 self._rewards[name] = load_reward(name)

@@ -72,9 +72,11 @@ class Answers:
         return rater
 
     def knows(self, rater: str) -> bool:
+        """Whether a rater has begun."""
         return bool(self._run("SELECT 1 FROM raters WHERE rater = ?", rater))
 
     def raters(self) -> list[str]:
+        """Every rater who has begun, in that order."""
         return [rater for (rater,) in self._run("SELECT rater FROM raters ORDER BY began")]
 
     def put(self, given: Given) -> bool:

@@ -44,10 +44,12 @@ class Design:
     seed: int = 0
 
     def to_json(self) -> str:
+        """All of it, with keys in order, so that equal designs are equal texts."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Design:
+        """What `to_json` wrote. Raises ValueError, TypeError or KeyError on another text."""
         data = json.loads(text)
         pairs = tuple(Pair(**pair) for pair in data.pop("pairs"))
         return cls(rows=tuple(data.pop("rows")), pairs=pairs, **data)

@@ -62,6 +62,7 @@ def notes(found: Outcome) -> str:
 
 
 def rates_table(rates: list[WinRate]) -> Table:
+    """A line for each two rows: the win rate in %, its interval, and the answers won, tied and lost."""
     rows: list[list[Cell]] = [
         [r.first, r.second, 100 * r.rate, f"{100 * r.low:.1f} to {100 * r.high:.1f}", r.won, r.tied, r.lost]
         for r in rates
@@ -78,6 +79,7 @@ def rates_table(rates: list[WinRate]) -> Table:
 
 
 def strengths_table(found: Outcome) -> Table:
+    """A line a row: its Bradley-Terry strength in log-odds, and the interval."""
     rows: list[list[Cell]] = [[s.row, s.value, f"{s.low:+.2f} to {s.high:+.2f}"] for s in found.strengths]
     return Table([Column("row"), Column("Bradley-Terry", 2), Column("95 % interval", 2)], rows)
 

@@ -139,6 +139,7 @@ class UNet(Family):
         return found
 
     def last_block(self, pipe: Any, name: str) -> nn.Module:
+        """The block of the UNet that a layer of attention is in, as "mid_block" or "up_blocks.1"."""
         parts = name.split(".")
         return pipe.unet.get_submodule(".".join(parts[: 1 if parts[0] == "mid_block" else 2]))
 

@@ -32,11 +32,13 @@ def _stride(scheduler: Any) -> int:
 
 
 def ddim(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
+    """DDIM's stride: from t to t - T / N, T training timesteps and N steps."""
     t = int(scheduler.timesteps[first])
     return preserving(_abar(scheduler, t)), preserving(_abar(scheduler, t - _stride(scheduler)))
 
 
 def ddpm(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
+    """To the timestep before in the scheduler's list, and from the last to clean latents."""
     t = int(scheduler.timesteps[first])
     before = int(scheduler.previous_timestep(t))
     there = float(scheduler.alphas_cumprod[before]) if before >= 0 else 1.0
@@ -59,6 +61,7 @@ def lcm(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
 
 
 def tcd(scheduler: Any, first: int, _last: int) -> tuple[Level, Level]:
+    """To the next timestep in the list, and from the last to t = 0."""
     t = int(scheduler.timesteps[first])
     before = int(scheduler.timesteps[first + 1]) if first + 1 < len(scheduler.timesteps) else 0
     return preserving(_abar(scheduler, t)), preserving(_abar(scheduler, before))

@@ -168,9 +168,11 @@ class Finder:
         self.links = links
 
     def is_a(self, n: int, *kinds: str) -> bool:
+        """Whether the noun of thing n is of any of these kinds of nouns.txt."""
         return any(lexicon.is_kind(self.heads[n], kind) for kind in kinds)
 
     def is_living(self, n: int) -> bool:
+        """Whether thing n is a person or an animal."""
         return self.heads[n] in lexicon.PEOPLE or self.is_a(n, "person", "animal")
 
     def opens_segment(self, n: int) -> bool:

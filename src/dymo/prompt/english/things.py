@@ -47,10 +47,12 @@ class Thing:
 
     @property
     def places(self) -> range:
+        """The places of its words in the prompt."""
         return range(self.start, self.end)
 
     @property
     def before_head(self) -> range:
+        """The places of its words before the noun that names it."""
         return range(self.start, self.head)
 
 

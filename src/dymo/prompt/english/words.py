@@ -46,12 +46,15 @@ class Words(list[Word]):
     """The words of a prompt; beyond its ends there is no word, which reads as a full stop."""
 
     def low(self, i: int) -> str:
+        """Word i in small letters; "" beyond either end."""
         return self[i].low if 0 <= i < len(self) else ""
 
     def kind(self, i: int) -> str:
+        """The letter of word i's kind; "." beyond either end."""
         return self[i].kind if 0 <= i < len(self) else "."
 
     def subjects(self, verb: int) -> list[int]:
+        """The places of a verb's subjects, of the passive too."""
         return [n for n, w in enumerate(self) if w.head == verb and w.dependency in ("nsubj", "nsubjpass")]
 
     def run_start(self, i: int) -> int:
