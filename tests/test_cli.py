@@ -27,6 +27,7 @@ from dymo.commands.options import check_miniature_words, read_config, read_loras
 from dymo.errors import ConfigError, PromptError, RewardError, RunWarning
 from dymo.events import Accepted
 from dymo.parts import Set, Setting
+from dymo.pipelines import memory
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
 
@@ -162,6 +163,8 @@ def refused_line(line, *words):
         ([PROMPT, "--set", "eta"], "give key=value"),
         ([PROMPT, "--set", "k=-1"], "Error: --set k=-1: must be positive"),
         ([PROMPT, "--steps", "0"], "--steps 0"),
+        ([PROMPT, "--steps", "100000000"], "--steps 100000000: give 1000000 or fewer"),
+        ([PROMPT, "--set", "scouts=1000000000"], "--set scouts=1000000000: must be at least 0 and at most 10000"),
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
         ([PROMPT, "--guidance-scale", "nan"], "--guidance-scale nan: must be a finite number"),
@@ -372,6 +375,14 @@ def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
         assert image.size == (64, 128)
 
 
+def test_an_image_that_no_memory_holds_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10**9))
+    monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(total=10**9))
+    found = invoke("generate", PROMPT, "--height", "1000000", "--device", "cpu", "--outdir", tmp_path / "out")
+    refused(found, "--height 1000000: decoding 128 x 1000000 pixels takes 33 GB or more, and there are 2 GB (cpu); give less")
+    assert not (tmp_path / "out").exists()
+
+
 def test_held_out_rewards_are_watched(fakes, tmp_path):
     words = ("--watch", "mini-hps", "--watch", "mini-aesthetic", "--on-hacking", "best")
     assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
@@ -458,10 +469,9 @@ def test_a_model_that_is_not_there(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_device_that_is_not_there(no_model, tmp_path):
-    refused(
-        invoke("generate", PROMPT, "--device", "cuda:77", "--outdir", tmp_path / "out"), "'cuda:77'", "try --device cpu"
-    )
+@pytest.mark.parametrize("device", ["cuda:77", "meta", "hpu", "xla", "0"])
+def test_a_device_that_torch_cannot_compute_on(no_model, tmp_path, device):
+    refused(invoke("generate", PROMPT, "--device", device, "--outdir", tmp_path / "out"), f"--device '{device}'", "choose one of cpu")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import seeds
 from ..bench.prompt_files import read_prompt_file
-from ..config import Config, preset
+from ..config import MOST_STEPS, Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
 from ..parts import Option
 from ..pipelines.size import check_side
@@ -171,6 +171,13 @@ def check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0")
+
+
+def check_steps(steps: int | None) -> None:
+    """Raises ConfigError for steps that are given and not as many as a run can have."""
+    check_positive(steps=steps)
+    if steps is not None and steps > MOST_STEPS:
+        raise ConfigError(f"--steps {steps}: give {MOST_STEPS} or fewer")
 
 
 def check_finite(**values: float | None) -> None:
