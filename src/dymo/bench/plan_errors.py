@@ -20,12 +20,16 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class PlanKey(Part):
-    """A key of a plan before what is wrong with it, which the command line may have given by an option: versus:."""
+    """A key of a plan before what is wrong with it, which the command line may have given by an option: versus:.
+
+    row: whose, of one under "rows": row 'plain', budget, evaluations:.
+    """
 
     name: str
+    row: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}:"
+        return f"{self.name}:" if self.row is None else f"row {self.row!r}, {', '.join(self.name.split('.')[1:])}:"
 
 
 def in_words(error: Any, data: Any, words: Mapping[str, str], where: str, kinds: Mapping[str, type[BaseModel]]) -> tuple[object, ...]:
