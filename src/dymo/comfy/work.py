@@ -22,7 +22,7 @@ from ..commands.sources import check_lora, check_model, text_width
 from ..errors import ConfigError, did_you_mean
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
-from ..pipelines.size import whole_size
+from ..pipelines.size import check_side, whole_size
 from ..pixels import to_pil
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
@@ -176,6 +176,9 @@ def generate(
     progress: called after each evaluation with the steps done, their number, and now and then an image of the prediction (else
     None); what it raises ends the run. Raises DyMOError.
     """
+    for name in ("width", "height"):
+        if (side := getattr(request, name)) is not None:
+            check_side(name, side)
     _only(loaded)
     guided = request.preset != UNGUIDED
     budget = None if request.evaluations is None else Budget(evaluations=request.evaluations)

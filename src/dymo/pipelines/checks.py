@@ -85,7 +85,7 @@ def check_arguments(
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(Argument("num_inference_steps", steps), ": give a whole number above 0")
-    if steps is not None and steps > MOST_STEPS:
+    if steps is not None and int(steps) > MOST_STEPS:
         raise ConfigError(Argument("num_inference_steps", steps), f": give {MOST_STEPS} or fewer")
     if not call.__module__.startswith("diffusers."):
         return
