@@ -163,7 +163,12 @@ def refused_line(line, *words):
         ([PROMPT, "--set", "eta"], "give key=value"),
         ([PROMPT, "--set", "k=-1"], "Error: --set k=-1: must be positive"),
         ([PROMPT, "--steps", "0"], "--steps 0"),
+        ([PROMPT, "--reward", ""], "--reward is empty: give a value, or leave it out"),
+        ([PROMPT, "--lora", ""], "--lora is empty"),
+        ([PROMPT, "-m", ""], "--model is empty"),
+        ([PROMPT, "--budget-seconds", "inf"], "--budget-seconds inf: must be above 0 and finite"),
         ([PROMPT, "--steps", "100000000"], "--steps 100000000: give 1000000 or fewer"),
+        ([PROMPT, "--set", "views=1000000000"], "--set views=1000000000: must be at least 1 and at most 10000"),
         ([PROMPT, "--set", "scouts=1000000000"], "--set scouts=1000000000: must be at least 0 and at most 10000"),
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
@@ -598,6 +603,8 @@ def test_the_pipeline_refuses_an_impossible_call_in_one_line(tmp_path):
     words = ("--pipeline-kwargs", '{"callback_on_step_end_tensor_inputs": ["nothing"]}', "--device", "cpu")
     result = invoke("generate", PROMPT, *words, "--outdir", tmp_path / "o")
     refused_after_loading(result, "StableDiffusionPipeline refuses this")
+    result = invoke("generate", PROMPT, "--steps", "1", "--pipeline-kwargs", '{"latents": [1]}', "--outdir", tmp_path / "o")
+    refused_after_loading(result, "StableDiffusionPipeline cannot use a value of --pipeline-kwargs ('list' object has no attribute 'to')")
     assert not (tmp_path / "o").exists()
 
 

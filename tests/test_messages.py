@@ -162,6 +162,7 @@ SAME = "as in Python"
 @pytest.mark.parametrize(
     ("part", "option", "widget", "label"),
     [
+        (Setting("borders", (800.0, 500.0)), "--set borders=[800.0,500.0]", 'settings {"borders": [800.0, 500.0]}', "borders (800.0, 500.0)"),
         (Setting("k", -1), "--set k=-1", 'settings {"k": -1}', "k -1"),
         (Setting("truncation", "report"), "--truncation report", 'settings {"truncation": "report"}', "truncation 'report'"),
         (Setting("watch", ["hpsv2.1", "aesthetic"]), "--watch hpsv2.1 --watch aesthetic", 'settings {"watch": ["hpsv2.1", "aesthetic"]}', SAME),

@@ -134,7 +134,7 @@ def _generate_one(
     if settings.budget_evaluations is not None or settings.budget_seconds is not None:
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
-    with refusals_of(pipe):
+    with refusals_of(pipe, of_any_kind=settings.pipeline_kwargs is not None):
         unguided = with_images(pipe(generator=generator(), **_plain_call(job, pipe, prompt))).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(

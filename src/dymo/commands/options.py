@@ -170,7 +170,7 @@ def check_positive(**values: float | None) -> None:
     """Raises ConfigError for an option that is given and not above 0; `min_size` becomes --min-size."""
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0")
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0{' and finite' * (value == math.inf)}")
 
 
 def check_steps(steps: int | None) -> None:
