@@ -188,6 +188,7 @@ def refused_line(line, *words):
         ([PROMPT, "--set", "clamp=no"], "--set clamp='no': give True or False"),
         ([PROMPT, "--budget-evaluations", "10"], "--budget-evaluations 10 is less than the 25 steps of the trajectory, which is never cut"),
         ([PROMPT, "--reward", "judge"], "--reward judge measures only, so it cannot guide: watch it (--watch judge)"),
+        (["a \udcff cat"], "its bytes are no UTF-8"),
         (["!!! ... ???"], "prompt '!!! ... ???' has no words"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
         ([PROMPT, "a red cat", "--graph", "missing.json"], "one prompt, but 2 are given"),

@@ -54,9 +54,19 @@ def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -
     prompts = [*words, *(read_lines(file) if file is not None else [])]
     if not prompts:
         raise PromptError(f'no prompt: say what the image should show, as {command} "a red apple and a green car"')
+    if broken := [prompt for prompt in prompts if not _encodable(prompt)]:
+        raise PromptError(f"prompt {broken[0]!r}: its bytes are no UTF-8; give it in that encoding")
     if empty := [prompt for prompt in prompts if not prompt.strip()]:
         raise PromptError(f"empty prompt {empty[0]!r}: say what the image should show")
     return prompts
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_lines(file: Path) -> list[str]:
