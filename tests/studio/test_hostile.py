@@ -139,7 +139,8 @@ def test_another_site_cannot_start_a_run(studio):
         ({"numbers": {"semantic_weight": -1}}, "semantic weight -1: must be"), ({"numbers": [1]}, "All numbers: [1]; "),
         ({"numbers": {"k": {"a": 1}}}, "k {'a': 1}"), ({"graph": {"prompt": "a dog"}}, "another prompt"), ({"extra": 1}, "extra"),
         ({"graph": {"prompt": PROMPT, "entities": [{"text": "dog"}]}}, "dog"), ({"graph": {}}, "prompt: it is not there, got {}"),
-        ({"graph": {"prompt": PROMPT, "entities": [3]}}, "entities.0: give an object, got 3"), ({"steps": 0}, "Steps: 0; give a whole number from 1 to 1000"),
+        ({"graph": {"prompt": PROMPT, "entities": [3]}}, "entities.0: give an object, got 3"),
+        ({"steps": 0}, "Steps: 0; give a whole number from 1 to 1000"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_used_are_refused_at_once(studio, change, said):

@@ -59,5 +59,5 @@ def in_words(error: Any, data: Any, words: Mapping[str, str], where: str, kinds:
     if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
         row = data["rows"][path[1]]
         name = row.get("name", row.get("method")) if isinstance(row, dict) else row
-        key = f"row {name or path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
+        key = f"row {name if isinstance(name, str) and name else path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
     return *(f"{place}: " for place in (where, key) if place), reason
