@@ -27,6 +27,7 @@ from dymo.commands.options import check_miniature_words, read_config, read_loras
 from dymo.errors import ConfigError, PromptError, RewardError, RunWarning
 from dymo.events import Accepted
 from dymo.parts import Set, Setting
+from dymo.pipelines import memory
 from dymo.report.png import read_png
 from dymo.trace import Cost, Step, Trace
 
@@ -162,6 +163,13 @@ def refused_line(line, *words):
         ([PROMPT, "--set", "eta"], "give key=value"),
         ([PROMPT, "--set", "k=-1"], "Error: --set k=-1: must be positive"),
         ([PROMPT, "--steps", "0"], "--steps 0"),
+        ([PROMPT, "--reward", ""], "--reward is empty: give a value, or leave it out"),
+        ([PROMPT, "--lora", ""], "--lora is empty"),
+        ([PROMPT, "-m", ""], "--model is empty"),
+        ([PROMPT, "--budget-seconds", "inf"], "--budget-seconds inf: must be above 0 and finite"),
+        ([PROMPT, "--steps", "100000000"], "--steps 100000000: give 1000000 or fewer"),
+        ([PROMPT, "--set", "views=1000000000"], "--set views=1000000000: must be at least 1 and at most 10000"),
+        ([PROMPT, "--set", "scouts=1000000000"], "--set scouts=1000000000: must be at least 0 and at most 10000"),
         ([PROMPT, "--budget-seconds", "nan"], "--budget-seconds nan"),
         ([PROMPT, "--budget-evaluations", "-3"], "--budget-evaluations -3"),
         ([PROMPT, "--guidance-scale", "nan"], "--guidance-scale nan: must be a finite number"),
@@ -180,6 +188,7 @@ def refused_line(line, *words):
         ([PROMPT, "--set", "clamp=no"], "--set clamp='no': give True or False"),
         ([PROMPT, "--budget-evaluations", "10"], "--budget-evaluations 10 is less than the 25 steps of the trajectory, which is never cut"),
         ([PROMPT, "--reward", "judge"], "--reward judge measures only, so it cannot guide: watch it (--watch judge)"),
+        (["a \udcff cat"], "its bytes are no UTF-8"),
         (["!!! ... ???"], "prompt '!!! ... ???' has no words"),
         ([PROMPT, "--graph", "missing.json"], "--graph missing.json: cannot be read"),
         ([PROMPT, "a red cat", "--graph", "missing.json"], "one prompt, but 2 are given"),
@@ -372,6 +381,14 @@ def test_a_side_alone_is_completed_by_the_model_s_own(tmp_path):
         assert image.size == (64, 128)
 
 
+def test_an_image_that_no_memory_holds_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(total=10**9))
+    monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(total=10**9))
+    found = invoke("generate", PROMPT, "--height", "1000000", "--device", "cpu", "--outdir", tmp_path / "out")
+    refused(found, "--height 1000000: decoding 128 x 1000000 pixels takes 33 GB or more, and there are 2 GB (cpu); give less")
+    assert not (tmp_path / "out").exists()
+
+
 def test_held_out_rewards_are_watched(fakes, tmp_path):
     words = ("--watch", "mini-hps", "--watch", "mini-aesthetic", "--on-hacking", "best")
     assert invoke("generate", PROMPT, *words, "--outdir", tmp_path).exit_code == 0
@@ -458,10 +475,9 @@ def test_a_model_that_is_not_there(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_device_that_is_not_there(no_model, tmp_path):
-    refused(
-        invoke("generate", PROMPT, "--device", "cuda:77", "--outdir", tmp_path / "out"), "'cuda:77'", "try --device cpu"
-    )
+@pytest.mark.parametrize("device", ["cuda:77", "meta", "hpu", "xla", "0"])
+def test_a_device_that_torch_cannot_compute_on(no_model, tmp_path, device):
+    refused(invoke("generate", PROMPT, "--device", device, "--outdir", tmp_path / "out"), f"--device '{device}'", "choose one of cpu")
 
 
 @pytest.mark.parametrize(
@@ -588,6 +604,8 @@ def test_the_pipeline_refuses_an_impossible_call_in_one_line(tmp_path):
     words = ("--pipeline-kwargs", '{"callback_on_step_end_tensor_inputs": ["nothing"]}', "--device", "cpu")
     result = invoke("generate", PROMPT, *words, "--outdir", tmp_path / "o")
     refused_after_loading(result, "StableDiffusionPipeline refuses this")
+    result = invoke("generate", PROMPT, "--steps", "1", "--pipeline-kwargs", '{"latents": [1]}', "--outdir", tmp_path / "o")
+    refused_after_loading(result, "StableDiffusionPipeline cannot use a value of --pipeline-kwargs ('list' object has no attribute 'to')")
     assert not (tmp_path / "o").exists()
 
 

@@ -1,6 +1,7 @@
 """What errors and warnings name: in the words of Python, of the command line, of the nodes, and of the page."""
 
 import ast
+import copy
 import inspect
 import pickle
 import re
@@ -12,10 +13,11 @@ import pytest
 import dymo
 from dymo import ConfigError, DyMO
 from dymo.comfy.words import words as of_nodes
+from dymo.commands.outcome import one_seed
 from dymo.commands.schema import Bench, Generate, Graph, Score, Studio
 from dymo.commands.words import words_of
 from dymo.config import SETTINGS
-from dymo.errors import PromptError, PromptWarning, RewardError
+from dymo.errors import PromptError, PromptWarning, RewardError, Told
 from dymo.parts import (
     Argument,
     Code,
@@ -34,6 +36,8 @@ from dymo.parts import (
 )
 from dymo.prompt.reading import read
 from dymo.studio.words import words as of_page
+from dymo.studio.work import _note
+from dymo.trace import Trace
 
 ROOT = Path(dymo.__file__).parent
 KEYWORDS = [
@@ -45,7 +49,7 @@ KEYWORDS = [
 IN_PYTHON_ALONE = {
     # Surface -> the aligner's keywords that it does not offer.
     words_of(Generate): {"objectives", "prompt", "budget", "listeners", "cancel"},
-    of_nodes: {"parser", "objectives", "watch", "on_hacking", "compile", "budget", "listeners", "cancel"},
+    of_nodes: {"objectives", "budget", "listeners", "cancel"},
     of_page: {"parser", "objectives", "preview_vae", "watch", "on_hacking", "compile", "budget", "listeners", "cancel"},
 }
 
@@ -158,12 +162,13 @@ SAME = "as in Python"
 @pytest.mark.parametrize(
     ("part", "option", "widget", "label"),
     [
+        (Setting("borders", (800.0, 500.0)), "--set borders=[800.0,500.0]", 'settings {"borders": [800.0, 500.0]}', "borders (800.0, 500.0)"),
         (Setting("k", -1), "--set k=-1", 'settings {"k": -1}', "k -1"),
         (Setting("truncation", "report"), "--truncation report", 'settings {"truncation": "report"}', "truncation 'report'"),
-        (Setting("watch", ["hpsv2.1", "aesthetic"]), "--watch hpsv2.1 --watch aesthetic", SAME, SAME),
-        (Setting("compile", "graphs"), "--graphs", SAME, SAME),
-        (Setting("compile", True), "--compile", SAME, SAME),
-        (Setting("parser", "llm"), "--parser llm", SAME, SAME),
+        (Setting("watch", ["hpsv2.1", "aesthetic"]), "--watch hpsv2.1 --watch aesthetic", 'settings {"watch": ["hpsv2.1", "aesthetic"]}', SAME),
+        (Setting("compile", "graphs"), "--graphs", 'settings {"compile": "graphs"}', SAME),
+        (Setting("compile", True), "--compile", 'settings {"compile": true}', SAME),
+        (Setting("parser", "llm"), "--parser llm", 'settings {"parser": "llm"}', SAME),
         (Setting("preview_vae"), "--preview-vae", "preview_vae", SAME),
         (Set(Setting("semantic_weight", 0)), "add --set semantic_weight=0", 'give settings {"semantic_weight": 0}', "set semantic weight 0"),
         (Argument("guidance_scale"), "--guidance-scale", "guidance_scale", "Guidance scale"),
@@ -185,6 +190,15 @@ SAME = "as in Python"
 def test_the_words_of_each_surface(part, option, widget, label):
     said = [words(part) for words in (words_of(Generate), of_nodes, of_page)]
     assert said == [None if text is SAME else text for text in (option, widget, label)]
+
+
+def test_what_a_record_keeps_of_a_message_is_a_text_that_a_surface_says_in_its_own_words():
+    message = ConfigError("with ", Setting("scouts", 3), " lower ", Limit("evaluations", 9))
+    told = Told(str(message), message.parts)
+    trace = copy.deepcopy(Trace(one_seed=told))
+    assert trace.one_seed == "with scouts=3 lower Budget(evaluations=9)" == Trace.from_json(trace.to_json()).one_seed
+    assert _note(trace) == "no further seeds were begun: with scouts 3 lower Budget 9"
+    assert one_seed(trace) == ["  no further seeds were begun: with --set scouts=3 lower --budget-evaluations 9"]
 
 
 def test_a_command_has_words_for_its_own_options_alone():

@@ -99,6 +99,8 @@ class DyMO:
                 Setting("watch", self.reward.name),
                 "), measure with it (dymo score), or choose among images by it; to guide, give a differentiable reward",
             )
+        if parser is not None and not isinstance(parser, str) and not callable(parser):
+            raise ConfigError(Setting("parser", parser), ": give a function, or one of spacy, llm, transformers")
         self.watched = watched_by_name(watch, self.reward, on_hacking)
         self.on_hacking: OnHacking = on_hacking
         self.parser: Parser = load_parser(parser) if isinstance(parser, str) else parser or _parse

@@ -10,6 +10,10 @@ from typing import Any, Literal, get_args
 
 from .errors import ConfigError, did_you_mean
 from .parts import Setting
+from .seeds import MOST_SEEDS
+
+MOST_STEPS = 1_000_000
+"""Of one run: no memory holds the trace of many more."""
 
 Change = Literal["step", "evaluation"]
 Pieces = Literal["mean", "each"]
@@ -176,8 +180,8 @@ class Config:
             raise ConfigError(Setting("borders", self.borders), ": with ", Setting("borders_by", self.borders_by), f" they lie in 0..{top:g}")
         for name, low, high in (
             ("unguided_tail", 0, 1), ("semantic_weight", 0, None), ("preference_weight", 0, None),
-            ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, None),
-            ("updates", 0, None), ("draws", 0, None), ("scouts", 0, None), ("scout_until", 0, 1000), ("eta_steps", 1, None),
+            ("max_step", 0, None), ("damping", 0, None), ("max_recurrences", 0, None), ("views", 1, MOST_SEEDS),
+            ("updates", 0, None), ("draws", 0, MOST_SEEDS), ("scouts", 0, MOST_SEEDS), ("scout_until", 0, 1000), ("eta_steps", 1, None),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is None and name in ("max_step", "max_recurrences", "eta_steps"):

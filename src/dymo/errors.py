@@ -51,6 +51,20 @@ class Message(Exception):
         return found
 
 
+class Told(str):
+    """A message as a record keeps it, which is a text in the words of Python; a surface says it in its own, while the process lasts."""
+
+    parts: tuple[object, ...]
+
+    def __new__(cls, text: str, parts: tuple[object, ...] = ()) -> Self:
+        told = super().__new__(cls, text)
+        told.parts = parts
+        return told
+
+    def in_words(self, words: Words) -> str:
+        return str(Message(*self.parts).in_words(words))
+
+
 class DyMOError(Message):
     """The base of every error that dymo raises on purpose."""
 

@@ -83,7 +83,7 @@ class Trace:
     scouts: list[list[float | None]] = field(default_factory=list)
     """With scouts: the reward of each image's seeds where they were compared, its own seed first; the highest went on."""
     one_seed: str | None = None
-    """Why no further seeds were begun, where the preset has scouts."""
+    """Why no further seeds were begun, where the preset has scouts: `Told`, until it is read from JSON."""
     cancelled: bool = False
     """Whether the run was stopped before its last step."""
     texts: list[str] = field(default_factory=list)

@@ -167,7 +167,7 @@ def test_what_another_row_spent_is_the_budget_of_the_same_images(tmp_path):
     "plan, said",
     [
         ("call: {num_inference_steps: 2, guidance_s: 4.0}\nrows: [plain]", "row 'plain', call: StableDiffusionPipeline has no argument 'guidance_s'"),
-        ("rows: [{method: plain, budget: {evaluations: 3}}]", "rows.budget.evaluations: 3: the 25 steps of a trajectory are never cut short"),
+        ("rows: [plain, {name: b, method: plain, budget: {evaluations: 3}}]", "row 'b', budget, evaluations: 3: the 25 steps of a"),
     ],
 )
 def test_a_call_that_no_image_could_be_made_with_is_refused(tmp_path, plan, said):

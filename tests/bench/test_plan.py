@@ -121,7 +121,8 @@ def test_a_reward_is_in_the_hash_of_the_rows_that_read_it():
     [
         ({"rows": []}, "rows: there is none"),
         ({"rows": "plain"}, "^rows: 'plain': give a list, as"),
-        ({"rows": [3]}, "row 3: 3: give a table, as"),
+        ({"rows": [[["x"] * 9] * 999]}, r"^row 1: \[\['x'.{0,80}: give a table, as"),
+        ({"rows": [3]}, "row 1: 3: give a table, as"),
         ({"rows": [{"method": "best-of-n", "budget": {"seconds": float("inf")}}]}, "budget, seconds: .*finite"),
         ({"rows": [{"method": "reno", "budget": {"evaluations": 50, "trajectories": 2}}]}, "give one of them"),
         ({"rows": ["plain"], "reward": {"mini-hps": float("nan")}}, "^reward: mini-hps: its weight is nan"),

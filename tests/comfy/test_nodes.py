@@ -239,7 +239,13 @@ def test_a_path_keeps_its_dashes():
     ("asked", "said"),
     [
         ({"evaluations": 2}, "^evaluations 2 is less than the 3 steps of the trajectory, which is never cut short: raise the budget or lower steps$"),
+        ({"width": 12}, "^width 12: must be a multiple of 8; the nearest is 16$"),
         ({"settings": '{"eta": [-1, 0, 0]}'}, r'^settings {"eta": \[-1, 0, 0\]}: give'),
+        ({"settings": '{"on_hacking": "stop"}'}, r'^settings {"on_hacking": "stop"} needs .* give settings {"watch": \["hpsv2.1"\]} or another$'),
+        ({"settings": '{"parser": 3}'}, '^settings {"parser": 3}: give a function, or one of spacy'),
+        ({"settings": '{"compile": 3}'}, '^settings {"compile": 3}: give True, False'),
+        ({"settings": '{"num_inference_steps": 3}'}, "^settings: 'num_inference_steps' has an input of its own; give it there$"),
+        ({"settings": '{"generator": 3}'}, "^settings: there is no 'generator'; choose from borders, "),
         ({"settings": '{"clamp": "no"}'}, '^settings {"clamp": "no"}: give True or False'),
     ],
 )

@@ -270,6 +270,7 @@ def test_bad_input_is_refused_before_a_model_is_loaded(folder, tmp_path, monkeyp
         ((folder, "--metrics", "nothing", "--prompt", "x"), "'nothing'"),
         ((folder, "--metrics", "pickscore"), "no prompt in the file"),
         ((folder, "--metrics", "pickscore", "--prompt", "x", "--out", "scores.xls"), "use one of .csv, .json, .md"),
+        ((folder, "--metrics", "pickscore", "--prompt", "x", "--out", "/proc/x/t.md"), "choose another --out,"),
         ((tmp_path / "none", "--metrics", "pickscore"), "no such image"),
     ):
         result = invoke("score", *words)

@@ -83,7 +83,7 @@ def test_only_whole_words_are_found():
         ("[]", "the whole"),
         (3, "the whole"),
         ({}, "prompt"),
-        ({"prompt": 3}, "string"),
+        ({"prompt": 3}, "prompt: give a text"),
         ({"prompt": "a cat", "entities": "cat"}, "list"),
         ({"prompt": "a cat", "entities": ["cat"]}, r"entities\.0"),
         ({"prompt": "a cat", "entities": [{"text": 3}]}, "text"),

@@ -138,7 +138,9 @@ def test_another_site_cannot_start_a_run(studio):
         ({"numbers": {"k": -1}}, "k -1: must be positive"), ({"numbers": {"nothing": 1}}, "no number"), ({"numbers": {"eta": "x"}}, "eta 'x': give"),
         ({"numbers": {"semantic_weight": -1}}, "semantic weight -1: must be"), ({"numbers": [1]}, "All numbers: [1]; "),
         ({"numbers": {"k": {"a": 1}}}, "k {'a': 1}"), ({"graph": {"prompt": "a dog"}}, "another prompt"), ({"extra": 1}, "extra"),
-        ({"graph": {"prompt": PROMPT, "entities": [{"text": "dog"}]}}, "dog"), ({"steps": 0}, "Steps: 0; give a whole number from 1 to 1000"),
+        ({"graph": {"prompt": PROMPT, "entities": [{"text": "dog"}]}}, "dog"), ({"graph": {}}, "prompt: it is not there, got {}"),
+        ({"graph": {"prompt": PROMPT, "entities": [3]}}, "entities.0: give an object, got 3"),
+        ({"steps": 0}, "Steps: 0; give a whole number from 1 to 1000"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_used_are_refused_at_once(studio, change, said):
@@ -148,7 +150,7 @@ def test_settings_that_cannot_be_used_are_refused_at_once(studio, change, said):
 
 
 def test_what_is_no_json_object_is_refused(studio):
-    for content in (b"{", b"[1]", b"[" * 100_000, b'"x"'):
+    for content in (b"{", b"[1]", b"[" * 100_000, b'"x"', b'{"prompt": "\\ud800"}'):
         assert studio.client.post("/api/runs", content=content).status_code == 400
     assert studio.client.post("/api/runs", content=b"x" * 300_000).status_code == 413
 

@@ -148,7 +148,7 @@ class Comparison(BaseModel):
             least = row.budget.evaluations if row.budget is not None else None
             if least is not None and least < steps:
                 never = f"the {steps} steps of a trajectory are never cut short; give {steps} or more"
-                raise ConfigError(PlanKey("rows.budget.evaluations"), f" {least}: {never}")
+                raise ConfigError(PlanKey("rows.budget.evaluations", row.name), f" {least}: {never}")
             if row.match is not None and (row.match.row not in names or self.row(row.match.row).match is not None):
                 raise ConfigError(PlanKey("rows"), f" {row.name!r} matches {row.match.row!r}: name a row that has its own budget")
         for key, prompts in (("metrics", self.prompts), ("guides", ())):

@@ -20,12 +20,16 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class PlanKey(Part):
-    """A key of a plan before what is wrong with it, which the command line may have given by an option: versus:."""
+    """A key of a plan before what is wrong with it, which the command line may have given by an option: versus:.
+
+    row: whose, of one under "rows": row 'plain', budget, evaluations:.
+    """
 
     name: str
+    row: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}:"
+        return f"{self.name}:" if self.row is None else f"row {self.row!r}, {', '.join(self.name.split('.')[1:])}:"
 
 
 def in_words(error: Any, data: Any, words: Mapping[str, str], where: str, kinds: Mapping[str, type[BaseModel]]) -> tuple[object, ...]:
@@ -55,5 +59,5 @@ def in_words(error: Any, data: Any, words: Mapping[str, str], where: str, kinds:
     if len(path) > 1 and path[0] == "rows" and isinstance(path[1], int):
         row = data["rows"][path[1]]
         name = row.get("name", row.get("method")) if isinstance(row, dict) else row
-        key = f"row {name or path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
+        key = f"row {name if isinstance(name, str) and name else path[1] + 1!r}" + "".join(f", {part}" for part in path[2:])
     return *(f"{place}: " for place in (where, key) if place), reason

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AllowInfNan, BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 
-from ..config import preset
+from ..config import MOST_STEPS, preset
 from ..errors import ConfigError, RewardError
 from ..methods import load_method
 from ..miniature.world import read_caption
@@ -45,6 +45,8 @@ def check_call(call: Mapping[str, Any]) -> None:
             raise ConfigError(PlanKey(f"call.{name}"), f" {name!r} {OF_THE_BENCH[name]}")
         if name in _WHOLE and (type(value) is not int or value < 1):
             raise ConfigError(PlanKey(f"call.{name}"), f" {value!r}: give a whole number from 1 on")
+        if name == "num_inference_steps" and value > MOST_STEPS:
+            raise ConfigError(PlanKey(f"call.{name}"), f" {value}: give {MOST_STEPS} or fewer")
         if name in ("height", "width"):
             check_side(PlanKey(f"call.{name}"), value)
         if name in _NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):

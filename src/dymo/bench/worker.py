@@ -68,6 +68,7 @@ class Worker:
         pipe = self._pipe(row)
         try:
             check_arguments(type(pipe), self.plan.call_of(row))
+            whole_size(pipe, self.plan.call_of(row))
         except ConfigError as error:
             raise CallError(f"call, row {row.name!r}: ", error) from error
         flops = self._flops(row)

@@ -14,6 +14,10 @@ WIDGETS = {
 """Other keywords of the library -> the widgets or inputs that they are given by."""
 
 
+IN_SETTINGS = (*SETTINGS, "parser", "watch", "on_hacking", "compile")
+"""What the JSON of the settings may have."""
+
+
 def _widget(of: Setting) -> str | None:
     if isinstance(of, Option):
         return of.name
@@ -26,7 +30,7 @@ def _say(of: Setting) -> str | None:
     given = of.value is not ...
     if (widget := _widget(of)) is not None:
         return f"{widget} {of.value}" if given else widget
-    if isinstance(of, (Argument, Limit, OfMethod, OfParser, OfReward)) or of.name not in SETTINGS:
+    if isinstance(of, (Argument, Limit, OfMethod, OfParser, OfReward)) or of.name not in IN_SETTINGS:
         return None
     return f'settings {{"{of.name}": {json.dumps(of.value, default=str) if given else "..."}}}'
 

@@ -20,19 +20,20 @@ from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
 from ..commands.notices import in_words
 from ..commands.sources import check_lora, check_model, text_width
 from ..commands.transformer import check_transformer
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..events import Accepted, Begun, Evaluated, Event, Started
 from ..miniature import MINIATURE
-from ..pipelines.size import whole_size
+from ..pipelines.size import check_side, whole_size
 from ..pixels import to_pil
 from ..prompt import parse
 from ..prompt.graph import SemanticGraph
 from ..rewards import Reward, load_reward
 from ..rewards.combine import CombinedReward
-from .words import words
+from .words import IN_SETTINGS, WIDGETS, words
 
 UNGUIDED = "unguided"
 """What stands in the place of a preset for the pipeline's own images."""
+_INPUTS = {*WIDGETS, *WIDGETS.values(), "seed", "evaluations"}
 EVERY = 0.25
 """Seconds between previews: a decoding costs time that the run would have."""
 Parts = tuple[tuple[Reward, float], ...]
@@ -178,6 +179,9 @@ def generate(
     progress: called after each evaluation with the steps done, their number, and now and then an image of the prediction (else
     None); what it raises ends the run. Raises DyMOError.
     """
+    for name in ("width", "height"):
+        if (side := getattr(request, name)) is not None:
+            check_side(name, side)
     _only(loaded)
     guided = request.preset != UNGUIDED
     budget = None if request.evaluations is None else Budget(evaluations=request.evaluations)
@@ -202,8 +206,10 @@ def _aligner(loaded: Loaded, request: Request, rewards: Parts) -> DyMO:
         raise ConfigError(f"settings: {error}; give a JSON object, as {{\"eta\": 0.2}}") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"settings: {request.settings.strip():.60} is no JSON object; give one, as {{\"eta\": 0.2}}")
-    if own := [name for name in ("reward", "preset", "preview_vae") if name in settings]:
-        raise ConfigError(f"settings: {own[0]!r} has an input of its own; give it there")
+    for name in settings.keys() - set(IN_SETTINGS):
+        if name in _INPUTS:
+            raise ConfigError(f"settings: {name!r} has an input of its own; give it there")
+        raise ConfigError(f"settings: there is no {name!r}{did_you_mean(name, IN_SETTINGS)}; choose from {', '.join(sorted(IN_SETTINGS))}")
     guide = rewards[0][0] if len(rewards) == 1 and rewards[0][1] == 1 else CombinedReward(rewards) if rewards else None
     return DyMO(guide, request.preset, preview_vae=loaded.preview_vae, **settings)
 

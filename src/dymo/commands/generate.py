@@ -16,7 +16,7 @@ from ..report.atomic import write_bytes
 from . import models
 from .job import OWN_OPTIONS, Job, check
 from .names import file_stems, numbered
-from .outcome import Result, held_out, outcome, write
+from .outcome import Result, held_out, one_seed, outcome, write
 from .refusals import refusals_of
 from .schema import Generate
 from .screen import TimeLeft, busy, say, watched
@@ -73,7 +73,7 @@ def generate(settings: Generate, console: Console, notes: Console) -> None:
             result = _generate_one(job, pipe, aligner, reward, prompt, seed, steps, notes)
             write(job, pipe, result, settings.outdir / f"{stems[prompt]}-{seed:04d}")
             results.append(result)
-            say(console, f"{result.files[0]}  {outcome(result)}", *held_out(result.trace))
+            say(console, f"{result.files[0]}  {outcome(result)}", *one_seed(result.trace), *held_out(result.trace))
             if result.trace.cost.compile_seconds:
                 say(notes, f"Compiled in {result.trace.cost.compile_seconds:.0f} s of it; the next image of this size starts at once")
             if remaining := left():
@@ -134,7 +134,7 @@ def _generate_one(
     if settings.budget_evaluations is not None or settings.budget_seconds is not None:
         budget = dymo.Budget(evaluations=settings.budget_evaluations, seconds=settings.budget_seconds)
     label = f"{prompt if len(prompt) <= 40 else prompt[:39] + '…'} · seed {seed}"
-    with refusals_of(pipe):
+    with refusals_of(pipe, of_any_kind=settings.pipeline_kwargs is not None):
         unguided = with_images(pipe(generator=generator(), **_plain_call(job, pipe, prompt))).images[0] if settings.compare else None
         with watched(notes, label, steps) as watcher:
             output = aligner(

@@ -84,9 +84,8 @@ def check(settings: Generate) -> Job:
 def _call_of(settings: Generate) -> dict[str, Any]:
     """The pipeline's arguments. Raises ConfigError on a value out of range."""
     models.check_choices(settings.scheduler, settings.dtype, auto=True)
-    options.check_positive(
-        steps=settings.steps, budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds
-    )
+    options.check_steps(settings.steps)
+    options.check_positive(budget_evaluations=settings.budget_evaluations, budget_seconds=settings.budget_seconds)
     options.check_finite(guidance_scale=settings.guidance_scale)
     options.check_size(height=settings.height, width=settings.width)
     call = {} if settings.model else MINIATURE_DEFAULTS

@@ -31,7 +31,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
     """Run the pipeline on the prompts, and print a row a layer. Raises DyMOError."""
     prompts = options.read_prompts("dymo maps", settings.prompts, settings.file)
     models.check_choices(settings.scheduler, settings.dtype, auto=True)
-    options.check_positive(steps=settings.steps)
+    options.check_steps(settings.steps)
     options.check_finite(guidance_scale=settings.guidance_scale)
     if not 0 <= settings.seed < SEEDS_END:
         raise ConfigError(f"--seed {settings.seed}: give a whole number from 0 on, below 2**63")

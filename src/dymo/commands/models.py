@@ -55,10 +55,19 @@ def choose_device(device: str | None) -> str:
     if device is None:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(Option("device", repr(device)), f": cannot be used ({first_line(error)}); try ", Option("device", "cpu")) from error
+        torch.zeros(1, device=device).item()  # read back: "meta" computes no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = first_line(error).partition(". ")[0]
+        raise ConfigError(Option("device", repr(device)), f": cannot be used ({why}); choose one of {', '.join(_devices())}") from error
     return device
+
+
+def _devices() -> list[str]:
+    """Those of this machine that torch computes on."""
+    import torch
+
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return ["cpu", *(f"{kind.type}:{i}" for i in range(torch.accelerator.device_count()) if kind is not None)]
 
 
 def load_pipeline(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import seeds
 from ..bench.prompt_files import read_prompt_file
-from ..config import Config, preset
+from ..config import MOST_STEPS, Config, preset
 from ..errors import ConfigError, PromptError, did_you_mean
 from ..parts import Option
 from ..pipelines.size import check_side
@@ -54,9 +54,19 @@ def read_prompts(command: str, words: Sequence[str], file: Path | None = None) -
     prompts = [*words, *(read_lines(file) if file is not None else [])]
     if not prompts:
         raise PromptError(f'no prompt: say what the image should show, as {command} "a red apple and a green car"')
+    if broken := [prompt for prompt in prompts if not _encodable(prompt)]:
+        raise PromptError(f"prompt {broken[0]!r}: its bytes are no UTF-8; give it in that encoding")
     if empty := [prompt for prompt in prompts if not prompt.strip()]:
         raise PromptError(f"empty prompt {empty[0]!r}: say what the image should show")
     return prompts
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_lines(file: Path) -> list[str]:
@@ -170,7 +180,14 @@ def check_positive(**values: float | None) -> None:
     """Raises ConfigError for an option that is given and not above 0; `min_size` becomes --min-size."""
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0")
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be above 0{' and finite' * (value == math.inf)}")
+
+
+def check_steps(steps: int | None) -> None:
+    """Raises ConfigError for steps that are given and not as many as a run can have."""
+    check_positive(steps=steps)
+    if steps is not None and steps > MOST_STEPS:
+        raise ConfigError(f"--steps {steps}: give {MOST_STEPS} or fewer")
 
 
 def check_finite(**values: float | None) -> None:

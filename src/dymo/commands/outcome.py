@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import Told
 from ..pipelines.sampler_names import sampler_name
 from ..report.atomic import write_bytes, write_text
 from . import models
 from .job import Job
 from .names import numbered
+from .schema import Generate
+from .words import words_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,6 +102,12 @@ def outcome(result: Result) -> str:
     elif course:
         parts.insert(0, f"reward of the prediction {course[0]:.3f} → {course[-1]:.3f} (first to last guided step)")
     return " · ".join(parts)
+
+
+def one_seed(trace: Trace) -> list[str]:
+    """Why the best of several seeds was not looked for, where the preset does; [] where it was."""
+    why = trace.one_seed
+    return [] if why is None else [f"  no further seeds were begun: {why.in_words(words_of(Generate)) if isinstance(why, Told) else why}"]
 
 
 def held_out(trace: Trace) -> list[str]:

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import DyMOError, PipelineError
+from ..errors import DyMOError, PipelineError, first_line
+from ..parts import Option
 
 
 @contextmanager
-def refusals_of(pipe: Any) -> Iterator[None]:
-    """Within it, what diffusers raises on the values that it was given is a PipelineError; a bug elsewhere keeps its traceback."""
+def refusals_of(pipe: Any, of_any_kind: bool = False) -> Iterator[None]:
+    """Within it, what diffusers raises on the values that it was given is a PipelineError; a bug elsewhere keeps its traceback.
+
+    of_any_kind: whether it was given values of --pipeline-kwargs, whose kinds it does not check: it fails where it uses them.
+    """
     try:
         yield
     except DyMOError:
@@ -21,6 +25,12 @@ def refusals_of(pipe: Any) -> Iterator[None]:
         if not _refused_by_diffusers(error):
             raise
         raise PipelineError(f"{type(pipe).__name__} refuses this: {error}") from error
+    except (AttributeError, LookupError) as error:
+        if not of_any_kind or not _refused_by_diffusers(error):
+            raise
+        raise PipelineError(
+            f"{type(pipe).__name__} cannot use a value of ", Option("pipeline_kwargs"), f" ({first_line(error)}): give it in the kind that it takes"
+        ) from error
 
 
 def _refused_by_diffusers(error: Exception) -> bool:

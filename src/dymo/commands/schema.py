@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 import typer
 
 from ..config import PRESETS, SETTINGS, OnHacking, Truncation
+from ..errors import ConfigError
 from ..pipelines.sampler_names import SAMPLERS
 
 PRESET = "fast"
@@ -382,6 +383,7 @@ def with_options_of(kind: type[Settings], work: Callable[[Settings], None]) -> C
 
     def call(context: typer.Context, **values: Any) -> None:
         if context.invoked_subcommand is None:
+            _check_empty(kind, values)
             work(kind(**values))
 
     hints = get_type_hints(kind)
@@ -399,6 +401,15 @@ def with_options_of(kind: type[Settings], work: Callable[[Settings], None]) -> C
     call.__annotations__ = kinds
     call.__doc__ = kind.__doc__
     return call
+
+
+def _check_empty(kind: type[Settings], values: dict[str, Any]) -> None:
+    """Raises ConfigError on an option that is given and empty, as by a variable of the shell that is not set: it would stand for another value."""
+    for field in dataclasses.fields(kind):
+        given = values.get(field.name)
+        if field.metadata["of"] is typer.Option and field.name != "negative_prompt" and "" in (given if isinstance(given, list) else [given]):
+            name = (field.metadata["names"] or [f"--{field.name.replace('_', '-')}"])[0]
+            raise ConfigError(f"{name} is empty: give a value, or leave it out")
 
 
 def _annotated(field: dataclasses.Field, hint: Any) -> Any:

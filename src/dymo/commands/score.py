@@ -16,6 +16,7 @@ from rich.console import Console
 from ..errors import ConfigError, DyMOError
 from ..parts import Option
 from ..report.atomic import write_text
+from ..report.outdir import check_outdir
 from ..report.table import Cell, Column, Table
 from . import models
 from .images import ends_apart, find_images, listed_prompts, prompt_of, read_image
@@ -75,6 +76,8 @@ def score(settings: Score, console: Console, notes: Console) -> Scores:
     if settings.out is not None and settings.out.suffix.lower() not in OUTPUTS:
         raise ConfigError(f"--out {settings.out}: its ending says the form; use one of {', '.join(OUTPUTS)}")
     check_free("--out", settings.out, settings.overwrite)
+    if settings.out is not None:
+        check_outdir(settings.out.parent, "--out")
     models.check_choices(None, settings.dtype)
     images = find_images(settings.images)
     listed = listed_prompts(images, settings.prompts) if settings.prompts is not None else {}

@@ -41,7 +41,8 @@ def words_of(kind: type[Common]) -> Words:
             several = of.value if isinstance(of.value, (list, tuple)) else [of.value] if given and of.name != "compile" else []
             return " ".join(f"{found} {value}" for value in several) or found
         if type(of) is Setting and of.name in SETTINGS and "set" in flags:
-            return f"--set {of}"
+            # Round brackets are the shell's own.
+            return f"--set {of.name}={json.dumps(of.value).replace(' ', '')}" if isinstance(of.value, (tuple, list)) else f"--set {of}"
         if isinstance(of, Argument) and given and "pipeline_kwargs" in flags:
             return f"--pipeline-kwargs '{json.dumps({of.name: of.value}, default=str)}'"
         return None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..budget import Allotment
 from ..config import Config, Gradient
-from ..errors import ConfigError, PipelineError, RunWarning
+from ..errors import ConfigError, PipelineError, RunWarning, Told
 from ..events import Compiled, Listener, Started, tell
 from ..guidance.loop import Timestep
 from ..guidance.objectives import Objective
@@ -195,7 +195,7 @@ class Generation:
             noise.rewind()
             if "scouts" in self.aligner.asked:
                 raise
-            self.trace.one_seed = str(reason)
+            self.trace.one_seed = Told(str(reason), reason.parts)
             log.info("one seed: %s", reason)
             return
         if chosen is None:  # cancelled: a pipeline's own interrupt would be forgotten by its next call

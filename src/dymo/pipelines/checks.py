@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import Config
+from ..config import MOST_STEPS, Config
 from ..errors import ConfigError, PipelineError, did_you_mean
 from ..parts import Argument, Code, Limit, Offload, Set, Setting
 from .calls import loop_call
@@ -88,6 +88,8 @@ def check_arguments(
     steps = given.get("num_inference_steps")
     if steps is not None and (not isinstance(steps, Integral) or steps < 1):
         raise ConfigError(Argument("num_inference_steps", steps), ": give a whole number above 0")
+    if steps is not None and int(steps) > MOST_STEPS:
+        raise ConfigError(Argument("num_inference_steps", steps), f": give {MOST_STEPS} or fewer")
     if not call.__module__.startswith("diffusers."):
         return
     parameters = inspect.signature(call).parameters.values()

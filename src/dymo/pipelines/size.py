@@ -15,9 +15,16 @@ def check_side(said: object, side: int) -> None:
 
 
 def whole_size(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:
-    """The call with the model's own side beside one that is given: Stable Diffusion's pipeline passes over a side alone."""
-    own = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None)
-    if own is None or (call.get("height") is None) == (call.get("width") is None):
-        return dict(call)
-    height, width = (own, own) if isinstance(own, int) else own
-    return {"height": height * pipe.vae_scale_factor, "width": width * pipe.vae_scale_factor, **call}
+    """The call with the model's own side beside one that is given: Stable Diffusion's pipeline passes over a side alone.
+
+    Raises ConfigError where no memory there is holds one image of that size.
+    """
+    own, whole = getattr(getattr(getattr(pipe, "unet", None), "config", None), "sample_size", None), dict(call)
+    if own is not None and (call.get("height") is None) != (call.get("width") is None):
+        height, width = (own, own) if isinstance(own, int) else own
+        whole = {"height": height * pipe.vae_scale_factor, "width": width * pipe.vae_scale_factor, **call}
+    if whole.get("height") is not None and whole.get("width") is not None:
+        from .memory import check_memory
+
+        check_memory(pipe, whole["height"], whole["width"])
+    return whole

@@ -11,6 +11,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from dymo.errors import PromptError
 from dymo.prompt.align import Span, align, find, gap, nearest, place_apart, warn_of_missing
 
+_KINDS = {
+    "model_type": "give an object", "missing": "it is not there", "extra_forbidden": "there is no such key", "string_type": "give a text",
+    "list_type": "give a list", "tuple_type": "give a list",
+}  # fmt: skip
+"""pydantic's kinds of errors, which it says in words of Python."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -85,7 +91,8 @@ def read_graph(source: str | Mapping[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise PromptError(f"no graph in the JSON form: {where}: {first['msg']}, got {first['input']!r:.200}") from None
+        said = _KINDS.get(first["type"], first["msg"])
+        raise PromptError(f"no graph in the JSON form: {where}: {said}, got {first['input']!r:.200}") from None
 
 
 def _complete(graph: _Graph) -> dict[str, Any]:

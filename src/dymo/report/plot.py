@@ -31,7 +31,7 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
         raise IndexError(f"sample {sample}: this run has {samples}")
     times, maps = _maps_of(trace, sample)
     strip = 0.3 + 0.78 * len(maps) if maps else 0.0
-    figure = Figure(figsize=(7.2, 5.4 + strip), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7.2, 5.4 + strip), dpi=110)  # margins of its own: a layout engine draws everything twice
     FigureCanvasAgg(figure)
     parts = figure.subfigures(2 if maps else 1, 1, height_ratios=[5.4, strip][: 2 if maps else 1], squeeze=False)
     if maps:
@@ -39,6 +39,8 @@ def plot_trace(trace: Trace, sample: int = 0, title: str | None = None) -> bytes
     upper = parts[0, 0]
     upper.suptitle(_shortened(title or (trace.prompts[sample] if sample < len(trace.prompts) else "")), fontsize=10)
     axes = upper.subplots(4, 1, sharex=True, height_ratios=[1, 1.2, 1, 0.7])
+    upper.subplots_adjust(left=0.1, right=0.985, bottom=0.08, top=0.91, hspace=0.14)
+    upper.align_ylabels(axes)
     _draw_course(axes, trace.steps, sample)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": "dymo"})
@@ -91,6 +93,7 @@ def _shade_stages(axis: Axes, steps: Sequence[Step]) -> None:
 def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[Any]]) -> None:
     figure.suptitle("cross-attention maps of the words", fontsize=9)
     grid = figure.subplots(len(maps), MAPS_ACROSS, squeeze=False)
+    figure.subplots_adjust(left=0.13, right=0.985, bottom=0.02, top=1 - 0.36 / (0.3 + 0.78 * len(maps)), hspace=0.05, wspace=0.05)
     for axis in grid.flat:
         axis.axis("off")
     for row, (word, series) in enumerate(maps.items()):
@@ -101,7 +104,7 @@ def _draw_maps(figure, times: Sequence[float], maps: dict[str, list[Any]]) -> No
             if row == 0:
                 axis.set_title(f"t = {times[column]:.0f}", fontsize=7)
             if column == 0:
-                axis.text(-0.12, 0.5, word, transform=axis.transAxes, ha="right", va="center", fontsize=8)
+                axis.text(-0.12, 0.5, _shortened(word, 14), transform=axis.transAxes, ha="right", va="center", fontsize=8)
 
 
 def _maps_of(trace: Trace, sample: int) -> tuple[list[float], dict[str, list[Any]]]:

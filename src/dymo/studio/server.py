@@ -251,6 +251,7 @@ def _json(work: Callable[..., Awaitable[Any]]) -> Callable[[Request], Awaitable[
                 return _refusal("that is too much", 413)
         try:
             data = json.loads(body or b"{}")
+            json.dumps(data, ensure_ascii=False).encode()  # half a letter of two, as "\\ud800", is no text
         except (ValueError, RecursionError):
             return _refusal("this is not JSON")
         if not isinstance(data, dict):

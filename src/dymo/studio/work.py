@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ..aligner import DyMO
+from ..errors import Told
 from ..events import Accepted, Begun, Cancelled, Event, Started
 from ..pipelines.sampler_names import sampler_name
 from ..pixels import to_pil
@@ -22,6 +23,7 @@ from .course import course
 from .gallery import Gallery
 from .runs import Run, data_url
 from .settings import INTENTS, Settings
+from .words import words
 
 EVERY = 0.25
 """Seconds between previews: a decoding costs time that the run would have."""
@@ -208,7 +210,8 @@ def _note(trace: Trace) -> str:
     cut = ", ".join(trace.truncated[0]) if trace.truncated else ""
     parts = [f"evaluations left unguided: {left}"] if left else []
     parts += [f"words beyond the text encoder's window: {cut}"] if cut else []
-    return "; ".join([*parts, *([f"no further seeds were begun: {trace.one_seed}"] if trace.one_seed else [])])
+    one = trace.one_seed.in_words(words) if isinstance(trace.one_seed, Told) else trace.one_seed
+    return "; ".join([*parts, *([f"no further seeds were begun: {one}"] if one else [])])
 
 
 def _generator(seed: int) -> Any:
