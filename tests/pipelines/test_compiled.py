@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from dymo import ConfigError, DyMO
 from dymo.events import Accepted, Compiled
-from dymo.pipelines.compiled import compiled, repeated
+from dymo.pipelines.compiled import compiled, repeated, with_compiled
 
 PIPELINES = {
     "sdxl": lambda: tiny.sdxl(unet=tiny.unet_xl(**tiny.ONE_LEVEL, transformer_layers_per_block=(1,))),
@@ -70,6 +70,26 @@ def test_what_something_watches_or_wraps_is_not_compiled():
     attention.attn1.to_q.register_forward_hook(lambda *_: None)
     with compiled(every, "eager") as count:
         assert count == len(every) - 1
+
+
+@pytest.mark.parametrize("make", [tiny.vae, AutoencoderTiny])
+def test_nothing_that_interpolates_is_compiled_with_a_decoder(make):
+    """Inductor gave a VAE's decoder, compiled whole, a gradient of zero."""
+    torch._dynamo.reset()
+    operations, vae = [], make().eval().requires_grad_(False)
+
+    def backend(graph, _inputs):
+        operations.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    def gradient(function):
+        z = torch.randn(1, vae.config.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        return torch.autograd.grad(function(z).square().sum(), z)[0]
+
+    eager = gradient(vae.decoder)
+    torch.testing.assert_close(gradient(with_compiled(vae.decoder, vae.decoder, backend)), eager)
+    assert operations and not any("interpolate" in one for one in operations)
+    assert not any("forward" in vars(m) for m in vae.modules())
 
 
 def test_a_backend_that_is_none_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import types
@@ -42,12 +43,11 @@ def repeated(denoiser: Any, read: Iterable[nn.Module] = ()) -> list[nn.Module]:
 def compiled(blocks: Iterable[nn.Module], backend: str = "inductor") -> Iterator[int]:
     """Inside, these modules run compiled; modules of one class and shape share the code, which is kept for the next run.
 
-    Yields how many there are. A module that something watches or wraps, as an offload or checkpointing does, runs as it is.
+    Yields how many there are. A module that something watches or wraps, as an offload or checkpointing does, runs as it is; of one
+    that interpolates, only its parts that do not are compiled.
     """
-    chosen = [(block, partial(_compiled(block, backend), block)) for block in blocks if quiet(block)]
-    with ExitStack() as stack:
-        for block, forward in chosen:
-            stack.enter_context(patched(block, "forward", forward))
+    chosen = _forwards(blocks, backend)
+    with _running(chosen), ExitStack() as stack:
         # One block is compiled with and without a graph, and for each size of image.
         limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
         stack.enter_context(torch._dynamo.config.patch({limit: 64}))
@@ -55,16 +55,45 @@ def compiled(blocks: Iterable[nn.Module], backend: str = "inductor") -> Iterator
 
 
 def with_compiled(function: Callable[..., Any], block: nn.Module | None, backend: str) -> Callable[..., Any]:
-    """The function, within which one module runs compiled."""
-    if block is None or not quiet(block):
-        return function
-    forward = partial(_compiled(block, backend), block)
+    """The function, within which one module runs compiled, as far as `compiled` compiles it; as it is while it is checkpointed."""
+    chosen = _forwards([] if block is None else [block], backend)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with patched(block, "forward", forward):
+        with _running([] if getattr(block, "gradient_checkpointing", False) else chosen):
             return function(*args, **kwargs)
 
-    return run
+    return run if chosen else function
+
+
+def without_interpolation(module: nn.Module) -> list[nn.Module]:
+    """The largest modules, of several parts each, in which nothing interpolates: the module itself where nothing in it does.
+
+    Compiled together with residual blocks of a VAE, `F.interpolate` got a gradient of zero from inductor (torch 2.13 on a CPU).
+    """
+    runs = type(module).forward is not nn.Module.forward  # a list of modules does not
+    if runs and not any(map(_interpolates, module.modules())):
+        return [module]
+    return [part for child in module.children() if any(child.children()) for part in without_interpolation(child)]
+
+
+def _interpolates(module: nn.Module) -> bool:
+    """Whether the code of the module's class calls `F.interpolate`."""
+    kinds = itertools.takewhile(lambda kind: kind is not nn.Module, type(module).__mro__)
+    functions = (inspect.unwrap(value) for kind in kinds for name, value in vars(kind).items() if callable(value) and name != "__init__")
+    return any("interpolate" in function.__code__.co_names for function in functions if isinstance(function, types.FunctionType))
+
+
+def _forwards(blocks: Iterable[nn.Module], backend: str) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    parts = [part for block in blocks if quiet(block) for part in without_interpolation(block)]
+    return [(part, partial(_compiled(part, backend), part)) for part in parts]
+
+
+@contextmanager
+def _running(forwards: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, forward in forwards:
+            stack.enter_context(patched(module, "forward", forward))
+        yield
 
 
 @contextmanager
