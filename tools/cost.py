@@ -54,10 +54,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import CLIPModel, CLIPTokenizer
 
-from dymo import DyMO, generation
+from dymo import DyMO
 from dymo.bench.flops import flop_counter
 from dymo.bench.launches import Launches
 from dymo.events import Accepted
+from dymo.generation import call as generation
 from dymo.generation.aims import Aims
 from dymo.pipelines import attention
 from dymo.pipelines.families import family_of

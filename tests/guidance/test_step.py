@@ -16,7 +16,7 @@ HERE, THERE = Level(0.6, 0.8), Level(0.8, 0.6)
 
 def seen(eps, residual=None, here=HERE, there=THERE):
     now = Timestep(0, 1, 500.0, here, there, 0.0)
-    return Seen(list(range(len(eps))), now, eps, eps, eps, residual, None, (0, 0), None, None)
+    return Seen(list(range(len(eps))), now, eps, eps, eps, lambda: residual, None, (0, 0), None, None)
 
 
 def test_polyak_s_step():

@@ -83,11 +83,10 @@ class Pull(Protocol):
 class Seen:
     """One evaluation of the samples `rows`: n of them, in float32.
 
-    z, z0, eps, residual (n, c, h, w): z_t, its one-step prediction, the noise, and eps_cond - eps_uncond (None without
-    guidance). maps (n, pixels, tokens): attention of the conditional rows, averaged over heads and layers, over a grid of
-    `grid` = (rows, columns); None unless asked for. `pull(loss, keep)` is d loss.sum() / d z, (n, c, h, w): samples do not
-    mix, so each row is its own sample's; keep=True leaves the graph for another pull. It passes through the denoiser as far
-    as the evaluation's `Need` says.
+    z, z0, eps (n, c, h, w): z_t, its one-step prediction, and the noise. of_guidance: computes `residual`. maps (n, pixels,
+    tokens): attention of the conditional rows, averaged over heads and layers, over a grid of `grid` = (rows, columns); None
+    unless asked for. `pull(loss, keep)` is d loss.sum() / d z, (n, c, h, w): samples do not mix, so each row is its own
+    sample's; keep=True leaves the graph for another pull. It passes through the denoiser as far as the evaluation's `Need` says.
     """
 
     rows: Rows
@@ -95,13 +94,18 @@ class Seen:
     z: Tensor
     z0: Tensor
     eps: Tensor
-    residual: Tensor | None
+    of_guidance: Callable[[], Tensor | None] | None
     maps: Tensor | None
     grid: tuple[int, int]
     decode: Callable[[Tensor], Tensor]
     pull: Pull
     notes: dict[str, Tensor] = field(default_factory=dict)
     """What objectives leave for the record, (n,) each."""
+
+    @cached_property
+    def residual(self) -> Tensor | None:
+        """eps_cond - eps_uncond (n, c, h, w); None without guidance."""
+        return None if self.of_guidance is None else self.of_guidance()
 
     @cached_property
     def images(self) -> Tensor:

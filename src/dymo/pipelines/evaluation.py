@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -354,7 +354,8 @@ class Evaluator:
             z0 = limited(scheduler, predict_z0(back.z, prediction, now.here, kind))
             maps = pick(self._maps(back.leaf, len(ran)), back.among) if need.maps else None
         eps = predict_noise(back.z.detach(), prediction.detach(), now.here, kind)
-        return Seen(rows, now, back.z, z0, eps, self._residual(rows, now, kind, sample), maps, self.grid, decode, back)
+        of_guidance = partial(self._residual, self.outputs[: self._call], rows, now, kind, sample.shape)
+        return Seen(rows, now, back.z, z0, eps, of_guidance, maps, self.grid, decode, back)
 
     def _maps(self, leaf: Callable[[Tensor], Tensor], n: int) -> Tensor:
         """Maps (n, pixels, tokens) of the conditional rows, or averaged over all rows of the guidance."""
@@ -372,10 +373,12 @@ class Evaluator:
         start = (self.ran.conditional or 0) * n
         return slice(start, start + n)
 
-    def _residual(self, rows: Rows, now: Timestep, kind: str, sample: Tensor) -> Tensor | None:
-        """eps_cond - eps_uncond (n, c, h, w), None without guidance."""
+    def _residual(
+        self, outputs: Sequence[tuple[Branches, Tensor]], rows: Rows, now: Timestep, kind: str, sample: Sequence[int]
+    ) -> Tensor | None:
+        """eps_cond - eps_uncond (n, c, h, w), None without guidance. sample: the shape of all latents."""
         conditional = unconditional = None
-        for branches, output in self.outputs[: self._call]:
+        for branches, output in outputs:
             blocks = output.detach().float().unflatten(0, (branches.count, -1))
             if branches.conditional is not None:
                 conditional = blocks[branches.conditional]
@@ -384,7 +387,7 @@ class Evaluator:
         if conditional is None or unconditional is None:
             return None
         # A learned variance lies behind the prediction, and Z-Image's has an axis of frames.
-        found = pick(conditional - unconditional, rows)[:, : sample.shape[1]].reshape(-1, *sample.shape[1:])
+        found = pick(conditional - unconditional, rows)[:, : sample[1]].reshape(-1, *sample[1:])
         found = self.family.sign * self.latents.spatial(found)
         return predict_noise(torch.zeros_like(found), found, now.here, kind)  # eps is linear in z and the output
 
