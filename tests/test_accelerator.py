@@ -34,7 +34,7 @@ def run(pipe, images=2, seeds=None, reward=tiny.brightness, **settings):
     torch.manual_seed(3)
     preview = AutoencoderTiny(decoder_block_out_channels=(8, 8), num_decoder_blocks=(1, 1)).eval().to(pipe.device, pipe.dtype)
     seeds = [torch.Generator().manual_seed(i) for i in seeds or range(images)]
-    aligner = DyMO(reward, preview_vae=preview, **{**SETTINGS, **settings})
+    aligner = DyMO(reward, **{**SETTINGS, "preview_vae": preview, **settings})
     return aligner(pipe, [GRAPH.prompt] * len(seeds), graph=[GRAPH] * len(seeds), generator=seeds, **tiny.SMALL)
 
 
@@ -60,6 +60,12 @@ def test_compiled_parts_are_captured():
     pipe = tiny.sd().to("cuda", torch.float16)
     reward = CLIPReward(tiny_rewards.clip().half().to("cuda"), tiny.tokenizer(), "tiny")
     tiny.assert_same_run(run(pipe, reward=reward, compile="graphs+inductor"), run(pipe, reward=reward), 0.02, 0.05)
+
+
+@pytest.mark.parametrize("compile", [True, "graphs+inductor"])
+def test_the_gradient_passes_through_the_model_s_own_decoder_compiled(compile):
+    pipe = tiny.sd().to("cuda")
+    tiny.assert_same_run(run(pipe, preview_vae=None, compile=compile), run(pipe, preview_vae=None), 1e-3, 1e-3)
 
 
 @pytest.mark.parametrize("compile", [False, "graphs"])
