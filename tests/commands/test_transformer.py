@@ -56,7 +56,7 @@ def in_file(net, path):
 
 def test_a_folder_may_lack_the_weights_that_are_given_beside_it(base, tmp_path):
     assert "no weights in transformer" in refusal(check_model, str(base))
-    check_model(str(base), without="transformer")
+    check_model(str(base), transformer="given.safetensors")
     net = other()
     net.save_pretrained(tmp_path / "whole" / "transformer")
     for place in (tmp_path / "whole", tmp_path / "whole" / "transformer", in_file(net, tmp_path / "net.safetensors")):

@@ -18,7 +18,7 @@ from ..aligner import DyMO
 from ..budget import Budget
 from ..commands.models import load_pipeline, load_preview_vae, quiet_libraries
 from ..commands.notices import in_words
-from ..commands.sources import check_lora, check_model, text_width
+from ..commands.sources import check_loras, check_model
 from ..commands.transformer import check_transformer
 from ..errors import ConfigError, did_you_mean
 from ..events import Accepted, Begun, Evaluated, Event, Started
@@ -139,13 +139,10 @@ def _check(model: str | None, config: str | None, loras: Loras, transformer: str
     """
     path = Path(model).expanduser() if model is not None else None
     if path is not None and (path.is_dir() or (path.is_file() and config is not None)):
-        check_model(str(path), config, without="" if transformer is None else "transformer")
+        check_model(str(path), config, transformer=transformer)
     if transformer is not None:
         check_transformer(transformer, model)
-    if loras:
-        width = text_width(model, config)
-        for source, _ in loras:
-            check_lora(source, model, width)
+    check_loras(loras, model, config)
 
 
 @ours

@@ -13,7 +13,7 @@ from ..parts import Option
 from ..report.outdir import check_outdir
 from . import models, options
 from .schema import RECORDED, Generate
-from .sources import check_lora, check_model, check_parser, check_reward, check_source, check_unet, text_width
+from .sources import check_loras, check_model, check_parser, check_preview_vae, check_reward, check_unet
 from .transformer import check_transformer
 
 if TYPE_CHECKING:
@@ -141,18 +141,13 @@ def _check_weights(settings: Generate, texts: Sequence[str], loras: Sequence[tup
         for text in texts:
             options.check_miniature_words(text)
     else:
-        without = "" if settings.transformer is None else "transformer"
-        check_model(settings.model, settings.config, settings.variant, settings.revision, without)
-    if loras:
-        width = text_width(settings.model, settings.config)
-        for source, _ in loras:
-            check_lora(source, settings.model, width=width)
+        check_model(settings.model, settings.config, settings.variant, settings.revision, settings.transformer)
+    check_loras(loras, settings.model, settings.config)
     if settings.unet is not None:
         check_unet(settings.unet)
     if settings.transformer is not None:
         check_transformer(settings.transformer, settings.model)
-    if settings.preview_vae is not None:
-        check_source(Option("preview_vae", settings.preview_vae), settings.preview_vae, ["config.json"], "AutoencoderTiny")
+    check_preview_vae(settings.preview_vae)
 
 
 def _check_device(settings: Generate, config: Config) -> None:

@@ -44,8 +44,7 @@ def maps(settings: Maps, console: Console, notes: Console) -> None:
         for prompt in prompts:
             options.check_miniature_words(read(prompt, config.markup).text)
     else:
-        without = "" if settings.transformer is None else "transformer"
-        check_model(settings.model, settings.config, settings.variant, settings.revision, without)
+        check_model(settings.model, settings.config, settings.variant, settings.revision, settings.transformer)
     if settings.transformer is not None:
         check_transformer(settings.transformer, settings.model)
     given = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,12 +99,14 @@ def check_source(
 
 
 def check_model(
-    value: str, config: str | None = None, variant: str | None = None, revision: str | None = None, without: str = ""
-) -> None:
+    value: str, config: str | None = None, variant: str | None = None, revision: str | None = None,
+    transformer: str | None = None,
+) -> None:  # fmt: skip
     """`check_source` of a pipeline: a folder that is whole, a hub id, or a checkpoint in one file with its configuration.
 
-    without: the one of its models whose weights are not needed. Raises ConfigError.
+    transformer: given in the place of its own, whose weights are not needed then. Raises ConfigError.
     """
+    without = "" if transformer is None else "transformer"
     said, path = Option("model", value), Path(value).expanduser()
     for option in (Option("variant", variant), Option("revision", revision)):
         if option.value is not None and path.is_file():
@@ -238,6 +240,19 @@ def check_lora(source: str, model: str | None = None, width: int | None = None) 
         raise ConfigError(
             said, f": a LoRA of {family(header.width)}, and ", _model(model), f" is {family(width)}; name a LoRA of the same family"
         )
+
+
+def check_loras(loras: Collection[tuple[str, float]], model: str | None, config: str | None = None) -> None:
+    """`check_lora` of each, for a model with the configuration that a checkpoint in one file gets."""
+    width = text_width(model, config) if loras else None
+    for source, _ in loras:
+        check_lora(source, model, width)
+
+
+def check_preview_vae(value: str | None) -> None:
+    """Whether the AutoencoderTiny of --preview-vae is there. Raises ConfigError."""
+    if value is not None:
+        check_source(Option("preview_vae", value), value, ["config.json"], "AutoencoderTiny")
 
 
 def check_unet(value: str) -> None:

@@ -14,7 +14,7 @@ from ..parts import Option
 from ..report.outdir import check_outdir
 from . import models, options
 from .schema import RECORDED
-from .sources import check_lora, check_model, check_source, text_width
+from .sources import check_loras, check_model, check_preview_vae
 from .transformer import check_transformer
 from .web import need_extra, serve
 
@@ -55,13 +55,11 @@ def check(settings: Studio) -> list[tuple[str, float]]:
     if own and len(settings.models) != 1:
         raise ConfigError(own[0], " goes into one model: give one ", Option("model"), f", and not {len(settings.models)}")
     for name in settings.models:
-        check_model(name, without="" if settings.transformer is None else "transformer")
-        for source, _ in loras:
-            check_lora(source, name, text_width(name))
+        check_model(name, transformer=settings.transformer)
+        check_loras(loras, name)
     if settings.transformer is not None:
         check_transformer(settings.transformer, settings.models[0])
-    if settings.preview_vae is not None:
-        check_source(Option("preview_vae", settings.preview_vae), settings.preview_vae, ["config.json"], "AutoencoderTiny")
+    check_preview_vae(settings.preview_vae)
     return loras
 
 

@@ -138,4 +138,5 @@ def _heard(name: str) -> Iterator[list[str]]:
         yield found
     finally:
         log.removeHandler(handler)
-        log.level, log.propagate = before
+        log.setLevel(before[0])
+        log.propagate = before[1]
