@@ -92,7 +92,7 @@ def fakes(monkeypatch):
     pipe = FakePipe()
     FakeDyMO.made = []
     monkeypatch.setattr(job_command.models, "load_pipeline", lambda *_, **__: pipe)
-    monkeypatch.setattr(job_command, "check_source", lambda *_, **__: None)
+    monkeypatch.setattr(job_command, "check_preview_vae", lambda *_, **__: None)
     monkeypatch.setattr(job_command, "check_model", lambda *_, **__: None)
     monkeypatch.setattr(job_command, "check_reward", lambda *_, **__: None)
     monkeypatch.setattr(dymo, "DyMO", FakeDyMO)
